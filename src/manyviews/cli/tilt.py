@@ -1,0 +1,175 @@
+"""``manyviews tilt``: simulate, check and reconstruct tilt series."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from manyviews.cli.arguments import CommandParser, Layout, add_options, build_options
+from manyviews.cli.command import Command
+from manyviews.cli.output import print_result
+from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+
+_SERIES = Layout(
+    section="geometry",
+    sections={"stacks": "input", "tilt_angles": "input", "exclude": "input", "pixel_size": "input"},
+    metavars={
+        "stacks": "STACK",
+        "axis_angle": "DEG",
+        "tilt_offset": "DEG",
+        "exclude": "VIEWS",
+        "pixel_size": "ANGSTROM",
+    },
+    positional="stacks",
+)
+_METHOD_SECTIONS = {
+    "thickness": "volume",
+    "bin": "volume",
+    "normalise": "input",
+    "invert_contrast": "input",
+    "reference": "output",
+    "device": "machine",
+    "threads": "machine",
+}
+_METHOD_METAVARS = {"method": "METHOD", "device": "DEVICE", "subset_order": "ORDER", "sirt_form": "FORM"}
+_CHECK = Layout(section="method", sections=_METHOD_SECTIONS, metavars=_METHOD_METAVARS)
+_RECONSTRUCT = Layout(
+    section="method", sections=_METHOD_SECTIONS, metavars=_METHOD_METAVARS, required=("thickness",)
+)
+
+
+_SIMULATE = Layout(
+    section="imperfections",
+    sections={
+        **dict.fromkeys(("phantom", "size", "thickness", "pixel_size", "extended", "seed"), "specimen"),
+        **dict.fromkeys(("axes", "tilt_min", "tilt_max", "tilt_step"), "geometry"),
+        **dict.fromkeys(("dtype", "overwrite"), "output"),
+    },
+    metavars={
+        **dict.fromkeys(("axes", "tilt_min", "tilt_max", "tilt_step", "axis_error"), "DEG"),
+        "phantom": "PHANTOM",
+        "pixel_size": "ANGSTROM",
+        "shift_error": "PIXELS",
+        "dtype": "TYPE",
+    },
+)
+
+
+def _add_series(parser: CommandParser, method: Layout) -> None:
+    for title in ("input", "geometry", "volume", "method", "output", "machine"):
+        parser.section(title)  # in the order in which one thinks of them
+    add_options(parser, SeriesOptions, _SERIES)
+    add_options(parser, ReconstructOptions, method)
+
+
+def _add_check(parser: CommandParser) -> None:
+    _add_series(parser, _CHECK)
+
+
+def _add_reconstruct(parser: CommandParser) -> None:
+    _add_series(parser, _RECONSTRUCT)
+    output = parser.section("output")
+    output.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RUN",
+        help="Run folder: volume.mrc, ncc.csv, report.html. The same command on the same folder resumes.",
+    )
+    output.add_argument("--overwrite", action="store_true", help="Start afresh in a folder that has a run.")
+    output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
+
+
+def _add_simulate(parser: CommandParser) -> None:
+    from manyviews.tilt.simulate_options import SimulateOptions
+
+    for title in ("specimen", "geometry", "imperfections", "output"):
+        parser.section(title)
+    add_options(parser, SimulateOptions, _SIMULATE)
+    output = parser.section("output")
+    output.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="New folder for stacks, angles and the truth."
+    )
+    output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
+
+
+def _check(found: argparse.Namespace) -> int:
+    from manyviews.tilt.check import check
+
+    checked = check(build_options(SeriesOptions, found), build_options(ReconstructOptions, found))
+    print("\n".join(checked.lines()))
+    return 0
+
+
+def _reconstruct(found: argparse.Namespace) -> int:
+    from manyviews.tilt.reconstruct import reconstruct
+
+    result = reconstruct(
+        build_options(SeriesOptions, found),
+        build_options(ReconstructOptions, found),
+        found.out,
+        overwrite=found.overwrite,
+        command=("manyviews", *sys.argv[1:]),
+        quiet=found.quiet,
+    )
+    print_result(result.summary, result.report)
+    return 0
+
+
+def _simulate(found: argparse.Namespace) -> int:
+    from manyviews.runs.progress import Progress
+    from manyviews.tilt.simulate import simulate
+    from manyviews.tilt.simulate_options import SimulateOptions
+
+    with Progress(quiet=found.quiet) as progress:
+
+        def tell(name: str, done: int, total: int) -> None:
+            if done == 1:
+                progress.start(f"simulating {name}", total)
+            progress.update(done)
+
+        simulated = simulate(build_options(SimulateOptions, found), found.out, tell)
+    for path in (*simulated.stacks, simulated.truth):
+        print(path)
+    print("reconstruct with:")
+    print(f"  {simulated.command}")
+    return 0
+
+
+COMMANDS = (
+    Command(
+        name="tilt simulate",
+        summary="Simulate tilt series of a known specimen about one or more axes.",
+        usage="--out DIR [options]",
+        examples=(
+            "manyviews tilt simulate --out data",
+            "manyviews tilt simulate --out data --axes 0 90 --size 512 --noise 0.5 --drift 0.1",
+        ),
+        add=_add_simulate,
+        run=_simulate,
+    ),
+    Command(
+        name="tilt check",
+        summary="Show the geometry of every view, where it came from, and what a reconstruction would cost.",
+        usage="STACK [STACK ...] [options]",
+        examples=(
+            "manyviews tilt check a.mrc --tilt-angles a.tlt --thickness 200",
+            "manyviews tilt check a.mrc b.mrc --axis-angle -12.7 77.3 --transform a.xf b.xf",
+        ),
+        add=_add_check,
+        run=_check,
+    ),
+    Command(
+        name="tilt reconstruct",
+        summary="Reconstruct one volume from tilt series about one or more axes.",
+        usage="STACK [STACK ...] --out RUN --thickness N [options]",
+        examples=(
+            "manyviews tilt reconstruct a.mrc --tilt-angles a.tlt --thickness 200 --out run1",
+            "manyviews tilt reconstruct a.mrc b.mrc --axis-angle 0 90 --thickness 200 --bin 2 "
+            "--method consensus --out run2",
+        ),
+        add=_add_reconstruct,
+        run=_reconstruct,
+    ),
+)

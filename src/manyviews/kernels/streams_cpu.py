@@ -1,0 +1,423 @@
+"""Single-axis projection as streams along the tilt axis, on the CPU.
+
+In the frame of its tilt axis a volume is ``(z, s, w)``: s across the axis, w along it. A view turns z and s
+into one detector coordinate
+
+    t = cosine * (s - S // 2) + sine * (z - Z // 2) + offset        (pixels)
+
+and leaves w alone, so that a projection is a sum of whole rows, each scaled by one number: no gather.
+
+The footprint of a voxel on the detector is a triangle two bins wide (linear interpolation) smoothed over the
+width c = max(|cosine|, |sine|) that the voxel lattice itself has on the detector. The triangle alone beats
+against the lattice, which near 45 degrees makes ripples of 9 %; the smoothing has its zeros exactly there.
+Its blur is removed to second order by the filter ``[-m/2, 1 + m, -m/2]`` along t (``sharpening`` m, the mean
+variance of the weights of a view).
+
+Both directions are sums held in registers (`manyviews.kernels.lanes`) in a fixed order, so results do not
+depend on the number of threads. Rows are cut into pieces of `PIECE` elements and packed so that one piece of
+the whole volume stays in the second-level cache while all views pass over it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from manyviews.kernels.lanes import add_scaled, load, scale_add, store
+
+PIECE = 64
+PAD = 3
+_SWEEP_VIEWS = 8
+_COLUMN_BLOCK = 64
+_VIEW_BLOCK = 16
+
+
+@njit(inline="always")
+def _side_weight(distance, half):  # type: ignore[no-untyped-def]
+    """Footprint at ``distance >= half`` bins from its centre, ``half`` of the smoothing width."""
+    inside = max(0.0, 1.0 + half - distance)
+    curved = min(inside, 2.0 * half)
+    return curved * curved * (0.25 / half) + inside - curved
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _share(cosines, sines, offsets, bins, nearest, lower, upper):  # type: ignore[no-untyped-def]
+    """How every (view, z, s) is shared: its nearest bin and the weights of the bins below and above.
+
+    The rest belongs to the nearest bin. What falls outside the detector is parked two bins beyond its ends.
+    """
+    views, depth, columns = nearest.shape
+    for task in prange(views * depth):
+        view = task // depth
+        z = task % depth
+        half = 0.5 * max(abs(cosines[view]), abs(sines[view]))
+        base = offsets[view] + sines[view] * (z - depth // 2) - cosines[view] * (columns // 2)
+        for s in range(columns):
+            t = base + cosines[view] * s
+            place = min(max(math.floor(t + 0.5), -2.0), bins + 1.0)
+            difference = min(max(t - place, -0.5), 0.5)
+            nearest[view, z, s] = int(place)
+            lower[view, z, s] = _side_weight(1.0 + difference, half)
+            upper[view, z, s] = _side_weight(1.0 - difference, half)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _pack_volume(rows, packed):  # type: ignore[no-untyped-def]
+    """Copy ``rows (z, s, w)`` of any strides into ``packed (piece, z, s, PIECE)``."""
+    pieces, depth, columns = packed.shape[:3]
+    width = rows.shape[2]
+    depth_first = rows.strides[0] < rows.strides[2]
+    for task in prange(columns * pieces):
+        s = task // pieces
+        piece = task % pieces
+        first = piece * PIECE
+        count = min(PIECE, width - first)
+        if depth_first:
+            for q in range(count):
+                for z in range(depth):
+                    packed[piece, z, s, q] = rows[z, s, first + q]
+        else:
+            for z in range(depth):
+                for q in range(count):
+                    packed[piece, z, s, q] = rows[z, s, first + q]
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _pack_detector(rows, sharpening, packed):  # type: ignore[no-untyped-def]
+    """Copy ``rows (view, t, w)``, sharpened along t, into ``packed (piece, view, t + 6, PIECE)``."""
+    pieces = packed.shape[0]
+    views, bins, width = rows.shape
+    for task in prange(views * pieces):
+        view = task // pieces
+        piece = task % pieces
+        first = piece * PIECE
+        count = min(PIECE, width - first)
+        plain = np.zeros((bins + 2, PIECE), packed.dtype)
+        if rows.strides[1] < rows.strides[2]:
+            for q in range(count):
+                for t in range(bins):
+                    plain[t + 1, q] = rows[view, t, first + q]
+        else:
+            for t in range(bins):
+                for q in range(count):
+                    plain[t + 1, q] = rows[view, t, first + q]
+        middle = packed.dtype.type(1.0 + sharpening[view])
+        side = packed.dtype.type(-0.5 * sharpening[view])
+        for t in range(bins):
+            for q in range(PIECE):
+                packed[piece, view, t + PAD, q] = middle * plain[t + 1, q] + side * (plain[t, q] + plain[t + 2, q])
+
+
+@njit(nogil=True)
+def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]
+    """Add one row of voxels, swept along s, to the detector rows of a view.
+
+    The three detector rows under the footprint stay in registers and move on with it.
+    """
+    one = packed.dtype.type(1.0)
+    bin_ = nearest[first]
+    row = place + (bin_ + PAD - 1) * PIECE
+    a0, a1, a2, a3 = load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
+    row += PIECE
+    b0, b1, b2, b3 = load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
+    row += PIECE
+    c0, c1, c2, c3 = load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
+    for s in range(first, last):
+        new = nearest[s]
+        if new != bin_:
+            row = place + (bin_ + PAD - 1) * PIECE
+            store(plain, row, a0)
+            store(plain, row + 16, a1)
+            store(plain, row + 32, a2)
+            store(plain, row + 48, a3)
+            if new == bin_ + 1:
+                a0, a1, a2, a3 = b0, b1, b2, b3
+                b0, b1, b2, b3 = c0, c1, c2, c3
+            else:
+                row += PIECE
+                store(plain, row, b0)
+                store(plain, row + 16, b1)
+                store(plain, row + 32, b2)
+                store(plain, row + 48, b3)
+                row += PIECE
+                store(plain, row, c0)
+                store(plain, row + 16, c1)
+                store(plain, row + 32, c2)
+                store(plain, row + 48, c3)
+                row = place + (new + PAD - 1) * PIECE
+                a0, a1, a2, a3 = (
+                    load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
+                )  # fmt: skip
+                row += PIECE
+                b0, b1, b2, b3 = (
+                    load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
+                )  # fmt: skip
+            row = place + (new + PAD + 1) * PIECE
+            c0, c1, c2, c3 = (
+                load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
+            )  # fmt: skip
+            bin_ = new
+        below = lower[s]
+        above = upper[s]
+        centre = one - below - above
+        row = start + s * PIECE
+        a0 = add_scaled(a0, below, packed, row)
+        a1 = add_scaled(a1, below, packed, row + 16)
+        a2 = add_scaled(a2, below, packed, row + 32)
+        a3 = add_scaled(a3, below, packed, row + 48)
+        b0 = add_scaled(b0, centre, packed, row)
+        b1 = add_scaled(b1, centre, packed, row + 16)
+        b2 = add_scaled(b2, centre, packed, row + 32)
+        b3 = add_scaled(b3, centre, packed, row + 48)
+        c0 = add_scaled(c0, above, packed, row)
+        c1 = add_scaled(c1, above, packed, row + 16)
+        c2 = add_scaled(c2, above, packed, row + 32)
+        c3 = add_scaled(c3, above, packed, row + 48)
+    row = place + (bin_ + PAD - 1) * PIECE
+    store(plain, row, a0)
+    store(plain, row + 16, a1)
+    store(plain, row + 32, a2)
+    store(plain, row + 48, a3)
+    row += PIECE
+    store(plain, row, b0)
+    store(plain, row + 16, b1)
+    store(plain, row + 32, b2)
+    store(plain, row + 48, b3)
+    row += PIECE
+    store(plain, row, c0)
+    store(plain, row + 16, c1)
+    store(plain, row + 32, c2)
+    store(plain, row + 48, c3)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _project(packed, nearest, lower, upper, sharpening, first, last, out):  # type: ignore[no-untyped-def]
+    pieces, depth, columns = packed.shape[:3]
+    views, bins, width = out.shape
+    blocks = (views + _SWEEP_VIEWS - 1) // _SWEEP_VIEWS
+    bin_first = out.strides[1] < out.strides[2]
+    rows = bins + 2 * PAD
+    for task in prange(pieces * blocks):
+        piece = task // blocks
+        view_low = (task % blocks) * _SWEEP_VIEWS
+        view_high = min(views, view_low + _SWEEP_VIEWS)
+        plain = np.zeros((_SWEEP_VIEWS, rows, PIECE), packed.dtype)
+        for column in range(first[piece], last[piece], _COLUMN_BLOCK):
+            end = min(last[piece], column + _COLUMN_BLOCK)
+            for view in range(view_low, view_high):
+                for z in range(depth):
+                    _sweep(
+                        packed, (piece * depth + z) * columns * PIECE, nearest[view, z], lower[view, z],
+                        upper[view, z], column, end, plain, (view - view_low) * rows * PIECE,
+                    )  # fmt: skip
+        count = min(PIECE, width - piece * PIECE)
+        for view in range(view_low, view_high):
+            middle = packed.dtype.type(1.0 + sharpening[view])
+            side = packed.dtype.type(-0.5 * sharpening[view])
+            image = plain[view - view_low]
+            # what missed the detector is parked in the padding: it must not leak back in
+            image[:PAD] = 0
+            image[bins + PAD :] = 0
+            row = np.empty((bins, PIECE), packed.dtype)
+            for t in range(bins):
+                for q in range(PIECE):
+                    row[t, q] = middle * image[t + PAD, q] + side * (
+                        image[t + PAD - 1, q] + image[t + PAD + 1, q]
+                    )
+            if bin_first:
+                for q in range(count):
+                    for t in range(bins):
+                        out[view, t, piece * PIECE + q] = row[t, q]
+            else:
+                for t in range(bins):
+                    for q in range(count):
+                        out[view, t, piece * PIECE + q] = row[t, q]
+
+
+@njit(nogil=True)
+def _sweep_back(packed, start, nearest, lower, upper, first, last, tile, place):  # type: ignore[no-untyped-def]
+    """Add to one row of voxels, swept along s, what a view holds under their footprints; `_sweep` transposed."""
+    one = packed.dtype.type(1.0)
+    bin_ = nearest[first]
+    row = start + (bin_ + PAD - 1) * PIECE
+    a0, a1, a2, a3 = load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
+    row += PIECE
+    b0, b1, b2, b3 = load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
+    row += PIECE
+    c0, c1, c2, c3 = load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
+    for s in range(first, last):
+        new = nearest[s]
+        if new != bin_:
+            if new == bin_ + 1:
+                a0, a1, a2, a3 = b0, b1, b2, b3
+                b0, b1, b2, b3 = c0, c1, c2, c3
+            else:
+                row = start + (new + PAD - 1) * PIECE
+                a0, a1, a2, a3 = (
+                    load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
+                )  # fmt: skip
+                row += PIECE
+                b0, b1, b2, b3 = (
+                    load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
+                )  # fmt: skip
+            row = start + (new + PAD + 1) * PIECE
+            c0, c1, c2, c3 = (
+                load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
+            )  # fmt: skip
+            bin_ = new
+        below = lower[s]
+        above = upper[s]
+        centre = one - below - above
+        row = place + (s - first) * PIECE
+        store(tile, row, scale_add(below, a0, scale_add(centre, b0, scale_add(above, c0, load(tile, row)))))
+        row += 16
+        store(tile, row, scale_add(below, a1, scale_add(centre, b1, scale_add(above, c1, load(tile, row)))))
+        row += 16
+        store(tile, row, scale_add(below, a2, scale_add(centre, b2, scale_add(above, c2, load(tile, row)))))
+        row += 16
+        store(tile, row, scale_add(below, a3, scale_add(centre, b3, scale_add(above, c3, load(tile, row)))))
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _back_project(packed, nearest, lower, upper, first, last, out):  # type: ignore[no-untyped-def]
+    pieces, views = packed.shape[:2]
+    bins = packed.shape[2] - 2 * PAD
+    depth, columns, width = out.shape
+    blocks = (columns + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK
+    for task in prange(pieces * blocks):
+        piece = task // blocks
+        block = task % blocks
+        low = max(block * _COLUMN_BLOCK, first[piece])
+        high = min((block + 1) * _COLUMN_BLOCK, last[piece])
+        if low >= high:
+            continue
+        start = piece * views * (bins + 2 * PAD) * PIECE
+        tile = np.zeros((depth, _COLUMN_BLOCK, PIECE), packed.dtype)
+        for view_block in range(0, views, _VIEW_BLOCK):
+            for z in range(depth):
+                for view in range(view_block, min(views, view_block + _VIEW_BLOCK)):
+                    _sweep_back(
+                        packed, start + view * (bins + 2 * PAD) * PIECE, nearest[view, z], lower[view, z],
+                        upper[view, z], low, high, tile, z * _COLUMN_BLOCK * PIECE,
+                    )  # fmt: skip
+        count = min(PIECE, width - piece * PIECE)
+        for z in range(depth):
+            for s in range(low, high):
+                for q in range(count):
+                    out[z, s, piece * PIECE + q] += tile[z, s - low, q]
+
+
+def _float64(values: torch.Tensor) -> NDArray[np.float64]:
+    return np.ascontiguousarray(values.detach().cpu().numpy().astype(np.float64))
+
+
+def _shares(
+    arguments: tuple[torch.Tensor, ...], bins: int, frame: tuple[int, int], dtype: np.dtype[np.floating]
+) -> tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.floating]]:
+    """Tables of `_share`, ``(view, z, s)``."""
+    cosines, sines, offsets = (_float64(values) for values in arguments)
+    shape = (len(cosines), *frame)
+    nearest, lower, upper = np.empty(shape, np.int32), np.empty(shape, dtype), np.empty(shape, dtype)
+    _share(cosines, sines, offsets, bins, nearest, lower, upper)
+    return nearest, lower, upper
+
+
+def _column_ranges(
+    support: NDArray[np.int64] | None, columns: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each row piece, the first and one-past-last column that holds anything."""
+    pieces = -(-width // PIECE)
+    if support is None:
+        return np.zeros(pieces, np.int64), np.full(pieces, columns, np.int64)
+    edges = np.arange(0, width, PIECE)
+    first = np.minimum.reduceat(support[:, 0], edges).astype(np.int64)
+    last = np.maximum.reduceat(support[:, 1], edges).astype(np.int64)
+    return first, last
+
+
+def project_streams(
+    volume: torch.Tensor,
+    cosines: torch.Tensor,
+    sines: torch.Tensor,
+    offsets: torch.Tensor,
+    sharpening: torch.Tensor,
+    out: torch.Tensor,
+    support: NDArray[np.int64] | None = None,
+) -> torch.Tensor:
+    """Project a volume in the frame of its tilt axis.
+
+    Parameters
+    ----------
+    volume
+        ``(z, s, w)``, any strides.
+    cosines, sines, offsets, sharpening
+        ``(view,)``, see the module docstring; offsets in pixels, they include the detector centre.
+    out
+        ``(view, t, w)``, any strides; overwritten and returned.
+    support
+        ``(w, 2)`` column range that can be non-zero for every w (elsewhere the volume is not read), or None.
+    """
+    rows = volume.detach().numpy()
+    depth, columns, width = rows.shape
+    packed = np.zeros((-(-width // PIECE), depth, columns, PIECE), rows.dtype)
+    _pack_volume(rows, packed)
+    first, last = _column_ranges(support, columns, width)
+    tables = _shares((cosines, sines, offsets), out.shape[1], (depth, columns), rows.dtype)
+    _project(packed, *tables, _float64(sharpening), first, last, out.numpy())
+    return out
+
+
+def back_project_streams(
+    detector: torch.Tensor,
+    cosines: torch.Tensor,
+    sines: torch.Tensor,
+    offsets: torch.Tensor,
+    sharpening: torch.Tensor,
+    out: torch.Tensor,
+    support: NDArray[np.int64] | None = None,
+) -> torch.Tensor:
+    """Exact adjoint of `project_streams`: ``detector (view, t, w)`` is added to ``out (z, s, w)``.
+
+    Both may have any strides; outside ``support`` nothing is added. Returns ``out``.
+    """
+    rows = detector.detach().numpy()
+    views, bins, width = rows.shape
+    packed = np.zeros((-(-width // PIECE), views, bins + 2 * PAD, PIECE), rows.dtype)
+    _pack_detector(rows, _float64(sharpening), packed)
+    first, last = _column_ranges(support, out.shape[1], width)
+    frame = (out.shape[0], out.shape[1])
+    tables = _shares((cosines, sines, offsets), bins, frame, rows.dtype)
+    _back_project(packed, *tables, first, last, out.numpy())
+    return out
+
+
+def footprint_variance(
+    cosines: NDArray[np.float64],
+    sines: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    depth: int,
+    columns: int,
+) -> NDArray[np.float64]:
+    """Mean variance of the weights of every view over the voxels of a frame, in squared bins: ``(view,)``."""
+    out = np.empty(len(cosines))
+    _variances(cosines, sines, offsets, depth, columns, out)
+    return out
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _variances(cosines, sines, offsets, depth, columns, out):  # type: ignore[no-untyped-def]
+    for view in prange(len(cosines)):
+        half = 0.5 * max(abs(cosines[view]), abs(sines[view]))
+        total = 0.0
+        for z in range(depth):
+            for s in range(columns):
+                t = cosines[view] * (s - columns // 2) + sines[view] * (z - depth // 2) + offsets[view]
+                d = t - math.floor(t + 0.5)
+                lower = _side_weight(1.0 + d, half)
+                upper = _side_weight(1.0 - d, half)
+                total += (1.0 - lower - upper) * d * d + lower * (1.0 + d) ** 2 + upper * (1.0 - d) ** 2
+        out[view] = total / (depth * columns)

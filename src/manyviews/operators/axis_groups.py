@@ -1,0 +1,248 @@
+"""Views sorted by the direction of their tilt axis, and what each group needs to be projected as streams.
+
+Any parallel view looks along some direction d. The horizontal direction a at right angles to d is its tilt
+axis, whatever instrument or program the view came from. In the frame (e, a) of that axis, e at right angles
+to a in the plane of the specimen, the view is a single-axis view; what remains is a 2-D affine map from its
+detector to the recorded image. Views that share a share one in-plane rotation of the volume.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.geometry.views import TiltGeometry
+from manyviews.kernels.streams_cpu import footprint_variance
+
+Float64 = NDArray[np.float64]
+
+_SAME_AXIS_DEGREES = 1e-4
+_MARGIN = 3
+
+
+@dataclass(frozen=True)
+class AxisGroup:
+    """Views with one common tilt axis. Lengths are in pixels.
+
+    Attributes
+    ----------
+    views
+        ``(k,)`` int, indices of the views.
+    axis_degrees
+        Direction of the axis a in the specimen plane, counter-clockwise from +y, in (-90, 90].
+    cosines, sines, offsets
+        ``(k,)``: detector coordinate ``t = cosine * s + sine * z + offset``, s and z from the centre.
+    columns, width
+        Size of the frame across (s) and along (w) the axis.
+    detector_length
+        Number of detector bins across the axis.
+    volume_map
+        ``(2, 3)``: place ``(row, column)`` in a slice for frame indices ``(s, w, 1)``; None where the frame
+        is the slice itself (axis along x) or its transpose (axis along y).
+    camera_maps
+        ``(k, 2, 3)`` or ``(1, 2, 3)`` if shared: place ``(t, w)`` on the detector for image ``(row, column,
+        1)``; None where the image is the detector or its transpose, shifted by whole pixels.
+    camera_transposed
+        With ``camera_maps`` None: image rows run along w (true) or along t (false).
+    camera_shift
+        With ``camera_maps`` None: ``w = image coordinate + camera_shift``, from the centres, in whole pixels.
+    sharpening
+        ``(k,)``: the filter strength that undoes the blur of the footprint to second order.
+    """
+
+    views: NDArray[np.int64]
+    axis_degrees: float
+    cosines: Float64
+    sines: Float64
+    offsets: Float64
+    columns: int
+    width: int
+    detector_length: int
+    volume_map: Float64 | None
+    camera_maps: Float64 | None
+    camera_transposed: bool
+    camera_shift: int
+    sharpening: Float64
+
+    @property
+    def direction_across(self) -> Float64:
+        """Unit vector e, ``(x, y)``."""
+        angle = math.radians(self.axis_degrees)
+        return np.array([math.cos(angle), math.sin(angle)])
+
+    @property
+    def direction_along(self) -> Float64:
+        """Unit vector a, ``(x, y)``; along +x rather than -x when the axis lies on x."""
+        angle = math.radians(self.axis_degrees)
+        along = np.array([-math.sin(angle), math.cos(angle)])
+        return -along if self.axis_degrees == 90.0 else along
+
+    @property
+    def rotated(self) -> bool:
+        """Whether slices must be resampled to reach the frame."""
+        return self.volume_map is not None
+
+
+def _axis_degrees(matrix: Float64, nominal: float) -> float:
+    """Direction of a view's tilt axis in (-90, 90]; the nominal one where the view is untilted."""
+    beam = np.cross(matrix[0, :3], matrix[1, :3])
+    beam /= np.linalg.norm(beam)
+    horizontal = math.hypot(beam[0], beam[1])
+    angle = nominal if horizontal < 1e-7 else math.degrees(math.atan2(beam[1], beam[0]))
+    angle = (angle + 90.0) % 180.0 - 90.0
+    # The nearest whole hundred-thousandth: equal axes must compare equal after rounding errors.
+    angle = round(angle, 5) + 0.0
+    return 90.0 if angle <= -90.0 + _SAME_AXIS_DEGREES or angle >= 90.0 - _SAME_AXIS_DEGREES else angle
+
+
+def group_by_axis(
+    geometry: TiltGeometry,
+    volume_shape: tuple[int, int, int],
+    image_shape: tuple[int, int],
+    pixel_size: float,
+) -> list[AxisGroup]:
+    """Sort views into groups with one tilt axis each, in the order in which the axes first appear.
+
+    Parameters
+    ----------
+    geometry
+        The views.
+    volume_shape, image_shape
+        ``(z, y, x)`` and ``(y, x)``.
+    pixel_size
+        Angstrom per pixel, of volume and images alike.
+    """
+    keys = [
+        _axis_degrees(matrix, nominal)
+        for matrix, nominal in zip(geometry.matrices, geometry.axis_degrees, strict=True)
+    ]
+    groups: dict[float, list[int]] = {}
+    for view, key in enumerate(keys):
+        match = next((known for known in groups if abs(known - key) < _SAME_AXIS_DEGREES), key)
+        groups.setdefault(match, []).append(view)
+    return [
+        _make_group(geometry, np.array(views), axis, volume_shape, image_shape, pixel_size)
+        for axis, views in groups.items()
+    ]
+
+
+def _make_group(
+    geometry: TiltGeometry,
+    views: NDArray[np.int64],
+    axis: float,
+    volume_shape: tuple[int, int, int],
+    image_shape: tuple[int, int],
+    pixel_size: float,
+) -> AxisGroup:
+    angle = math.radians(axis)
+    across = np.array([math.cos(angle), math.sin(angle)])
+    along = np.array([-math.sin(angle), math.cos(angle)]) * (-1.0 if axis == 90.0 else 1.0)
+    if axis in {0.0, 90.0}:
+        across, along = np.round(across), np.round(along)
+    matrices = geometry.matrices[views]
+    cosines, sines, cameras, shifts = _split_views(matrices, across, along, pixel_size)
+    upright = axis in {0.0, 90.0}
+    columns, width = _frame_size(volume_shape, across, along, upright)
+    inverse = np.linalg.inv(cameras)
+    # The part of the shift across the axis moves the detector coordinate and costs nothing.
+    shift_frame = np.einsum("kij,kj->ki", inverse, shifts)
+    length, maps, transposed, whole_shift = _camera(inverse, shift_frame[:, 1], image_shape, width)
+    offsets = shift_frame[:, 0] + length // 2
+    return AxisGroup(
+        views=views,
+        axis_degrees=axis,
+        cosines=cosines,
+        sines=sines,
+        offsets=offsets,
+        columns=columns,
+        width=width,
+        detector_length=length,
+        volume_map=None if upright else _volume_map(volume_shape, across, along, columns, width),
+        camera_maps=maps,
+        camera_transposed=transposed,
+        camera_shift=whole_shift,
+        sharpening=footprint_variance(cosines, sines, offsets, volume_shape[0], columns),
+    )
+
+
+def _split_views(
+    matrices: Float64, across: Float64, along: Float64, pixel_size: float
+) -> tuple[Float64, Float64, Float64, Float64]:
+    """Tilt within the frame (cosine, sine) and the camera ``image = camera @ (u, w) + shift`` of each view."""
+    beams = np.cross(matrices[:, 0, :3], matrices[:, 1, :3])
+    beams /= np.linalg.norm(beams, axis=1, keepdims=True)
+    # u is at right angles to the axis and to the beam: u = cosine * e + sine * z.
+    cosines, sines = beams[:, 2].copy(), -(beams[:, :2] @ across)
+    norm = np.hypot(cosines, sines)
+    cosines, sines = cosines / norm, sines / norm
+    rows_u = np.concatenate([cosines[:, None] * across, sines[:, None]], axis=1)
+    row_w = np.concatenate([along, [0.0]])
+    cameras = np.stack([np.einsum("kij,kj->ki", matrices[:, :2, :3], rows_u), matrices[:, :2, :3] @ row_w], 2)
+    return cosines, sines, cameras, matrices[:, :2, 3] / pixel_size
+
+
+def _frame_size(
+    volume_shape: tuple[int, int, int], across: Float64, along: Float64, upright: bool
+) -> tuple[int, int]:
+    _, height, width = volume_shape
+    if upright:
+        return (width, height) if across[0] else (height, width)
+    half = np.array([width, height]) / 2.0
+    columns = 2 * math.ceil(float(np.abs(across) @ half) + _MARGIN) + 1
+    length = 2 * math.ceil(float(np.abs(along) @ half) + _MARGIN) + 1
+    return columns, length
+
+
+def _volume_map(
+    volume_shape: tuple[int, int, int], across: Float64, along: Float64, columns: int, width: int
+) -> Float64:
+    """Slice place ``(row, column)`` of frame indices ``(s, w)``: x = s e + w a about the centres."""
+    linear = np.array([[across[1], along[1]], [across[0], along[0]]])
+    centre = np.array([volume_shape[1] // 2, volume_shape[2] // 2])
+    shift = centre - linear @ np.array([columns // 2, width // 2])
+    return np.concatenate([linear, shift[:, None]], axis=1)
+
+
+def _camera(
+    inverse: Float64, shift_along: Float64, image_shape: tuple[int, int], width: int
+) -> tuple[int, Float64 | None, bool, int]:
+    """Detector length, maps from image pixels to detector places, and the shortcut if they are whole pixels."""
+    height, image_width = image_shape
+    whole = np.allclose(shift_along, np.round(shift_along[0]), atol=1e-9)
+    for transposed, pattern in ((True, np.eye(2)), (False, np.array([[0.0, 1.0], [1.0, 0.0]]))):
+        if whole and np.allclose(inverse, pattern, atol=1e-9):
+            length = image_width if transposed else height
+            return length, None, transposed, -int(round(shift_along[0]))
+    corners = np.array([[sx * image_width, sy * height] for sx in (-0.5, 0.5) for sy in (-0.5, 0.5)])
+    reach = np.abs(np.einsum("kj,cj->kc", inverse[:, 0], corners)).max()
+    length = 2 * math.ceil(reach + _MARGIN) + 1
+    # (row, column) of the image -> (u, w) -> (t, w) indices; columns of `inverse` take x then y.
+    linear = np.stack([inverse[:, :, 1], inverse[:, :, 0]], axis=2)
+    centre = np.array([height // 2, image_width // 2])
+    shift = np.array([length // 2, width // 2]) - linear @ centre
+    shift[:, 1] -= shift_along
+    maps = np.concatenate([linear, shift[:, :, None]], axis=2)
+    shared = len(maps) > 1 and np.allclose(maps, maps[:1], atol=1e-9)
+    return length, (maps[:1] if shared else maps), False, 0
+
+
+def frame_support(group: AxisGroup, volume_shape: tuple[int, int, int]) -> NDArray[np.int64] | None:
+    """For every w of a rotated frame, the range of s that the slices reach: ``(w, 2)`` first, one past last."""
+    if group.volume_map is None:
+        return None
+    _, height, width = volume_shape
+    low, high = np.zeros(group.width), np.full(group.width, float(group.columns))
+    w = np.arange(group.width)
+    for axis, size in ((0, height), (1, width)):
+        slope_s, slope_w, shift = group.volume_map[axis]
+        if abs(slope_s) < 1e-12:
+            continue
+        ends = np.stack([(-2.5 - shift - slope_w * w) / slope_s, (size + 1.5 - shift - slope_w * w) / slope_s])
+        low = np.maximum(low, ends.min(axis=0))
+        high = np.minimum(high, ends.max(axis=0) + 1.0)
+    first = np.clip(np.floor(low), 0, group.columns).astype(np.int64)
+    last = np.clip(np.ceil(high), 0, group.columns).astype(np.int64)
+    return np.stack([first, np.maximum(first, last)], axis=1)

@@ -1,0 +1,56 @@
+"""From a run folder to its pictures and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from manyviews.io.atomic import atomic_write
+from manyviews.report.data import RunData, read_run
+from manyviews.report.page import render_page
+from manyviews.runs.faults import explain_write_errors
+
+REPORT_NAME = "report.html"
+FIGURES_FOLDER = "figures"
+
+
+def _pictures(run: RunData) -> dict[str, bytes]:
+    """PNG bytes of every picture that the run has the data for."""
+    from manyviews.report import figures
+
+    made = {}
+    if run.slices is not None:
+        made["slices"] = figures.slices_figure(run.slices)
+    if run.ncc:
+        made["ncc"] = figures.ncc_figure(run.ncc)
+    if run.convergence is not None:
+        made["convergence"] = figures.convergence_figure(run.convergence)
+    if run.fsc is not None:
+        made["fsc"] = figures.fsc_figure(run.fsc)
+    return {name: figures.figure_png(figure) for name, figure in made.items()}
+
+
+def build_report(run_dir: Path) -> Path:
+    """Write ``report.html`` and ``figures/*.png`` of a run, finished or not, and return the page's path.
+
+    Parameters
+    ----------
+    run_dir
+        The run folder. ``run.toml`` must be there; of ``events.jsonl``, ``volume.mrc``, ``ncc.csv``,
+        ``fsc.csv``, ``geometry.csv`` and ``summary.json`` what is there is shown. An older report is
+        replaced.
+
+    Raises
+    ------
+    InputError
+        If it is no run folder, a table in it is damaged, or it cannot be written.
+    """
+    run = read_run(run_dir)
+    pictures = _pictures(run)
+    folder = run_dir / FIGURES_FOLDER
+    with explain_write_errors(folder):
+        folder.mkdir(exist_ok=True)
+    for name, png in pictures.items():
+        atomic_write(folder / f"{name}.png", png, overwrite=True)
+    page = run_dir / REPORT_NAME
+    atomic_write(page, render_page(run, pictures).encode("utf-8", "replace"), overwrite=True)
+    return page

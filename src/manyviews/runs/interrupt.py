@@ -1,0 +1,91 @@
+"""Ctrl-C and a scheduler's SIGTERM: finish the iteration, save, leave; a second one leaves at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from manyviews.errors import ManyviewsError
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(ManyviewsError):
+    """The run was asked to stop; ``exit_code`` is 130 for SIGINT and 143 for SIGTERM."""
+
+    def __init__(self, signal_number: int, *, iteration: int | None = None) -> None:
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+        place = "" if iteration is None else f" after iteration {iteration}"
+        super().__init__(
+            f"stopped by {signal.Signals(signal_number).name}{place}; the same command goes on from there"
+            if iteration is not None
+            else f"stopped by {signal.Signals(signal_number).name} at once; "
+            "the same command goes on from the last checkpoint"
+        )
+
+
+class Interrupt:
+    """Context manager that turns SIGINT and SIGTERM into a flag for the loop to look at once an iteration.
+
+    The first signal sets `stop_requested`. If the loop has not left after ``grace_seconds``, or at a second
+    signal, `Interrupted` is raised wherever the main thread is. Outside the main thread, where Python takes
+    no signals, it does nothing.
+
+    Parameters
+    ----------
+    grace_seconds
+        How long an iteration may take to end; schedulers kill soon after they ask.
+    """
+
+    def __init__(self, grace_seconds: float = 8.0) -> None:
+        self._grace_seconds = grace_seconds
+        self._signal_number: int | None = None
+        self._previous: dict[int, Any] = {}
+        self._timer: threading.Timer | None = None
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a signal has come."""
+        return self._signal_number is not None
+
+    def raise_if_requested(self, iteration: int) -> None:
+        """Leave if a signal has come.
+
+        Raises
+        ------
+        Interrupted
+            Naming the signal and the iteration.
+        """
+        if self._signal_number is not None:
+            raise Interrupted(self._signal_number, iteration=iteration)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._signal_number is not None:
+            raise Interrupted(number)
+        self._signal_number = number
+        self._timer = threading.Timer(self._grace_seconds, os.kill, (os.getpid(), number))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __enter__(self) -> Interrupt:
+        """Begin to take signals."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the signals back to whoever had them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)

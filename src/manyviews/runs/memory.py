@@ -1,0 +1,121 @@
+"""Memory used and left, and room on the disk."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from manyviews.errors import InputError
+
+_CGROUP_FILES = (  # limit, used, and the part of it that is file cache the kernel can drop
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def peak_memory_bytes() -> int:
+    """Most memory that this process has held so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB, macOS bytes
+
+
+def available_memory_bytes(
+    meminfo: Path = Path("/proc/meminfo"),
+    cgroup_list: Path = Path("/proc/self/cgroup"),
+    cgroup_root: Path = Path("/sys/fs/cgroup"),
+) -> int | None:
+    """Memory that can still be taken: the machine's, or what the control group allows if that is less.
+
+    Parameters
+    ----------
+    meminfo, cgroup_list, cgroup_root
+        Where Linux tells.
+
+    Returns
+    -------
+    int or None
+        Bytes; None where the system does not tell.
+    """
+    found = [_group_available(folder) for folder in _group_folders(cgroup_list, cgroup_root)]
+    known = [size for size in (_machine_available(meminfo), *found) if size is not None]
+    return min(known) if known else None
+
+
+def _machine_available(meminfo: Path) -> int | None:
+    try:
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
+
+
+def _group_folders(cgroup_list: Path, root: Path) -> list[Path]:
+    """The group of this process and all above it, in version 2 and in version 1's memory tree."""
+    folders = {root, root / "memory"}
+    try:
+        lines = cgroup_list.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        controllers, _, place = line.partition(":")[2].partition(":")
+        if controllers not in ("", "memory"):
+            continue
+        group = (root / controllers / place.lstrip("/")) if controllers else root / place.lstrip("/")
+        folders |= {parent for parent in (group, *group.parents) if parent.is_relative_to(root)}
+    return sorted(folders)
+
+
+def _group_available(folder: Path) -> int | None:
+    for limit_name, used_name, cache_name in _CGROUP_FILES:
+        try:
+            limit = int((folder / limit_name).read_text())
+            used = int((folder / used_name).read_text())
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+        return max(0, limit - used + _group_cache(folder, cache_name))
+    return None
+
+
+def _group_cache(folder: Path, name: str) -> int:
+    try:
+        rows = [line.split() for line in (folder / "memory.stat").read_text().splitlines()]
+        return next((int(row[1]) for row in rows if row[0] == name), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Free bytes for this user on the disk of a folder that need not exist yet."""
+    places = (folder.absolute(), *folder.absolute().parents)
+    return shutil.disk_usage(next(place for place in places if place.exists())).free
+
+
+def format_bytes(size: float) -> str:
+    """A size for people: ``640 KiB``, ``1.5 GiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def require_disk(folder: Path, size_bytes: int) -> None:
+    """Check that ``size_bytes`` more fit on the disk of ``folder``.
+
+    Raises
+    ------
+    InputError
+        If they do not.
+    """
+    free = free_disk_bytes(folder)
+    if free < size_bytes:
+        raise InputError(
+            f"the disk has {format_bytes(free)} free, the run needs {format_bytes(size_bytes)}",
+            path=folder,
+            fix="make room or choose another --out",
+        )

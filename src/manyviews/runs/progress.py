@@ -1,0 +1,125 @@
+"""How far a run is: a bar with the time left on a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+_LINE_SECONDS = 10.0
+_LINE_FRACTION = 0.1
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Tells on ``stream`` how far the task at hand is; a context manager, so that a bar is always ended.
+
+    Parameters
+    ----------
+    quiet
+        Say nothing at all but `message`.
+    stream
+        Where to; left out: standard error.
+    """
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._quiet = quiet
+        self._bar: RichProgress | None = None
+        self._bar_task: TaskID | None = None
+        self._task = ""
+        self._total = 0
+        self._first: int | None = None
+        self._began = self._said_at = 0.0
+        self._said_done = 0
+
+    def start(self, task: str, total: int) -> None:
+        """Begin a task of ``total`` steps."""
+        self._task, self._total = task, total
+        self._began = self._said_at = time.monotonic()
+        self._first = None
+        self._said_done = 0
+        if self._quiet:
+            return
+        if self._stream.isatty():
+            self._start_bar()
+        else:
+            self._write(f"{task}: {total} step{'s' if total != 1 else ''}")
+
+    def update(self, done: int, note: str = "") -> None:
+        """``done`` steps are done; ``note`` is a word on how it goes."""
+        if self._first is None:
+            self._first = done - 1  # a resumed run starts in the middle: the time left counts new steps only
+        if self._quiet:
+            return
+        if self._bar is not None and self._bar_task is not None:
+            self._bar.update(self._bar_task, completed=done, note=note)
+        elif self._is_due(done):
+            self._said_at, self._said_done = time.monotonic(), done
+            self._write(f"{self._task}: {done} of {self._total}{self._time_left(done)}{note and f', {note}'}")
+
+    def message(self, text: str) -> None:
+        """Say one sentence, above the bar if there is one; said even if quiet."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            self._write(text)
+
+    def close(self) -> None:
+        """End the bar, if there is one."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __enter__(self) -> Progress:
+        """Itself."""
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """End the bar."""
+        self.close()
+
+    def _is_due(self, done: int) -> bool:
+        far = done - self._said_done >= _LINE_FRACTION * self._total
+        return far or done >= self._total or time.monotonic() - self._said_at >= _LINE_SECONDS
+
+    def _time_left(self, done: int) -> str:
+        new = done - (self._first or 0)
+        if new <= 0 or done >= self._total:
+            return ""
+        seconds = (time.monotonic() - self._began) / new * (self._total - done)
+        return f", {format_seconds(seconds)} left"
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def _start_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self.close()
+        self._bar = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=Console(file=self._stream),
+        )
+        self._bar_task = self._bar.add_task(self._task, total=self._total, note="")
+        self._bar.start()

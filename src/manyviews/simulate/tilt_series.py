@@ -1,0 +1,97 @@
+"""What a microscope does to the images of a tilt series: drifting grey levels, noise, misalignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.geometry.views import TiltGeometry
+from manyviews.simulate.phantoms import Phantom
+
+Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+
+# Every kind of randomness has its own stream, so that switching one on does not change another.
+_DRIFT_STREAM, _SHIFT_STREAM, _NOISE_STREAM = 10, 11, 12
+
+
+@dataclass(frozen=True)
+class GreyLevels:
+    """Grey level of every view: ``gain * image + offset``, both ``(view,)``."""
+
+    gain: Float64
+    offset: Float64
+
+
+def drifting_grey_levels(views: int, amount: float, level: float, seed: int, series: int) -> GreyLevels:
+    """Gain and offset that differ between series and drift linearly along each of them.
+
+    Parameters
+    ----------
+    views
+        Number of views.
+    amount
+        Largest deviation of the gain from 1, and of the offset from 0 in units of ``level``.
+    level
+        Grey level that the offset is relative to, e.g. the standard deviation of the signal.
+    seed, series
+        Each series has its own constants and slopes.
+    """
+    rng = np.random.default_rng([seed, _DRIFT_STREAM, series])
+    constant, slope = rng.uniform(-0.5, 0.5, (2, 2))
+    course = np.outer(constant, np.ones(views)) + np.outer(slope, np.linspace(-1, 1, views))
+    return GreyLevels(gain=1 + amount * course[0], offset=amount * level * course[1])
+
+
+def misalignment(views: int, shift_pixels: float, turn_degrees: float, seed: int, series: int) -> Float64:
+    """Transforms in the columns of an IMOD .xf, ``(view, 6)``, that bring misaligned images back.
+
+    Parameters
+    ----------
+    views
+        Number of views.
+    shift_pixels
+        Standard deviation of the random shift of every view, in x and in y.
+    turn_degrees
+        Standard deviation of the angle by which all images of a series are turned.
+    seed, series
+        Each series has its own.
+
+    Returns
+    -------
+    ``a11 a12 a21 a22 dx dy`` raw to aligned, rounded to the decimals of the file so that it is the truth.
+    """
+    rng = np.random.default_rng([seed, _SHIFT_STREAM, series])
+    turn = np.deg2rad(turn_degrees * rng.standard_normal())
+    rows = np.empty((views, 6))
+    rows[:, :4] = np.round([np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], 7)
+    rows[:, 4:] = np.round(shift_pixels * rng.standard_normal((views, 2)), 3)
+    return rows
+
+
+def tilt_series_images(
+    phantom: Phantom,
+    geometry: TiltGeometry,
+    image_shape: tuple[int, int],
+    pixel_size: float,
+    *,
+    grey_levels: GreyLevels,
+    noise_std: float,
+    seed: int,
+    series: int,
+) -> Iterator[Float32]:
+    """The images of one series one after the other, each ``(y, x)``.
+
+    White Gaussian noise of standard deviation ``noise_std`` is added to the exact projections before gain and
+    offset. The noise of a view depends on the seed, the series and its place in the series only.
+    """
+    projections = phantom.project_views(geometry, image_shape, pixel_size)
+    for view, image in enumerate(projections):
+        seen = image
+        if noise_std > 0:
+            rng = np.random.default_rng([seed, _NOISE_STREAM, series, view])
+            seen = image + np.float32(noise_std) * rng.standard_normal(image_shape, dtype=np.float32)
+        yield np.float32(grey_levels.gain[view]) * seen + np.float32(grey_levels.offset[view])

@@ -1,0 +1,136 @@
+"""The one loop that all solvers run in, without files: what a solver is, when it stops, when it failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+import torch
+
+from manyviews.errors import DivergedError
+
+
+class SolverState(Protocol):
+    """Everything a solver knows between two iterations: a dataclass of tensors and numbers."""
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done; 0 at the start."""
+
+    @property
+    def volume(self) -> torch.Tensor:
+        """The present answer, ``(z, y, x)``."""
+
+    def measures(self) -> dict[str, float]:
+        """Figures of this iteration by name, e.g. ``objective`` and ``data_passes``."""
+
+
+S = TypeVar("S", bound=SolverState)
+
+
+class Solver(Protocol[S]):
+    """One algorithm: a start and a step. A step leaves the state it was given unchanged."""
+
+    def init(self) -> S:
+        """The state before the first iteration."""
+
+    def step(self, state: S) -> S:
+        """The state after one more iteration."""
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    CONVERGED = "converged"
+    ITERATIONS = "iterations"
+    DIVERGED = "diverged"
+
+
+def check_volume(volume: torch.Tensor, iteration: int) -> None:
+    """Refuse a volume that is no answer.
+
+    Raises
+    ------
+    DivergedError
+        If it holds NaN or infinity, or the same value everywhere.
+    """
+    # aminmax passes NaN and infinity on and needs no mask of the size of the volume
+    low, high = (float(value) for value in torch.aminmax(volume.detach()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DivergedError(
+            f"iteration {iteration} produced a volume with NaN or infinite voxels; "
+            "use a smaller relaxation, or check the input for wrong values"
+        )
+    if low == high and volume.numel() > 1:
+        raise DivergedError(
+            f"iteration {iteration} produced a volume with the same value {low:g} in every voxel; "
+            "check the geometry and the contrast of the input"
+        )
+
+
+def relative_change(before: torch.Tensor, after: torch.Tensor) -> float:
+    """``|after - before| / |after|``, infinite where ``after`` is zero and ``before`` is not."""
+    difference = float(torch.linalg.vector_norm(after - before))
+    size = float(torch.linalg.vector_norm(after))
+    if size > 0:
+        return difference / size
+    return 0.0 if difference == 0 else math.inf
+
+
+def advance(solver: Solver[S], state: S, *, measure_change: bool) -> tuple[S, float | None]:
+    """One checked iteration: the next state and, where asked for, the relative change of its volume.
+
+    Raises
+    ------
+    DivergedError
+        See `check_volume`.
+    """
+    before = state.volume if measure_change else None
+    state = solver.step(state)
+    check_volume(state.volume, state.iteration)
+    change = None if before is None else relative_change(before, state.volume)
+    return state, change
+
+
+def stop_reason(iteration: int, iterations: int, change: float | None, tolerance: float) -> StopReason | None:
+    """Why to stop after ``iteration``, or None to go on.
+
+    Parameters
+    ----------
+    iteration, iterations
+        Iterations done and wanted.
+    change
+        Relative change in the last iteration, None where it is not known.
+    tolerance
+        Stop when the change is below it; 0 never.
+    """
+    if change is not None and change < tolerance:
+        return StopReason.CONVERGED
+    return StopReason.ITERATIONS if iteration >= iterations else None
+
+
+def iterate(solver: Solver[S], state: S, iterations: int, *, tolerance: float = 0.0) -> Iterator[S]:
+    """Yield the state after each iteration until ``iterations`` are done or the volume settles.
+
+    Parameters
+    ----------
+    solver
+        The algorithm.
+    state
+        Where to start: ``solver.init()`` or any later state.
+    iterations
+        Iterations in all, those that ``state`` has behind it included.
+    tolerance
+        Stop when the relative change of the volume falls below it; 0 never.
+
+    Raises
+    ------
+    DivergedError
+        See `check_volume`.
+    """
+    change: float | None = None
+    while stop_reason(state.iteration, iterations, change, tolerance) is None:
+        state, change = advance(solver, state, measure_change=tolerance > 0)
+        yield state

@@ -1,0 +1,173 @@
+"""Compare two volumes: Fourier shell correlation, resolution, correlation, error."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from manyviews.errors import InputError
+
+if TYPE_CHECKING:
+    from manyviews.io.mrc import MrcHeader
+    from manyviews.metrics.fsc import FscCurve
+
+_PIXEL_TOLERANCE = 1e-3  # relative; headers hold float32 lengths that others have rounded
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes
+    ----------
+    shape
+        ``(z, y, x)`` of both volumes.
+    pixel_size
+        Angstrom.
+    fsc
+        The curve: ``frequency`` in 1/angstrom, ``correlation``, ``samples``.
+    resolution_half, resolution_143, resolution_half_bit
+        Angstrom where the FSC falls below 0.5, 0.143 and the half-bit curve. Two pixels where it never does,
+        infinite where it is never above.
+    ncc
+        Normalised correlation of all voxels.
+    relative_error
+        ``|A - B| / |B|``.
+    scaled_error
+        The same after the best scaling of A.
+    scale
+        That scale.
+    """
+
+    shape: tuple[int, int, int]
+    pixel_size: float
+    fsc: FscCurve
+    resolution_half: float
+    resolution_143: float
+    resolution_half_bit: float
+    ncc: float
+    relative_error: float
+    scaled_error: float
+    scale: float
+
+    def lines(self) -> list[str]:
+        """The result in words, for a terminal."""
+        nz, ny, nx = self.shape
+        return [
+            f"{nx} x {ny} x {nz} voxels of {self.pixel_size:g} angstrom",
+            f"resolution at FSC 0.5:      {self._in_words(self.resolution_half)}",
+            f"resolution at FSC 0.143:    {self._in_words(self.resolution_143)}",
+            f"resolution at the half bit: {self._in_words(self.resolution_half_bit)}",
+            f"NCC: {self.ncc:.4f}",
+            f"relative error: {self.relative_error:.4f}"
+            f" ({self.scaled_error:.4f} with the first scaled by {self.scale:.4g})",
+        ]
+
+    def write(self, folder: Path) -> tuple[Path, ...]:
+        """Write ``fsc.csv`` and ``fsc.png`` into a new or empty folder.
+
+        Raises
+        ------
+        InputError
+            If the files exist already or the folder cannot be written.
+        """
+        from manyviews.io.atomic import atomic_path, atomic_write
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot be made ({error.strerror})", path=folder, fix="choose a folder that can be written"
+            ) from None
+        table, picture = folder / "fsc.csv", folder / "fsc.png"
+        atomic_write(table, self._table().encode("ascii"))
+        with atomic_path(picture) as temporary:
+            self._draw(temporary)
+        return table, picture
+
+    def _in_words(self, resolution: float) -> str:
+        if math.isinf(resolution):
+            return "none, the curve is below everywhere"
+        if resolution <= 2 * self.pixel_size:
+            return f"{resolution:.4g} angstrom or better (the limit of the pixel size)"
+        return f"{resolution:.4g} angstrom"
+
+    def _table(self) -> str:
+        curve = self.fsc
+        columns = zip(curve.frequency, curve.correlation, curve.half_bit(), curve.samples, strict=True)
+        rows = [f"{f:.8g},{c:.6f},{h:.6f},{n:.0f}\n" for f, c, h, n in columns]
+        return "frequency_per_angstrom,fsc,half_bit,samples\n" + "".join(rows)
+
+    def _draw(self, path: Path) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.fsc.frequency, self.fsc.correlation, label="FSC")
+        axes.plot(self.fsc.frequency[1:], self.fsc.half_bit()[1:], linewidth=0.8, label="half bit")
+        for level in (0.5, 0.143):
+            axes.axhline(level, color="grey", linewidth=0.6, linestyle="--")
+        axes.set(xlabel="frequency (1/angstrom)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.02))
+        axes.set_xlim(0, float(self.fsc.frequency[-1]))
+        axes.legend()
+        figure.savefig(path, format="png", dpi=120)
+
+
+def compare(a: Path, b: Path) -> Comparison:
+    """Compare volume A with volume B, the truth or the other half.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or their shapes or pixel sizes differ.
+    """
+    from manyviews.io.mrc import read_mrc
+    from manyviews.metrics.correlation import ncc
+    from manyviews.metrics.error import relative_error, scaled_error
+    from manyviews.metrics.fsc import fsc
+
+    volume_a, header_a = read_mrc(a)
+    volume_b, header_b = read_mrc(b)
+    pixel_size = _check_alike(header_a, header_b, a, b)
+    curve = fsc(volume_a, volume_b, pixel_size)
+    best_error, scale = scaled_error(volume_a, volume_b)
+    return Comparison(
+        shape=header_a.shape,
+        pixel_size=pixel_size,
+        fsc=curve,
+        resolution_half=curve.resolution(0.5),
+        resolution_143=curve.resolution(0.143),
+        resolution_half_bit=curve.resolution(curve.half_bit()),
+        ncc=ncc(volume_a, volume_b),
+        relative_error=relative_error(volume_a, volume_b),
+        scaled_error=best_error,
+        scale=scale,
+    )
+
+
+def _check_alike(a: MrcHeader, b: MrcHeader, path_a: Path, path_b: Path) -> float:
+    """Check that the shapes and pixel sizes agree and are usable; return the pixel size."""
+    if a.shape != b.shape:
+        sizes = [" x ".join(map(str, header.shape[::-1])) for header in (a, b)]
+        raise InputError(
+            f"the volume is {sizes[0]} but {path_b} is {sizes[1]}",
+            path=path_a,
+            fix="give two volumes of the same size",
+        )
+    lengths = []
+    for header, path in ((a, path_a), (b, path_b)):
+        if header.pixel_size is None:
+            raise InputError("its header holds no pixel size", path=path, fix="write the voxel size into it")
+        if max(header.pixel_size) > min(header.pixel_size) * (1 + _PIXEL_TOLERANCE):
+            text = " x ".join(f"{length:g}" for length in header.pixel_size)
+            raise InputError(f"its voxels are {text} angstrom", path=path, fix="give cubic voxels")
+        lengths.append(header.pixel_size[0])
+    if abs(lengths[0] - lengths[1]) > _PIXEL_TOLERANCE * lengths[1]:
+        raise InputError(
+            f"the pixel size is {lengths[0]:g} angstrom but that of {path_b} is {lengths[1]:g}",
+            path=path_a,
+            fix="give two volumes of the same pixel size",
+        )
+    return lengths[0]

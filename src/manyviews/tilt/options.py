@@ -1,0 +1,129 @@
+"""Everything a tilt reconstruction can be told, in one place: the API, the command line and ``run.toml``.
+
+Only the standard library is imported here, so that the command line can show its help quickly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Method = Literal["wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus"]
+METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus")
+
+
+@dataclass(frozen=True)
+class SeriesOptions:
+    """Which stacks, and how each of them looks at the specimen.
+
+    Attributes
+    ----------
+    stacks
+        Tilt series, MRC files, one for each tilt axis.
+    tilt_angles
+        Angle file of each stack (.tlt, .rawtlt, .xtilt-style lists, .mdoc, .aln, RELION-5 tilt-series .star).
+        Left out: FILE.mdoc or FILE.rawtlt beside the stack, then its extended header.
+    axis_angle
+        Direction of each stack's tilt axis in the image, degrees counter-clockwise from +y.
+    transform
+        IMOD .xf of each stack: raw image to aligned image, one line a section.
+    shifts
+        File of x y shifts in pixels for each stack, one line a section (or TomViz JSON): how far to move each
+        raw image to align it, x along columns and y along rows as stored. TomViz's [x, y] pairs are read as
+        (x, -y), because it shows TIFF images with the first row on top. FILE:FIRST-LAST takes only these
+        lines, counted from 1, where the file is for a longer series than the stack.
+    x_tilt
+        IMOD .xtilt of each stack: rotation about x in degrees, one line a section.
+    tilt_offset
+        Degrees added to every tilt angle (IMOD OFFSET).
+    exclude
+        Views to leave out, counted from 1 as IMOD does, e.g. "1,4-6"; with several stacks "2:1,4-6" means
+        the second one.
+    pixel_size
+        Angstrom per pixel of the stacks as stored; left out: from the header.
+    """
+
+    stacks: tuple[Path, ...] = ()
+    tilt_angles: tuple[Path, ...] = ()
+    axis_angle: tuple[float, ...] = ()
+    transform: tuple[Path, ...] = ()
+    shifts: tuple[Path, ...] = ()
+    x_tilt: tuple[Path, ...] = ()
+    tilt_offset: float = 0.0
+    exclude: tuple[str, ...] = ()
+    pixel_size: float | None = None
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """How to reconstruct.
+
+    Attributes
+    ----------
+    thickness
+        Thickness of the volume in unbinned pixels (z).
+    method
+        consensus, cg, sirt, wbp, or the paper's wang2020 and direct-combine.
+    iterations
+        Iterations (outer iterations of consensus and wang2020); left out: a default for each method.
+    subsets
+        View subsets of consensus, wang2020 and direct-combine.
+    overlap
+        Views that a subset borrows from the next one.
+    subset_order
+        adjacent: neighbouring angles together, as in the paper; interleaved: every n-th view.
+    bin
+        Average blocks of N x N pixels before anything else.
+    mann
+        Mann averaging factor rho of consensus and wang2020, between 0 and 1.
+    inner_iterations
+        Gradient steps (wang2020) or conjugate-gradient steps (consensus) inside an outer iteration.
+    relaxation
+        Step of sirt and wang2020 as a fraction of the largest stable one.
+    sirt_form
+        landweber (the paper's) or normalised (row and column sums).
+    preconditioner
+        none or fourier: the inverse of the projection kernel's transform, for cg and consensus.
+    damping
+        Tikhonov damping as a fraction of the strongest view overlap.
+    non_negative
+        Keep every voxel at zero or above (sirt, consensus).
+    total_variation
+        Strength of a total-variation agent (consensus); 0 is off.
+    smoothness
+        Strength of a quadratic smoothness agent (consensus); 0 is off.
+    normalise
+        none; background: subtract each view's background level; statistics: give every view the mean and
+        spread of the series at low tilt.
+    invert_contrast
+        Change the sign of the images, for dark specimens on a bright ground.
+    reference
+        A true volume (MRC) to compare with: FSC, NCC.
+    device
+        cpu, cuda or auto.
+    threads
+        Threads; 0 is all cores.
+    """
+
+    thickness: int = 0
+    method: Method = "cg"
+    iterations: int | None = None
+    subsets: int | None = None
+    overlap: int | None = None
+    subset_order: Literal["adjacent", "interleaved"] | None = None
+    bin: int = 1
+    mann: float | None = None
+    inner_iterations: int | None = None
+    relaxation: float = 0.3
+    sirt_form: Literal["landweber", "normalised"] = "landweber"
+    preconditioner: Literal["none", "fourier"] | None = None
+    damping: float | None = None
+    non_negative: bool = False
+    total_variation: float = 0.0
+    smoothness: float = 0.0
+    normalise: Literal["none", "background", "statistics"] = "none"
+    invert_contrast: bool = False
+    reference: Path | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0

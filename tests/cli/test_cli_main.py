@@ -1,0 +1,243 @@
+"""The command line from the words typed to the exit code."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from manyviews import __version__
+from manyviews.cli import main as main_module
+from manyviews.cli.main import COMMANDS, main
+from manyviews.errors import DivergedError, InputError
+from manyviews.runs.interrupt import Interrupted
+from manyviews.tilt.options import METHODS
+
+HEAVY = {"numpy", "torch", "numba", "scipy", "matplotlib", "mrcfile", "rich", "gemmi", "triton"}
+RECONSTRUCT = ["tilt", "reconstruct", "a.mrc"]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Make ``manyviews doctor`` raise."""
+
+    def fail_with(error: BaseException) -> None:
+        def run(found: object) -> int:
+            raise error
+
+        commands = tuple(replace(c, run=run) if c.name == "doctor" else c for c in COMMANDS)
+        monkeypatch.setattr(main_module, "COMMANDS", commands)
+
+    return fail_with
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([*RECONSTRUCT, "--out", "r", "--thicknes", "9"], ["unknown option --thicknes", "--thickness?"]),
+        ([*RECONSTRUCT, "--out", "r"], ["missing: --thickness"]),
+        ([*RECONSTRUCT, "--thickness", "9"], ["missing: --out"]),
+        (["tilt", "reconstruct", "--out", "r", "--thickness", "9"], ["missing: STACK"]),
+        ([*RECONSTRUCT, "--out", "r", "--thickness", "9.5"], ["'9.5' is not a whole number"]),
+        ([*RECONSTRUCT, "--out", "r", "--thickness", "9", "--mann", "x"], ["'x' is not a number"]),
+        ([*RECONSTRUCT, "--out", "r", "--thickness", "9", "--method", "sirtt"], ["'sirtt'", "mean sirt?"]),
+        ([*RECONSTRUCT, "--out", "r", "--thickness", "9", "--method", "?"], ["choose from", *METHODS]),
+        (["tilt", "reconstuct"], ["'tilt reconstuct'", "did you mean `manyviews tilt reconstruct`?"]),
+        (["reconstruct", "a.mrc"], ["'reconstruct'", "did you mean `manyviews tilt reconstruct`?"]),
+        (["docter"], ["'docter'", "did you mean `manyviews doctor`?"]),
+        (["qqq"], ["unknown command 'qqq'", "manyviews --help"]),
+        (["--verbose"], ["unknown option '--verbose'"]),
+        (["report", "a", "b"], ["cannot place 'b'"]),
+        (["compare", "a.mrc"], ["missing: VOLUME"]),
+    ],
+)
+def test_usage_errors(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("manyviews: error: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (InputError("is empty", path="a.mrc", fix="give another"), 2, "error: a.mrc: is empty; give another"),
+        (DivergedError("the volume is constant"), 1, "error: the volume is constant"),
+        (Interrupted(15, iteration=3), 143, "interrupted: stopped by SIGTERM after iteration 3"),
+        (KeyboardInterrupt(), 130, "interrupted: "),
+        (MemoryError(), 2, "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), 2, "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "run/x"), 2, "run/x: the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "run"), 2, "run: Permission denied"),
+        (ValueError("two\nlines"), 1, "unexpected ValueError (two lines); run again with --debug"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException,
+    code: int,
+    part: str,
+    failing: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+):
+    failing(error)
+    assert main(["doctor"]) == code
+    err = capsys.readouterr().err
+    assert part in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--debug", "doctor"], ["doctor", "--debug"]])
+def test_debug_shows_the_traceback(
+    words: list[str], failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+):
+    failing(InputError("is empty"))
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.rstrip().endswith("manyviews: error: is empty")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["tilt"], ["tilt", "--help"]])
+def test_overviews(words: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 0
+    assert "tilt reconstruct" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_help_with_two_examples(command, capsys: pytest.CaptureFixture[str]):
+    assert main([*command.name.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: manyviews {command.name}")
+    assert text.split("examples:")[1].count("manyviews ") >= 2
+    for example in command.examples:
+        assert example.startswith(f"manyviews {command.name}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [example.split()[1:] for command in COMMANDS for example in command.examples],
+    ids=" ".join,
+)
+def test_examples_parse(words: list[str]):
+    command, rest = main_module._find(words)
+    command.parser().parse(rest)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"manyviews {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["tilt", "reconstruct", "--help"], ["tilt", "reconstruct", "-x"]]
+)
+def test_help_imports_nothing_heavy(words: list[str]):
+    """Measured: 0.06 s; what keeps it so is that these are not imported."""
+    script = (
+        "import sys; from manyviews.cli.main import main; main(sys.argv[1:]);"
+        "print('MODULES', *sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split("MODULES")[1].split())
+    assert not loaded & HEAVY
+
+
+def test_a_closed_pipe_is_silent():
+    script = "import sys; from manyviews.cli.main import main; sys.exit(main(['--help']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import time; time.sleep(0.2); {script}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 141
+
+
+def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) -> None:
+    module = ModuleType(name)
+    module.__dict__.update(contents)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_reconstruct_passes_everything_on(monkeypatch, tmp_path, capsys):
+    calls = []
+
+    def reconstruct(series, options, out, **rest):
+        calls.append((series, options, out, rest))
+        return SimpleNamespace(summary={"mean_ncc": 0.98765, "method": "cg"}, report=out / "report.html")
+
+    fake_module(monkeypatch, "manyviews.tilt.reconstruct", reconstruct=reconstruct)
+    monkeypatch.setattr(sys, "argv", ["manyviews", "typed"])
+    words = ["a.mrc", "b.mrc", "--axis-angle", "-12.7", "77.3", "--thickness", "9", "--bin", "2", "--quiet"]
+    assert main(["tilt", "reconstruct", *words, "--out", str(tmp_path)]) == 0
+    ((series, options, out, rest),) = calls
+    assert [path.name for path in series.stacks] == ["a.mrc", "b.mrc"]
+    assert series.axis_angle == (-12.7, 77.3)
+    assert (options.thickness, options.bin, options.method) == (9, 2, "cg")
+    assert out == tmp_path
+    assert rest == {"overwrite": False, "quiet": True, "command": ("manyviews", "typed")}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["mean", "ncc", "0.9877"]
+    assert lines[-1] == f"report: {tmp_path / 'report.html'}"
+
+
+def test_simulate_writes_and_tells_how_to_go_on(tmp_path, capsys):
+    words = ["--axes", "-30", "--size", "24", "--thickness", "20", "--tilt-step", "60", "--quiet"]
+    assert main(["tilt", "simulate", *words, "--out", str(tmp_path / "data")]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert all(Path(line).is_file() for line in out.splitlines()[:2])
+    said = out.splitlines()[-1].split()
+    command, rest = main_module._find(said[1:])
+    assert command.parser().parse(rest).axis_angle == [-30.0]
+
+
+def test_compare_writes_the_curve(tmp_path, capsys):
+    words = ["--axes", "0", "--size", "24", "--thickness", "20", "--tilt-step", "60", "--quiet"]
+    assert main(["tilt", "simulate", *words, "--out", str(tmp_path / "data")]) == 0
+    capsys.readouterr()
+    truth = str(tmp_path / "data" / "truth.mrc")
+    assert main(["compare", truth, truth, "--out", str(tmp_path / "fsc")]) == 0
+    out = capsys.readouterr().out
+    assert "NCC: 1.0000" in out
+    assert all(Path(line).is_file() for line in out.splitlines()[-2:])
+
+
+def test_bad_input_is_one_sentence_from_the_entry_point(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "manyviews.cli", "compare", str(tmp_path / "a.mrc"), str(tmp_path / "b.mrc")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("manyviews: error: ")
+    assert done.stderr.count("\n") == 1
+    assert "a.mrc" in done.stderr
+
+
+def test_check_prints_the_lines(monkeypatch, capsys):
+    fake_module(
+        monkeypatch, "manyviews.tilt.check", check=lambda s, o: SimpleNamespace(lines=lambda: ["one", "two"])
+    )
+    assert main(["tilt", "check", "a.mrc"]) == 0
+    assert capsys.readouterr().out == "one\ntwo\n"
+
+
+def test_report_prints_the_path(monkeypatch, capsys):
+    fake_module(monkeypatch, "manyviews.report.build", build_report=lambda run: run / "report.html")
+    assert main(["report", "somewhere"]) == 0
+    assert capsys.readouterr().out == "somewhere/report.html\n"

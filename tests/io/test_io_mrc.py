@@ -1,0 +1,280 @@
+import io
+import struct
+import time
+import tracemalloc
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from manyviews.errors import InputError
+from manyviews.io.mrc import HEADER_BYTES, MrcStack, MrcWriter, read_header, read_mrc, write_mrc
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "tilt"
+QUICK = settings(max_examples=60, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def array(dtype, shape=(3, 4, 5)):
+    values = np.arange(np.prod(shape)).reshape(shape) - (10 if np.dtype(dtype).kind in "if" else 0)
+    return values.astype(dtype)
+
+
+def raw_file(path, *, order="<", mode=2, shape=(2, 3, 4), data=None, lengths=None, extended=b"", edit=None):
+    """An MRC file written by hand, field by field."""
+    sections, rows, columns = shape
+    raw = bytearray(HEADER_BYTES)
+    struct.pack_into(order + "10i", raw, 0, columns, rows, sections, mode, 0, 0, 0, columns, rows, sections)
+    struct.pack_into(order + "3f", raw, 40, *(lengths or (columns * 2.0, rows * 2.0, sections * 2.0)))
+    struct.pack_into(order + "3i", raw, 64, 1, 2, 3)
+    struct.pack_into(order + "i", raw, 92, len(extended))
+    raw[208:214] = b"MAP " + (b"\x44\x44" if order == "<" else b"\x11\x11")
+    if edit:
+        edit(raw)
+    code = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}.get(mode, "f4")
+    values = array(code, shape) if data is None else data
+    path.write_bytes(bytes(raw) + extended + values.astype(np.dtype(order + code)).tobytes())
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "uint16", "float16"])
+def test_written_file_is_read_by_mrcfile_and_by_us(tmp_path, dtype):
+    path = tmp_path / "a.mrc"
+    write_mrc(path, array(dtype), (1.5, 1.5, 3.0), labels=["first", "second"])
+    with mrcfile.open(path) as oracle:
+        assert np.array_equal(oracle.data, array(dtype))
+        assert oracle.data.dtype == np.dtype(dtype)
+        assert oracle.is_volume()
+        assert [float(oracle.voxel_size[k]) for k in "xyz"] == [1.5, 1.5, 3.0]
+        for name, value in (("dmin", "min"), ("dmax", "max"), ("dmean", "mean"), ("rms", "std")):
+            expected = getattr(array(dtype).astype(np.float64), value)()
+            assert float(oracle.header[name]) == pytest.approx(expected, rel=1e-5)
+    assert mrcfile.validate(path, print_file=io.StringIO())
+    data, header = read_mrc(path)
+    assert data.dtype == np.float32
+    assert np.array_equal(data, array(dtype).astype(np.float32))
+    assert header.shape == (3, 4, 5)
+    assert header.pixel_size == pytest.approx((1.5, 1.5, 3.0))
+    assert header.labels == ("first", "second")
+    assert header.is_volume
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint16", "float32", "float16"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_files_of_mrcfile_are_read_in_both_byte_orders(tmp_path, dtype, order):
+    path = tmp_path / "a.mrc"
+    with mrcfile.new(path) as oracle:
+        oracle.set_data(array(dtype).astype(np.dtype(dtype).newbyteorder(order)))
+        oracle.voxel_size = 2.5
+    data, header = read_mrc(path)
+    assert np.array_equal(data, array(dtype).astype(np.float32))
+    assert header.byte_order == order or dtype == "int8"
+    assert header.pixel_size == pytest.approx((2.5,) * 3)
+
+
+def test_byte_order_survives_a_wrong_machine_stamp(tmp_path):
+    def lie(raw):
+        raw[212:214] = b"\x44\x44"
+
+    data, header = read_mrc(raw_file(tmp_path / "a.mrc", order=">", mode=1, edit=lie))
+    assert header.byte_order == ">"
+    assert np.array_equal(data, array("i2", (2, 3, 4)).astype(np.float32))
+
+
+@pytest.mark.parametrize(("flags", "signed"), [(1, True), (0, False)])
+def test_imod_flag_says_whether_bytes_are_signed(tmp_path, flags, signed):
+    def stamp(raw):
+        struct.pack_into("<2i", raw, 152, 1146047817, flags)
+
+    data = np.full((1, 2, 2), -1, dtype=np.int8)
+    path = raw_file(tmp_path / "a.mrc", mode=0, shape=(1, 2, 2), data=data, edit=stamp)
+    assert np.all(read_mrc(path)[0] == (-1 if signed else 255))
+
+
+def test_sections_are_read_in_the_order_asked_for(tmp_path):
+    path = raw_file(tmp_path / "a.mrc", shape=(5, 3, 4))
+    stack = MrcStack(path)
+    assert np.array_equal(stack.read([3, 0]), array("f4", (5, 3, 4))[[3, 0]])
+    with pytest.raises(InputError, match="section 5"):
+        stack.read([5])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_pixel_is_refused_with_its_section(tmp_path, bad):
+    data = array("f4", (3, 4, 4))
+    data[2, 1, 1] = bad
+    stack = MrcStack(raw_file(tmp_path / "a.mrc", shape=data.shape, data=data))
+    stack.read([0, 1])
+    with pytest.raises(InputError, match="section 2"):
+        stack.read()
+
+
+def set_int(offset, value):
+    return lambda raw: struct.pack_into("<i", raw, offset, value)
+
+
+def set_float(offset, value):
+    return lambda raw: struct.pack_into("<f", raw, offset, value)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (set_int(12, 4), "mode 4"),
+        (set_int(12, 101), "mode 101"),
+        (set_int(0, 0), "no sense"),
+        (set_int(8, -1), "no sense"),
+        (set_int(64, 3), "order 3, 2, 3"),
+        (set_int(92, -4), "negative"),
+        (set_int(92, 1 << 30), "promises"),
+        (set_float(40, float("nan")), "cell size"),
+        (set_float(44, -1.0), "cell size"),
+        (set_float(40, float("inf")), "cell size"),
+    ],
+)
+def test_bad_headers_are_refused(tmp_path, edit, words):
+    with pytest.raises(InputError, match=words):
+        read_header(raw_file(tmp_path / "a.mrc", edit=edit))
+
+
+def test_a_zero_pixel_size_is_none(tmp_path):
+    assert read_header(raw_file(tmp_path / "a.mrc", edit=set_float(40, 0.0))).pixel_size is None
+
+
+def test_truncated_file_and_trailing_bytes(tmp_path):
+    path = raw_file(tmp_path / "a.mrc")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match="truncated"):
+        read_header(path)
+    path.write_bytes(whole + b"xx")
+    assert read_header(path).warnings
+    path.write_bytes(whole[:1000])
+    with pytest.raises(InputError, match="1000 bytes"):
+        read_header(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_header(tmp_path / "none.mrc")
+
+
+def test_a_header_claiming_terabytes_is_refused_quickly_and_with_little_memory(tmp_path):
+    def bomb(raw):
+        struct.pack_into("<3i", raw, 0, 1 << 20, 1 << 20, 1000)
+
+    path = raw_file(tmp_path / "a.mrc", edit=bomb)
+    tracemalloc.start()
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="promises"):
+        MrcStack(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert time.perf_counter() - start < 1
+    assert peak < 1 << 20
+
+
+def test_tilt_angles_of_a_serialem_extended_header(tmp_path):
+    angles = [-60.0, 0.25, 59.99]
+    extended = b"".join(struct.pack("<hi", round(a * 100), 7) for a in angles)
+
+    def serialem(raw):
+        raw[104:108] = b"SERI"
+        struct.pack_into("<2h", raw, 128, 6, 1 | 32)
+
+    header = read_header(raw_file(tmp_path / "a.mrc", shape=(3, 2, 2), extended=extended, edit=serialem))
+    assert header.tilt_angles() == pytest.approx(angles)
+
+
+@pytest.mark.parametrize("kind", [b"FEI1", b"FEI2"])
+def test_tilt_angles_of_an_fei_extended_header(tmp_path, kind):
+    from mrcfile.dtypes import get_ext_header_dtype
+
+    blocks = np.zeros(3, dtype=get_ext_header_dtype(kind, "<"))
+    blocks["Metadata size"] = blocks.dtype.itemsize
+    blocks["Bitmask 1"] = 1 << 7
+    blocks["Alpha tilt"] = [-30, 0, 30]
+
+    def fei(raw):
+        raw[104:108] = kind
+
+    path = raw_file(tmp_path / "a.mrc", shape=(3, 2, 2), extended=blocks.tobytes(), edit=fei)
+    assert read_header(path).tilt_angles() == pytest.approx([-30, 0, 30])
+    blocks["Bitmask 1"] = 0
+    path = raw_file(tmp_path / "a.mrc", shape=(3, 2, 2), extended=blocks.tobytes(), edit=fei)
+    assert read_header(path).tilt_angles() is None
+
+
+def test_tilt_angles_of_an_agard_extended_header(tmp_path):
+    blocks = np.zeros((1024, 32), dtype="<f4")
+    blocks[:2, 0] = [-5, 5]
+    path = raw_file(tmp_path / "a.mrc", extended=blocks.tobytes())
+    assert read_header(path).tilt_angles() == pytest.approx([-5, 5])
+
+
+def test_slabs_give_the_same_file_as_the_whole(tmp_path):
+    data = np.random.default_rng(1).normal(3, 2, (7, 4, 5)).astype(np.float32)
+    write_mrc(tmp_path / "whole.mrc", data, 2.0)
+    with MrcWriter(tmp_path / "slabs.mrc", data.shape, 2.0) as writer:
+        for first in range(0, 7, 3):
+            writer.write(data[first : first + 3])
+    whole, slabs = (tmp_path / "whole.mrc").read_bytes(), (tmp_path / "slabs.mrc").read_bytes()
+    assert whole[1024:] == slabs[1024:]
+    assert struct.unpack_from("<3f", whole, 76) == pytest.approx(struct.unpack_from("<3f", slabs, 76))
+
+
+def test_a_failed_write_leaves_nothing_and_nothing_is_overwritten(tmp_path):
+    path = tmp_path / "a.mrc"
+    with pytest.raises(InputError, match="1 of 2 sections"), MrcWriter(path, (2, 2, 2), 1.0) as writer:
+        writer.write(np.zeros((1, 2, 2)))
+    with pytest.raises(RuntimeError), MrcWriter(path, (2, 2, 2), 1.0):
+        raise RuntimeError
+    with pytest.raises(InputError, match="NaN"):
+        write_mrc(path, np.full((2, 2, 2), np.nan), 1.0)
+    with pytest.raises(InputError, match="pixel size"):
+        write_mrc(path, np.zeros((2, 2, 2)), 0.0)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="cannot be written"):
+        write_mrc(tmp_path / "none" / "a.mrc", np.zeros((2, 2, 2)), 1.0)
+    write_mrc(path, np.zeros((2, 2, 2)), 1.0)
+    with pytest.raises(InputError, match="exists already"):
+        write_mrc(path, np.ones((2, 2, 2)), 1.0)
+    write_mrc(path, np.ones((2, 2)), 1.0, overwrite=True, is_volume=False)
+    data, header = read_mrc(path)
+    assert data.shape == (1, 2, 2)
+    assert not header.is_volume
+
+
+@QUICK
+@given(data=st.binary(max_size=2000))
+def test_any_bytes_give_only_input_errors(tmp_path, data):
+    path = tmp_path / "fuzz.mrc"
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        read_mrc(path)
+
+
+@QUICK
+@given(offset=st.integers(0, HEADER_BYTES - 1), value=st.binary(min_size=1, max_size=8))
+def test_damaged_headers_give_only_input_errors(tmp_path, offset, value):
+    path = raw_file(tmp_path / "fuzz.mrc")
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + len(value)] = value
+    path.write_bytes(raw)
+    try:
+        stack = MrcStack(path)
+        stack.header.tilt_angles()
+        stack.read()
+    except InputError:
+        pass
+
+
+def test_published_haadf_series():
+    path = SHARED / "openncem-haadf" / "L2083-K-4-1_haadf.mrc"
+    if not path.exists():
+        pytest.skip("shared HAADF series not present")
+    data, header = read_mrc(path)
+    assert header.shape == (16, 256, 256)
+    assert header.mode == 6
+    assert header.pixel_size == pytest.approx((130.814,) * 3, rel=1e-4)
+    with mrcfile.open(path) as oracle:
+        assert np.array_equal(data, oracle.data.astype(np.float32))

@@ -1,0 +1,54 @@
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from manyviews.runs.interrupt import Interrupt, Interrupted
+
+
+def test_first_signal_asks_second_aborts():
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt() as interrupt:
+        assert not interrupt.stop_requested
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupt.stop_requested
+        with pytest.raises(Interrupted) as caught:
+            interrupt.raise_if_requested(3)
+        assert caught.value.exit_code == 130
+        assert "SIGINT after iteration 3" in str(caught.value)
+        with pytest.raises(Interrupted, match="at once") as caught:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert caught.value.exit_code == 143
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_no_signal_no_error():
+    with Interrupt() as interrupt:
+        interrupt.raise_if_requested(1)
+
+
+def wait_out_the_grace():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+
+def test_long_iteration_is_left_after_the_grace():
+    began = time.monotonic()
+    with Interrupt(grace_seconds=0.1), pytest.raises(Interrupted):
+        wait_out_the_grace()
+    assert time.monotonic() - began < 3
+
+
+def test_outside_the_main_thread_it_does_nothing():
+    seen = []
+
+    def work():
+        with Interrupt() as interrupt:
+            seen.append(interrupt.stop_requested)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
