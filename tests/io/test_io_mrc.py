@@ -143,6 +143,14 @@ def test_a_zero_pixel_size_is_none(tmp_path):
     assert read_header(raw_file(tmp_path / "a.mrc", edit=set_float(40, 0.0))).pixel_size is None
 
 
+def test_a_file_that_shrinks_after_opening_is_refused(tmp_path):
+    path = raw_file(tmp_path / "a.mrc")
+    stack = MrcStack(path)
+    path.write_bytes(path.read_bytes()[:1030])
+    with pytest.raises(InputError, match="any more"):
+        stack.read()
+
+
 def test_truncated_file_and_trailing_bytes(tmp_path):
     path = raw_file(tmp_path / "a.mrc")
     whole = path.read_bytes()
@@ -230,6 +238,11 @@ def test_a_failed_write_leaves_nothing_and_nothing_is_overwritten(tmp_path):
         raise RuntimeError
     with pytest.raises(InputError, match="NaN"):
         write_mrc(path, np.full((2, 2, 2), np.nan), 1.0)
+    with (
+        pytest.raises(InputError, match="too large for float16"),
+        MrcWriter(path, (1, 2, 2), 1.0, dtype=np.float16) as writer,
+    ):
+        writer.write(np.full((1, 2, 2), 1e9))
     with pytest.raises(InputError, match="pixel size"):
         write_mrc(path, np.zeros((2, 2, 2)), 0.0)
     assert list(tmp_path.iterdir()) == []

@@ -3,9 +3,9 @@
 Source: AreTomo3 ``SaveAlignFile`` and ``CSaveXF``. The columns are ``SEC ROT GMAG TX TY SMEAN SFIT SCALE BASE
 TILT``; to align, a raw image is moved by ``(-TX, -TY)`` and turned by ``-ROT``, both about its middle, after
 which the tilt axis is vertical. SEC counts, from 0, the sections left once the dark ones were removed; a file
-whose largest SEC equals their number is taken to count from 1. The first number of a DarkFrame line counts from
-1, or from 0 if a 0 is among them. (In the example file of cryoet-alignment only this reading gives the first
-lines the tilt angle of their raw section.)
+whose largest SEC equals their number is taken to count from 1. The first number of a DarkFrame line counts
+from 1, or from 0 if a 0 is among them. (In the example file of cryoet-alignment only this reading gives the
+first lines the tilt angle of their raw section.)
 """
 
 from __future__ import annotations

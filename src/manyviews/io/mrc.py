@@ -72,9 +72,7 @@ class MrcStack:
             bad = wanted[(wanted < 0) | (wanted >= self.shape[0])][0]
             raise InputError(f"section {bad} was asked for but there are {self.shape[0]}", path=self.path)
         # Mapped anew at each call, so that no file stays open between reads.
-        mapped = np.memmap(
-            self.path, dtype=self.header.dtype, mode="r", offset=self.header.data_offset, shape=self.shape
-        )
+        mapped = self._map()
         images = np.empty((len(wanted), *self.shape[1:]), dtype=np.float32)
         for image, section in zip(images, wanted, strict=True):
             image[...] = mapped[section]
@@ -87,6 +85,17 @@ class MrcStack:
                     fix="replace them or exclude the view",
                 )
         return images
+
+    def _map(self) -> np.memmap[Any, np.dtype[Any]]:
+        header = self.header
+        try:
+            return np.memmap(
+                self.path, dtype=header.dtype, mode="r", offset=header.data_offset, shape=self.shape
+            )
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"cannot be read any more ({error})", path=self.path, fix="copy it again"
+            ) from error
 
 
 def read_mrc(path: Path) -> tuple[NDArray[np.float32], MrcHeader]:
@@ -102,14 +111,13 @@ def _mode_of(dtype: np.dtype[Any]) -> int:
 
 
 def _triple(pixel_size: float | Sequence[float]) -> tuple[float, float, float]:
-    values = (
-        (float(pixel_size),) * 3 if isinstance(pixel_size, int | float) else tuple(map(float, pixel_size))
-    )
-    if len(values) != 3 or not all(math.isfinite(value) and value > 0 for value in values):
+    values = np.asarray(pixel_size, dtype=np.float64)
+    values = np.full(3, values) if values.ndim == 0 else values
+    if values.shape != (3,) or not all(math.isfinite(value) and value > 0 for value in values):
         raise InputError(
             f"the pixel size {pixel_size} is not a positive number", fix="give angstrom per pixel"
         )
-    return values[0], values[1], values[2]
+    return float(values[0]), float(values[1]), float(values[2])
 
 
 @dataclass
@@ -228,7 +236,8 @@ class MrcWriter:
             )
         if self._written + len(array) > self.shape[0]:
             raise InputError(f"more than {self.shape[0]} sections were written", path=self.path)
-        stored = np.ascontiguousarray(array, dtype=np.dtype("<" + MODES[self._mode]))
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+            stored = np.ascontiguousarray(array, dtype=np.dtype("<" + MODES[self._mode]))
         if stored.dtype.kind == "f" and not np.isfinite(stored).all():
             raise InputError(
                 f"sections {self._written} to {self._written + len(array) - 1} hold NaN, infinity or numbers"

@@ -19,6 +19,9 @@ from manyviews.errors import InputError
 MAXIMUM_BYTES = 64 * 1024 * 1024
 """Alignment files are kilobytes; a larger one is the wrong file."""
 
+LARGEST_NUMBER = 1e12
+"""No angle, shift or count comes near; beyond it sums and products lose their meaning."""
+
 _LINE_RANGE = re.compile(r"^(?P<file>.+):(?P<first>\d{1,9})-(?P<last>\d{1,9})$")
 
 
@@ -64,16 +67,15 @@ def parse_number(text: str, *, path: Path, where: str) -> float:
     Raises
     ------
     InputError
-        If ``text`` is not a number, or is NaN or infinite.
+        If ``text`` is not a number, is NaN or infinite, or is beyond 1e12.
     """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or "_" in text:
-        raise InputError(
-            f"{text[:40]!r} is not a finite number", path=path, where=where, fix="correct the line"
-        )
+    if not math.isfinite(value) or abs(value) > LARGEST_NUMBER or "_" in text:
+        what = f"{text[:40]!r} is not a finite number of ordinary size"
+        raise InputError(what, path=path, where=where, fix="correct the line")
     return value
 
 

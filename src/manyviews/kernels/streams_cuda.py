@@ -429,7 +429,8 @@ def require_device(array: torch.Tensor, name: str) -> None:
         If the tensor is not on a CUDA device, unless Triton runs in its interpreter (``TRITON_INTERPRET=1``);
         or if it is neither float32 nor float64.
     """
-    if array.device.type != "cuda" and not triton.knobs.runtime.interpret:
+    compiled = isinstance(_project_kernel, triton.JITFunction)
+    if compiled and array.device.type != "cuda":
         raise InputError(
             f"the {name} is on the device {array.device}, a CUDA kernel needs it on a CUDA device",
             fix="move it there or use the CPU kernel",
