@@ -191,7 +191,7 @@ def test_reconstruct_passes_everything_on(monkeypatch, tmp_path, capsys):
     assert rest == {"overwrite": False, "quiet": True, "command": ("manyviews", "typed")}
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["mean", "ncc", "0.9877"]
-    assert lines[-1] == f"report: {tmp_path / 'report.html'}"
+    assert lines[-1] == str(tmp_path / "report.html")
 
 
 def test_simulate_writes_and_tells_how_to_go_on(tmp_path, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,7 @@ def test_it_ends_with_the_report(
 ):
     monkeypatch.setattr(demo_module, "demo", partial(demo, data_options=TINY))
     assert main(["demo", "--out", str(tmp_path), "--quiet"]) == 0
-    last = capsys.readouterr().out.splitlines()[-1]
-    report = Path(re.sub("^report: ", "", last))
+    report = Path(capsys.readouterr().out.splitlines()[-1])
     assert report.is_file()
     assert (report.parent / "volume.mrc").is_file()
 

@@ -12,4 +12,4 @@ def print_result(summary: Mapping[str, object], report: Path) -> None:
     for name, value in summary.items():
         figure = f"{value:.4g}" if isinstance(value, float) else str(value)
         print(f"{name.replace('_', ' '):{width}}  {figure}")
-    print(f"report: {report}")
+    print(report)

@@ -10,18 +10,21 @@ place and sums keep their order.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from numba import njit, prange
+from numpy.typing import NDArray
 
 from manyviews.kernels.lanes import WIDTH, add_scaled, store, zeros
 
 _POLE = math.sqrt(3.0) - 2.0
 PREFILTER_RADIUS = 8
+_ROW_BLOCK = 16
 
 
-def prefilter_taps() -> np.ndarray:
+def prefilter_taps() -> NDArray[np.float64]:
     """Taps of the inverse cubic B-spline filter, cut at `PREFILTER_RADIUS` and made to sum to one."""
     taps = _POLE ** np.abs(np.arange(-PREFILTER_RADIUS, PREFILTER_RADIUS + 1))
     return taps / taps.sum()
@@ -57,22 +60,37 @@ def _convolve(images, taps, step, out):  # type: ignore[no-untyped-def]
     """Separable convolution of ``images (n, h, w * step)`` along h, then along w (neighbours ``step`` apart)."""
     count, height, length = images.shape
     radius = len(taps) // 2
-    for task in prange(count * height):
-        i = task // height
-        y = task % height
-        column = np.zeros(length, images.dtype)
-        for k in range(max(-radius, -y), min(radius, height - 1 - y) + 1):
-            tap = taps[k + radius]
-            source = images[i, y + k]
-            for x in range(length):
-                column[x] += tap * source[x]
-        row = out[i, y]
-        row[:] = 0
-        for k in range(-radius, radius + 1):
-            tap = taps[k + radius]
-            shift = k * step
-            for x in range(max(0, -shift), min(length, length - shift)):
-                row[x] += tap * column[x + shift]
+    blocks = (height + _ROW_BLOCK - 1) // _ROW_BLOCK
+    whole = length - length % WIDTH
+    for task in prange(count * blocks):
+        i = task // blocks
+        first = (task % blocks) * _ROW_BLOCK
+        # room on both sides for neighbours that are not there
+        margin = radius * step
+        line = np.zeros(length + 2 * margin, images.dtype)
+        for y in range(first, min(height, first + _ROW_BLOCK)):
+            low = max(-radius, -y)
+            high = min(radius, height - 1 - y)
+            for x in range(0, whole, WIDTH):
+                total = zeros(images)
+                for k in range(low, high + 1):
+                    total = add_scaled(total, taps[k + radius], images, (i * height + y + k) * length + x)
+                store(line, margin + x, total)
+            for x in range(whole, length):
+                value = images.dtype.type(0.0)
+                for k in range(low, high + 1):
+                    value += taps[k + radius] * images[i, y + k, x]
+                line[margin + x] = value
+            for x in range(0, whole, WIDTH):
+                total = zeros(images)
+                for k in range(-radius, radius + 1):
+                    total = add_scaled(total, taps[k + radius], line, margin + x + k * step)
+                store(out, (i * height + y) * length + x, total)
+            for x in range(whole, length):
+                value = images.dtype.type(0.0)
+                for k in range(-radius, radius + 1):
+                    value += taps[k + radius] * line[margin + x + k * step]
+                out[i, y, x] = value
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -120,9 +138,10 @@ def _resample_shared_adjoint(images, matrix, inverse, out):  # type: ignore[no-u
     """Adjoint of `_resample_shared`: ``images (H, W, lanes)`` to ``out (h, w, lanes)``."""
     rows, columns, lanes = images.shape
     radius = 2.0 * (abs(inverse[0, 0]) + abs(inverse[0, 1]))
+    most = int(2.0 * radius + 3.0) * int(4.0 * (abs(inverse[1, 0]) + abs(inverse[1, 1])) + 3.0)
     for y in prange(out.shape[0]):
-        weights = np.empty(256, images.dtype)
-        places = np.empty(256, np.int64)
+        weights = np.empty(most, images.dtype)
+        places = np.empty(most, np.int64)
         for x in range(out.shape[1]):
             middle = inverse[0, 0] * (y - matrix[0, 2]) + inverse[0, 1] * (x - matrix[1, 2])
             count = 0
@@ -135,7 +154,7 @@ def _resample_shared_adjoint(images, matrix, inverse, out):  # type: ignore[no-u
                 low, high = _reach(matrix[1, 1], shift_x, low, high)
                 for q in range(low, high + 1):
                     weight = _spline(shift_y + matrix[0, 1] * q) * _spline(shift_x + matrix[1, 1] * q)
-                    if weight != 0.0 and count < 256:
+                    if weight != 0.0:
                         weights[count] = weight
                         places[count] = (r * columns + q) * lanes
                         count += 1
@@ -205,31 +224,39 @@ def _resample_each_adjoint(images, matrices, out):  # type: ignore[no-untyped-de
                         out[n, j, i] += value * _spline(y - j) * _spline(x - i)
 
 
-def _images_last(images: torch.Tensor) -> np.ndarray:
-    """``(n, h, w)`` as a contiguous ``(h, w, lanes)`` array, lanes being n rounded up; no copy if it is so."""
-    count = images.shape[0]
-    lanes = -(-count // WIDTH) * WIDTH
-    last = images.detach().permute(1, 2, 0)
-    if count == lanes and last.is_contiguous():
-        return last.numpy()
-    out = torch.zeros((*last.shape[:2], lanes), dtype=images.dtype)
-    out[..., :count] = last
-    return out.numpy()
+def _stored_images_last(images: torch.Tensor) -> torch.Tensor | None:
+    """``(n, h, w)`` as the ``(h, w, lanes)`` tensor behind it, if its images lie side by side in whole lanes."""
+    count, height, width = images.shape
+    lanes = images.stride(2)
+    if lanes < count or lanes % WIDTH or images.stride() != (1, width * lanes, lanes):
+        return None
+    return images.as_strided((height, width, lanes), (width * lanes, lanes, 1))
 
 
-def _matrices(matrices: torch.Tensor) -> np.ndarray:
+def _images_last(images: torch.Tensor) -> NDArray[Any]:
+    """``(n, h, w)`` as a contiguous ``(h, w, lanes)`` array, lanes being n or more; no copy if it is so."""
+    images = images.detach()
+    stored = _stored_images_last(images)
+    if stored is None:
+        count, height, width = images.shape
+        stored = images.new_zeros((height, width, -(-count // WIDTH) * WIDTH))
+        stored[..., :count] = images.permute(1, 2, 0)
+    return stored.numpy()  # type: ignore[no-any-return]
+
+
+def _matrices(matrices: torch.Tensor) -> NDArray[np.float64]:
     return np.ascontiguousarray(matrices.detach().cpu().numpy().astype(np.float64))
 
 
 def spline_prefilter(images: torch.Tensor) -> torch.Tensor:
-    """Spline coefficients of ``images (n, h, w)``, same shape and strides; zero outside, self-adjoint."""
+    """Spline coefficients of ``images (n, h, w)``, stored the same way; zero outside, self-adjoint."""
     taps = prefilter_taps().astype(images.detach().numpy().dtype)
-    last = images.permute(1, 2, 0)
-    if images.shape[0] > 1 and last.is_contiguous():
-        flat = last.reshape(1, last.shape[0], -1).numpy()
+    stored = _stored_images_last(images.detach())
+    if stored is not None:
+        flat = stored.reshape(1, stored.shape[0], -1).numpy()
         out = np.empty_like(flat)
-        _convolve(flat, taps, images.shape[0], out)
-        return torch.from_numpy(out).reshape(last.shape).permute(2, 0, 1)
+        _convolve(flat, taps, stored.shape[2], out)
+        return torch.from_numpy(out).reshape(stored.shape).permute(2, 0, 1)[: images.shape[0]]
     flat = images.detach().contiguous().numpy()
     out = np.empty_like(flat)
     _convolve(flat, taps, 1, out)

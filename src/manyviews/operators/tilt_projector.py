@@ -124,6 +124,8 @@ class TiltProjector(LinearOperator):
         """Runs of views of a group that are handled together."""
         pixels = max(group.detector_length * group.width, self.image_shape[0] * self.image_shape[1])
         block = max(1, BLOCK_BYTES // (4 * pixels))
+        if block > 16:
+            block -= block % 16  # whole SIMD lanes where images share a camera map
         count = len(group.views)
         return [slice(start, min(start + block, count)) for start in range(0, count, block)]
 
@@ -138,7 +140,8 @@ class TiltProjector(LinearOperator):
     ) -> torch.Tensor:
         """The volume in the frame of a group, ``(z, s, w)``."""
         if group.volume_map is None:
-            return x.transpose(1, 2) if group.axis_degrees == 0.0 else x
+            frame = x.transpose(1, 2) if group.axis_degrees == 0.0 else x
+            return frame.contiguous() if x.is_cuda else frame
         assert coefficients is not None
         matrices = torch.from_numpy(group.volume_map[None])
         frame = select.affine(x.device).resample_spline(coefficients, matrices, (group.columns, group.width))
