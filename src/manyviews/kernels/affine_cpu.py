@@ -27,7 +27,7 @@ _ROW_BLOCK = 16
 def prefilter_taps() -> NDArray[np.float64]:
     """Taps of the inverse cubic B-spline filter, cut at `PREFILTER_RADIUS` and made to sum to one."""
     taps = _POLE ** np.abs(np.arange(-PREFILTER_RADIUS, PREFILTER_RADIUS + 1))
-    return taps / taps.sum()
+    return np.asarray(taps / taps.sum(), dtype=np.float64)
 
 
 @njit(inline="always")
@@ -57,7 +57,7 @@ def _four_weights(fraction):  # type: ignore[no-untyped-def]
 
 @njit(parallel=True, nogil=True, cache=True)
 def _convolve(images, taps, step, out):  # type: ignore[no-untyped-def]
-    """Separable convolution of ``images (n, h, w * step)`` along h, then along w (neighbours ``step`` apart)."""
+    """Separable convolution of ``images (n, h, w * step)`` along h, then w (neighbours ``step`` apart)."""
     count, height, length = images.shape
     radius = len(taps) // 2
     blocks = (height + _ROW_BLOCK - 1) // _ROW_BLOCK
@@ -103,8 +103,8 @@ def _resample_shared(images, matrix, out):  # type: ignore[no-untyped-def]
         for q in range(out.shape[1]):
             y = matrix[0, 0] * r + matrix[0, 1] * q + matrix[0, 2]
             x = matrix[1, 0] * r + matrix[1, 1] * q + matrix[1, 2]
-            y0 = int(math.floor(y)) - 1
-            x0 = int(math.floor(x)) - 1
+            y0 = math.floor(y) - 1
+            x0 = math.floor(x) - 1
             count = 0
             if y0 > -4 and x0 > -4 and y0 < height and x0 < width:
                 weights_y = _four_weights(y - y0 - 1)
@@ -130,7 +130,7 @@ def _reach(slope, intercept, low, high):  # type: ignore[no-untyped-def]
         return (low, high) if abs(intercept) < 2.0 else (0, -1)
     a = (-2.0 - intercept) / slope
     b = (2.0 - intercept) / slope
-    return max(low, int(math.floor(min(a, b)))), min(high, int(math.ceil(max(a, b))))
+    return max(low, math.floor(min(a, b))), min(high, math.ceil(max(a, b)))
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -145,8 +145,8 @@ def _resample_shared_adjoint(images, matrix, inverse, out):  # type: ignore[no-u
         for x in range(out.shape[1]):
             middle = inverse[0, 0] * (y - matrix[0, 2]) + inverse[0, 1] * (x - matrix[1, 2])
             count = 0
-            r_low = max(0, int(math.ceil(middle - radius)))
-            r_high = min(rows - 1, int(math.floor(middle + radius)))
+            r_low = max(0, math.ceil(middle - radius))
+            r_high = min(rows - 1, math.floor(middle + radius))
             for r in range(r_low, r_high + 1):
                 shift_y = matrix[0, 0] * r + matrix[0, 2] - y
                 shift_x = matrix[1, 0] * r + matrix[1, 2] - x
@@ -178,8 +178,8 @@ def _resample_each(images, matrices, out):  # type: ignore[no-untyped-def]
         for q in range(columns):
             y = m[0, 0] * r + m[0, 1] * q + m[0, 2]
             x = m[1, 0] * r + m[1, 1] * q + m[1, 2]
-            y0 = int(math.floor(y)) - 1
-            x0 = int(math.floor(x)) - 1
+            y0 = math.floor(y) - 1
+            x0 = math.floor(x) - 1
             total = 0.0
             if y0 >= 0 and x0 >= 0 and y0 + 4 <= height and x0 + 4 <= width:
                 wy = _four_weights(y - y0 - 1)
@@ -208,8 +208,8 @@ def _resample_each_adjoint(images, matrices, out):  # type: ignore[no-untyped-de
                 value = images[n, r, q]
                 y = m[0, 0] * r + m[0, 1] * q + m[0, 2]
                 x = m[1, 0] * r + m[1, 1] * q + m[1, 2]
-                y0 = int(math.floor(y)) - 1
-                x0 = int(math.floor(x)) - 1
+                y0 = math.floor(y) - 1
+                x0 = math.floor(x) - 1
                 if y0 >= 0 and x0 >= 0 and y0 + 4 <= height and x0 + 4 <= width:
                     wy = _four_weights(y - y0 - 1)
                     wx = _four_weights(x - x0 - 1)
@@ -225,7 +225,7 @@ def _resample_each_adjoint(images, matrices, out):  # type: ignore[no-untyped-de
 
 
 def _stored_images_last(images: torch.Tensor) -> torch.Tensor | None:
-    """``(n, h, w)`` as the ``(h, w, lanes)`` tensor behind it, if its images lie side by side in whole lanes."""
+    """``(n, h, w)`` as the ``(h, w, lanes)`` tensor behind it, if images lie side by side in whole lanes."""
     count, height, width = images.shape
     lanes = images.stride(2)
     if lanes < count or lanes % WIDTH or images.stride() != (1, width * lanes, lanes):
@@ -241,7 +241,7 @@ def _images_last(images: torch.Tensor) -> NDArray[Any]:
         count, height, width = images.shape
         stored = images.new_zeros((height, width, -(-count // WIDTH) * WIDTH))
         stored[..., :count] = images.permute(1, 2, 0)
-    return stored.numpy()  # type: ignore[no-any-return]
+    return stored.numpy()
 
 
 def _matrices(matrices: torch.Tensor) -> NDArray[np.float64]:

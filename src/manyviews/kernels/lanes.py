@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils
-from numba.core.extending import intrinsic, models, register_model
+from numba.core import cgutils, extending
+from numba.core.extending import models, register_model
 
 WIDTH = 16
+
+# Numba's own annotation describes the function before it is made into an intrinsic.
+intrinsic: Any = extending.intrinsic
 
 
 class Lanes(types.Type):
@@ -30,7 +33,7 @@ class Lanes(types.Type):
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
         element = ir.FloatType() if lanes.element == types.float32 else ir.DoubleType()
-        super().__init__(manager, lanes, ir.VectorType(element, WIDTH))
+        super().__init__(manager, lanes, ir.VectorType(element, WIDTH))  # type: ignore[no-untyped-call]
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
@@ -47,18 +50,18 @@ def _splat(builder: Any, scalar: Any, vector: Any) -> Any:
     return builder.shuffle_vector(lane, ir.Constant(vector, ir.Undefined), mask)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def load(typing_context: Any, array: Any, offset: Any) -> Any:
     """``load(array, offset)``: lanes ``array.flat[offset : offset + WIDTH]`` of a C-contiguous array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer, vector = _pointer(context, builder, signature.args[0], *arguments)
+        pointer, _ = _pointer(context, builder, signature.args[0], *arguments)
         return builder.load(pointer, align=4)
 
     return Lanes(array.dtype)(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def store(typing_context: Any, array: Any, offset: Any, lanes: Any) -> Any:
     """``store(array, offset, lanes)``: write lanes to ``array.flat[offset : offset + WIDTH]``."""
 
@@ -70,7 +73,7 @@ def store(typing_context: Any, array: Any, offset: Any, lanes: Any) -> Any:
     return types.void(array, types.intp, lanes), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def zeros(typing_context: Any, array: Any) -> Any:
     """``zeros(array)``: lanes of zeros of the array's element type."""
 
@@ -82,13 +85,13 @@ def zeros(typing_context: Any, array: Any) -> Any:
 
 def _multiply_add(builder: Any, vector: Any, row: Any, scale: Any, total: Any) -> Any:
     bits = 32 if isinstance(vector.element, ir.FloatType) else 64
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(vector, [vector, vector, vector]), f"llvm.fmuladd.v{WIDTH}f{bits}"
-    )
+    function_type = ir.FunctionType(vector, [vector, vector, vector])
+    name = f"llvm.fmuladd.v{WIDTH}f{bits}"
+    function = cgutils.get_or_insert_function(builder.module, function_type, name)  # type: ignore[no-untyped-call]
     return builder.call(function, [row, scale, total])
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def scale_add(typing_context: Any, weight: Any, lanes: Any, total: Any) -> Any:
     """``scale_add(weight, lanes, total)``: ``weight * lanes + total``, all in registers."""
 
@@ -99,7 +102,7 @@ def scale_add(typing_context: Any, weight: Any, lanes: Any, total: Any) -> Any:
     return lanes(lanes.element, lanes, lanes), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def add_scaled(typing_context: Any, lanes: Any, weight: Any, array: Any, offset: Any) -> Any:
     """``add_scaled(lanes, weight, array, offset)``: ``lanes + weight * load(array, offset)``."""
 

@@ -39,10 +39,10 @@ def _draw(planes, first_dz, cosines, sines, weights, across, along, g, q, steps,
             centre = -dz * sines[view] / math.copysign(cosine, cosines[view])
             half_x = abs(across[0]) * stretch + abs(along[0]) * radius_w
             half_y = abs(across[1]) * stretch + abs(along[1]) * radius_w
-            low_y = max(-reach[0], int(math.ceil(centre * across[1] - half_y)))
-            high_y = min(reach[0], int(math.floor(centre * across[1] + half_y)))
-            low_x = max(-reach[1], int(math.ceil(centre * across[0] - half_x)))
-            high_x = min(reach[1], int(math.floor(centre * across[0] + half_x)))
+            low_y = max(-reach[0], math.ceil(centre * across[1] - half_y))
+            high_y = min(reach[0], math.floor(centre * across[1] + half_y))
+            low_x = max(-reach[1], math.ceil(centre * across[0] - half_x))
+            high_x = min(reach[1], math.floor(centre * across[0] + half_x))
             for dy in range(low_y, high_y + 1):
                 for dx in range(low_x, high_x + 1):
                     value_w = _lookup(q, steps, along[0] * dx + along[1] * dy)

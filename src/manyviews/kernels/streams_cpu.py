@@ -109,11 +109,13 @@ def _pack_detector(rows, sharpening, packed):  # type: ignore[no-untyped-def]
         side = packed.dtype.type(-0.5 * sharpening[view])
         for t in range(bins):
             for q in range(PIECE):
-                packed[piece, view, t + PAD, q] = middle * plain[t + 1, q] + side * (plain[t, q] + plain[t + 2, q])
+                packed[piece, view, t + PAD, q] = middle * plain[t + 1, q] + side * (
+                    plain[t, q] + plain[t + 2, q]
+                )
 
 
 @njit(nogil=True)
-def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]
+def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]  # noqa: PLR0915
     """Add one row of voxels, swept along s, to the detector rows of a view.
 
     The three detector rows under the footprint stay in registers and move on with it.
@@ -194,12 +196,24 @@ def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # 
     store(plain, row + 48, c3)
 
 
+@njit(nogil=True)
+def _unpack_image(rows, first, count, image):  # type: ignore[no-untyped-def]
+    """Copy one piece ``rows (t, PIECE)`` to ``image (t, w)`` of any strides, from column ``first`` on."""
+    if image.strides[0] < image.strides[1]:
+        for q in range(count):
+            for t in range(len(image)):
+                image[t, first + q] = rows[t, q]
+    else:
+        for t in range(len(image)):
+            for q in range(count):
+                image[t, first + q] = rows[t, q]
+
+
 @njit(parallel=True, nogil=True, cache=True)
 def _project(packed, nearest, lower, upper, sharpening, first, last, out):  # type: ignore[no-untyped-def]
     pieces, depth, columns = packed.shape[:3]
     views, bins, width = out.shape
     blocks = (views + _SWEEP_VIEWS - 1) // _SWEEP_VIEWS
-    bin_first = out.strides[1] < out.strides[2]
     rows = bins + 2 * PAD
     for task in prange(pieces * blocks):
         piece = task // blocks
@@ -228,19 +242,12 @@ def _project(packed, nearest, lower, upper, sharpening, first, last, out):  # ty
                     row[t, q] = middle * image[t + PAD, q] + side * (
                         image[t + PAD - 1, q] + image[t + PAD + 1, q]
                     )
-            if bin_first:
-                for q in range(count):
-                    for t in range(bins):
-                        out[view, t, piece * PIECE + q] = row[t, q]
-            else:
-                for t in range(bins):
-                    for q in range(count):
-                        out[view, t, piece * PIECE + q] = row[t, q]
+            _unpack_image(row, piece * PIECE, count, out[view])
 
 
 @njit(nogil=True)
 def _sweep_back(packed, start, nearest, lower, upper, first, last, tile, place):  # type: ignore[no-untyped-def]
-    """Add to one row of voxels, swept along s, what a view holds under their footprints; `_sweep` transposed."""
+    """Add to voxels, swept along s, what a view holds under their footprints: `_sweep` transposed."""
     one = packed.dtype.type(1.0)
     bin_ = nearest[first]
     row = start + (bin_ + PAD - 1) * PIECE

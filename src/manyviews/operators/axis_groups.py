@@ -20,6 +20,7 @@ from manyviews.kernels.streams_cpu import footprint_variance
 Float64 = NDArray[np.float64]
 
 _SAME_AXIS_DEGREES = 1e-4
+_SAME_PLACE_PIXELS = 1e-3
 _MARGIN = 3
 
 
@@ -146,7 +147,7 @@ def _make_group(
     cosines, sines, cameras, shifts = _split_views(matrices, across, along, pixel_size)
     upright = axis in {0.0, 90.0}
     columns, width = _frame_size(volume_shape, across, along, upright)
-    inverse = np.linalg.inv(cameras)
+    inverse: Float64 = np.asarray(np.linalg.inv(cameras), dtype=np.float64)
     # The part of the shift across the axis moves the detector coordinate and costs nothing.
     shift_frame = np.einsum("kij,kj->ki", inverse, shifts)
     length, maps, transposed, whole_shift = _camera(inverse, shift_frame[:, 1], image_shape, width)
@@ -171,7 +172,7 @@ def _make_group(
 def _split_views(
     matrices: Float64, across: Float64, along: Float64, pixel_size: float
 ) -> tuple[Float64, Float64, Float64, Float64]:
-    """Tilt within the frame (cosine, sine) and the camera ``image = camera @ (u, w) + shift`` of each view."""
+    """Tilt within the frame (cosine, sine) and camera of each view: ``image = camera @ (u, w) + shift``."""
     beams = np.cross(matrices[:, 0, :3], matrices[:, 1, :3])
     beams /= np.linalg.norm(beams, axis=1, keepdims=True)
     # u is at right angles to the axis and to the beam: u = cosine * e + sine * z.
@@ -209,13 +210,13 @@ def _volume_map(
 def _camera(
     inverse: Float64, shift_along: Float64, image_shape: tuple[int, int], width: int
 ) -> tuple[int, Float64 | None, bool, int]:
-    """Detector length, maps from image pixels to detector places, and the shortcut if they are whole pixels."""
+    """Detector length, maps from image pixels to detector places, and the shortcut for whole pixels."""
     height, image_width = image_shape
-    whole = np.allclose(shift_along, np.round(shift_along[0]), atol=1e-9)
+    whole = np.abs(shift_along - round(shift_along[0])).max() < _SAME_PLACE_PIXELS
     for transposed, pattern in ((True, np.eye(2)), (False, np.array([[0.0, 1.0], [1.0, 0.0]]))):
-        if whole and np.allclose(inverse, pattern, atol=1e-9):
+        if whole and np.abs(inverse - pattern).max() * max(image_shape) < _SAME_PLACE_PIXELS:
             length = image_width if transposed else height
-            return length, None, transposed, -int(round(shift_along[0]))
+            return length, None, transposed, -round(shift_along[0])
     corners = np.array([[sx * image_width, sy * height] for sx in (-0.5, 0.5) for sy in (-0.5, 0.5)])
     reach = np.abs(np.einsum("kj,cj->kc", inverse[:, 0], corners)).max()
     length = 2 * math.ceil(reach + _MARGIN) + 1
@@ -225,12 +226,13 @@ def _camera(
     shift = np.array([length // 2, width // 2]) - linear @ centre
     shift[:, 1] -= shift_along
     maps = np.concatenate([linear, shift[:, :, None]], axis=2)
-    shared = len(maps) > 1 and np.allclose(maps, maps[:1], atol=1e-9)
+    spread = np.abs(maps - maps[:1]).max(axis=(0, 1)) @ np.array([height, image_width, 1.0])
+    shared = len(maps) > 1 and spread < _SAME_PLACE_PIXELS
     return length, (maps[:1] if shared else maps), False, 0
 
 
 def frame_support(group: AxisGroup, volume_shape: tuple[int, int, int]) -> NDArray[np.int64] | None:
-    """For every w of a rotated frame, the range of s that the slices reach: ``(w, 2)`` first, one past last."""
+    """For every w of a rotated frame, the s that the slices reach: ``(w, 2)``, first and one past last."""
     if group.volume_map is None:
         return None
     _, height, width = volume_shape
@@ -240,7 +242,9 @@ def frame_support(group: AxisGroup, volume_shape: tuple[int, int, int]) -> NDArr
         slope_s, slope_w, shift = group.volume_map[axis]
         if abs(slope_s) < 1e-12:
             continue
-        ends = np.stack([(-2.5 - shift - slope_w * w) / slope_s, (size + 1.5 - shift - slope_w * w) / slope_s])
+        ends = np.stack(
+            [(-2.5 - shift - slope_w * w) / slope_s, (size + 1.5 - shift - slope_w * w) / slope_s]
+        )
         low = np.maximum(low, ends.min(axis=0))
         high = np.minimum(high, ends.max(axis=0) + 1.0)
     first = np.clip(np.floor(low), 0, group.columns).astype(np.int64)

@@ -74,7 +74,8 @@ class Convolution(LinearOperator):
         depth, height, width = self.domain
         spectrum = torch.fft.rfftn(x, s=self.padded)
         spectrum *= self.multiplier
-        return torch.fft.irfftn(spectrum, s=self.padded)[:depth, :height, :width].contiguous()
+        whole: torch.Tensor = torch.fft.irfftn(spectrum, s=self.padded)
+        return whole[:depth, :height, :width].contiguous()
 
 
 @register("convolution")

@@ -1,7 +1,7 @@
 """Projection of a volume along any set of parallel views, and its exact adjoint.
 
-Volume -> (one in-plane rotation a tilt axis) -> streams along the axis -> camera map -> image, every step with
-its exact adjoint.
+Volume -> (one in-plane rotation a tilt axis) -> streams along the axis -> camera map -> image, every step
+with its exact adjoint.
 """
 
 from __future__ import annotations
@@ -95,12 +95,17 @@ class TiltProjector(LinearOperator):
         return total
 
     def residual_gradient(
-        self, x: torch.Tensor, read: ReadViews, weights: NDArray[np.float64]
+        self,
+        x: torch.Tensor,
+        read: ReadViews,
+        weights: NDArray[np.float64],
+        row_scale: ReadViews | None = None,
     ) -> tuple[torch.Tensor, float, float]:
         """Exact gradient at ``x`` in one pass over the data.
 
         Returns ``W' L (p - W x)``, ``sum_v l_v |p_v - W_v x|^2`` and ``sum_v l_v |p_v|^2`` for view weights
-        ``l`` (``weights (view,)``, the diagonal L).
+        ``l`` (``weights (view,)``, the diagonal L). ``row_scale(views)`` gives further weights ``(k, y, x)``
+        for the gradient alone.
         """
         coefficients = self._slice_coefficients(x)
         total: torch.Tensor | None = None
@@ -115,7 +120,8 @@ class TiltProjector(LinearOperator):
                 scale = torch.from_numpy(weights[views]).to(residual).view(-1, 1, 1)
                 data_energy += float(torch.sum(scale * images * images, dtype=torch.float64))
                 residual_energy += float(torch.sum(scale * residual * residual, dtype=torch.float64))
-                self._back_project_frame(number, part, residual.mul_(scale), back)
+                residual.mul_(scale if row_scale is None else scale * row_scale(views))
+                self._back_project_frame(number, part, residual, back)
             total = self._add_from_frame(group, back, total)
         assert total is not None
         return total, residual_energy, data_energy
@@ -133,19 +139,19 @@ class TiltProjector(LinearOperator):
         """Spline coefficients of all slices, slices side by side in memory; None if no group is rotated."""
         if not any(group.rotated for group in self.groups):
             return None
-        return select.affine(x.device).spline_prefilter(_slices_last(x))
+        coefficients: torch.Tensor = select.affine(x.device).spline_prefilter(_slices_last(x))
+        return coefficients
 
-    def _to_frame(
-        self, group: AxisGroup, x: torch.Tensor, coefficients: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _to_frame(self, group: AxisGroup, x: torch.Tensor, coefficients: torch.Tensor | None) -> torch.Tensor:
         """The volume in the frame of a group, ``(z, s, w)``."""
         if group.volume_map is None:
             frame = x.transpose(1, 2) if group.axis_degrees == 0.0 else x
             return frame.contiguous() if x.is_cuda else frame
         assert coefficients is not None
+        kernels = select.affine(x.device)
         matrices = torch.from_numpy(group.volume_map[None])
-        frame = select.affine(x.device).resample_spline(coefficients, matrices, (group.columns, group.width))
-        return frame[: self.volume_shape[0]]
+        slices: torch.Tensor = kernels.resample_spline(coefficients, matrices, (group.columns, group.width))
+        return slices[: self.volume_shape[0]]
 
     def _add_from_frame(
         self, group: AxisGroup, frame: torch.Tensor, total: torch.Tensor | None
@@ -247,7 +253,7 @@ def _slices_last(x: torch.Tensor) -> torch.Tensor:
 
 
 def _centre_window(x: torch.Tensor, axis: int, size: int, shift: int) -> torch.Tensor:
-    """Crop or zero-pad one axis to ``size``: entry c from the new centre is entry ``c + shift`` of the old."""
+    """Crop or zero-pad an axis to ``size``: entry c from the new centre is entry ``c + shift`` of the old."""
     old = x.shape[axis]
     start = old // 2 - size // 2 + shift
     if start == 0 and size == old:

@@ -176,9 +176,10 @@ def footprint(distance: NDArray[np.float64], half: float) -> NDArray[np.float64]
     return (square(1 + half - a) - square(1 - half - a) - 2 * square(half - a)) / (4 * half)
 
 
-def _cardinal_response(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cardinal_response(frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Transform of the cubic cardinal spline at frequencies in cycles a sample (Unser 1999, table 1)."""
-    return 3.0 * np.sinc(frequency) ** 4 / (2.0 + np.cos(2.0 * np.pi * frequency))
+    response = 3.0 * np.sinc(frequency) ** 4 / (2.0 + np.cos(2.0 * np.pi * frequency))
+    return np.asarray(response, dtype=np.float64)
 
 
 def _spline_response(size: int) -> NDArray[np.float64]:

@@ -83,10 +83,13 @@ class ReconstructOptions:
         Step of sirt and wang2020 as a fraction of the largest stable one.
     sirt_form
         landweber (the paper's) or normalised (row and column sums).
-    preconditioner
-        none or fourier: the inverse of the projection kernel's transform, for cg and consensus.
     damping
-        Tikhonov damping as a fraction of the strongest view overlap.
+        Tikhonov damping, in units of one view (1: as strong as one image that says "zero").
+    normal
+        convolution: projecting and back-projecting as one Fourier product, quick, true but for detector edges;
+        exact: by the projectors.
+    refresh
+        Iterations of cg between exact passes over the images that correct the convolution; 0: never.
     non_negative
         Keep every voxel at zero or above (sirt, consensus).
     total_variation
@@ -117,8 +120,9 @@ class ReconstructOptions:
     inner_iterations: int | None = None
     relaxation: float = 0.3
     sirt_form: Literal["landweber", "normalised"] = "landweber"
-    preconditioner: Literal["none", "fourier"] | None = None
-    damping: float | None = None
+    damping: float = 0.0
+    normal: Literal["convolution", "exact"] = "convolution"
+    refresh: int = 5
     non_negative: bool = False
     total_variation: float = 0.0
     smoothness: float = 0.0

@@ -1,0 +1,115 @@
+"""Agents for `manyviews.solvers.consensus`: the data of one view subset, and priors on the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from manyviews.solvers.conjugate_gradient import solve_some
+from manyviews.solvers.least_squares import Map
+
+Agent = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def data_agent(normal: Map, target: torch.Tensor, anchor: float, steps: int) -> Agent:
+    """Proximal map of one subset's data term, by a few warm-started conjugate-gradient steps.
+
+    Solves ``(H_i + anchor) v = b_i + anchor z``: the anchor z stays in the equation (eq. 4), unlike in the
+    printed Algorithm 1, and the last answer is where the search begins.
+
+    Parameters
+    ----------
+    normal
+        ``x -> H_i x = W_i' L_i W_i x``, with any damping.
+    target
+        ``b_i = W_i' L_i p_i``.
+    anchor
+        1 / sigma^2 of eq. (4).
+    steps
+        Conjugate-gradient steps an answer.
+    """
+
+    def hessian(x: torch.Tensor) -> torch.Tensor:
+        return normal(x).add_(x, alpha=anchor)
+
+    def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+        right_side = torch.add(target, handed, alpha=anchor)
+        return solve_some(hessian, right_side, last_answer, steps)
+
+    return answer
+
+
+def printed_agent(gradient: Map, step_length: float, steps: int) -> Agent:
+    """Line 6 of Algorithm 1 as printed: gradient steps from z, and no proximal term.
+
+    ``gradient`` is ``x -> W_i'(p_i - W_i x)``, ``step_length`` the paper's alpha_i.
+    """
+
+    def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+        v = handed.clone()
+        for _ in range(steps):
+            v.add_(gradient(v), alpha=step_length)
+        return v
+
+    return answer
+
+
+def non_negative_agent(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+    """Nearest volume without negative voxels."""
+    return handed.clamp(min=0.0)
+
+
+def total_variation_agent(strength: float, steps: int = 12) -> Agent:
+    """Proximal map of ``strength * TV`` with isotropic total variation.
+
+    Fast gradient projection on the dual (Beck & Teboulle 2009, IEEE Trans. Image Process. 18:2419).
+    """
+
+    def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+        dual = handed.new_zeros((3, *handed.shape))
+        ahead = dual
+        momentum = 1.0
+        for _ in range(steps):
+            denoised = handed + strength * _divergence(ahead)
+            new = ahead + _differences(denoised) / (12.0 * strength)
+            new /= torch.linalg.vector_norm(new, dim=0).clamp_(min=1.0)
+            next_momentum = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
+            ahead = new + (momentum - 1.0) / next_momentum * (new - dual)
+            dual, momentum = new, next_momentum
+        return handed + strength * _divergence(dual)
+
+    return answer
+
+
+def smoothness_agent(strength: float, steps: int = 8) -> Agent:
+    """Proximal map of ``strength / 2 |gradient|^2``, by conjugate gradients."""
+
+    def hessian(x: torch.Tensor) -> torch.Tensor:
+        return x - strength * _divergence(_differences(x))
+
+    def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+        return solve_some(hessian, handed, last_answer, steps)
+
+    return answer
+
+
+def _differences(x: torch.Tensor) -> torch.Tensor:
+    """Forward differences along z, y, x: ``(3, z, y, x)``, zero at the far ends."""
+    out = x.new_zeros((3, *x.shape))
+    out[0, :-1] = x[1:] - x[:-1]
+    out[1, :, :-1] = x[:, 1:] - x[:, :-1]
+    out[2, :, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
+    return out
+
+
+def _divergence(d: torch.Tensor) -> torch.Tensor:
+    """Minus the adjoint of `_differences`."""
+    out = torch.zeros_like(d[0])
+    out[:-1] += d[0, :-1]
+    out[1:] -= d[0, :-1]
+    out[:, :-1] += d[1, :, :-1]
+    out[:, 1:] -= d[1, :, :-1]
+    out[:, :, :-1] += d[2, :, :, :-1]
+    out[:, :, 1:] -= d[2, :, :, :-1]
+    return out

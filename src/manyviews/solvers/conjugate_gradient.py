@@ -1,0 +1,172 @@
+"""Conjugate gradients on the normal equations (Hestenes & Stiefel 1952)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from manyviews.solvers.least_squares import LeastSquares, Map, inner
+
+
+@dataclass(frozen=True)
+class ConjugateGradientState:
+    """Between iterations.
+
+    Attributes
+    ----------
+    residual
+        ``target - hessian(volume)`` as the quick normal operator has it.
+    direction
+        Next search direction.
+    slope
+        Squared norm of the residual.
+    base, base_gradient, base_energy
+        Where the projectors were last applied: the volume, its exact gradient ``W' L (p - W x)``, and its
+        residual energy.
+    target
+        What the present round runs towards: the quick operator at the base, plus the exact gradient there.
+    offset
+        Makes the objective exact at the base.
+    """
+
+    iteration: int
+    volume: torch.Tensor
+    residual: torch.Tensor
+    direction: torch.Tensor
+    slope: float
+    base: torch.Tensor
+    base_gradient: torch.Tensor
+    base_energy: float
+    target: torch.Tensor
+    offset: float
+    objective: float
+    data_passes: float
+
+    def measures(self) -> dict[str, float]:
+        """Objective and passes over the data so far."""
+        return {"objective": self.objective, "data_passes": self.data_passes}
+
+
+class ConjugateGradient:
+    """Minimise a least-squares problem, with the projectors correcting the quick operator now and then.
+
+    A round of quick iterations from an exactly known base proposes a new volume; one exact pass there tells
+    how far to go along the way to it, because the objective is a parabola whose gradient is now known at both
+    ends. The exact objective therefore falls with every round, however rough the quick operator is.
+
+    Parameters
+    ----------
+    problem
+        What to minimise.
+    refresh_every
+        Iterations of a round; 0: one endless round.
+    """
+
+    def __init__(self, problem: LeastSquares, *, refresh_every: int = 0) -> None:
+        self.problem = problem
+        self.refresh_every = refresh_every
+
+    def init(self) -> ConjugateGradientState:
+        """Start from an empty volume, where the target is the exact gradient."""
+        problem = self.problem
+        start = torch.zeros_like(problem.target)
+        return ConjugateGradientState(
+            iteration=0,
+            volume=start,
+            residual=problem.target,
+            direction=problem.target,
+            slope=inner(problem.target, problem.target),
+            base=start,
+            base_gradient=problem.target,
+            base_energy=problem.data_energy,
+            target=problem.target,
+            offset=0.5 * problem.data_energy,
+            objective=0.5 * problem.data_energy,
+            data_passes=0.0,
+        )
+
+    def step(self, state: ConjugateGradientState) -> ConjugateGradientState:
+        """One conjugate direction, and the correction at the end of a round."""
+        state = self._quick_step(state)
+        if self.refresh_every and state.iteration % self.refresh_every == 0:
+            return self._corrected(state)
+        return state
+
+    def _quick_step(self, state: ConjugateGradientState) -> ConjugateGradientState:
+        problem = self.problem
+        bent = problem.hessian(state.direction)
+        curvature = inner(state.direction, bent)
+        length = state.slope / curvature if curvature > 0.0 else 0.0
+        volume = torch.add(state.volume, state.direction, alpha=length)
+        residual = bent.mul_(-length).add_(state.residual)
+        slope = inner(residual, residual)
+        ratio = slope / state.slope if state.slope > 0.0 else 0.0
+        # 1/2 <x, H x> - <b, x> with H x = b - r, less the damping term
+        value = -0.5 * (inner(volume, residual) + inner(volume, state.target))
+        return replace(
+            state,
+            iteration=state.iteration + 1,
+            volume=volume,
+            residual=residual,
+            direction=torch.add(residual, state.direction, alpha=ratio),
+            slope=slope,
+            objective=state.offset + value - 0.5 * problem.damping * inner(volume, volume),
+            data_passes=state.data_passes + 1.0,
+        )
+
+    def _corrected(self, state: ConjugateGradientState) -> ConjugateGradientState:
+        """Go from the base towards the proposal as far as the exact objective falls, and make it the base."""
+        problem = self.problem
+        if problem.exact_gradient is None:
+            return state
+        gradient, energy = problem.exact_gradient(state.volume)
+        move = state.volume - state.base
+        damping = problem.damping
+        descent = inner(state.base_gradient, move) - damping * inner(state.base, move)
+        bend = inner(state.base_gradient, move) - inner(gradient, move)
+        curvature = bend + damping * inner(move, move)
+        length = descent / curvature if curvature > 0.0 else 0.0
+        volume = torch.add(state.base, move, alpha=length)
+        # gradients are linear along the way, and energies quadratic
+        gradient = torch.lerp(state.base_gradient, gradient, length)
+        energy = state.base_energy - 2.0 * length * inner(state.base_gradient, move) + length**2 * bend
+        normal = problem.normal(volume)
+        target = gradient + normal
+        residual = torch.add(gradient, volume, alpha=-damping)
+        return replace(
+            state,
+            volume=volume,
+            residual=residual,
+            direction=residual,
+            slope=inner(residual, residual),
+            base=volume,
+            base_gradient=gradient,
+            base_energy=energy,
+            target=target,
+            offset=0.5 * energy - 0.5 * inner(volume, normal) + inner(target, volume),
+            objective=0.5 * energy,
+            data_passes=state.data_passes + 1.0,
+        )
+
+
+def solve_some(hessian: Map, right_side: torch.Tensor, start: torch.Tensor, steps: int) -> torch.Tensor:
+    """A few conjugate-gradient steps on ``hessian(x) = right_side`` from ``start``."""
+    x = start.clone()
+    residual = right_side - hessian(x)
+    direction = residual
+    slope = inner(residual, residual)
+    for step in range(steps):
+        bent = hessian(direction)
+        curvature = inner(direction, bent)
+        if curvature <= 0.0:
+            break
+        length = slope / curvature
+        x.add_(direction, alpha=length)
+        if step + 1 == steps:
+            break
+        residual = torch.add(residual, bent, alpha=-length)
+        new_slope = inner(residual, residual)
+        direction = torch.add(residual, direction, alpha=new_slope / slope)
+        slope = new_slope
+    return x

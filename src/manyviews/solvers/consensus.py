@@ -1,0 +1,121 @@
+"""Consensus of agents: Algorithm 1 of Wang et al. 2020 (J. Comput. Biol. 27), with true proximal maps.
+
+Symbols of the paper and their names here: agent i, its state ``w_i`` (`states`), their mean ``w`` (`volume`),
+what an agent is handed ``z_i = 2 w - w_i`` (`handed`), its answer ``v_i`` (`answers`), Mann factor ``rho``
+(`mann`). An agent's answer is the proximal map of eq. (4),
+
+    F_i(z) = argmin_v  f_i(v) + |v - z|^2 / (2 sigma^2) ,
+
+so that at the fixed point all answers agree on the minimiser of sum f_i (Buzzard et al. 2018, SIAM J. Imaging
+Sci. 11:2001); a few warm-started steps towards it suffice (Sridhar et al. 2020, IEEE TCI 6:1153).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+class Agent(Protocol):
+    """One term of the objective, by its proximal map."""
+
+    def __call__(self, handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+        """Answer to ``handed``, perhaps improved from the last answer; a new tensor."""
+
+
+@dataclass(frozen=True)
+class ConsensusState:
+    """Between outer iterations; see the module docstring."""
+
+    iteration: int
+    volume: torch.Tensor
+    states: tuple[torch.Tensor, ...]
+    answers: tuple[torch.Tensor, ...]
+    objective: float
+    disagreement: float
+    data_passes: float
+
+    def measures(self) -> dict[str, float]:
+        """Objective, disagreement of the agents relative to the volume, and passes over the data so far."""
+        return {
+            "objective": self.objective,
+            "disagreement": self.disagreement,
+            "data_passes": self.data_passes,
+        }
+
+
+class Consensus:
+    """Bring agents to agree.
+
+    Parameters
+    ----------
+    agents
+        Data agents and priors.
+    start
+        First volume ``(z, y, x)`` of every agent.
+    mann
+        Mann averaging factor, between 0 and 1.
+    objective
+        Value of the whole objective at a volume, for the record.
+    passes_per_iteration
+        Passes over the data that one outer iteration amounts to.
+    mean
+        Mean over all agents, also those of other processes.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        start: torch.Tensor,
+        *,
+        mann: float,
+        objective: Callable[[torch.Tensor], float],
+        passes_per_iteration: float,
+        mean: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
+    ) -> None:
+        self.agents = agents
+        self.start = start
+        self.mann = mann
+        self.objective = objective
+        self.passes_per_iteration = passes_per_iteration
+        self.mean = mean or mean_of
+
+    def init(self) -> ConsensusState:
+        """All agents at the start."""
+        copies = tuple(self.start.clone() for _ in self.agents)
+        return ConsensusState(0, self.start, copies, copies, self.objective(self.start), 0.0, 0.0)
+
+    def step(self, state: ConsensusState) -> ConsensusState:
+        """One outer iteration."""
+        states, answers = [], []
+        spread = 0.0
+        for agent, own, last in zip(self.agents, state.states, state.answers, strict=True):
+            handed = torch.add(2.0 * state.volume, own, alpha=-1.0)
+            answer = agent(handed, last)
+            spread += float(torch.linalg.vector_norm(answer - state.volume)) ** 2
+            # w_i <- rho (2 v_i - z_i) + (1 - rho) w_i
+            moved = handed.mul_(-self.mann).add_(answer, alpha=2.0 * self.mann)
+            states.append(moved.add_(own, alpha=1.0 - self.mann))
+            answers.append(answer)
+        volume = self.mean(states)
+        size = float(torch.linalg.vector_norm(volume))
+        return ConsensusState(
+            iteration=state.iteration + 1,
+            volume=volume,
+            states=tuple(states),
+            answers=tuple(answers),
+            objective=self.objective(volume),
+            disagreement=(spread / len(answers)) ** 0.5 / size if size > 0.0 else 0.0,
+            data_passes=state.data_passes + self.passes_per_iteration,
+        )
+
+
+def mean_of(volumes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Plain mean, summed in order."""
+    total = volumes[0].clone()
+    for volume in volumes[1:]:
+        total.add_(volume)
+    return total.div_(len(volumes))

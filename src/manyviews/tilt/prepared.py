@@ -1,0 +1,82 @@
+"""Images as the solvers get them: normalised tensors on the right device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.errors import InputError
+from manyviews.tilt.images import ImageSource
+
+_BORDER = 0.05
+_LOW_TILT_DEGREES = 15.0
+
+
+@dataclass(frozen=True)
+class PreparedImages:
+    """``(image - offset) * gain`` for every view.
+
+    Attributes
+    ----------
+    source
+        Where images come from.
+    offset, gain
+        ``(view,)``.
+    device
+        Where they go.
+    """
+
+    source: ImageSource
+    offset: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    device: torch.device
+
+    def read(self, views: NDArray[np.int64]) -> torch.Tensor:
+        """Images ``(k, y, x)`` of the given views."""
+        images = self.source.read(views)
+        images -= self.offset[views, None, None]
+        images *= self.gain[views, None, None]
+        return torch.from_numpy(images).to(self.device)
+
+
+def prepare(source: ImageSource, normalise: str, device: torch.device) -> PreparedImages:
+    """Measure grey levels where normalisation asks for it; see ``normalise`` of the options.
+
+    Raises
+    ------
+    InputError
+        If all images are blank, or one is and cannot be normalised.
+    """
+    count = source.shape[0]
+    offset, gain = np.zeros(count, np.float32), np.ones(count, np.float32)
+    spread = np.zeros(count)
+    for view in range(count):
+        image = source.read([view])[0]
+        spread[view] = float(image.std())
+        if normalise == "background":
+            offset[view] = np.median(_border(image))
+        elif normalise == "statistics":
+            offset[view] = image.mean()
+    if not spread.any():
+        raise InputError("all images are blank", fix="check the stack and its data mode")
+    if normalise == "statistics":
+        if not spread.all():
+            raise InputError(
+                f"view {int(np.argmin(spread)) + 1} is blank and has no grey-level statistics",
+                where="--normalise",
+                fix="leave it out with --exclude",
+            )
+        low = np.abs(source.binned_geometry.tilt_degrees) <= _LOW_TILT_DEGREES
+        gain[:] = np.median(spread[low] if low.any() else spread) / spread
+    return PreparedImages(source, offset, gain, device)
+
+
+def _border(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels of a frame along the edges."""
+    margin = max(1, int(_BORDER * min(image.shape)))
+    inner = np.zeros(image.shape, bool)
+    inner[margin:-margin, margin:-margin] = True
+    return image[~inner]
