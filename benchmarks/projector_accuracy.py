@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from manyviews.geometry.views import TiltGeometry
-from manyviews.kernels.streams_cpu import project_streams
+from manyviews.kernels.streams_cpu import pack_frame, project_streams
 from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.simulate.phantoms import Gaussians
 
@@ -90,7 +90,7 @@ def flat_part(depth: int, columns: int, tilt: float, *, linear: bool) -> np.ndar
         views = [torch.tensor([value], dtype=torch.float64) for value in (cosine, sine, offset, 0.0)]
         out = torch.empty((1, bins, 1), dtype=torch.float64)
         volume = torch.ones((depth, columns, 1), dtype=torch.float64)
-        return project_streams(volume, *views, out).numpy()[0, middle, 0]
+        return project_streams(pack_frame(volume), *views, out).numpy()[0, middle, 0]
     row = np.zeros(bins)
     z, s = np.meshgrid(np.arange(depth) - depth // 2, np.arange(columns) - columns // 2, indexing="ij")
     t = cosine * s + sine * z + offset

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from manyviews.kernels.streams_cpu import back_project_streams, footprint_variance, project_streams
+from manyviews.kernels.streams_cpu import (
+    back_project_streams,
+    footprint_variance,
+    pack_frame,
+    project_streams,
+)
 
 # (z, s, w): odd and even, one element, a row piece (64) less one, exact and more, two column blocks (64)
 FRAMES = [(5, 9, 7), (4, 16, 63), (1, 6, 64), (6, 1, 65), (3, 70, 17), (2, 5, 130)]
@@ -45,7 +50,7 @@ def make_views(bins, rng, tilts=TILTS, sharpening=None):
 
 def project(volume, views, bins):
     out = torch.full((len(views[0]), bins, volume.shape[2]), torch.nan, dtype=volume.dtype)
-    return project_streams(volume, *views, out)
+    return project_streams(pack_frame(volume), *views, out)
 
 
 def back_project(detector, views, frame):
@@ -86,7 +91,7 @@ def test_any_strides_give_the_same(order, rng):
         return view.copy_(x)
 
     out = stored(torch.full_like(detector, torch.nan))
-    project_streams(stored(volume), *views, out)
+    project_streams(pack_frame(stored(volume)), *views, out)
     assert torch.equal(out, project(volume, views, bins))
     out = stored(torch.zeros_like(volume))
     back_project_streams(stored(detector), *views, out)
@@ -103,7 +108,7 @@ def test_support_leaves_out_only_empty_columns(rng):
         inside[first:last, w] = True
     volume = torch.from_numpy(rng.normal(size=frame) * inside)
     out = torch.full((len(TILTS), bins, frame[2]), torch.nan, dtype=torch.float64)
-    got = project_streams(volume, *views, out, support)
+    got = project_streams(pack_frame(volume), *views, out, support)
     torch.testing.assert_close(got, project(volume, views, bins), rtol=1e-12, atol=1e-12)
     detector = torch.from_numpy(rng.normal(size=out.shape))
     whole = back_project(detector, views, frame).numpy()

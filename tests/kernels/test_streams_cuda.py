@@ -255,7 +255,7 @@ def test_agrees_with_the_cpu_kernel(frame):
     bins = frame[1] + 3
     volume, detector, views = make_case(frame, bins, seed=6, tilts=[0.0, -60.0, 60.0, 89.0])
     x, y = volume.float(), detector.float()
-    wanted = streams_cpu.project_streams(x, *views, torch.zeros_like(y))
+    wanted = streams_cpu.project_streams(streams_cpu.pack_frame(x), *views, torch.zeros_like(y))
     assert relative(project(x, views, bins), wanted) < 1e-6
     wanted = streams_cpu.back_project_streams(y, *views, torch.zeros_like(x))
     assert relative(back_project(y, views, frame), wanted) < 1e-6

@@ -137,4 +137,5 @@ class TiltGeometry:
         """Where specimen points ``(point, 3)`` appear: ``(view, point, 2)`` in angstrom from the centre."""
         given = np.asarray(points, dtype=np.float64)
         homogeneous = np.concatenate([given, np.ones((len(given), 1))], axis=1)
-        return np.einsum("vij,pj->vpi", self.matrices[:, :2], homogeneous)
+        points_seen: Float64 = np.einsum("vij,pj->vpi", self.matrices[:, :2], homogeneous)
+        return points_seen

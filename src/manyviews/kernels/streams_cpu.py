@@ -21,6 +21,8 @@ the whole volume stays in the second-level cache while all views pass over it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -346,8 +348,25 @@ def _column_ranges(
     return first, last
 
 
+@dataclass(frozen=True)
+class PackedFrame:
+    """A volume in the frame of a tilt axis, ready to be projected many times; see `pack_frame`."""
+
+    rows: NDArray[Any]
+    width: int
+
+
+def pack_frame(volume: torch.Tensor) -> PackedFrame:
+    """Pack a volume ``(z, s, w)`` of any strides for `project_streams`."""
+    rows = volume.detach().numpy()
+    depth, columns, width = rows.shape
+    packed = np.zeros((-(-width // PIECE), depth, columns, PIECE), rows.dtype)
+    _pack_volume(rows, packed)
+    return PackedFrame(packed, width)
+
+
 def project_streams(
-    volume: torch.Tensor,
+    frame: PackedFrame,
     cosines: torch.Tensor,
     sines: torch.Tensor,
     offsets: torch.Tensor,
@@ -359,8 +378,8 @@ def project_streams(
 
     Parameters
     ----------
-    volume
-        ``(z, s, w)``, any strides.
+    frame
+        The volume, from `pack_frame`.
     cosines, sines, offsets, sharpening
         ``(view,)``, see the module docstring; offsets in pixels, they include the detector centre.
     out
@@ -368,13 +387,11 @@ def project_streams(
     support
         ``(w, 2)`` column range that can be non-zero for every w (elsewhere the volume is not read), or None.
     """
-    rows = volume.detach().numpy()
-    depth, columns, width = rows.shape
-    packed = np.zeros((-(-width // PIECE), depth, columns, PIECE), rows.dtype)
-    _pack_volume(rows, packed)
-    first, last = _column_ranges(support, columns, width)
+    rows = frame.rows
+    depth, columns = rows.shape[1:3]
+    first, last = _column_ranges(support, columns, frame.width)
     tables = _shares((cosines, sines, offsets), out.shape[1], (depth, columns), rows.dtype)
-    _project(packed, *tables, _float64(sharpening), first, last, out.numpy())
+    _project(rows, *tables, _float64(sharpening), first, last, out.numpy())
     return out
 
 

@@ -222,6 +222,11 @@ def _sharpen_kernel(  # type: ignore[no-untyped-def]
     tl.store(places, value, mask=inside)
 
 
+def pack_frame(volume: torch.Tensor) -> torch.Tensor:
+    """A volume ``(z, s, w)`` as `project_streams` wants it: contiguous."""
+    return volume.contiguous()
+
+
 def project_streams(
     volume: torch.Tensor,
     cosines: torch.Tensor,

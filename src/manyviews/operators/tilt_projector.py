@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels import select
+from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
 from manyviews.operators.linear import LinearOperator, register
 
@@ -76,8 +77,9 @@ class TiltProjector(LinearOperator):
         coefficients = self._slice_coefficients(x)
         for number, group in enumerate(self.groups):
             frame = self._to_frame(group, x, coefficients)
+            packed = select.streams(x.device).pack_frame(frame)
             for part in self._parts(group):
-                yield group.views[part], self._project_frame(number, part, frame)
+                yield group.views[part], self._project_frame(number, part, packed, frame)
 
     def back_project(self, read: ReadViews, like: torch.Tensor | None = None) -> torch.Tensor:
         """Back-project images that ``read(view indices)`` hands over a few at a time, in view-group order."""
@@ -112,14 +114,15 @@ class TiltProjector(LinearOperator):
         residual_energy = data_energy = 0.0
         for number, group in enumerate(self.groups):
             frame = self._to_frame(group, x, coefficients)
+            packed = select.streams(x.device).pack_frame(frame)
             back = torch.zeros_like(frame, memory_format=torch.contiguous_format)
             for part in self._parts(group):
                 views = group.views[part]
                 images = read(views)
-                residual = images - self._project_frame(number, part, frame)
+                residual = images - self._project_frame(number, part, packed, frame)
                 scale = torch.from_numpy(weights[views]).to(residual).view(-1, 1, 1)
-                data_energy += float(torch.sum(scale * images * images, dtype=torch.float64))
-                residual_energy += float(torch.sum(scale * residual * residual, dtype=torch.float64))
+                data_energy += weighted_energy(images, weights[views])
+                residual_energy += weighted_energy(residual, weights[views])
                 residual.mul_(scale if row_scale is None else scale * row_scale(views))
                 self._back_project_frame(number, part, residual, back)
             total = self._add_from_frame(group, back, total)
@@ -168,7 +171,10 @@ class TiltProjector(LinearOperator):
             return part.contiguous()
         return total.add_(part)
 
-    def _project_frame(self, number: int, part: slice, frame: torch.Tensor) -> torch.Tensor:
+    def _project_frame(
+        self, number: int, part: slice, packed: PackedFrame | torch.Tensor, frame: torch.Tensor
+    ) -> torch.Tensor:
+        """Images of some views; ``packed`` is the frame as the kernel wants it."""
         group = self.groups[number]
         count = part.stop - part.start
         direct = group.camera_maps is None and self._image_is_detector(group)
@@ -178,7 +184,7 @@ class TiltProjector(LinearOperator):
         else:
             detector = frame.new_empty((count, group.detector_length, group.width))
         select.streams(frame.device).project_streams(
-            frame, *_stream_arguments(group, part), detector, **self._stream_extra(number, frame)
+            packed, *_stream_arguments(group, part), detector, **self._stream_extra(number, frame)
         )
         return images if direct else self._to_images(group, part, detector)
 
@@ -225,6 +231,12 @@ class TiltProjector(LinearOperator):
         kernels = select.affine(images.device)
         detector = kernels.resample_spline_adjoint(images, _camera_maps(group, part), shape)
         return kernels.spline_prefilter(detector)  # type: ignore[no-any-return]
+
+
+def weighted_energy(images: torch.Tensor, weights: NDArray[np.float64]) -> float:
+    """``sum_v l_v |image_v|^2`` of images ``(k, y, x)``; norms in their own precision, the sum in float64."""
+    norms = torch.linalg.vector_norm(images, dim=(1, 2)).double().cpu().numpy()
+    return float(weights @ norms**2)
 
 
 def _stream_arguments(group: AxisGroup, part: slice) -> tuple[torch.Tensor, ...]:

@@ -38,8 +38,9 @@ class ViewKernel:
     spectrum
         Transform of the kernel.
     circulant
-        Transform of the kernel tapered by ``1 - |dz| / Z``: the best cyclic stand-in (T. Chan 1988), never
-        negative up to rounding, from which weights and preconditioners are made. None if not asked for.
+        Transform of the kernel tapered by ``1 - |dz| / Z``: the best cyclic stand-in (T. Chan 1988), from
+        which weights and preconditioners are made. Negative by 3e-5 of its largest value at most (profiles
+        are tabulated): clamp it. None if not asked for.
     """
 
     padded: tuple[int, int, int]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from manyviews.solvers.conjugate_gradient import solve_some
+from manyviews.solvers.consensus import Agent
 from manyviews.solvers.least_squares import Map
-
-Agent = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def data_agent(normal: Map, target: torch.Tensor, anchor: float, steps: int) -> Agent:

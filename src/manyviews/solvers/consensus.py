@@ -62,6 +62,9 @@ class Consensus:
         Value of the whole objective at a volume, for the record.
     passes_per_iteration
         Passes over the data that one outer iteration amounts to.
+    warm_start
+        Hand every agent its last answer; without it the answers need no memory, and an agent is handed its
+        input twice.
     mean
         Mean over all agents, also those of other processes.
     """
@@ -74,6 +77,7 @@ class Consensus:
         mann: float,
         objective: Callable[[torch.Tensor], float],
         passes_per_iteration: float,
+        warm_start: bool = True,
         mean: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
     ) -> None:
         self.agents = agents
@@ -81,25 +85,29 @@ class Consensus:
         self.mann = mann
         self.objective = objective
         self.passes_per_iteration = passes_per_iteration
+        self.warm_start = warm_start
         self.mean = mean or mean_of
 
     def init(self) -> ConsensusState:
         """All agents at the start."""
         copies = tuple(self.start.clone() for _ in self.agents)
-        return ConsensusState(0, self.start, copies, copies, self.objective(self.start), 0.0, 0.0)
+        answers = copies if self.warm_start else ()
+        return ConsensusState(0, self.start, copies, answers, self.objective(self.start), 0.0, 0.0)
 
     def step(self, state: ConsensusState) -> ConsensusState:
         """One outer iteration."""
-        states, answers = [], []
+        states: list[torch.Tensor] = []
+        answers: list[torch.Tensor] = []
         spread = 0.0
-        for agent, own, last in zip(self.agents, state.states, state.answers, strict=True):
+        for number, (agent, own) in enumerate(zip(self.agents, state.states, strict=True)):
             handed = torch.add(2.0 * state.volume, own, alpha=-1.0)
-            answer = agent(handed, last)
+            answer = agent(handed, state.answers[number] if self.warm_start else handed)
             spread += float(torch.linalg.vector_norm(answer - state.volume)) ** 2
             # w_i <- rho (2 v_i - z_i) + (1 - rho) w_i
             moved = handed.mul_(-self.mann).add_(answer, alpha=2.0 * self.mann)
             states.append(moved.add_(own, alpha=1.0 - self.mann))
-            answers.append(answer)
+            if self.warm_start:
+                answers.append(answer)
         volume = self.mean(states)
         size = float(torch.linalg.vector_norm(volume))
         return ConsensusState(
@@ -108,7 +116,7 @@ class Consensus:
             states=tuple(states),
             answers=tuple(answers),
             objective=self.objective(volume),
-            disagreement=(spread / len(answers)) ** 0.5 / size if size > 0.0 else 0.0,
+            disagreement=(spread / len(states)) ** 0.5 / size if size > 0.0 else 0.0,
             data_passes=state.data_passes + self.passes_per_iteration,
         )
 

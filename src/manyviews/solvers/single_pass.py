@@ -98,7 +98,7 @@ class DirectCombine:
         """One gradient step in every subset."""
         parts = []
         for problem, part in zip(self.problems, state.parts, strict=True):
-            gradient = problem.target - problem.normal(part)
+            gradient = problem.target - problem.hessian(part)
             parts.append(gradient.mul_(self.relaxation / problem.lipschitz).add_(part))
         volume = mean_of(parts)
         return CombinedState(state.iteration + 1, volume, tuple(parts), self.objective(volume))

@@ -10,7 +10,6 @@ import torch
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.view_kernel import ViewKernel, padded_shape
 from manyviews.solvers.agents import (
-    Agent,
     data_agent,
     non_negative_agent,
     printed_agent,
@@ -18,14 +17,14 @@ from manyviews.solvers.agents import (
     total_variation_agent,
 )
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
-from manyviews.solvers.consensus import Consensus
+from manyviews.solvers.consensus import Agent, Consensus
 from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
 from manyviews.tilt.plan import Settings
 from manyviews.tilt.problem import TiltProblem, largest
-from manyviews.tilt.subsets import Subset, make_subsets
+from manyviews.tilt.subsets import Order, Subset, make_subsets
 
 # Weakest view overlap, in units of one view, that weighted back-projection divides by.
 _WEIGHTING_FLOOR = 1.0
@@ -68,14 +67,17 @@ def _sirt(problem: TiltProblem, settings: Settings) -> Solver[Any]:
 
 
 def _subsets(problem: TiltProblem, settings: Settings) -> tuple[Subset, ...]:
-    order = "adjacent" if settings.subset_order == "adjacent" else "interleaved"
+    order: Order = "adjacent" if settings.subset_order == "adjacent" else "interleaved"
     return make_subsets(problem.projector.geometry, settings.subsets, settings.overlap, order)
 
 
-def _objective(problem: TiltProblem, kernel: ViewKernel, parts: Sequence[LeastSquares], weighted: bool) -> Objective:
+def _objective(
+    problem: TiltProblem, kernel: ViewKernel, parts: Sequence[LeastSquares], weighted: bool
+) -> Objective:
     """Value of the whole objective: from the subsets' targets where they add up, else from its own."""
     if weighted:
-        target, energy = sum((part.target for part in parts[1:]), parts[0].target), sum(p.data_energy for p in parts)
+        target = sum((part.target for part in parts[1:]), parts[0].target)
+        energy = sum(part.data_energy for part in parts)
         normal = problem.normal_map(kernel)
         whole = LeastSquares(normal, target, energy, lipschitz=1.0)
     else:
@@ -91,7 +93,9 @@ def _direct_combine(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     kernel = problem.kernel()
     parts = [problem.part(subset, weighted=False).least_squares() for subset in _subsets(problem, settings)]
     return DirectCombine(
-        parts, relaxation=settings.relaxation, objective=_objective(problem, kernel, parts, settings.overlap == 0)
+        parts,
+        relaxation=settings.relaxation,
+        objective=_objective(problem, kernel, parts, settings.overlap == 0),
     )
 
 
@@ -112,6 +116,7 @@ def _wang2020(problem: TiltProblem, settings: Settings) -> Solver[Any]:
         mann=settings.mann,
         objective=_objective(problem, kernel, parts, settings.overlap == 0),
         passes_per_iteration=float(settings.inner_iterations),
+        warm_start=False,
     )
 
 
@@ -123,9 +128,8 @@ def _consensus(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     parts = [piece.least_squares() for piece in pieces]
     priors = _priors(settings)
     anchor = _ANCHOR * largest(kernel) / len(parts)
-    agents = [
-        data_agent(part.hessian, part.target, anchor, settings.inner_iterations) for part in parts
-    ] + [make(1.0 / anchor) for make in priors]
+    agents = [data_agent(part.hessian, part.target, anchor, settings.inner_iterations) for part in parts]
+    agents += [make(1.0 / anchor) for make in priors]
     return Consensus(
         agents,
         torch.zeros_like(parts[0].target),

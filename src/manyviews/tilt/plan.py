@@ -1,4 +1,4 @@
-"""What a reconstruction will do, settled before it starts: every option with its value, sizes, memory, time."""
+"""What a reconstruction will do, settled before it starts: every option with its value, and the sizes."""
 
 from __future__ import annotations
 
@@ -133,11 +133,17 @@ def _check_numbers(options: ReconstructOptions) -> None:
     for name, low, high in (("mann", 0.0, 1.0), ("relaxation", 0.0, 2.0)):
         value = getattr(options, name)
         if value is not None and not low < value < high:
-            raise InputError(f"{value:g} is out of range", where=_flag(name), fix=f"give a number between {low:g} and {high:g}")
+            raise InputError(
+                f"{value:g} is out of range",
+                where=_flag(name),
+                fix=f"give a number between {low:g} and {high:g}",
+            )
     for name in ("overlap", "refresh", "damping", "total_variation", "smoothness", "threads"):
         value = getattr(options, name)
         if value is not None and not 0 <= value < float("inf"):
-            raise InputError(f"{value} is below zero or no number", where=_flag(name), fix="give zero or more")
+            raise InputError(
+                f"{value} is below zero or no number", where=_flag(name), fix="give zero or more"
+            )
     priors = options.total_variation > 0 or options.smoothness > 0
     if priors and options.method != "consensus":
         raise InputError(
@@ -187,5 +193,3 @@ def _check_memory(settings: Settings) -> None:
             where="--thickness",
             fix="give a smaller --thickness or a larger --bin",
         )
-
-

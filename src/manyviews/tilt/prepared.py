@@ -55,7 +55,8 @@ def prepare(source: ImageSource, normalise: str, device: torch.device) -> Prepar
     spread = np.zeros(count)
     for view in range(count):
         image = source.read([view])[0]
-        spread[view] = float(image.std())
+        # the deviation of equal values is not always zero in floating point
+        spread[view] = float(image.std()) if image.min() < image.max() else 0.0
         if normalise == "background":
             offset[view] = np.median(_border(image))
         elif normalise == "statistics":
@@ -64,10 +65,12 @@ def prepare(source: ImageSource, normalise: str, device: torch.device) -> Prepar
         raise InputError("all images are blank", fix="check the stack and its data mode")
     if normalise == "statistics":
         if not spread.all():
+            geometry, blank = source.binned_geometry, int(np.argmin(spread))
+            stack, section = geometry.series[blank] + 1, geometry.sections[blank] + 1
             raise InputError(
-                f"view {int(np.argmin(spread)) + 1} is blank and has no grey-level statistics",
+                f"section {section} of stack {stack} is blank and has no grey-level statistics",
                 where="--normalise",
-                fix="leave it out with --exclude",
+                fix=f"leave it out with --exclude {stack}:{section}",
             )
         low = np.abs(source.binned_geometry.tilt_degrees) <= _LOW_TILT_DEGREES
         gain[:] = np.median(spread[low] if low.any() else spread) / spread

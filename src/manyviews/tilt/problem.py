@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.convolution import Convolution
-from manyviews.operators.tilt_projector import ReadViews, TiltProjector
+from manyviews.operators.tilt_projector import ReadViews, TiltProjector, weighted_energy
 from manyviews.operators.view_kernel import ViewKernel, make_kernel, padded_shape
 from manyviews.solvers.least_squares import LeastSquares, Map
 from manyviews.tilt.subsets import Subset
@@ -46,7 +46,7 @@ class TiltProblem:
     weights: NDArray[np.float64]
     damping: float = 0.0
     convolve: bool = True
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def volume_shape(self) -> Shape3:
@@ -59,7 +59,11 @@ class TiltProblem:
         return float(self.volume_shape[0])
 
     def kernel(
-        self, *, circulant: bool = False, padded: Shape3 | None = None, weights: NDArray[np.float64] | None = None
+        self,
+        *,
+        circulant: bool = False,
+        padded: Shape3 | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> ViewKernel:
         """Convolution kernel of all views."""
         return make_kernel(
@@ -116,21 +120,27 @@ class TiltProblem:
         return gradient, energy
 
     def part(self, subset: Subset, *, weighted: bool) -> TiltProblem:
-        """The problem of one subset; ``weighted``: borrowed views count 1 / multiplicity.
+        """The problem of one subset.
 
-        A subset of few views is projected directly, which is then quicker than the convolution.
+        ``weighted``: as a share of the whole problem, so that all shares add up to it. Borrowed views count
+        1 / multiplicity, and the damping is shared out in proportion to the views.
+
+        A subset of few views is projected directly, which is then quicker than the convolution, unless its
+        slices have to be rotated first.
         """
         views = subset.views
         weights = self.weights[views] * (subset.weights if weighted else 1.0)
+        share = subset.weights.sum() / len(self.weights) if weighted else 1.0
         projector = self.projector.select(views)
         padded = padded_shape(projector.groups, self.volume_shape)
+        upright = not any(group.rotated for group in projector.groups)
         few = len(views) < VIEWS_PER_CONVOLUTION * prod(padded) / prod(self.volume_shape)
         return TiltProblem(
             projector=projector,
             read=lambda indices: self.read(views[indices]),
             weights=weights,
-            damping=self.damping,
-            convolve=self.convolve and not few,
+            damping=self.damping * float(share),
+            convolve=self.convolve and not (few and upright),
             device=self.device,
         )
 
@@ -150,9 +160,8 @@ def back_projection(
         nonlocal energy
         images = read(views)
         scale = torch.from_numpy(weights[views]).to(images).view(-1, 1, 1)
-        scaled = images * scale
-        energy += float(torch.sum(scaled * images, dtype=torch.float64))
-        return scaled
+        energy += weighted_energy(images, weights[views])
+        return images * scale
 
     return projector.back_project(weighted), energy
 
@@ -169,5 +178,5 @@ def weighted_normal(projector: TiltProjector, weights: NDArray[np.float64]) -> M
 
 
 def largest(kernel: ViewKernel) -> float:
-    """A bound on the largest eigenvalue: the greatest value of the spectrum, and a little for what lies between."""
+    """A bound on the largest eigenvalue: the greatest value of the spectrum, and a little for safety."""
     return 1.02 * float(kernel.spectrum.max())

@@ -19,7 +19,7 @@ from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_header, write_mrc
 from manyviews.metrics.correlation import ncc_views
-from manyviews.operators.tilt_projector import TiltProjector
+from manyviews.operators.tilt_projector import TiltProjector, weighted_energy
 from manyviews.report.build import build_report
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import RunFolder
@@ -151,7 +151,7 @@ def _set_threads(count: int) -> None:
     import numba
 
     torch.set_num_threads(count)
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
 def _check_reference(reference: Path | None, settings: Settings) -> None:
@@ -219,7 +219,7 @@ def reprojection(
     for views, projected in problem.projector.project_blocks(volume.to(problem.device)):
         measured = images.read(views)
         correlations[views] = ncc_views(measured.cpu().numpy(), projected.cpu().numpy())
-        energy += float(torch.sum(projected.sub_(measured).square_(), dtype=torch.float64))
+        energy += weighted_energy(projected.sub_(measured), problem.weights[views])
     return correlations, energy
 
 
@@ -235,9 +235,7 @@ def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, n
 
 def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) -> None:
     geometry = problem.projector.geometry
-    sources = {
-        choice.stack: choice.source for choice in resolved.choices if choice.field == "tilt angles"
-    }
+    sources = {choice.stack: choice.source for choice in resolved.choices if choice.field == "tilt angles"}
     header = (
         "view", "series", "section", "axis_degrees", "tilt_degrees", "shift_x_angstrom", "shift_y_angstrom",
         "source",

@@ -1,0 +1,144 @@
+"""How far estimated memory and time are from measured ones: ``python benchmarks/memory_estimate.py``.
+
+Every case is simulated and reconstructed through the command line, each in a process of its own, whose peak
+memory and time its ``summary.json`` tells. Few iterations are enough: no array is made later than in the second
+round. Writes ``benchmarks/results/memory_estimate.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from manyviews.tilt.estimate import estimate
+from manyviews.tilt.images import ImageSource
+from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+from manyviews.tilt.plan import settle
+from manyviews.tilt.series import resolve_series
+
+RESULT = Path(__file__).parent / "results" / "memory_estimate.json"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A simulated series."""
+
+    name: str
+    size: int
+    thickness: int
+    axes: tuple[float, ...]
+    tilt_step: float
+
+
+ONE_AXIS = Data("one axis", 256, 64, (0.0,), 2.0)
+FOUR_AXES = Data("four axes", 256, 64, (0.0, 45.0, 90.0, 135.0), 2.0)
+DEMO = Data("demo", 192, 48, (0.0, 45.0, 90.0, 135.0), 3.0)
+LARGE = Data("large", 512, 58, (0.0, 45.0, 90.0, 135.0), 2.0)
+OFF_GRID = Data("oblique", 384, 40, (12.0, 77.0), 2.0)
+
+CASES: tuple[tuple[Data, dict[str, object]], ...] = (
+    (DEMO, {"method": "cg", "iterations": 15}),
+    (DEMO, {"method": "wbp"}),
+    (DEMO, {"method": "wang2020", "subsets": 16, "iterations": 2}),
+    (ONE_AXIS, {"method": "cg", "iterations": 15}),
+    (ONE_AXIS, {"method": "sirt", "iterations": 5}),
+    (ONE_AXIS, {"method": "consensus", "subsets": 4, "iterations": 2}),
+    (FOUR_AXES, {"method": "cg", "iterations": 15}),
+    (FOUR_AXES, {"method": "sirt", "iterations": 10}),
+    (FOUR_AXES, {"method": "sirt", "sirt_form": "normalised", "iterations": 2}),
+    (FOUR_AXES, {"method": "consensus", "subsets": 4, "iterations": 2}),
+    (FOUR_AXES, {"method": "consensus", "total_variation": 0.01, "iterations": 2}),
+    (FOUR_AXES, {"method": "wang2020", "subsets": 16, "iterations": 2}),
+    (FOUR_AXES, {"method": "direct-combine", "iterations": 3}),
+    (FOUR_AXES, {"method": "wbp"}),
+    (OFF_GRID, {"method": "cg", "iterations": 10}),
+    (OFF_GRID, {"method": "cg", "iterations": 4, "normal": "exact", "refresh": 2}),
+    (LARGE, {"method": "cg", "iterations": 10}),
+    (LARGE, {"method": "sirt", "iterations": 4}),
+    (LARGE, {"method": "wbp"}),
+    (LARGE, {"method": "consensus", "subsets": 4, "iterations": 2}),
+    (LARGE, {"method": "wang2020", "subsets": 16, "inner_iterations": 2, "iterations": 2}),
+)
+
+
+def command(*words: object) -> None:
+    """Run one command line of ours."""
+    subprocess.run([sys.executable, "-m", "manyviews.cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
+def simulated(data: Data, folder: Path) -> SeriesOptions:
+    """The stacks of a series, simulated once."""
+    out = folder / data.name.replace(" ", "-")
+    if not out.exists():
+        command(
+            "tilt", "simulate", "--out", out, "--size", data.size, "--thickness", data.thickness,
+            "--axes", *data.axes, "--tilt-step", data.tilt_step, "--quiet",
+        )  # fmt: skip
+    return SeriesOptions(stacks=tuple(sorted(out.glob("axis-*.mrc"))), axis_angle=data.axes)
+
+
+def measure(data: Data, chosen: dict[str, object], folder: Path) -> dict[str, object]:
+    """Estimate and run one case."""
+    series = simulated(data, folder)
+    source = ImageSource(resolve_series(series))
+    settings = settle(ReconstructOptions(thickness=data.thickness, **chosen), source)  # type: ignore[arg-type]
+    stored = sum(path.stat().st_size for path in series.stacks)
+    expected = estimate(settings, source.binned_geometry, stored)
+    with tempfile.TemporaryDirectory(dir=folder) as run:
+        options = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", value)]
+        command(
+            "tilt", "reconstruct", *series.stacks, "--axis-angle", *data.axes, "--thickness", data.thickness,
+            "--out", Path(run) / "run", "--quiet", *options,
+        )  # fmt: skip
+        summary = json.loads((Path(run) / "run" / "summary.json").read_text())
+    measured, seconds = summary["peak memory bytes"], summary["wall seconds"]
+    return {
+        "data": asdict(data),
+        "views": len(source.binned_geometry),
+        "options": chosen,
+        "measured_mib": round(measured / 2**20),
+        "estimated_mib": round(expected.memory_bytes / 2**20),
+        "memory_ratio": round(expected.memory_bytes / measured, 3),
+        "measured_seconds": seconds,
+        "estimated_seconds": round(expected.wall_seconds, 1),
+        "time_ratio": round(expected.wall_seconds / seconds, 2),
+        "parts_mib": {name: round(size / 2**20) for name, size in expected.parts.items()},
+    }
+
+
+def main() -> None:
+    """Measure all cases and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where the simulated data are kept for another time")
+    parser.add_argument("--only", default="", help="cases whose data have this name")
+    found = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = found.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for data, chosen in CASES:
+            if found.only in data.name:
+                rows.append(measure(data, chosen, folder))
+                print({name: rows[-1][name] for name in list(rows[-1])[2:]}, flush=True)
+    ratios = [float(str(row["memory_ratio"])) for row in rows]
+    result = {
+        "memory_ratio_lowest": min(ratios),
+        "memory_ratio_highest": max(ratios),
+        "cases": rows,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+    }
+    if not found.only:
+        RESULT.parent.mkdir(exist_ok=True)
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

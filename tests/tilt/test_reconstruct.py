@@ -1,0 +1,287 @@
+"""The tilt job end to end, from files to files, on specimens of a few beads."""
+
+import csv
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from manyviews.errors import InputError
+from manyviews.geometry.views import TiltGeometry
+from manyviews.io.mrc import read_header, read_mrc, write_mrc
+from manyviews.runs.events import read_events
+from manyviews.simulate.phantoms import Gaussians
+from manyviews.tilt import reconstruct as reconstruct_module
+from manyviews.tilt.estimate import Estimate, refuse_if_too_large
+from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
+from manyviews.tilt.reconstruct import reconstruct
+
+PIXEL = 4.0
+TILTS = np.linspace(-60.0, 60.0, 9)
+SHAPE = (12, 30, 34)
+BEADS = np.array([[6.0, -4.0, 2.0], [-8.0, 5.0, -2.0], [2.0, 9.0, 1.0]])  # x, y, z in voxels
+
+
+def series(folder, *, shape=SHAPE, axes=(0.0, 90.0)):
+    """Stacks of exact projections of the beads, their angles, and the true volume."""
+    folder.mkdir(exist_ok=True)
+    phantom = Gaussians.isotropic(np.array([1.0, 0.8, 1.2]), BEADS * PIXEL, 1.5 * PIXEL)
+    stacks, angles = [], []
+    for number, axis in enumerate(axes):
+        images = phantom.project(TiltGeometry.from_tilt_axis(TILTS, axis), shape[1:], PIXEL)
+        stacks.append(folder / f"{number}.mrc")
+        angles.append(folder / f"{number}.tlt")
+        write_mrc(stacks[-1], images, PIXEL, is_volume=False)
+        angles[-1].write_text("\n".join(map(str, TILTS)))
+    write_mrc(folder / "truth.mrc", phantom.density(shape, PIXEL), PIXEL)
+    return SeriesOptions(stacks=tuple(stacks), tilt_angles=tuple(angles), axis_angle=tuple(axes))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return series(tmp_path_factory.mktemp("tiny"))
+
+
+OPTIONS = ReconstructOptions(thickness=SHAPE[0], device="cpu")
+
+
+def rows_of(path):
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_a_whole_run(method, tiny, tmp_path):
+    reference = tiny.stacks[0].with_name("truth.mrc")
+    options = replace(OPTIONS, method=method, reference=reference)
+    result = reconstruct(tiny, options, tmp_path / "run", quiet=True)
+    run = result.run_folder
+    header = read_header(run / "volume.mrc")
+    assert header.shape == SHAPE
+    assert header.is_volume
+    np.testing.assert_allclose(header.pixel_size, PIXEL, rtol=1e-6)
+    rows = rows_of(run / "ncc.csv")
+    assert list(rows[0]) == ["view", "series", "section", "axis_degrees", "tilt_degrees", "ncc"]
+    assert [float(row["tilt_degrees"]) for row in rows] == [*TILTS, *TILTS]
+    assert [row["axis_degrees"] for row in rows] == ["0.0"] * 9 + ["90.0"] * 9
+    assert np.mean([float(row["ncc"]) for row in rows]) > 0.9
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary == json.loads(json.dumps(result.summary))
+    assert (summary["method"], summary["volume (x, y, z)"]) == (method, [34, 30, 12])
+    assert summary["NCC with the reference"] > 0.6
+    assert summary["peak memory bytes"] > 0
+    assert len(rows_of(run / "fsc.csv")) == 34 // 2 + 1
+    assert result.report.read_text().startswith("<!")
+    kinds = [event["kind"] for event in read_events(run / "events.jsonl")]
+    assert (kinds[0], kinds[-2], kinds[-1]) == ("start", "stop", "done")
+    assert not (run / "checkpoint").exists()
+    assert not list(run.glob(".*"))
+
+
+@pytest.mark.parametrize("method", ["cg", "consensus", "sirt"])
+def test_more_iterations_come_nearer_to_the_images(method, tiny, tmp_path):
+    ends = []
+    for count in (2, 8):
+        options = replace(OPTIONS, method=method, iterations=count)
+        result = reconstruct(tiny, options, tmp_path / str(count), quiet=True)
+        ends.append(result.summary["exact objective"])
+    assert ends[1] < ends[0]
+
+
+def test_a_finished_run_is_left_alone(tiny, tmp_path, capsys):
+    out = tmp_path / "run"
+    first = reconstruct(tiny, OPTIONS, out, quiet=True)
+    stamps = {name: (out / name).stat().st_mtime_ns for name in ("volume.mrc", "ncc.csv", "events.jsonl")}
+    capsys.readouterr()
+    again = reconstruct(tiny, OPTIONS, out, quiet=True)
+    assert "nothing to do" in capsys.readouterr().err
+    assert again.summary == json.loads(json.dumps(first.summary))
+    assert stamps == {name: (out / name).stat().st_mtime_ns for name in stamps}
+
+
+def test_other_options_are_refused_by_name_until_overwrite(tiny, tmp_path):
+    out = tmp_path / "run"
+    reconstruct(tiny, OPTIONS, out, quiet=True)
+    before = (out / "volume.mrc").read_bytes()
+    other = replace(OPTIONS, method="sirt", iterations=2)
+    with pytest.raises(InputError, match="other options: iterations was 15, now 2, method was 'cg'") as caught:
+        reconstruct(tiny, other, out, quiet=True)
+    assert caught.value.path == str(out)
+    assert (out / "volume.mrc").read_bytes() == before
+    reconstruct(tiny, other, out, overwrite=True, quiet=True)
+    assert (out / "volume.mrc").read_bytes() != before
+    assert json.loads((out / "summary.json").read_text())["method"] == "sirt"
+
+
+def test_other_geometry_is_refused(tiny, tmp_path):
+    out = tmp_path / "run"
+    reconstruct(tiny, OPTIONS, out, quiet=True)
+    with pytest.raises(InputError, match="other input files: geometry"):
+        reconstruct(replace(tiny, axis_angle=(0.0, 89.0)), OPTIONS, out, quiet=True)
+
+
+def test_same_command_same_bytes(tiny, tmp_path):
+    volumes = [
+        (reconstruct(tiny, OPTIONS, tmp_path / name, quiet=True).run_folder / "volume.mrc").read_bytes()
+        for name in "ab"
+    ]
+    assert volumes[0] == volumes[1]
+
+
+@pytest.mark.parametrize("shape", [(12, 30, 34), (11, 31, 33), (13, 41, 24)])
+def test_sizes_odd_even_and_not_square(shape, tmp_path):
+    result = reconstruct(
+        series(tmp_path / "data", shape=shape, axes=(0.0, 45.0)),
+        replace(OPTIONS, thickness=shape[0]),
+        tmp_path / "run",
+        quiet=True,
+    )
+    assert_beads(result, BEADS)
+
+
+def test_binning(tmp_path):
+    data = series(tmp_path / "data", shape=(24, 60, 68))
+    result = reconstruct(data, replace(OPTIONS, thickness=24, bin=2), tmp_path / "run", quiet=True)
+    header = read_header(result.run_folder / "volume.mrc")
+    assert header.shape == (12, 30, 34)
+    np.testing.assert_allclose(header.pixel_size, 2 * PIXEL, rtol=1e-6)
+    assert_beads(result, BEADS / 2, radius=2)
+
+
+def test_quiet_says_nothing_and_otherwise_progress_is_told(tiny, tmp_path, capsys):
+    reconstruct(tiny, OPTIONS, tmp_path / "quiet", quiet=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "reconstruct: " not in err
+    reconstruct(tiny, OPTIONS, tmp_path / "told")
+    assert "reconstruct: 15 of 15" in capsys.readouterr().err
+
+
+def test_excluded_views_do_not_count(tiny, tmp_path):
+    images = read_mrc(tiny.stacks[0])[0]
+    images[3] = 1e4  # would spoil everything
+    spoiled = tmp_path / "spoiled.mrc"
+    write_mrc(spoiled, images, PIXEL, is_volume=False)
+    data = replace(tiny, stacks=(spoiled, tiny.stacks[1]), exclude=("1:4", "2:1-2"))
+    result = reconstruct(data, OPTIONS, tmp_path / "run", quiet=True)
+    rows = rows_of(result.run_folder / "ncc.csv")
+    kept = [(row["series"], int(row["section"])) for row in rows]
+    assert kept == [("0", n) for n in range(9) if n != 3] + [("1", n) for n in range(2, 9)]
+    assert_beads(result, BEADS)
+
+
+def test_dark_specimens(tiny, tmp_path):
+    stacks = []
+    for stack in tiny.stacks:
+        stacks.append(tmp_path / stack.name)
+        write_mrc(stacks[-1], 7.0 - read_mrc(stack)[0], PIXEL, is_volume=False)
+    options = replace(OPTIONS, invert_contrast=True, normalise="background")
+    result = reconstruct(replace(tiny, stacks=tuple(stacks)), options, tmp_path / "run", quiet=True)
+    assert_beads(result, BEADS)
+
+
+def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny, tmp_path, monkeypatch):
+    if not hasattr(reconstruct_module, "refuse_if_too_large"):
+        pytest.skip("reconstruct does not ask for the estimate")
+
+    def refuse(found: Estimate) -> None:
+        refuse_if_too_large(found, available_bytes=1 << 20)
+
+    monkeypatch.setattr(reconstruct_module, "refuse_if_too_large", refuse)
+    with pytest.raises(InputError, match=r"needs about .* MiB of memory and 1\.0 MiB are free"):
+        reconstruct(tiny, OPTIONS, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_reference_of_another_size(tiny, tmp_path):
+    write_mrc(tmp_path / "other.mrc", np.zeros((3, 4, 5), np.float32), PIXEL)
+    with pytest.raises(InputError, match="5 x 4 x 3 voxels and the volume will have 34 x 30 x 12"):
+        options = replace(OPTIONS, reference=tmp_path / "other.mrc")
+        reconstruct(tiny, options, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+# --- where a bead ends up: formulas written out here, without our geometry ---
+
+
+def seen(bead, tilt, axis):
+    """Where a bead (x, y, z) appears from the centre: turned by -axis, tilted about y, turned back."""
+    t, a = math.radians(tilt), math.radians(axis)
+    x, y = math.cos(a) * bead[0] + math.sin(a) * bead[1], math.cos(a) * bead[1] - math.sin(a) * bead[0]
+    x = math.cos(t) * x + math.sin(t) * bead[2]
+    return math.cos(a) * x - math.sin(a) * y, math.sin(a) * x + math.cos(a) * y
+
+
+def image_of(points, shape):
+    """Gaussian blobs at (column, row), from 0."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return sum(np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 1.5**2)) for x, y in points)
+
+
+def assert_beads(result, beads, *, radius=3):
+    """Every bead is a maximum of ``volume.mrc``, and the centre of mass around it is where it should be."""
+    volume = read_mrc(result.run_folder / "volume.mrc")[0]
+    centre = np.array([n // 2 for n in volume.shape])
+    for x, y, z in beads:
+        place = np.round(centre + (z, y, x)).astype(int)
+        box = tuple(slice(max(0, n - radius), n + radius + 1) for n in place)
+        part = volume[box] - np.median(volume)
+        part = np.where(part > 0.5 * part.max(), part, 0.0)
+        offsets = np.stack(np.meshgrid(*(np.arange(s.start, s.start + n) for s, n in zip(box, part.shape, strict=True)), indexing="ij"))  # fmt: skip # noqa: E501
+        found = (offsets * part).sum(axis=(1, 2, 3)) / part.sum()
+        np.testing.assert_allclose(found, centre + (z, y, x), atol=0.35)
+
+
+def write_series(folder, axis, name, *, transforms=None):
+    """Images of the beads; raw ones if .xf lines ``(view, 6)`` are given, about the middle (n - 1) / 2."""
+    rows, columns = SHAPE[1:]
+    images = []
+    for view, tilt in enumerate(TILTS):
+        points = np.array([seen(bead, tilt, axis) for bead in BEADS])
+        if transforms is None:
+            places = points + (columns // 2, rows // 2)
+        else:
+            matrix, shift = transforms[view][:4].reshape(2, 2), transforms[view][4:]
+            places = (points - shift) @ np.linalg.inv(matrix).T + ((columns - 1) / 2, (rows - 1) / 2)
+        images.append(image_of(places, SHAPE[1:]))
+    write_mrc(folder / f"{name}.mrc", np.array(images, np.float32), PIXEL, is_volume=False)
+    (folder / f"{name}.tlt").write_text("\n".join(map(str, TILTS)))
+    if transforms is not None:
+        np.savetxt(folder / f"{name}.xf", transforms, fmt="%.6f")
+    return folder / f"{name}.mrc", folder / f"{name}.tlt"
+
+
+@pytest.mark.parametrize("axes", [(0.0,), (90.0,), (30.0,), (0.0, 90.0), (-60.0, 0.0, 45.0)])
+def test_beads_are_where_they_should_be(axes, tmp_path):
+    files = [write_series(tmp_path, axis, f"s{number}") for number, axis in enumerate(axes)]
+    stacks, angles = zip(*files, strict=True)
+    data = SeriesOptions(stacks=stacks, tilt_angles=angles, axis_angle=axes)
+    assert_beads(reconstruct(data, OPTIONS, tmp_path / "run", quiet=True), BEADS)
+
+
+@pytest.mark.parametrize("axis", [0.0, 90.0])
+def test_beads_of_raw_images_with_transforms(axis, tmp_path):
+    generator = np.random.default_rng(3)
+    transforms = np.empty((len(TILTS), 6))
+    for view in range(len(TILTS)):
+        turn = math.radians(12.0 + 0.3 * view)
+        transforms[view, :4] = math.cos(turn), math.sin(turn), -math.sin(turn), math.cos(turn)
+        transforms[view, 4:] = generator.normal(scale=1.5, size=2)
+    stack, angles = write_series(tmp_path, axis, "raw", transforms=transforms)
+    data = SeriesOptions(
+        stacks=(stack,), tilt_angles=(angles,), axis_angle=(axis,), transform=(tmp_path / "raw.xf",)
+    )
+    assert_beads(reconstruct(data, OPTIONS, tmp_path / "run", quiet=True), BEADS)
+
+
+def test_the_wrong_hand_is_told_apart(tmp_path):
+    """Tilts of the wrong sign put a bead at -z: the check above would not pass by luck."""
+    stack, angles = write_series(tmp_path, 0.0, "s")
+    angles.write_text("\n".join(str(-tilt) for tilt in TILTS))
+    data = SeriesOptions(stacks=(stack,), tilt_angles=(angles,), axis_angle=(0.0,))
+    result = reconstruct(data, OPTIONS, tmp_path / "run", quiet=True)
+    assert_beads(result, BEADS * (1, 1, -1))
+    with pytest.raises(AssertionError):
+        assert_beads(result, BEADS)
