@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 IMAGES = ROOT / "docs" / "images"
 
-VOLUME_SHAPE = (24, 80, 80)
+VOLUME_SHAPE = (24, 64, 64)
 PIXEL_SIZE = 8.0
 AXES = (0.0, 45.0, 90.0, 135.0)
 TILTS = np.arange(-60.0, 61.0, 3.0)

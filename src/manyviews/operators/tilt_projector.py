@@ -64,22 +64,30 @@ class TiltProjector(LinearOperator):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images ``(view, y, x)`` of a volume ``(z, y, x)``."""
         out = torch.empty(self.range, dtype=x.dtype, device=x.device)
-        for views, images in self.project_blocks(x):
-            out[torch.from_numpy(views).to(x.device)] = images
+        for views, images in self.project_blocks(x, out):
+            rows = pick(views, x.device)
+            if not isinstance(rows, slice):
+                out[rows] = images
         return out
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Back-project images ``(view, y, x)`` to a volume ``(z, y, x)``."""
-        return self.back_project(lambda views: y[torch.from_numpy(views).to(y.device)])
+        return self.back_project(lambda views: y[pick(views, y.device)])
 
-    def project_blocks(self, x: torch.Tensor) -> Iterator[Block]:
-        """Project a few views at a time: pairs of view indices ``(k,)`` and images ``(k, y, x)``."""
+    def project_blocks(self, x: torch.Tensor, out: torch.Tensor | None = None) -> Iterator[Block]:
+        """Project a few views at a time: pairs of view indices ``(k,)`` and images ``(k, y, x)``.
+
+        Images of neighbouring views are made in ``out (view, y, x)`` itself, if it is given.
+        """
         coefficients = self._slice_coefficients(x)
         for number, group in enumerate(self.groups):
             frame = self._to_frame(group, x, coefficients)
             packed = select.streams(x.device).pack_frame(frame)
             for part in self._parts(group):
-                yield group.views[part], self._project_frame(number, part, packed, frame)
+                views = group.views[part]
+                rows = pick(views, x.device)
+                place = out[rows] if out is not None and isinstance(rows, slice) else None
+                yield views, self._project_frame(number, part, packed, frame, place)
 
     def back_project(self, read: ReadViews, like: torch.Tensor | None = None) -> torch.Tensor:
         """Back-project images that ``read(view indices)`` hands over a few at a time, in view-group order."""
@@ -172,21 +180,29 @@ class TiltProjector(LinearOperator):
         return total.add_(part)
 
     def _project_frame(
-        self, number: int, part: slice, packed: PackedFrame | torch.Tensor, frame: torch.Tensor
+        self,
+        number: int,
+        part: slice,
+        packed: PackedFrame | torch.Tensor,
+        frame: torch.Tensor,
+        place: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Images of some views; ``packed`` is the frame as the kernel wants it."""
+        """Images of some views, in ``place`` if given; ``packed`` is the frame as the kernel wants it."""
         group = self.groups[number]
         count = part.stop - part.start
         direct = group.camera_maps is None and self._image_is_detector(group)
         if direct:
-            images = frame.new_empty((count, *self.image_shape))
+            images = frame.new_empty((count, *self.image_shape)) if place is None else place
             detector = images.transpose(1, 2) if group.camera_transposed else images
         else:
             detector = frame.new_empty((count, group.detector_length, group.width))
         select.streams(frame.device).project_streams(
             packed, *_stream_arguments(group, part), detector, **self._stream_extra(number, frame)
         )
-        return images if direct else self._to_images(group, part, detector)
+        if direct:
+            return images
+        images = self._to_images(group, part, detector)
+        return images if place is None else place.copy_(images)
 
     def _back_project_frame(
         self, number: int, part: slice, images: torch.Tensor, frame: torch.Tensor
@@ -231,6 +247,13 @@ class TiltProjector(LinearOperator):
         kernels = select.affine(images.device)
         detector = kernels.resample_spline_adjoint(images, _camera_maps(group, part), shape)
         return kernels.spline_prefilter(detector)  # type: ignore[no-any-return]
+
+
+def pick(views: NDArray[np.int64], device: torch.device) -> slice | torch.Tensor:
+    """An index for the first axis of a stack: a slice, which copies nothing, where views follow each other."""
+    if len(views) and views[-1] - views[0] == len(views) - 1 and np.all(np.diff(views) == 1):
+        return slice(int(views[0]), int(views[-1]) + 1)
+    return torch.from_numpy(views).to(device)
 
 
 def weighted_energy(images: torch.Tensor, weights: NDArray[np.float64]) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from manyviews.operators.convolution import Convolution
 from manyviews.operators.view_kernel import ViewKernel, padded_shape
+from manyviews.operators.view_weighting import Overlap, weight_image
 from manyviews.solvers.agents import (
     data_agent,
     non_negative_agent,
@@ -23,7 +25,7 @@ from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
 from manyviews.tilt.plan import Settings
-from manyviews.tilt.problem import TiltProblem, largest
+from manyviews.tilt.problem import TiltProblem, back_projection, largest
 from manyviews.tilt.subsets import Order, Subset, make_subsets
 
 # Weakest view overlap, in units of one view, that weighted back-projection divides by.
@@ -43,10 +45,18 @@ def make_solver(problem: TiltProblem, settings: Settings) -> Solver[Any]:
 def _wbp(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     kernel = problem.kernel(circulant=True)
     assert kernel.circulant is not None
+    overlap = Overlap(kernel.circulant.cpu().numpy(), kernel.padded)
     floor = max(_WEIGHTING_FLOOR, settings.damping) * problem.one_view
-    weights = kernel.circulant.clamp_(min=0.0).add_(floor).reciprocal_()
-    weighting = Convolution(problem.volume_shape, kernel.padded, weights)
-    return WeightedBackProjection(problem.least_squares(kernel), weighting.forward)
+    matrices = problem.projector.geometry.matrices
+
+    def weighted(views: NDArray[np.int64]) -> torch.Tensor:
+        images = zip(problem.read(views), matrices[views], strict=True)
+        return torch.stack([weight_image(image, matrix, overlap, floor) for image, matrix in images])
+
+    def filtered(_back_projection: torch.Tensor) -> torch.Tensor:
+        return back_projection(problem.projector, weighted, problem.weights)[0]
+
+    return WeightedBackProjection(problem.least_squares(kernel), filtered)
 
 
 def _cg(problem: TiltProblem, settings: Settings) -> Solver[Any]:
