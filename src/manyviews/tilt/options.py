@@ -104,7 +104,7 @@ class ReconstructOptions:
     reference
         A true volume (MRC) to compare with: FSC, NCC.
     device
-        cpu, cuda or auto.
+        cpu; cuda: NVIDIA through Triton, tested in its interpreter but not yet on a GPU; auto: cuda if there.
     threads
         Threads; 0 is all cores.
     """
@@ -129,5 +129,5 @@ class ReconstructOptions:
     normalise: Literal["none", "background", "statistics"] = "none"
     invert_contrast: bool = False
     reference: Path | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
     threads: int = 0

@@ -28,6 +28,7 @@ from manyviews.runs.memory import format_bytes, peak_memory_bytes, require_disk
 from manyviews.runs.progress import Progress
 from manyviews.solvers.driver import StopReason
 from manyviews.tilt.compare import compare
+from manyviews.tilt.estimate import estimate, refuse_if_too_large
 from manyviews.tilt.images import ImageSource
 from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
@@ -87,6 +88,9 @@ def reconstruct(
     resolved = resolve_series(series)
     source = ImageSource(resolved, options.bin, options.invert_contrast)
     settings = settle(options, source)
+    if settings.device == "cpu":
+        stored = sum(stack.path.stat().st_size for stack in resolved.stacks)
+        refuse_if_too_large(estimate(settings, source.binned_geometry, stored))
     _check_reference(options.reference, settings)
     if settings.threads:
         _set_threads(settings.threads)
