@@ -19,7 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accuracy import IMAGES, PIXEL_SIZE, RESULTS, machine, make_problem, set_threads, settings_of, summary, tilt_geometry
+from accuracy import (
+    IMAGES,
+    PIXEL_SIZE,
+    RESULTS,
+    machine,
+    make_problem,
+    set_threads,
+    settings_of,
+    summary,
+    tilt_geometry,
+)
 from manyviews.metrics.error import relative_error
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.solvers.least_squares import LeastSquares

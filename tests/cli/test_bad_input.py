@@ -15,7 +15,8 @@ from manyviews.simulate.phantoms import Gaussians
 PIXEL = 4.0
 SHAPE = (12, 30, 34)
 TILTS = np.linspace(-60.0, 60.0, 9)
-PHANTOM = Gaussians.isotropic([1.0, 0.7], np.array([[6.0, -4.0, 2.0], [-8.0, 5.0, -2.0]]) * PIXEL, 1.5 * PIXEL)
+BEADS = np.array([[6.0, -4.0, 2.0], [-8.0, 5.0, -2.0]])  # x, y, z in voxels
+PHANTOM = Gaussians.isotropic([1.0, 0.7], BEADS * PIXEL, 1.5 * PIXEL)
 LARGE_FIELDS = (0, 4, 8)  # bytes of the numbers of columns, rows, sections
 
 
@@ -198,10 +199,11 @@ def test_a_volume_that_fits_but_its_method_does_not(tmp_path, out, refused, monk
 
 
 def test_unknown_option_and_what_was_meant(tmp_path, out, refused):
-    said = refused(words(out, stack(tmp_path), options=("--iteration", "3")))
+    path = stack(tmp_path)
+    said = refused(words(out, path, options=("--iteration", "3")))
     assert "unknown option --iteration" in said
     assert "--iterations?" in said
-    said = refused(words(out, stack(tmp_path), options=("--method", "consensu")))
+    said = refused(words(out, path, options=("--method", "consensu")))
     assert "did you mean consensus?" in said
 
 
@@ -237,14 +239,15 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_output_folder_of_another_run(tmp_path, refused):
+def test_output_folder_of_another_run(tmp_path, refused, capsys):
     path, run = stack(tmp_path), tmp_path / "run"
     assert main(words(run, path)) == 0
+    capsys.readouterr()
     before = contents(run)
     said = refused(words(run, path, options=("--iterations", "3")))
     assert "holds a run with other options: iterations was 15, now 3" in said
     assert "--overwrite" in said
-    stack(tmp_path, data=images() + 1.0)
+    write_mrc(path, images() + 1.0, PIXEL, is_volume=False, overwrite=True)
     assert "other input files: 1: a.mrc changed" in refused(words(run, path))
     after = contents(run)
     assert {name for name in after if after[name] != before.get(name)} <= {"log.txt"}

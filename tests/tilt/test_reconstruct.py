@@ -108,7 +108,8 @@ def test_other_options_are_refused_by_name_until_overwrite(tiny, tmp_path):
     reconstruct(tiny, OPTIONS, out, quiet=True)
     before = (out / "volume.mrc").read_bytes()
     other = replace(OPTIONS, method="sirt", iterations=2)
-    with pytest.raises(InputError, match="other options: iterations was 15, now 2, method was 'cg'") as caught:
+    said = "other options: iterations was 15, now 2, method was 'cg'"
+    with pytest.raises(InputError, match=said) as caught:
         reconstruct(tiny, other, out, quiet=True)
     assert caught.value.path == str(out)
     assert (out / "volume.mrc").read_bytes() == before
@@ -196,8 +197,8 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny, tmp_path, mo
 
 def test_reference_of_another_size(tiny, tmp_path):
     write_mrc(tmp_path / "other.mrc", np.zeros((3, 4, 5), np.float32), PIXEL)
+    options = replace(OPTIONS, reference=tmp_path / "other.mrc")
     with pytest.raises(InputError, match="5 x 4 x 3 voxels and the volume will have 34 x 30 x 12"):
-        options = replace(OPTIONS, reference=tmp_path / "other.mrc")
         reconstruct(tiny, options, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
@@ -224,13 +225,14 @@ def assert_beads(result, beads, *, radius=3):
     volume = read_mrc(result.run_folder / "volume.mrc")[0]
     centre = np.array([n // 2 for n in volume.shape])
     for x, y, z in beads:
-        place = np.round(centre + (z, y, x)).astype(int)
+        expected = centre + np.array([z, y, x])
+        place = np.round(expected).astype(int)
         box = tuple(slice(max(0, n - radius), n + radius + 1) for n in place)
         part = volume[box] - np.median(volume)
         part = np.where(part > 0.5 * part.max(), part, 0.0)
         indices = np.indices(part.shape) + np.array([s.start for s in box])[:, None, None, None]
         found = (indices * part).sum(axis=(1, 2, 3)) / part.sum()
-        np.testing.assert_allclose(found, centre + (z, y, x), atol=0.35)
+        np.testing.assert_allclose(found, expected, atol=0.35)
 
 
 def write_series(folder, axis, name, *, transforms=None):
@@ -240,10 +242,11 @@ def write_series(folder, axis, name, *, transforms=None):
     for view, tilt in enumerate(TILTS):
         points = np.array([seen(bead, tilt, axis) for bead in BEADS])
         if transforms is None:
-            places = points + (columns // 2, rows // 2)
+            places = points + np.array([columns // 2, rows // 2])
         else:
             matrix, shift = transforms[view][:4].reshape(2, 2), transforms[view][4:]
-            places = (points - shift) @ np.linalg.inv(matrix).T + ((columns - 1) / 2, (rows - 1) / 2)
+            middle = np.array([(columns - 1) / 2, (rows - 1) / 2])
+            places = (points - shift) @ np.linalg.inv(matrix).T + middle
         images.append(image_of(places, SHAPE[1:]))
     write_mrc(folder / f"{name}.mrc", np.array(images, np.float32), PIXEL, is_volume=False)
     (folder / f"{name}.tlt").write_text("\n".join(map(str, TILTS)))

@@ -40,9 +40,10 @@ class FscCurve:
     def resolution(self, threshold: float | Float64) -> float:
         """Where the curve falls below a threshold, in angstrom, by linear interpolation in frequency.
 
-        Shell 0, the mean, is left out, and so are the first shells where they are below: slow backgrounds
-        often disagree where details do not. A curve that never falls gives the Nyquist limit, two pixels; one
-        that is never above gives infinity.
+        It is the end of the longest run of shells above the threshold, without shell 0, the mean: slow
+        backgrounds and the coarse first shells of a slab, half of them in its missing cones, often disagree
+        where details do not, and a lone shell of noise may agree by chance. A curve that never falls gives
+        the Nyquist limit, two pixels; one that is never above gives infinity.
 
         Parameters
         ----------
@@ -54,10 +55,11 @@ class FscCurve:
         margin[0] = -1.0
         if not np.any(margin >= 0):
             return math.inf
-        start = int(np.argmax(margin >= 0))
-        if np.all(margin[start:] >= 0):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], margin >= 0, [False]]).astype(np.int8)))
+        starts, ends = edges[::2], edges[1::2]
+        shell = int(ends[np.argmax(ends - starts)])
+        if shell == len(margin):
             return 2 * self.pixel_size
-        shell = start + int(np.argmax(margin[start:] < 0))
         part = margin[shell - 1] / (margin[shell - 1] - margin[shell])
         crossing = self.frequency[shell - 1] + part * (self.frequency[shell] - self.frequency[shell - 1])
         return float(1 / crossing)

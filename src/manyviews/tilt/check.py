@@ -1,4 +1,4 @@
-"""``manyviews tilt check``: what a reconstruction would do, where its numbers come from, and what it would cost."""
+"""``manyviews tilt check``: what would be done, where every number comes from, and what it costs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _SAME_TILT_DEGREES = 0.01
 _FEWEST_VIEWS = 20
 _THINNEST = 1 / 20
 _LARGEST_DRIFT = 0.2
+_LEAST_LEVEL = 0.1  # of the contrast; a mean below it is about zero
 _ASPECT_TOLERANCE = 0.001
 _LOW_TILT_DEGREES = 15.0
 
@@ -50,7 +51,8 @@ class GreyLevels:
     @property
     def scale(self) -> float:
         """What a drift is relative to: the level, or the contrast where images are about zero."""
-        return float(max(np.abs(np.median(self.mean)), np.median(self.spread)))
+        level, contrast = abs(float(np.median(self.mean))), float(np.median(self.spread))
+        return level if level > _LEAST_LEVEL * contrast else contrast
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,8 @@ class Checked:
             how = "slices are turned in their plane" if rotated else "along the voxels"
             lines.append(f"  {axis:9.3f} degrees  {count} view{'s' if count > 1 else ''}, {how}")
         if len(self.groups) > 20:
-            rotated = sum(group[2] for group in self.groups)
-            lines.append(f"  ... {rotated} of {len(self.groups)} need a turn of the slices")
+            turned = sum(group[2] for group in self.groups)
+            lines.append(f"  ... {turned} of {len(self.groups)} need a turn of the slices")
         return lines
 
     def _plan_lines(self) -> list[str]:
@@ -174,7 +176,7 @@ def _stack_lines(series: ResolvedSeries) -> list[str]:
         header = stack.header
         lines += [
             f"stack {number + 1}: {stack.path}",
-            f"  {sections} sections of {columns} x {rows} pixels, MRC mode {header.mode} ({header.dtype.name})",
+            f"  {sections} sections of {columns} x {rows} pixels, mode {header.mode} ({header.dtype.name})",
             *(line for choice in series.choices if choice.stack == number for line in _choice_lines(choice)),
         ]
         if series.excluded[number]:
@@ -204,10 +206,9 @@ def _view_lines(series: ResolvedSeries) -> list[str]:
     for view in range(len(geometry)):
         stack = int(geometry.series[view])
         x, y = geometry.matrices[view, :2, 3]
-        lines.append(
-            f"{view + 1:5d}  {stack + 1:5d}  {geometry.sections[view] + 1:7d}  {geometry.tilt_degrees[view]:7.2f}"
-            f"  {geometry.axis_degrees[view]:7.2f}  {x:8.2f}  {y:8.2f}  {sources.get(stack, '')}"
-        )
+        angles = f"{geometry.tilt_degrees[view]:7.2f}  {geometry.axis_degrees[view]:7.2f}"
+        place = f"{view + 1:5d}  {stack + 1:5d}  {geometry.sections[view] + 1:7d}"
+        lines.append(f"{place}  {angles}  {x:8.2f}  {y:8.2f}  {sources.get(stack, '')}")
     return lines
 
 
@@ -215,7 +216,8 @@ def _wrapped(start: str, items: Sequence[str], width: int = 100) -> list[str]:
     import textwrap
 
     text = ", ".join(item.replace(" ", "\0") for item in items)  # an item stays on one line
-    lines = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False)
+    indent = " " * len(start)
+    lines = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False)
     return [line.replace("\0", " ") for line in lines]
 
 

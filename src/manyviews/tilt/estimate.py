@@ -1,8 +1,8 @@
 """What a reconstruction will cost: peak memory and time, told before anything is read.
 
-Memory is the greatest of a few phases, each a sum of named parts; the counts of volumes follow the solvers line
-by line and are held against measured peaks by ``benchmarks/memory_estimate.py``. Time is voxel-updates over
-measured rates, good to a factor of about two.
+Memory is the greatest of a few phases, each a sum of named parts; the counts of volumes follow the solvers
+line by line and are held against measured peaks by ``benchmarks/memory_estimate.py``. Time is voxel-updates
+over measured rates, good to a factor of about two.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ Shape3 = tuple[int, int, int]
 
 _FLOAT = 4
 _COMPLEX = 8
-# Python with torch, numba, scipy and matplotlib, and the code that numba loads.
+# Python with torch, numba and scipy, and the code that numba loads; more of it where slices are turned.
 _BASE_BYTES = 365 * 2**20
+_ROTATION_BYTES = 30 * 2**20
+# What the C library keeps of arrays given back: arrays below 32 MiB come from its heap, which gets holes;
+# larger ones are given back to the system. Measured against runs in which all were, with
+# MALLOC_MMAP_THRESHOLD_=1000000.
+_HEAP_LIMIT_BYTES = 32 * 2**20
+_KEPT_OF_SMALL, _KEPT_OF_LARGE = 0.3, 0.1
 # Work space of the transforms along z, which go through the planes in blocks.
 _BLOCK_SPACE_BYTES = 160 * 2**20
 # Bytes of the tables of a projection for each view, slice and column: one int32 and two float32.
@@ -41,7 +47,9 @@ _UPRIGHT_PAIR_NS = 0.25  # a voxel and view, there and back
 _OBLIQUE_PAIR_NS = 0.6
 _RESAMPLING_NS = 30.0  # a pixel of an image that is resampled, there and back
 _ROD_NS = 400.0  # a view and slice, drawing the kernel of an oblique group
-_START_SECONDS = 3.0
+_PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
+_WEIGHTING_NS = 570.0  # a pixel of an image that wbp weights, on one core
+_START_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -102,14 +110,19 @@ def estimate(settings: Settings, geometry: TiltGeometry, data_bytes: int) -> Est
     """
     work = _Work.of(settings, geometry)
     section = data_bytes // max(1, len(geometry))
-    fixed = {"Python and libraries": _BASE_BYTES, "a section of the stack": section}
-    phases = [{**fixed, **parts} for parts in _PHASES[settings.method](work, settings)]
-    phases.append({**fixed, **work.reprojection()})
+    phases = [*_PHASES[settings.method](work, settings), work.reprojection()]
     greatest = max(phases, key=lambda parts: sum(parts.values()))
+    kept = _KEPT_OF_SMALL if work.volume < _HEAP_LIMIT_BYTES else _KEPT_OF_LARGE
+    parts = {
+        "Python and libraries": _BASE_BYTES + (_ROTATION_BYTES if work.whole.rotated else 0),
+        "a section of the stack": section,
+        **greatest,
+        "kept by the C library": round(kept * sum(greatest.values())),
+    }
     return Estimate(
-        memory_bytes=sum(greatest.values()),
+        memory_bytes=sum(parts.values()),
         wall_seconds=_wall_seconds(work, settings),
-        parts={name: size for name, size in greatest.items() if size},
+        parts={name: size for name, size in parts.items() if size},
     )
 
 
@@ -120,7 +133,7 @@ def disk_bytes(settings: Settings) -> int:
     tensors = {
         "cg": 6,
         "direct-combine": 1 + subsets,
-        "wang2020": 1 + 2 * subsets,
+        "wang2020": 1 + subsets,
         "consensus": 1 + 2 * (subsets + priors),
     }.get(settings.method, 1)
     return _FLOAT * prod(settings.volume_shape) * (1 + _CHECKPOINTS * tensors)
@@ -141,11 +154,14 @@ class _Views:
     convolution_bytes: int
     pass_bytes: int
     back_bytes: int
+    weighting_bytes: int
     forward_bytes: int
     pair_seconds: float
     kernel_seconds: float
     points: int
     convolve: bool
+    rotated: bool
+    views: int
 
     @property
     def normal_bytes(self) -> int:
@@ -161,13 +177,12 @@ class _Views:
         return self.spectrum_bytes if self.convolve else 0
 
 
-def _views(
-    geometry: TiltGeometry, settings: Settings, *, is_subset: bool, circulant: bool = False
-) -> _Views:
+def _views(geometry: TiltGeometry, settings: Settings, *, is_subset: bool, circulant: bool = False) -> _Views:
     shape = settings.volume_shape
     groups = group_by_axis(geometry, shape, shape[1:], settings.pixel_size)
     padded = padded_shape(groups, shape)
-    few = is_subset and len(geometry) < VIEWS_PER_CONVOLUTION * prod(padded) / prod(shape)
+    rotated = any(group.rotated for group in groups)
+    few = is_subset and not rotated and len(geometry) < VIEWS_PER_CONVOLUTION * prod(padded) / prod(shape)
     half = padded[1] * (padded[2] // 2 + 1)
     planes, spectrum = _COMPLEX * shape[0] * half, _FLOAT * padded[0] * half
     volume = _FLOAT * prod(shape)
@@ -178,11 +193,14 @@ def _views(
         convolution_bytes=_convolution_bytes(shape, padded),
         pass_bytes=coefficients + volume + max(_pass_bytes(group, shape) for group in groups),
         back_bytes=volume + max(_back_bytes(group, shape) for group in groups),
+        weighting_bytes=volume + max(_weighting_bytes(group, shape) for group in groups),
         forward_bytes=coefficients + max(_forward_bytes(group, shape) for group in groups),
         pair_seconds=sum(_pair_seconds(group, shape) for group in groups),
         kernel_seconds=_kernel_seconds(groups, shape, prod(padded)),
         points=prod(padded),
         convolve=settings.normal == "convolution" and not few,
+        rotated=rotated,
+        views=len(geometry),
     )
 
 
@@ -239,9 +257,8 @@ class _Block:
 
     @property
     def projecting(self) -> int:
-        """Volume in its frame to images, all of it but the frame."""
-        streams = self.packed_volume + self.tables + (self.detector or self.images)
-        return max(streams, self.detector + 2 * self.lanes, self.detector + self.lanes + 2 * self.images)
+        """Packed frame to images, all of it but the frame."""
+        return max(self.tables + (self.detector or self.images), self.detector + 2 * self.lanes + self.images)
 
     @property
     def back_projecting(self) -> int:
@@ -258,9 +275,9 @@ def _from_frame_bytes(block: _Block, group: AxisGroup, shape: Shape3) -> int:
 
 
 def _forward_bytes(group: AxisGroup, shape: Shape3) -> int:
-    """`project_blocks`, with the measured images beside the projected ones."""
+    """`project_blocks`, with measured and projected images of the block before still there."""
     block = _Block.of(group, shape)
-    return block.frame_in_lanes + max(block.projecting, 2 * block.images)
+    return block.frame_in_lanes + block.packed_volume + 2 * block.images + block.projecting
 
 
 def _back_bytes(group: AxisGroup, shape: Shape3) -> int:
@@ -273,14 +290,20 @@ def _back_bytes(group: AxisGroup, shape: Shape3) -> int:
     )
 
 
-def _pass_bytes(group: AxisGroup, shape: Shape3) -> int:
-    """`residual_gradient`: measured images, projected ones, their difference and its square."""
+def _weighting_bytes(group: AxisGroup, shape: Shape3) -> int:
+    """Back-projection of images weighted one by one, each a window of a padded one four times its size."""
     block = _Block.of(group, shape)
-    frames = block.frame_in_lanes + block.frame
+    return block.frame + 7 * block.images
+
+
+def _pass_bytes(group: AxisGroup, shape: Shape3) -> int:
+    """`residual_gradient`: images, and the residual of the block before while the next is projected."""
+    block = _Block.of(group, shape)
+    frames = block.frame_in_lanes + block.packed_volume + block.frame
     return max(
-        frames + block.images + max(block.projecting, 3 * block.images),
+        frames + 2 * block.images + max(block.projecting, 2 * block.images),
         frames + 2 * block.images + block.back_projecting,
-        block.frame_in_lanes + _from_frame_bytes(block, group, shape) + 2 * block.images,
+        frames - block.frame + _from_frame_bytes(block, group, shape) + 2 * block.images,
     )
 
 
@@ -322,8 +345,9 @@ class _Work:
         return {"kernels": spectra * self.whole.spectrum_bytes, "projection": self.whole.back_bytes}
 
     def iterating(self, volumes: float, *, work: int | None = None, spectra: int = 1) -> Parts:
+        held = sum(part.held_spectrum_bytes for part in self.parts)
         return {
-            "kernels": spectra * self.whole.spectrum_bytes + sum(part.held_spectrum_bytes for part in self.parts),
+            "kernels": spectra * self.whole.spectrum_bytes + held,
             "volumes": round(volumes * self.volume),
             "work space": self.whole.normal_bytes if work is None else work,
         }
@@ -355,7 +379,12 @@ def _subsets(settings: Settings, geometry: TiltGeometry) -> tuple[Subset, ...]:
 
 
 def _wbp(work: _Work, settings: Settings) -> list[Parts]:
-    return [work.making_kernel(), work.back_projecting(2), work.iterating(2, spectra=2)]
+    filtering = max(work.whole.weighting_bytes, work.whole.back_bytes)
+    return [
+        work.making_kernel(),
+        work.iterating(1, work=filtering, spectra=2),
+        work.iterating(2, spectra=2),
+    ]
 
 
 def _sirt(work: _Work, settings: Settings) -> list[Parts]:
@@ -386,8 +415,8 @@ def _direct_combine(work: _Work, settings: Settings) -> list[Parts]:
 
 def _wang2020(work: _Work, settings: Settings) -> list[Parts]:
     count = len(work.parts)
-    # targets; states and answers before and after
-    return work.subset_phases(5 * count + 2, 5 * count + 3)
+    # targets, also of the whole; states before and after; the volume; what an agent works on
+    return work.subset_phases(3 * count + 4, 3 * count + 3)
 
 
 def _consensus(work: _Work, settings: Settings) -> list[Parts]:
@@ -429,8 +458,12 @@ def _kernel_seconds(groups: list[AxisGroup], shape: Shape3, points: int) -> floa
 def _wall_seconds(work: _Work, settings: Settings) -> float:
     whole = work.whole
     once = 2 * whole.pair_seconds + whole.kernel_seconds + sum(part.kernel_seconds for part in work.parts)
+    serial = sum(part.views for part in (whole, *work.parts)) * _PROFILE_SECONDS
+    if settings.method == "wbp":
+        serial += work.images / _FLOAT * _WEIGHTING_NS * 1e-9
     cores = settings.threads or os.cpu_count() or 1
-    return _START_SECONDS + (once + settings.iterations * _iteration_seconds(work, settings)) * _CORES / cores
+    together = once + settings.iterations * _iteration_seconds(work, settings)
+    return _START_SECONDS + serial + together * _CORES / cores
 
 
 def _iteration_seconds(work: _Work, settings: Settings) -> float:
@@ -448,4 +481,3 @@ def _iteration_seconds(work: _Work, settings: Settings) -> float:
     if method == "consensus":
         return answers * (settings.inner_iterations + 1) + whole.normal_seconds
     return (2 if method == "wbp" else 1) * whole.normal_seconds
-

@@ -46,7 +46,7 @@ def _wbp(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     kernel = problem.kernel(circulant=True)
     assert kernel.circulant is not None
     overlap = Overlap(kernel.circulant.cpu().numpy(), kernel.padded)
-    floor = max(_WEIGHTING_FLOOR, settings.damping) * problem.one_view
+    floor = max(_WEIGHTING_FLOOR, problem.damping) * problem.one_view
     matrices = problem.projector.geometry.matrices
 
     def weighted(views: NDArray[np.int64]) -> torch.Tensor:

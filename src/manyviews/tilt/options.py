@@ -84,7 +84,8 @@ class ReconstructOptions:
     sirt_form
         landweber (the paper's) or normalised (row and column sums).
     damping
-        Tikhonov damping, in units of one view (1: as strong as one image that says "zero").
+        Tikhonov damping of cg, consensus and wbp, in units of one view (1: as strong as one image that says
+        "zero"). Left out: ten times the noise-to-signal ratio measured in the images; 0: plain least squares.
     normal
         convolution: projecting and back-projecting as one Fourier product, quick, true but for detector edges;
         exact: by the projectors.
@@ -120,7 +121,7 @@ class ReconstructOptions:
     inner_iterations: int | None = None
     relaxation: float = 0.3
     sirt_form: Literal["landweber", "normalised"] = "landweber"
-    damping: float = 0.0
+    damping: float | None = None
     normal: Literal["convolution", "exact"] = "convolution"
     refresh: int = 5
     non_negative: bool = False

@@ -37,7 +37,7 @@ class Settings:
     mann: float
     relaxation: float
     sirt_form: str
-    damping: float
+    damping: float | None
     normal: str
     refresh: int
     non_negative: bool

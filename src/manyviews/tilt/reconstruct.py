@@ -38,6 +38,10 @@ from manyviews.tilt.problem import TiltProblem
 from manyviews.tilt.series import ResolvedSeries, resolve_series
 
 VOLUME_FILE = "volume.mrc"
+_DAMPED = ("cg", "consensus", "wbp")
+# Damping in units of one view for a noise-to-signal ratio of 1: with a white signal the best linear answer has
+# 1; real ones have little of it at high frequency, and 10 is about best there (docs/accuracy.md).
+_DAMPING_PER_NOISE = 10.0
 _TABLES = ("ncc.csv", "geometry.csv", "summary.json")
 
 
@@ -144,11 +148,18 @@ def make_problem(source: ImageSource, settings: Settings) -> tuple[TiltProblem, 
         projector=projector,
         read=images.read,
         weights=np.ones(len(geometry)),
-        damping=settings.damping,
+        damping=_damping(settings, images),
         convolve=settings.normal == "convolution",
         device=device,
     )
     return problem, images
+
+
+def _damping(settings: Settings, images: PreparedImages) -> float:
+    """What was asked for, or what suits the noise; the paper's own methods are not damped."""
+    if settings.damping is not None:
+        return settings.damping
+    return _DAMPING_PER_NOISE * images.noise_to_signal if settings.method in _DAMPED else 0.0
 
 
 def _set_threads(count: int) -> None:
