@@ -60,7 +60,9 @@ METHODS: dict[str, ReconstructOptions] = {
     "consensus": ReconstructOptions(method="consensus"),
     "consensus + TV, >= 0": ReconstructOptions(method="consensus", non_negative=True),
 }
-COLOURS = dict(zip(METHODS, ("#999999", "#cc79a7", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#222222"), strict=True))
+COLOURS = dict(
+    zip(METHODS, ("#999999", "#cc79a7", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#222222"), strict=True)
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def tilt_geometry(axes: tuple[float, ...], tilts: NDArray[np.float64]) -> TiltGe
     return TiltGeometry.concatenate(series)
 
 
-def make_problem(geometry: TiltGeometry, images: NDArray[np.float32], depth: int, *, convolve: bool) -> TiltProblem:
+def make_problem(
+    geometry: TiltGeometry, images: NDArray[np.float32], depth: int, *, convolve: bool
+) -> TiltProblem:
     """The least-squares problem of a stack in memory."""
     stack = torch.from_numpy(images)
     volume_shape = (depth, images.shape[1], images.shape[2])
@@ -164,7 +168,8 @@ def measure(volume: NDArray[np.float32], case: Case) -> dict[str, Any]:
         "NCC": ncc(volume, case.truth),
         "resolution at FSC 0.5 (pixels)": fsc(volume, case.truth, PIXEL_SIZE).resolution(0.5) / PIXEL_SIZE,
         "exact objective": 0.5 * float(np.vdot(residual, residual)),
-        "exact objective of the truth": 0.5 * float(np.vdot(*[(case.clean - case.measured).astype(np.float64)] * 2)),
+        "exact objective of the truth": 0.5
+        * float(np.vdot(*[(case.clean - case.measured).astype(np.float64)] * 2)),
     }
     for kind, images in (("measured", case.measured), ("noise-free", case.clean)):
         values = ncc_views(images[first], projected[first])
@@ -203,7 +208,10 @@ def tables(runs: list[dict[str, Any]]) -> str:
     lines: list[str] = []
     for noise in NOISE:
         lines += [f"**Noise {noise:g}** (standard deviation, in units of the untilted image's)", ""]
-        lines += ["| method | relative error | NCC | resolution (pixels) | objective / truth's |", "|---|---|---|---|---|"]
+        lines += [
+            "| method | relative error | NCC | resolution (pixels) | objective / truth's |",
+            "|---|---|---|---|---|",
+        ]
         for name in METHODS:
             mine = [run for run in runs if run["method"] == name and run["noise"] == noise]
             columns = [
@@ -282,7 +290,11 @@ def machine() -> dict[str, Any]:
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+        },
     }
 
 
@@ -312,7 +324,9 @@ def main() -> None:
         **machine(),
     }
     rows = ",\n".join(json.dumps(run) for run in runs)
-    (RESULTS / "accuracy.json").write_text(json.dumps(record, indent=1)[:-2] + f',\n "runs": [\n{rows}\n]}}\n')
+    (RESULTS / "accuracy.json").write_text(
+        json.dumps(record, indent=1)[:-2] + f',\n "runs": [\n{rows}\n]}}\n'
+    )
     (RESULTS / "accuracy.md").write_text(tables(runs))
     draw_correlations(runs, IMAGES / "accuracy-ncc.png")
     draw_slices(pictured, IMAGES / "accuracy-slices.png")

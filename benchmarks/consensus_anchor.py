@@ -54,7 +54,9 @@ def main() -> None:
                 print(rows[-1], flush=True)
     record = {"level": LEVEL, "seeds": SEEDS, "most passes": 4 * MOST_ITERATIONS, **machine()}
     text = ",\n".join(json.dumps(row) for row in rows)
-    (RESULTS / "consensus_anchor.json").write_text(json.dumps(record, indent=1)[:-2] + f',\n "runs": [\n{text}\n]}}\n')
+    (RESULTS / "consensus_anchor.json").write_text(
+        json.dumps(record, indent=1)[:-2] + f',\n "runs": [\n{text}\n]}}\n'
+    )
 
 
 if __name__ == "__main__":

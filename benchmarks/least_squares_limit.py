@@ -133,7 +133,9 @@ _OUTER = (1, 2, 3, 5, 8, 12, 20, 30, 50, 75, 100, 150, 200, 250, 300)
 LAST_FOR_ALL_SEEDS, LAST = 100, 300  # the first seed goes on to the last look
 CONTENDERS = (
     Contender("sirt, relaxation 0.3", ReconstructOptions(method="sirt"), _PASSES, "#0072b2"),
-    Contender("landweber, relaxation 1", ReconstructOptions(method="sirt", relaxation=1.0), _PASSES, "#56b4e9"),
+    Contender(
+        "landweber, relaxation 1", ReconstructOptions(method="sirt", relaxation=1.0), _PASSES, "#56b4e9"
+    ),
     Contender("cg", ReconstructOptions(method="cg", refresh=0), _PASSES, "#009e73"),
     Contender("wang2020, no overlap", _wang2020(0), _OUTER, "#e69f00"),
     Contender("wang2020, overlap 2", _wang2020(2), _OUTER, "#e69f00", "--"),
@@ -214,7 +216,9 @@ def main() -> None:
     began, runs = time.monotonic(), []
     for seed in SEEDS:
         case = limit(seed)
-        print(f"seed {seed}: f* = {case.lowest:.5g}, error of the answer {relative_error(case.answer, case.truth):.4f}")
+        print(
+            f"seed {seed}: f* = {case.lowest:.5g}, error of the answer {relative_error(case.answer, case.truth):.4f}"
+        )
         for contender in CONTENDERS:
             looks = follow(contender, case, LAST if seed == SEEDS[0] else LAST_FOR_ALL_SEEDS)
             runs.append({"method": contender.name, "seed": seed, "looks": looks})

@@ -12,7 +12,7 @@ VOXELS = 24
 
 
 class Dense:
-    """``1/2 sum_r l_r (W x - p)_r^2 + damping/2 |x|^2`` in float64, with ``normal`` as given or the true one."""
+    """``1/2 sum_r l_r (W x - p)_r^2 + damping/2 |x|^2`` in float64; ``quick``: another normal matrix."""
 
     def __init__(self, matrix, data, weights=None, damping=0.0, quick=None):
         self.matrix, self.data, self.damping = matrix, data, damping

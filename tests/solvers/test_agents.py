@@ -47,7 +47,8 @@ def test_data_agent_is_the_proximal_map():
         dense.normal_matrix + anchor * np.eye(VOXELS), dense.back_projection + anchor * flat(handed)
     )
     assert flat(answer) == pytest.approx(expected, abs=1e-8)
-    assert torch.equal(handed, copies[0]) and torch.equal(last, copies[1])
+    assert torch.equal(handed, copies[0])
+    assert torch.equal(last, copies[1])
 
 
 def test_data_agent_begins_at_its_last_answer():

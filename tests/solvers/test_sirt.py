@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def test_landweber_follows_its_closed_formula(damping, relaxation):
 def test_landweber_records_the_objective_before_the_step():
     dense = random_dense()
     states = states_of(Landweber(dense.least_squares(), relaxation=1.0), 4)
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in itertools.pairwise(states):
         assert after.measures() == {
             "objective": pytest.approx(0.5 * dense.energy(before.volume)),
             "data_passes": after.iteration,

@@ -71,7 +71,8 @@ def assert_identical(a, b):
 
 def assert_identical_values(a, b, name):
     if isinstance(a, torch.Tensor):
-        assert a.dtype == b.dtype and torch.equal(a, b), name
+        assert a.dtype == b.dtype, name
+        assert torch.equal(a, b), name
     elif isinstance(a, tuple):
         assert len(a) == len(b), name
         for one, other in zip(a, b, strict=True):

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -87,16 +88,17 @@ def energy(series, volume):
         ({"method": "consensus"}, Consensus),
     ],
 )
-def test_every_method_fits_the_images(series, options, expected):
+def test_every_method_runs_and_fits_the_images(series, options, expected):
     solver = solver_of(series, **options)
     assert isinstance(solver, expected)
     start = solver.init()
     last = list(iterate(solver, start, 1 if options["method"] == "wbp" else 6))[-1]
     assert last.volume.shape == SHAPE
     assert last.volume.dtype == torch.float32
-    assert energy(series, last.volume) < 0.9 * energy(series, torch.zeros(SHAPE))
-    assert last.measures()["objective"] < start.measures()["objective"]
     assert last.measures()["data_passes"] >= 1.0
+    if options["method"] != "wbp":  # a filter, which does not minimise anything
+        assert energy(series, last.volume) < 0.9 * energy(series, torch.zeros(SHAPE))
+        assert last.measures()["objective"] < start.measures()["objective"]
 
 
 def test_all_methods_are_here():
@@ -105,25 +107,13 @@ def test_all_methods_are_here():
     assert tuple(_MAKERS) == METHODS
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.5])
 @pytest.mark.parametrize("options", [{"subsets": 3}, {"subsets": 6, "overlap": 1}])
-def test_consensus_reaches_the_least_squares_answer(series, damping, options):
-    """The damped one too, whatever the subsets: their dampings add up to the one asked for."""
-    damped = {"damping": damping + 0.05, "normal": "exact"}
-    best = run(series, 60, method="cg", **damped)[-1].volume
-    found = run(series, 60, method="consensus", **damped, **options)[-1].volume
-    assert relative(found, best) < 0.03
-
-
-def test_wang2020_ends_elsewhere(series):
-    options = {"normal": "exact", "subsets": 3}
-    problem = series[0]
-    best = run(series, 60, method="cg", normal="exact")[-1].volume
-    states = run(series, 60, method="wang2020", relaxation=0.9, overlap=0, inner_iterations=5, **options)
-    lowest = energy(series, best)
-    excess = [energy(series, state.volume) / lowest - 1.0 for state in (states[9], states[-1])]
-    assert problem.damping == 0.0
-    assert min(excess) > 0.0
+def test_consensus_reaches_the_least_squares_answer(series, options):
+    """Damped as asked for, whatever the subsets: the dampings of their agents add up to it."""
+    damped = {"damping": 0.3, "normal": "exact"}
+    best = run(series, 60, method="cg", refresh=0, **damped)[-1].volume
+    found = run(series, 40, method="consensus", **damped, **options)[-1].volume
+    assert relative(found, best) < 2e-3
 
 
 def test_consensus_makes_an_agent_of_every_subset_and_prior(series):
@@ -136,12 +126,23 @@ def test_consensus_makes_an_agent_of_every_subset_and_prior(series):
 
 
 def test_priors_of_consensus_do_what_they_are_for(series):
-    plain = run(series, 20, method="consensus")[-1].volume
-    positive = run(series, 20, method="consensus", non_negative=True)[-1].volume
+    plain = run(series, 8, method="consensus", subsets=3)[-1].volume
+    positive = run(series, 8, method="consensus", subsets=3, non_negative=True)[-1].volume
     assert float(positive.min()) > 0.3 * float(plain.min())
     for prior in ("total_variation", "smoothness"):
-        calmer = run(series, 20, method="consensus", **{prior: 2.0})[-1].volume
+        calmer = run(series, 8, method="consensus", subsets=3, **{prior: 2.0})[-1].volume
         assert roughness(calmer) < 0.9 * roughness(plain)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Problems as small as these are slowed down by threads."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
 
 
 def roughness(x):

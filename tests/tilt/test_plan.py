@@ -15,10 +15,7 @@ from manyviews.tilt.plan import settle
 def source(axes=2, tilts=40, shape=(20, 24), pixel_size=6.0):
     """What `settle` looks at of an image source."""
     geometry = TiltGeometry.concatenate(
-        [
-            TiltGeometry.from_tilt_axis(np.linspace(-60, 60, tilts), 45.0 * k, series=k)
-            for k in range(axes)
-        ]
+        [TiltGeometry.from_tilt_axis(np.linspace(-60, 60, tilts), 45.0 * k, series=k) for k in range(axes)]
     )
     return SimpleNamespace(shape=(len(geometry), *shape), pixel_size=pixel_size, binned_geometry=geometry)
 
@@ -67,8 +64,8 @@ def test_default_subsets(method, axes, tilts, subsets):
 
 def test_what_is_given_wins():
     given = {
-        "method": "consensus", "iterations": 7, "inner_iterations": 5, "subsets": 6, "overlap": 1, "mann": 0.5,
-        "subset_order": "adjacent", "relaxation": 0.9, "sirt_form": "normalised", "damping": 0.2,
+        "method": "consensus", "iterations": 7, "inner_iterations": 5, "subsets": 6, "overlap": 1,
+        "mann": 0.5, "subset_order": "adjacent", "relaxation": 0.9, "sirt_form": "normalised", "damping": 0.2,
         "normal": "exact", "refresh": 0, "non_negative": True, "total_variation": 0.1, "smoothness": 0.3,
         "normalise": "background", "invert_contrast": True, "threads": 2,
     }  # fmt: skip
@@ -95,7 +92,9 @@ def test_record_holds_every_setting():
 
 @pytest.mark.parametrize("thickness", [-3, 0, 1])
 def test_a_volume_without_slices_is_refused(thickness):
-    with pytest.raises(InputError, match=rf"--thickness: a thickness of {thickness} pixels .* binning by 2; give"):
+    with pytest.raises(
+        InputError, match=rf"--thickness: a thickness of {thickness} pixels .* binning by 2; give"
+    ):
         settled(thickness=thickness, bin=2)
 
 

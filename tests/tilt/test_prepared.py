@@ -83,7 +83,7 @@ def test_all_blank_is_refused(normalise, level):
 @pytest.mark.parametrize("level", [0.0, 0.1])
 def test_one_blank_image_has_no_statistics(images, level):
     images.images[7] = level
-    with pytest.raises(InputError, match="--normalise: section 3 of stack 2 is blank.*--exclude 2:3"):
+    with pytest.raises(InputError, match=r"--normalise: section 3 of stack 2 is blank.*--exclude 2:3"):
         prepare(images, "statistics", CPU)
 
 

@@ -175,7 +175,7 @@ def test_kills_at_random_moments_change_nothing(method, driver, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_goes_on(stacks, driver, tmp_path):
     out = tmp_path / "run"
-    iterations = 2500
+    iterations = 1000
     words = [
         sys.executable, "-m", "manyviews.cli", "tilt", "reconstruct", *map(str, stacks), "--tilt-angles",
         *(str(stack.with_suffix(".tlt")) for stack in stacks), "--axis-angle", "0", "35", "--thickness",

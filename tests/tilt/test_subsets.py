@@ -150,5 +150,7 @@ def test_one_subset_is_everything():
 
 @pytest.mark.parametrize("count", [-1, 0, 10])
 def test_impossible_counts_are_refused(count):
-    with pytest.raises(InputError, match=rf"--subsets: 9 views cannot be divided into {count} subsets; .*1 to 9"):
+    with pytest.raises(
+        InputError, match=rf"--subsets: 9 views cannot be divided into {count} subsets; .*1 to 9"
+    ):
         make_subsets(series_of([9]), count, 0, "adjacent")

@@ -250,7 +250,7 @@ class TiltProjector(LinearOperator):
 
 
 def pick(views: NDArray[np.int64], device: torch.device) -> slice | torch.Tensor:
-    """An index for the first axis of a stack: a slice, which copies nothing, where views follow each other."""
+    """An index for the first axis of a stack: a slice, which copies nothing, where views are in a row."""
     if len(views) and views[-1] - views[0] == len(views) - 1 and np.all(np.diff(views) == 1):
         return slice(int(views[0]), int(views[-1]) + 1)
     return torch.from_numpy(views).to(device)

@@ -99,7 +99,7 @@ def add_chords(
 
 
 @njit(cache=True, nogil=True)
-def add_covered_lengths(  # noqa: PLR0917 (Numba kernels are called by position)
+def add_covered_lengths(
     image: Float64, first_row: int, amplitude: Float64, centre: Float64, precision: Float64, samples: int
 ) -> None:
     """Add ``amplitude`` times the covered part of every pixel of the ellipses ``Q <= 1`` to a band of rows.

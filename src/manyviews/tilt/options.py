@@ -87,7 +87,7 @@ class ReconstructOptions:
         Tikhonov damping of cg, consensus and wbp, in units of one view (1: as strong as one image that says
         "zero"). Left out: ten times the noise-to-signal ratio measured in the images; 0: plain least squares.
     normal
-        convolution: projecting and back-projecting as one Fourier product, quick, true but for detector edges;
+        convolution: project and back-project as one Fourier product, quick, true up to detector edges;
         exact: by the projectors.
     refresh
         Iterations of cg between exact passes over the images that correct the convolution; 0: never.

@@ -39,8 +39,8 @@ from manyviews.tilt.series import ResolvedSeries, resolve_series
 
 VOLUME_FILE = "volume.mrc"
 _DAMPED = ("cg", "consensus", "wbp")
-# Damping in units of one view for a noise-to-signal ratio of 1: with a white signal the best linear answer has
-# 1; real ones have little of it at high frequency, and 10 is about best there (docs/accuracy.md).
+# Damping in units of one view for a noise-to-signal ratio of 1. With a white signal the best linear answer
+# has 1; real ones have little signal at high frequency, and 10 is about best there (docs/accuracy.md).
 _DAMPING_PER_NOISE = 10.0
 _TABLES = ("ncc.csv", "geometry.csv", "summary.json")
 
@@ -98,6 +98,8 @@ def reconstruct(
     _check_reference(options.reference, settings)
     if settings.threads:
         _set_threads(settings.threads)
+    # Before the folder is touched: blank or broken images leave no half-made run behind.
+    problem, images = make_problem(source, settings)
     record = {**settings.record(), "reference": None if options.reference is None else str(options.reference)}
     run_folder = RunFolder.open(
         out,
@@ -115,7 +117,6 @@ def reconstruct(
             run.log(f"warning: {warning}")
             progress.message(f"warning: {warning}")
         require_disk(out, 4 * int(np.prod(settings.volume_shape)))
-        problem, images = make_problem(source, settings)
         progress.message(f"{settings.method}: back-projecting {len(problem.weights)} views")
         solver = make_solver(problem, settings)
         state, reason = drive(
