@@ -33,6 +33,7 @@ from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions
 from manyviews.tilt.plan import Settings, settle
 from manyviews.tilt.problem import TiltProblem
+from manyviews.tilt.reconstruct import make_problem
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -58,20 +59,36 @@ METHODS: dict[str, ReconstructOptions] = {
     "wang2020": ReconstructOptions(method="wang2020", subsets=32, overlap=2),
     "cg": ReconstructOptions(method="cg"),
     "consensus": ReconstructOptions(method="consensus"),
-    "consensus + TV, >= 0": ReconstructOptions(method="consensus", non_negative=True),
+    "cg, undamped": ReconstructOptions(method="cg", damping=0.0),
+    "consensus, undamped": ReconstructOptions(method="consensus", damping=0.0),
+    "consensus + TV, >= 0": ReconstructOptions(method="consensus", damping=0.0, non_negative=True),
 }
+DAMPING_FACTORS = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
 COLOURS = dict(
-    zip(METHODS, ("#999999", "#cc79a7", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#222222"), strict=True)
+    zip(
+        METHODS,
+        ("#999999", "#cc79a7", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#7fceb9", "#eaae7f", "#222222"),
+        strict=True,
+    )
 )
 
 
 @dataclass(frozen=True)
 class Views:
-    """What `settle` asks a series for, without files."""
+    """A series in memory, as the reconstruction asks for it."""
 
     binned_geometry: TiltGeometry
-    shape: tuple[int, int, int]
-    pixel_size: float
+    images: NDArray[np.float32]
+    pixel_size: float = PIXEL_SIZE
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(view, y, x)``."""
+        return self.images.shape
+
+    def read(self, views: Any) -> NDArray[np.float32]:
+        """A copy of some images."""
+        return self.images[np.asarray(views)]
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,11 @@ class Case:
     clean: NDArray[np.float32]
     measured: NDArray[np.float32]
     noise_std: float
-    problem: TiltProblem
+
+    @property
+    def views(self) -> Views:
+        """The series."""
+        return Views(tilt_geometry(AXES, TILTS), self.measured)
 
 
 def tilt_geometry(axes: tuple[float, ...], tilts: NDArray[np.float64]) -> TiltGeometry:
@@ -91,26 +112,12 @@ def tilt_geometry(axes: tuple[float, ...], tilts: NDArray[np.float64]) -> TiltGe
     return TiltGeometry.concatenate(series)
 
 
-def make_problem(
-    geometry: TiltGeometry, images: NDArray[np.float32], depth: int, *, convolve: bool
-) -> TiltProblem:
-    """The least-squares problem of a stack in memory."""
-    stack = torch.from_numpy(images)
-    volume_shape = (depth, images.shape[1], images.shape[2])
-    return TiltProblem(
-        projector=TiltProjector(geometry, volume_shape, images.shape[1:], PIXEL_SIZE),
-        read=lambda views: stack[torch.from_numpy(np.asarray(views))],
-        weights=np.ones(len(geometry)),
-        convolve=convolve,
-    )
-
-
-def settings_of(options: ReconstructOptions, problem: TiltProblem) -> Settings:
-    """The program's own defaults for what the options leave open."""
-    projector = problem.projector
-    shape = (len(projector.geometry), *projector.image_shape)
-    wanted = replace(options, thickness=problem.volume_shape[0], device="cpu")
-    return settle(wanted, Views(projector.geometry, shape, PIXEL_SIZE))  # type: ignore[arg-type]
+def prepared(options: ReconstructOptions, views: Views, depth: int) -> tuple[Settings, TiltProblem, float]:
+    """Settings, problem, and the noise-to-signal ratio as the program itself finds them."""
+    source: Any = views
+    settings = settle(replace(options, thickness=depth, device="cpu"), source)
+    problem, images = make_problem(source, settings)
+    return settings, problem, images.noise_to_signal
 
 
 def cases(seed: int) -> Iterator[tuple[float, Case]]:
@@ -139,8 +146,17 @@ def cases(seed: int) -> Iterator[tuple[float, Case]]:
                 for index in range(len(AXES))
             ]
         )
-        problem = make_problem(geometry, measured, VOLUME_SHAPE[0], convolve=True)
-        yield noise, Case(truth, clean, measured, noise * signal_std, problem)
+        yield noise, Case(truth, clean, measured, noise * signal_std)
+
+
+def run(options: ReconstructOptions, case: Case) -> NDArray[np.float32]:
+    """The volume."""
+    settings, problem, _ = prepared(options, case.views, VOLUME_SHAPE[0])
+    solver = make_solver(problem, settings)
+    state = solver.init()
+    for _ in range(settings.iterations):
+        state, _ = advance(solver, state, measure_change=False)
+    return state.volume.numpy()
 
 
 def run_method(name: str, case: Case) -> tuple[NDArray[np.float32], float]:
@@ -150,17 +166,24 @@ def run_method(name: str, case: Case) -> tuple[NDArray[np.float32], float]:
         strength = TOTAL_VARIATION * case.noise_std**2 / float(case.truth.std())
         options = replace(options, total_variation=strength)
     began = time.perf_counter()
-    settings = settings_of(options, case.problem)
-    solver = make_solver(case.problem, settings)
-    state = solver.init()
-    for _ in range(settings.iterations):
-        state, _ = advance(solver, state, measure_change=False)
-    return state.volume.numpy(), time.perf_counter() - began
+    return run(options, case), time.perf_counter() - began
+
+
+def damped_errors(case: Case) -> dict[str, float]:
+    """Relative error of cg for several dampings in units of the noise-to-signal ratio."""
+    ratio = prepared(METHODS["cg"], case.views, VOLUME_SHAPE[0])[2]
+    return {
+        f"{factor:g}": relative_error(
+            run(ReconstructOptions(method="cg", damping=factor * ratio), case), case.truth
+        )
+        for factor in DAMPING_FACTORS
+    }
 
 
 def measure(volume: NDArray[np.float32], case: Case) -> dict[str, Any]:
     """How good a volume is, by itself and by its projections about the first axis."""
-    projected = case.problem.projector.forward(torch.from_numpy(volume)).numpy()
+    projector = TiltProjector(tilt_geometry(AXES, TILTS), VOLUME_SHAPE, VOLUME_SHAPE[1:], PIXEL_SIZE)
+    projected = projector.forward(torch.from_numpy(volume)).numpy()
     first = slice(0, len(TILTS))
     residual = (projected - case.measured).astype(np.float64)
     figures: dict[str, Any] = {
@@ -177,11 +200,14 @@ def measure(volume: NDArray[np.float32], case: Case) -> dict[str, Any]:
     return figures
 
 
-def study() -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
-    """Every run, and the volumes of the pictured one."""
-    runs, pictured = [], {}
+def study() -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
+    """Every run, the errors with other dampings, and the volumes of the pictured case."""
+    runs: list[dict[str, Any]] = []
+    dampings: list[dict[str, Any]] = []
+    pictured: dict[str, NDArray[np.float32]] = {}
     for seed in SEEDS:
         for noise, case in cases(seed):
+            dampings.append({"noise": noise, "seed": seed} | damped_errors(case))
             for name in METHODS:
                 volume, seconds = run_method(name, case)
                 run = {"method": name, "noise": noise, "seed": seed, "seconds": round(seconds, 2)}
@@ -189,7 +215,7 @@ def study() -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
                 if (noise, seed) == PICTURED:
                     pictured |= {"truth": case.truth, name: volume}
                 print(seed, noise, f"{name:22s} {seconds:6.1f} s  NCC {runs[-1]['NCC']:.4f}", flush=True)
-    return runs, pictured
+    return runs, dampings, pictured
 
 
 def summary(values: list[float], digits: int) -> str:
@@ -236,6 +262,21 @@ def tables(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def damping_table(dampings: list[dict[str, Any]]) -> str:
+    """Relative error of cg against damping."""
+    names = [f"{factor:g}" for factor in DAMPING_FACTORS]
+    lines = [
+        "| noise | " + " | ".join(f"{name} × N/S" for name in names) + " |",
+        "|---" * (1 + len(names)) + "|",
+    ]
+    for noise in NOISE:
+        mine = [row for row in dampings if row["noise"] == noise]
+        lines.append(
+            f"| {noise:g} | " + " | ".join(summary([row[name] for row in mine], 3) for name in names) + " |"
+        )
+    return "\n".join(["**Relative error of cg against damping**", "", *lines, ""])
+
+
 def draw_correlations(runs: list[dict[str, Any]], path: Path) -> None:
     """NCC of reprojections against tilt, like Fig. 6 of the paper; bars are standard deviations over seeds."""
     from matplotlib.figure import Figure
@@ -248,7 +289,7 @@ def draw_correlations(runs: list[dict[str, Any]], path: Path) -> None:
                 mine = [run for run in runs if run["method"] == name and run["noise"] == noise]
                 values = np.array([run[f"NCC with {kind} images"] for run in mine])
                 axes.errorbar(
-                    TILTS[::2] + 0.2 * (number - 3),
+                    TILTS[::2] + 0.2 * (number - 4),
                     values.mean(axis=0)[::2],
                     values.std(axis=0, ddof=1)[::2],
                     color=colour,
@@ -264,8 +305,8 @@ def draw_correlations(runs: list[dict[str, Any]], path: Path) -> None:
     for axes in grid[:, 0]:
         axes.set_ylabel("NCC of reprojections, axis 0°", fontsize=8)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(METHODS), fontsize=8, frameon=False)
-    figure.savefig(path, dpi=90)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
+    figure.savefig(path, dpi=80)
 
 
 def draw_slices(pictured: dict[str, NDArray[np.float32]], path: Path) -> None:
@@ -273,14 +314,14 @@ def draw_slices(pictured: dict[str, NDArray[np.float32]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     depth, height, _ = VOLUME_SHAPE
-    figure = Figure(figsize=(10, 6.8), layout="constrained")
+    figure = Figure(figsize=(10, 5.8), layout="constrained")
     low, high = np.percentile(pictured["truth"], (0.5, 99.8))
-    panels = figure.subplots(2, 4).ravel()
+    panels = figure.subplots(2, 5).ravel()
     for axes, (name, volume) in zip(panels, pictured.items(), strict=True):
         gap = np.full((2, volume.shape[2]), high, dtype=np.float32)
         tile = np.concatenate([volume[depth // 2], gap, volume[:, height // 2]])
         axes.imshow(tile, cmap="gray", vmin=low - 0.15 * (high - low), vmax=high, interpolation="bicubic")
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name, fontsize=9)
         axes.set_axis_off()
     figure.savefig(path, dpi=75)
 
@@ -312,7 +353,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     set_threads(parser.parse_args().threads)
     began = time.monotonic()
-    runs, pictured = study()
+    runs, dampings, pictured = study()
     RESULTS.mkdir(exist_ok=True)
     IMAGES.mkdir(exist_ok=True)
     record = {
@@ -320,6 +361,7 @@ def main() -> None:
         "axes_degrees": AXES,
         "tilts_degrees": TILTS.tolist(),
         "total variation (noise variance / density spread)": TOTAL_VARIATION,
+        "relative error of cg by damping / (noise / signal)": dampings,
         "seconds": round(time.monotonic() - began),
         **machine(),
     }
@@ -327,7 +369,7 @@ def main() -> None:
     (RESULTS / "accuracy.json").write_text(
         json.dumps(record, indent=1)[:-2] + f',\n "runs": [\n{rows}\n]}}\n'
     )
-    (RESULTS / "accuracy.md").write_text(tables(runs))
+    (RESULTS / "accuracy.md").write_text(tables(runs) + "\n" + damping_table(dampings))
     draw_correlations(runs, IMAGES / "accuracy-ncc.png")
     draw_slices(pictured, IMAGES / "accuracy-slices.png")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import manyviews.tilt.methods as methods
-from accuracy import RESULTS, machine, set_threads, settings_of
+from accuracy import RESULTS, machine, set_threads
 from least_squares_limit import Limit, limit
 from manyviews.tilt.options import ReconstructOptions
 
@@ -29,7 +29,7 @@ def passes_needed(case: Limit, anchor: float, subsets: int, order: str) -> float
     """Passes until the level is reached; infinite where it is not in time."""
     methods._ANCHOR = anchor
     options = ReconstructOptions(method="consensus", subsets=subsets, subset_order=order)  # type: ignore[arg-type]
-    solver = methods.make_solver(case.problem, settings_of(options, case.problem))
+    solver = case.solver(options)
     state = solver.init()
     for _ in range(MOST_ITERATIONS):
         state = solver.step(state)

@@ -1,6 +1,6 @@
 """R-weighting of images for weighted back-projection, right for any set of views.
 
-Each Fourier sample of an image is on the view's central section of the specimen's transform; how far all views
+Each Fourier sample of an image is on its central section of the specimen's transform; how far all views
 together overlap there is the transform of the point-spread of projecting and back-projecting, and the sample
 is divided by it (Harauz & van Heel 1986, Optik 73:146; Radermacher 1992). The images are weighted, not the
 back-projection: that one is cut off at the faces of the volume, and what the cut puts where no view reaches
