@@ -27,7 +27,7 @@ from manyviews.simulate.phantoms import Gaussians
 from manyviews.solvers.consensus import Consensus
 from manyviews.tilt.subsets import Subset, make_subsets
 
-VOLUME_SHAPE = (6, 16, 16)
+VOLUME_SHAPE = (5, 14, 14)
 AXES = (0.0, 45.0, 90.0, 135.0)
 TILTS = np.linspace(-60.0, 60.0, 25)
 NOISE = 0.05
@@ -89,8 +89,9 @@ def dense_problem() -> Dense:
         matrix[:, :, voxel] = projector.forward(one.reshape(VOLUME_SHAPE)).reshape(len(geometry), -1).numpy()
     truth = np.stack([specimen(seed) for seed in SEEDS], axis=1)
     images = matrix @ truth
-    for seed, column in zip(SEEDS, np.moveaxis(images, -1, 0), strict=True):
-        column += NOISE * column.std() * np.random.default_rng(seed).standard_normal(column.shape)
+    for index, seed in enumerate(SEEDS):
+        noise = np.random.default_rng(seed).standard_normal(images.shape[:2])
+        images[:, :, index] += NOISE * images[:, :, index].std() * noise
     flat, data = matrix.reshape(-1, voxels), images.reshape(-1, len(SEEDS))
     normal, target = flat.T @ flat, flat.T @ data
     answer = np.linalg.lstsq(normal, target, rcond=1e-13)[0]
@@ -101,7 +102,7 @@ def dense_problem() -> Dense:
 def specimen(seed: int) -> Matrix:
     """Scattered Gaussians, ``(voxel,)``."""
     rng = np.random.default_rng(seed)
-    reach = PIXEL_SIZE * np.array([5.0, 5.0, 1.2])
+    reach = PIXEL_SIZE * np.array([4.5, 4.5, 1.0])
     phantom = Gaussians.isotropic(
         rng.uniform(0.5, 1.5, 20), rng.uniform(-1, 1, (20, 3)) * reach, 1.2 * PIXEL_SIZE
     )
