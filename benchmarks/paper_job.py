@@ -25,7 +25,7 @@ METHODS = {
     "wbp": ["--method", "wbp"],
     "direct-combine": ["--method", "direct-combine"],
     "consensus": ["--method", "consensus"],
-    "wang2020": ["--method", "wang2020", "--subsets", "8"],
+    "wang2020": ["--method", "wang2020", "--subsets", "8", "--iterations", "5"],
 }
 AXES = ("000", "045", "090", "135")
 SIZE, DEPTH = 1024, 58

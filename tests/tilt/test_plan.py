@@ -163,3 +163,17 @@ def test_a_volume_larger_than_memory_is_refused(monkeypatch):
 def test_memory_that_cannot_be_told_is_no_obstacle(monkeypatch):
     monkeypatch.setattr(plan, "available_memory_bytes", lambda: None)
     settled()
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        ("cg", {"subsets": 4}),
+        ("sirt", {"damping": 0.5}),
+        ("wbp", {"mann": 0.5}),
+        ("direct-combine", {"inner_iterations": 2}),
+    ],
+)
+def test_options_of_other_methods_are_refused(method, option):
+    with pytest.raises(InputError, match=f"--{next(iter(option)).replace('_', '-')}: {method} has no such option"):
+        settled(method=method, **option)

@@ -4,7 +4,7 @@ import torch
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
-from manyviews.tilt.prepared import prepare
+from manyviews.tilt.prepared import noise_deviation, prepare
 
 CPU = torch.device("cpu")
 TILTS = np.array([-60.0, -12.0, 0.0, 12.0, 60.0])
@@ -98,3 +98,12 @@ def test_the_smallest_images_have_a_border():
     small = Images(np.arange(10 * 2 * 2).reshape(10, 2, 2))
     found = prepare(small, "background", CPU).read(EVERY).numpy()
     assert found == pytest.approx(np.tile([[-1.5, -0.5], [0.5, 1.5]], (10, 1, 1)))
+
+
+@pytest.mark.parametrize("deviation", [0.5, 2.0])
+def test_noise_is_measured_under_a_smooth_image(deviation):
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:120, :100] / 20.0
+    image = (5.0 * np.sin(x) * np.cos(y) + rng.normal(scale=deviation, size=x.shape)).astype(np.float32)
+    assert noise_deviation(image) == pytest.approx(deviation, rel=0.05)
+    assert noise_deviation(image[:2]) == 0.0

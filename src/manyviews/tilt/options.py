@@ -98,7 +98,7 @@ class ReconstructOptions:
     smoothness
         Strength of a quadratic smoothness agent (consensus); 0 is off.
     normalise
-        none; background: subtract each view's background level; statistics: give every view the mean and
+        none; background: subtract each view's background level; statistics: give every view mean zero and the
         spread of the series at low tilt.
     invert_contrast
         Change the sign of the images, for dark specimens on a bright ground.

@@ -19,6 +19,15 @@ _OVERLAP = {"wang2020": 2}
 _PAPER_SUBSETS = 32
 _LEAST_VIEWS_A_SUBSET = 4
 _SUBSET_METHODS = ("direct-combine", "wang2020", "consensus")
+# Options that only some methods have; given for another method they are refused rather than ignored.
+_ONLY_FOR = {
+    "subsets": _SUBSET_METHODS,
+    "overlap": _SUBSET_METHODS,
+    "subset_order": _SUBSET_METHODS,
+    "mann": ("wang2020", "consensus"),
+    "inner_iterations": ("wang2020", "consensus"),
+    "damping": ("cg", "consensus", "wbp"),
+}
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,13 @@ def _check_numbers(options: ReconstructOptions) -> None:
         if value is not None and not 0 <= value < float("inf"):
             raise InputError(
                 f"{value} is below zero or no number", where=_flag(name), fix="give zero or more"
+            )
+    for name, methods in _ONLY_FOR.items():
+        if getattr(options, name) is not None and options.method not in methods:
+            raise InputError(
+                f"{options.method} has no such option",
+                where=_flag(name),
+                fix=f"leave it out, or use --method {' or '.join(methods)}",
             )
     priors = options.total_variation > 0 or options.smoothness > 0
     if priors and options.method != "consensus":

@@ -129,6 +129,9 @@ def reconstruct(
             checkpoint_seconds=checkpoint_seconds,
         )
         volume = state.volume.cpu()
+        if settings.non_negative:
+            # the mean of agents that do not quite agree yet may lie a little below zero
+            volume = volume.clamp(min=0.0)
         measures = state.measures()
         del solver, state
         summary = _write_results(run, resolved, problem, images, volume, options.reference, settings)
