@@ -116,86 +116,68 @@ def _pack_detector(rows, sharpening, packed):  # type: ignore[no-untyped-def]
                 )
 
 
+@njit(inline="always")
+def _load_piece(array, row):  # type: ignore[no-untyped-def]
+    """A row piece in registers."""
+    return load(array, row), load(array, row + 16), load(array, row + 32), load(array, row + 48)
+
+
+@njit(inline="always")
+def _store_piece(array, row, piece):  # type: ignore[no-untyped-def]
+    store(array, row, piece[0])
+    store(array, row + 16, piece[1])
+    store(array, row + 32, piece[2])
+    store(array, row + 48, piece[3])
+
+
+@njit(inline="always")
+def _add_piece(piece, weight, array, row):  # type: ignore[no-untyped-def]
+    """``piece + weight * array[row]``."""
+    return (
+        add_scaled(piece[0], weight, array, row),
+        add_scaled(piece[1], weight, array, row + 16),
+        add_scaled(piece[2], weight, array, row + 32),
+        add_scaled(piece[3], weight, array, row + 48),
+    )
+
+
 @njit(nogil=True)
-def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]  # noqa: PLR0915
+def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]
     """Add one row of voxels, swept along s, to the detector rows of a view.
 
-    The three detector rows under the footprint stay in registers and move on with it.
+    The three detector rows under the footprint, ``below``, ``centre`` and ``above`` it, stay in registers and
+    move on with it.
     """
     one = packed.dtype.type(1.0)
     bin_ = nearest[first]
-    row = place + (bin_ + PAD - 1) * PIECE
-    a0, a1, a2, a3 = load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
-    row += PIECE
-    b0, b1, b2, b3 = load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
-    row += PIECE
-    c0, c1, c2, c3 = load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
+    row = place + (bin_ + PAD) * PIECE
+    below = _load_piece(plain, row - PIECE)
+    centre = _load_piece(plain, row)
+    above = _load_piece(plain, row + PIECE)
     for s in range(first, last):
-        new = nearest[s]
-        if new != bin_:
-            row = place + (bin_ + PAD - 1) * PIECE
-            store(plain, row, a0)
-            store(plain, row + 16, a1)
-            store(plain, row + 32, a2)
-            store(plain, row + 48, a3)
-            if new == bin_ + 1:
-                a0, a1, a2, a3 = b0, b1, b2, b3
-                b0, b1, b2, b3 = c0, c1, c2, c3
+        if nearest[s] != bin_:
+            row = place + (bin_ + PAD) * PIECE
+            _store_piece(plain, row - PIECE, below)
+            if nearest[s] == bin_ + 1:
+                below = centre
+                centre = above
+                row += PIECE
             else:
-                row += PIECE
-                store(plain, row, b0)
-                store(plain, row + 16, b1)
-                store(plain, row + 32, b2)
-                store(plain, row + 48, b3)
-                row += PIECE
-                store(plain, row, c0)
-                store(plain, row + 16, c1)
-                store(plain, row + 32, c2)
-                store(plain, row + 48, c3)
-                row = place + (new + PAD - 1) * PIECE
-                a0, a1, a2, a3 = (
-                    load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
-                )  # fmt: skip
-                row += PIECE
-                b0, b1, b2, b3 = (
-                    load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
-                )  # fmt: skip
-            row = place + (new + PAD + 1) * PIECE
-            c0, c1, c2, c3 = (
-                load(plain, row), load(plain, row + 16), load(plain, row + 32), load(plain, row + 48)
-            )  # fmt: skip
-            bin_ = new
-        below = lower[s]
-        above = upper[s]
-        centre = one - below - above
+                _store_piece(plain, row, centre)
+                _store_piece(plain, row + PIECE, above)
+                row = place + (nearest[s] + PAD) * PIECE
+                below = _load_piece(plain, row - PIECE)
+                centre = _load_piece(plain, row)
+            above = _load_piece(plain, row + PIECE)
+            bin_ = nearest[s]
         row = start + s * PIECE
-        a0 = add_scaled(a0, below, packed, row)
-        a1 = add_scaled(a1, below, packed, row + 16)
-        a2 = add_scaled(a2, below, packed, row + 32)
-        a3 = add_scaled(a3, below, packed, row + 48)
-        b0 = add_scaled(b0, centre, packed, row)
-        b1 = add_scaled(b1, centre, packed, row + 16)
-        b2 = add_scaled(b2, centre, packed, row + 32)
-        b3 = add_scaled(b3, centre, packed, row + 48)
-        c0 = add_scaled(c0, above, packed, row)
-        c1 = add_scaled(c1, above, packed, row + 16)
-        c2 = add_scaled(c2, above, packed, row + 32)
-        c3 = add_scaled(c3, above, packed, row + 48)
-    row = place + (bin_ + PAD - 1) * PIECE
-    store(plain, row, a0)
-    store(plain, row + 16, a1)
-    store(plain, row + 32, a2)
-    store(plain, row + 48, a3)
-    row += PIECE
-    store(plain, row, b0)
-    store(plain, row + 16, b1)
-    store(plain, row + 32, b2)
-    store(plain, row + 48, b3)
-    row += PIECE
-    store(plain, row, c0)
-    store(plain, row + 16, c1)
-    store(plain, row + 32, c2)
-    store(plain, row + 48, c3)
+        below = _add_piece(below, lower[s], packed, row)
+        centre = _add_piece(centre, one - lower[s] - upper[s], packed, row)
+        above = _add_piece(above, upper[s], packed, row)
+    row = place + (bin_ + PAD) * PIECE
+    _store_piece(plain, row - PIECE, below)
+    _store_piece(plain, row, centre)
+    _store_piece(plain, row + PIECE, above)
 
 
 @njit(nogil=True)
@@ -247,48 +229,43 @@ def _project(packed, nearest, lower, upper, sharpening, first, last, out):  # ty
             _unpack_image(row, piece * PIECE, count, out[view])
 
 
+@njit(inline="always")
+def _mix(weight_below, below, weight_centre, centre, weight_above, above, total):  # type: ignore[no-untyped-def]
+    return scale_add(
+        weight_below, below, scale_add(weight_centre, centre, scale_add(weight_above, above, total))
+    )
+
+
 @njit(nogil=True)
 def _sweep_back(packed, start, nearest, lower, upper, first, last, tile, place):  # type: ignore[no-untyped-def]
-    """Add to voxels, swept along s, what a view holds under their footprints: `_sweep` transposed."""
+    """Add to one row of voxels, swept along s, what a view holds under their footprints; `_sweep` transposed."""
     one = packed.dtype.type(1.0)
     bin_ = nearest[first]
-    row = start + (bin_ + PAD - 1) * PIECE
-    a0, a1, a2, a3 = load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
-    row += PIECE
-    b0, b1, b2, b3 = load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
-    row += PIECE
-    c0, c1, c2, c3 = load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
+    row = start + (bin_ + PAD) * PIECE
+    below = _load_piece(packed, row - PIECE)
+    centre = _load_piece(packed, row)
+    above = _load_piece(packed, row + PIECE)
     for s in range(first, last):
-        new = nearest[s]
-        if new != bin_:
-            if new == bin_ + 1:
-                a0, a1, a2, a3 = b0, b1, b2, b3
-                b0, b1, b2, b3 = c0, c1, c2, c3
+        if nearest[s] != bin_:
+            row = start + (nearest[s] + PAD) * PIECE
+            if nearest[s] == bin_ + 1:
+                below = centre
+                centre = above
             else:
-                row = start + (new + PAD - 1) * PIECE
-                a0, a1, a2, a3 = (
-                    load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
-                )  # fmt: skip
-                row += PIECE
-                b0, b1, b2, b3 = (
-                    load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
-                )  # fmt: skip
-            row = start + (new + PAD + 1) * PIECE
-            c0, c1, c2, c3 = (
-                load(packed, row), load(packed, row + 16), load(packed, row + 32), load(packed, row + 48)
-            )  # fmt: skip
-            bin_ = new
-        below = lower[s]
-        above = upper[s]
-        centre = one - below - above
+                below = _load_piece(packed, row - PIECE)
+                centre = _load_piece(packed, row)
+            above = _load_piece(packed, row + PIECE)
+            bin_ = nearest[s]
+        low, high = lower[s], upper[s]
+        middle = one - low - high
         row = place + (s - first) * PIECE
-        store(tile, row, scale_add(below, a0, scale_add(centre, b0, scale_add(above, c0, load(tile, row)))))
+        store(tile, row, _mix(low, below[0], middle, centre[0], high, above[0], load(tile, row)))
         row += 16
-        store(tile, row, scale_add(below, a1, scale_add(centre, b1, scale_add(above, c1, load(tile, row)))))
+        store(tile, row, _mix(low, below[1], middle, centre[1], high, above[1], load(tile, row)))
         row += 16
-        store(tile, row, scale_add(below, a2, scale_add(centre, b2, scale_add(above, c2, load(tile, row)))))
+        store(tile, row, _mix(low, below[2], middle, centre[2], high, above[2], load(tile, row)))
         row += 16
-        store(tile, row, scale_add(below, a3, scale_add(centre, b3, scale_add(above, c3, load(tile, row)))))
+        store(tile, row, _mix(low, below[3], middle, centre[3], high, above[3], load(tile, row)))
 
 
 @njit(parallel=True, nogil=True, cache=True)
