@@ -175,5 +175,6 @@ def test_memory_that_cannot_be_told_is_no_obstacle(monkeypatch):
     ],
 )
 def test_options_of_other_methods_are_refused(method, option):
-    with pytest.raises(InputError, match=f"--{next(iter(option)).replace('_', '-')}: {method} has no such option"):
+    flag = "--" + next(iter(option)).replace("_", "-")
+    with pytest.raises(InputError, match=f"{flag}: {method} has no such option"):
         settled(method=method, **option)

@@ -238,7 +238,7 @@ def _mix(weight_below, below, weight_centre, centre, weight_above, above, total)
 
 @njit(nogil=True)
 def _sweep_back(packed, start, nearest, lower, upper, first, last, tile, place):  # type: ignore[no-untyped-def]
-    """Add to one row of voxels, swept along s, what a view holds under their footprints; `_sweep` transposed."""
+    """Add to one row of voxels, swept along s, what a view holds under them; `_sweep` transposed."""
     one = packed.dtype.type(1.0)
     bin_ = nearest[first]
     row = start + (bin_ + PAD) * PIECE
