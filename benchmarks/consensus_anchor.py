@@ -19,7 +19,7 @@ from manyviews.tilt.options import ReconstructOptions
 
 ANCHORS = (0.01, 0.03, 0.1, 0.3, 1.0)
 SUBSETS = (4, 8, 16, 32)
-ORDERS = ("interleaved", "adjacent")
+ORDERS = ("interleaved",)
 LEVEL = 0.3
 MOST_ITERATIONS = 40
 SEEDS = (1, 2)

@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 
 import psutil
 import pytest
@@ -70,3 +72,11 @@ def test_fingerprint(tmp_path):
     assert fingerprint(path) == f"sha256:{hashlib.sha256(b'abc').hexdigest()}"
     with pytest.raises(InputError, match="cannot be read"):
         fingerprint(tmp_path / "b")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+def test_peak_is_not_inherited():
+    ballast = bytearray(b"1" * (200 << 20))
+    code = "from manyviews.runs.memory import peak_memory_bytes; print(peak_memory_bytes())"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert int(said) < len(ballast)

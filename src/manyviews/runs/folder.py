@@ -206,6 +206,10 @@ class RunFolder:
             _refuse_other_run(path, old, new)
         run = cls(path, resumed=old is not None, world=world)
         run.log(f"{'continued' if run.resumed else 'started'}: {shlex.join(new['command'])}")
+        if run.finished:
+            # it may have been killed after it was done and before it had tidied up
+            with explain_write_errors(path):
+                remove_checkpoints(path)
         if takeover:
             run.log(takeover)
         for difference in _differences(old["versions"], new["versions"]) if old else ():

@@ -15,9 +15,17 @@ _CGROUP_FILES = (  # limit, used, and the part of it that is file cache the kern
 
 
 def peak_memory_bytes() -> int:
-    """Most memory that this process has held so far."""
+    """Most memory that this process has held so far.
+
+    On Linux ``ru_maxrss`` is handed down from the program that started this one: the kernel's own figure is not.
+    """
     import resource
 
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB, macOS bytes
 
