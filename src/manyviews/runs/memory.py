@@ -17,7 +17,7 @@ _CGROUP_FILES = (  # limit, used, and the part of it that is file cache the kern
 def peak_memory_bytes() -> int:
     """Most memory that this process has held so far.
 
-    On Linux ``ru_maxrss`` is handed down from the program that started this one: the kernel's own figure is not.
+    On Linux ``ru_maxrss`` is handed down from the program that started this one, so it comes second.
     """
     import resource
 
