@@ -136,7 +136,7 @@ def draw_slices(volumes: dict[str, NDArray[np.float32]], path: Path) -> None:
         tile = np.concatenate([side, np.full((3, width), high, dtype=np.float32), face])
         axes.imshow(tile, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="bicubic")
         axes.set_title(name, fontsize=11)
-    figure.savefig(path, dpi=56)
+    figure.savefig(path, dpi=54)
 
 
 def main() -> None:
