@@ -58,7 +58,9 @@ def solver_of(series, **options):
     problem = replace(
         problem, damping=options.get("damping", 0.0), convolve=options.get("normal", "convolution") != "exact"
     )
-    settings = settle(ReconstructOptions(**{"thickness": problem.volume_shape[0], **options}), source)
+    # solvers take the damping from the problem; on the command line not every method has it
+    asked = {name: value for name, value in options.items() if name != "damping"}
+    settings = settle(ReconstructOptions(**{"thickness": problem.volume_shape[0], **asked}), source)
     return make_solver(problem, settings)
 
 
