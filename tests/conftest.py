@@ -55,3 +55,17 @@ def small_geometry() -> TiltGeometry:
     return TiltGeometry.concatenate(
         [TiltGeometry.from_tilt_axis(tilts, axis, series=n) for n, axis in enumerate((0.0, 90.0))]
     )
+
+
+@pytest.fixture
+def one_thread():
+    """Problems as small as those of some tests are slowed down by threads."""
+    import numba
+    import torch
+
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])

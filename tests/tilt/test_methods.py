@@ -1,7 +1,6 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -17,6 +16,8 @@ from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import METHODS, ReconstructOptions
 from manyviews.tilt.plan import settle
 from manyviews.tilt.problem import TiltProblem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE = (8, 20, 20)
 
@@ -134,17 +135,6 @@ def test_priors_of_consensus_do_what_they_are_for(series):
     for prior in ("total_variation", "smoothness"):
         calmer = run(series, 8, method="consensus", subsets=3, **{prior: 2.0})[-1].volume
         assert roughness(calmer) < 0.9 * roughness(plain)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Problems as small as these are slowed down by threads."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
 
 
 def roughness(x):

@@ -1,4 +1,3 @@
-import numba
 import numpy as np
 import pytest
 import torch
@@ -9,20 +8,11 @@ from manyviews.tilt import problem as problem_module
 from manyviews.tilt.problem import TiltProblem, back_projection, largest, weighted_normal
 from manyviews.tilt.subsets import Subset, make_subsets
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHAPE = (8, 20, 20)
 TILTS = np.linspace(-60.0, 60.0, 7)
 VIEWS = 21
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Problems as small as these are slowed down by threads."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.convolution import Convolution
-from manyviews.operators.tilt_projector import ReadViews, TiltProjector, weighted_energy
+from manyviews.operators.tilt_projector import ReadViews, TiltProjector, pick, weighted_energy
 from manyviews.operators.view_kernel import ViewKernel, make_kernel, padded_shape
 from manyviews.solvers.least_squares import LeastSquares, Map
 from manyviews.tilt.subsets import Subset
@@ -100,7 +100,7 @@ class TiltProblem:
         ones = torch.ones(self.volume_shape, device=self.device)
         rows = torch.empty(projector.range, device=self.device)
         for views, images in projector.project_blocks(ones):
-            rows[torch.from_numpy(views).to(self.device)] = _inverse(images)
+            rows[pick(views, self.device)] = _inverse(images)
         blank = torch.ones((), device=self.device)
         columns = projector.back_project(lambda views: blank.expand(len(views), *projector.image_shape))
         energy = sum(
@@ -109,7 +109,7 @@ class TiltProblem:
 
         def gradient(x: torch.Tensor) -> tuple[torch.Tensor, float]:
             found, residual_energy, _ = projector.residual_gradient(
-                x, self.read, self.weights, row_scale=lambda views: rows[torch.from_numpy(views).to(x.device)]
+                x, self.read, self.weights, row_scale=lambda views: rows[pick(views, x.device)]
             )
             return found, residual_energy
 
