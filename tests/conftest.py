@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -69,3 +72,49 @@ def one_thread():
     yield
     torch.set_num_threads(before[0])
     numba.set_num_threads(before[1])
+
+
+class Ranks:
+    """Runs Python under the ``mpiexec`` that is installed beside it, one thread a rank."""
+
+    def __init__(self, launcher: Path) -> None:
+        self._launcher = launcher
+
+    def start(self, count: int, *words: object, **variables: str) -> subprocess.Popen[str]:
+        """``python WORDS...`` on ``count`` ranks, with environment variables; see `end`."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "MPI_"))}
+        return subprocess.Popen(
+            [str(self._launcher), "-n", str(count), sys.executable, *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**kept, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", **variables},
+        )
+
+    def end(self, process: subprocess.Popen[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
+        """Wait for what was started; a job that does not end in time is killed, ranks and all, and fails."""
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                one.kill()
+            out, err = process.communicate()
+            pytest.fail(f"the ranks still ran after {seconds} s; they said:\n{out}{err}")
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def __call__(
+        self, count: int, *words: object, seconds: float = 60, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``python WORDS...`` on ``count`` ranks to its end; the caller looks at the exit code."""
+        return self.end(self.start(count, *words, **variables), seconds)
+
+
+@pytest.fixture(scope="session")
+def run_ranks() -> Ranks:
+    """``run_ranks(count, script, *words, seconds=60, **environment)``: a Python script under MPI."""
+    pytest.importorskip("mpi4py", reason="mpi4py is not installed")
+    launcher = Path(sys.executable).with_name("mpiexec")
+    if not launcher.is_file():
+        pytest.skip("no mpiexec beside the interpreter")
+    return Ranks(launcher)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +20,16 @@ _GIB = 1024**3
 _LITTLE_DISK_BYTES = 5 * _GIB
 _LITTLE_MEMORY_BYTES = 2 * _GIB
 _DOT_TEST_LIMIT = 1e-5
+_MPI_SECONDS = 20
+_LEAVING_SECONDS = 3
+_TWO_RANKS = """
+import sys
+from array import array
+from mpi4py import MPI
+found = array("d", [0.0])
+MPI.COMM_WORLD.Allreduce(array("d", [MPI.COMM_WORLD.rank + 1.0]), found)
+sys.exit(None if found[0] == 3.0 else f"1 + 2 = {found[0]}")
+"""
 
 
 @dataclass(frozen=True)
@@ -121,12 +134,47 @@ def _triton() -> Finding:
 
 
 def _mpi() -> Finding:
-    launcher = shutil.which("mpiexec")
+    beside = shutil.which("mpiexec", path=str(Path(sys.executable).parent))
+    launcher = beside or shutil.which("mpiexec")
     bindings = importlib.util.find_spec("mpi4py") is not None
-    if launcher and bindings:
-        return Finding("mpi", "ok", f"mpi4py with {launcher}")
-    absent = " and ".join(name for name, here in (("mpi4py", bindings), ("mpiexec", launcher)) if not here)
-    return Finding("mpi", "warn", f"no {absent}", "not needed on one machine")
+    if not launcher or not bindings:
+        absent = " and ".join(
+            name for name, here in (("mpi4py", bindings), ("mpiexec", launcher)) if not here
+        )
+        fix = "needed for several processes or machines only: pip install 'manyviews[mpi]'"
+        return Finding("mpi", "warn", f"no {absent}", fix)
+    if beside is None:  # a cluster's, which may not be used here and now
+        return Finding("mpi", "ok", f"mpi4py with {launcher}, not tried")
+    trouble = _trouble_with_two_ranks(beside)
+    if trouble:
+        fix = f"try {beside} -n 2 {sys.executable} -m mpi4py.bench helloworld (not needed for one process)"
+        return Finding("mpi", "warn", f"two ranks of {beside} {trouble}", fix)
+    return Finding("mpi", "ok", f"mpi4py with {launcher}, two ranks add up")
+
+
+def _trouble_with_two_ranks(launcher: str) -> str:
+    """What goes wrong where two ranks add up a number under ``launcher``; empty if nothing."""
+    ours = {name: text for name, text in os.environ.items() if not name.startswith(("PMI", "MPI_", "OMPI_"))}
+    command = [launcher, "-n", "2", sys.executable, "-c", _TWO_RANKS]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ours,
+    ) as started:
+        try:
+            said, _ = started.communicate(timeout=_MPI_SECONDS)
+        except subprocess.TimeoutExpired:
+            started.terminate()  # a launcher that is asked to go takes its ranks along
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started.wait(_LEAVING_SECONDS)
+            started.kill()
+            return f"did not end within {_MPI_SECONDS} s"
+    if started.returncode:
+        return f"fail ({' '.join(said.split())[-200:] or f'exit code {started.returncode}'})"
+    return ""
 
 
 def _disk(folder: Path) -> Finding:

@@ -16,6 +16,7 @@ from manyviews import __version__
 from manyviews.cli import main as main_module
 from manyviews.cli.main import COMMANDS, main
 from manyviews.errors import DivergedError, InputError
+from manyviews.parallel import launch
 from manyviews.runs.interrupt import Interrupted
 from manyviews.tilt.options import METHODS
 
@@ -150,6 +151,49 @@ def test_help_imports_nothing_heavy(words: list[str]):
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split("MODULES")[1].split())
     assert not loaded & HEAVY
+
+
+@pytest.fixture
+def launched_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Make this process one of three that a launcher started on two machines."""
+
+    def become(rank: int, local_rank: int) -> None:
+        monkeypatch.setattr(launch, "_world", None)
+        for name, value in (("PMI_RANK", rank), ("PMI_SIZE", 3), ("MPI_LOCALRANKID", local_rank)):
+            monkeypatch.setenv(name, str(value))
+
+    return become
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_rank_tells_what_all_ranks_read(rank: int, launched_as, capsys: pytest.CaptureFixture[str]):
+    launched_as(rank, rank)
+    assert main(["docter"]) == 2
+    assert main(["--version"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == err.count("\n") == (rank == 0)
+
+
+@pytest.mark.parametrize(("rank", "local_rank"), [(0, 0), (1, 1), (2, 0)])
+def test_each_machine_tells_what_it_lacks(
+    rank: int, local_rank: int, launched_as, monkeypatch, capsys: pytest.CaptureFixture[str]
+):
+    launched_as(rank, local_rank)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    assert main([*RECONSTRUCT, "--out", "r", "--thickness", "9"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == (local_rank == 0)
+    if rank == 2:
+        assert err.startswith("manyviews: error: rank 2: an MPI launcher started this process, but mpi4py ")
+        assert 'pip install "manyviews[mpi]"' in err
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_rank_0_alone_runs_what_is_not_shared(rank: int, launched_as, failing, capsys):
+    launched_as(rank, rank)
+    failing(InputError("it ran"))
+    assert main(["doctor"]) == (2 if rank == 0 else 0)
+    assert capsys.readouterr().err == ("manyviews: error: it ran\n" if rank == 0 else "")
 
 
 def test_a_closed_pipe_is_silent():

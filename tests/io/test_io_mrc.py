@@ -10,8 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fake_world import outcomes, results
 from manyviews.errors import InputError
-from manyviews.io.mrc import HEADER_BYTES, MrcStack, MrcWriter, read_header, read_mrc, write_mrc
+from manyviews.io import mrc as module
+from manyviews.io.mrc import (
+    HEADER_BYTES,
+    MrcStack,
+    MrcWriter,
+    read_header,
+    read_mrc,
+    write_mrc,
+    write_mrc_slabs,
+)
+from manyviews.operators.exchange import shares
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "tilt"
 QUICK = settings(max_examples=60, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -255,6 +266,90 @@ def test_a_failed_write_leaves_nothing_and_nothing_is_overwritten(tmp_path):
     data, header = read_mrc(path)
     assert data.shape == (1, 2, 2)
     assert not header.is_volume
+
+
+def write_slab(path, data, world, slabs=None, **options):
+    """Ranks of several groups hold the same slabs."""
+    own = shares(len(data), slabs or world.size)[world.rank % (slabs or world.size)]
+    write_mrc_slabs(path, data[own], own.start, len(data), (1.5, 1.5, 3.0), world, **options)
+
+
+@pytest.mark.parametrize(("ranks", "slabs"), [(1, 1), (2, 2), (3, 3), (4, 2), (7, 7), (9, 9)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "uint8", "float16"])
+def test_ranks_write_the_same_file_as_one(tmp_path, ranks, slabs, dtype):
+    data = (100 * np.random.default_rng(1).normal(3, 2, (7, 4, 5))).astype(dtype)
+    write_mrc(tmp_path / "whole.mrc", data, (1.5, 1.5, 3.0), labels=["x"])
+    results(ranks, lambda world: write_slab(tmp_path / "slabs.mrc", data, world, slabs, labels=["x"]))
+    assert (tmp_path / "whole.mrc").read_bytes() == (tmp_path / "slabs.mrc").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_slabs_of_one_process_take_no_second_copy(tmp_path):
+    data = np.ones((64, 256, 256), np.float64)
+    tracemalloc.start()
+    write_mrc_slabs(tmp_path / "a.mrc", data.transpose(0, 2, 1), 0, 64, 1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < data.nbytes / 8
+    assert read_header(tmp_path / "a.mrc").shape == (64, 256, 256)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_failure_of_one_rank_is_told_on_all_and_leaves_nothing(tmp_path, rank):
+    data = np.ones((7, 4, 5))
+    data[3 * rank, 0, 0] = np.nan
+    (tmp_path / "a.mrc").write_text("before")
+    errors = outcomes(3, lambda world: write_slab(tmp_path / "a.mrc", data, world, overwrite=True))
+    assert all(isinstance(error, InputError) for error in errors)
+    assert all(f"sections {3 * rank} to {3 * rank} hold NaN" in str(error) for error in errors)
+    assert all(("rank 2" in str(error)) == (rank > 0) for error in errors)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mrc"]
+    errors = outcomes(3, lambda world: write_slab(tmp_path / "a.mrc", data, world))
+    assert all("exists already" in str(error) for error in errors)
+    errors = outcomes(3, lambda world: write_slab(tmp_path / "none" / "a.mrc", data, world))
+    assert all("cannot be written (No such file" in str(error) for error in errors)
+    assert (tmp_path / "a.mrc").read_text() == "before"
+
+
+def test_a_header_that_cannot_be_written_is_told_on_all(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise InputError("no")
+
+    monkeypatch.setattr(module, "_header_bytes", fail)
+    errors = outcomes(2, lambda world: write_slab(tmp_path / "a.mrc", np.ones((4, 2, 2)), world))
+    assert [str(error) for error in errors] == ["no"] * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_on_all_ranks(small_disk):
+    data = np.ones((6, 300, 300), np.float32)
+    errors = outcomes(2, lambda world: write_slab(small_disk / "a.mrc", data, world))
+    assert all("a.mrc: cannot be written (No space left on device)" in str(error) for error in errors)
+    assert list(small_disk.iterdir()) == []
+
+
+def test_slabs_that_do_not_make_up_a_volume_are_refused(tmp_path):
+    def work(world, first, shape, dtype=np.float32):
+        write_mrc_slabs(tmp_path / "a.mrc", np.ones(shape, dtype), first, 4, 1.0, world)
+
+    for broken in (
+        lambda world: work(world, 3 * world.rank, (2, 3, 3)),
+        lambda world: work(world, world.rank, (2, 3, 3)),
+        lambda world: work(world, 0, (2, 3, 3)),
+        lambda world: work(world, 2 * world.rank, (2, 3, 3 + world.rank)),
+        lambda world: work(world, 2 * world.rank, (2, 3, 3), [np.int16, np.float32][world.rank]),
+    ):
+        assert all(isinstance(error, ValueError) for error in outcomes(2, broken))
+    assert all(
+        "pixel size" in str(error)
+        for error in outcomes(
+            2,
+            lambda world: write_mrc_slabs(
+                tmp_path / "a.mrc", np.ones((2, 3, 3)), 2 * world.rank, 4, 0.0, world
+            ),
+        )
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @QUICK

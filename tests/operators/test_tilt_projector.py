@@ -136,7 +136,7 @@ def test_back_projection_is_the_sum_of_its_views(mixed, rng):
     parts = [mixed.select([view]).adjoint(images[[view]]) for view in range(len(images))]
     torch.testing.assert_close(mixed.adjoint(images), torch.stack(parts).sum(dim=0))
     again = mixed.back_project(
-        lambda views: images[views], like=torch.empty(mixed.domain, dtype=torch.float64)
+        lambda views: images[views], allocate=lambda: torch.empty(mixed.domain, dtype=torch.float64)
     )
     torch.testing.assert_close(again, mixed.adjoint(images))
 

@@ -9,11 +9,20 @@ import pytest
 import scipy.fft
 import torch
 from scipy.ndimage import gaussian_filter
+from thread_world import run_ranks
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.convolution import Convolution
+from manyviews.operators.exchange import shares
+from manyviews.operators.tiling import Tiling
 from manyviews.operators.tilt_projector import TiltProjector
-from manyviews.operators.view_kernel import footprint, make_kernel, padded_shape, profile_across
+from manyviews.operators.view_kernel import (
+    footprint,
+    lateral_reach,
+    make_kernel,
+    padded_shape,
+    profile_across,
+)
 
 VOLUME, IMAGE = (24, 64, 61), (120, 121)
 TILTS = np.linspace(-60.0, 60.0, 31)
@@ -127,6 +136,57 @@ def test_the_circulant_is_not_negative(axes):
     assert kernel.circulant.shape == kernel.spectrum.shape == (*kernel.padded[:2], kernel.padded[2] // 2 + 1)
     assert float(kernel.circulant.min()) > -1e-4 * float(kernel.circulant.max())
     assert make_kernel(projector.groups, np.ones(len(projector.geometry)), VOLUME).circulant is None
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_ranks_make_their_rows_of_the_whole_kernel(ranks, rng):
+    projector = projector_for((0.0, 22.5), (7, 24, 21), (30, 31), TILTS[::6])
+    weights = rng.uniform(0.5, 1.5, len(projector.geometry))
+    groups, shape = projector.groups, projector.volume_shape
+    whole = make_kernel(groups, weights, shape, circulant=True)
+    x = torch.from_numpy(rng.normal(size=shape).astype(np.float32))
+
+    def work(world):
+        kernel = make_kernel(groups, weights, shape, circulant=True, exchange=world)
+        slab = x[shares(len(x), ranks)[world.rank]]
+        return kernel, Convolution.from_kernel(kernel, shape, exchange=world).forward(slab)
+
+    results = run_ranks(ranks, work)
+    scale = whole.largest
+    assert scale == float(whole.spectrum.max())
+    for rank, (kernel, _) in enumerate(results):
+        own = whole.spectrum[:, kernel.rows.own(rank)]
+        torch.testing.assert_close(kernel.spectrum, own, rtol=0, atol=1e-6 * scale)
+        torch.testing.assert_close(kernel.circulant, whole.circulant, rtol=0, atol=1e-6 * scale)
+        assert kernel.largest == pytest.approx(scale, rel=1e-6)
+    wanted = Convolution.from_kernel(whole, shape).forward(x)
+    assert (torch.cat([part for _, part in results]) - wanted).norm() < 1e-6 * wanted.norm()
+
+
+@pytest.mark.parametrize(
+    ("axes", "tile", "tolerance"),
+    [
+        ((0.0,), (16, 61), 1e-6),
+        ((0.0,), (16, 20), 1e-6),
+        ((0.0,), (64, 7), 1e-6),
+        ((90.0,), (15, 16), 1e-6),
+        ((0.0, 90.0), (30, 61), 1e-6),
+        # the spline's response has no end: a thousandth of the model's own error, as with thin padding
+        ((22.5, -45.0), (16, 20), 1e-3),
+    ],
+)
+def test_tiles_smaller_than_the_volume(axes, tile, tolerance, rng):
+    """White noise up to every side: the kernel on a tile's grid wraps around into the halo only."""
+    shape = (6, *VOLUME[1:])
+    projector = projector_for(axes, shape)
+    tiling = Tiling.of(shape, tile, lateral_reach(projector.groups, shape[0]))
+    assert tiling.count > 1
+    weights = np.ones(len(projector.geometry))
+    kernel = make_kernel(projector.groups, weights, shape, padded=tiling.grid)
+    x = torch.from_numpy(rng.normal(size=shape).astype(np.float32))
+    wanted = convolution_for(projector, padded=tuple(2 * size for size in shape)).forward(x)
+    got = Convolution.from_kernel(kernel, shape, tiling=tiling).forward(x)
+    assert (got - wanted).norm() < tolerance * wanted.norm()
 
 
 def test_the_kernel_in_double_precision_differs_by_rounding():

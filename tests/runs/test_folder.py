@@ -128,10 +128,12 @@ def test_finished(tmp_path):
         assert run.resumed
         assert run.finished
         assert run.results == (tmp_path / "volume.mrc",)
-        (tmp_path / "volume.mrc").unlink()
-        assert not run.finished
         with pytest.raises(ValueError, match="within the run folder"):
             run.finish(["../x"])
+    (tmp_path / "volume.mrc").unlink()
+    with begin(tmp_path) as run:
+        assert run.resumed
+        assert not run.finished
 
 
 def test_second_opening_is_refused(tmp_path):
@@ -153,6 +155,37 @@ def test_stale_lock_is_told_in_the_log(tmp_path):
     os.utime(tmp_path / "lock", (1, 1))
     begin(tmp_path).close()
     assert "took over the lock" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_run_that_ended_without_a_word_is_told_in_the_log(tmp_path):
+    def log_of_next():
+        before = len((tmp_path / "log.txt").read_text())
+        begin(tmp_path).close()
+        return (tmp_path / "log.txt").read_text()[before:]
+
+    begin(tmp_path).close()
+    assert "without a word" not in log_of_next()  # nothing had begun
+    with begin(tmp_path) as run:
+        run.event("iteration", iteration=1)
+    assert "without a word" in log_of_next()
+    with pytest.raises(RuntimeError), begin(tmp_path) as run:
+        raise RuntimeError("boom")
+    assert "without a word" not in log_of_next()
+    with begin(tmp_path) as run:
+        run.event("stop", iteration=1)
+    assert "without a word" not in log_of_next()
+
+
+def test_an_empty_scratch_folder_may_be_there_before_the_run(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    with begin(tmp_path) as run:
+        run.finish([])
+    assert not (tmp_path / "scratch").exists()
+    other = tmp_path / "other"
+    (other / "scratch").mkdir(parents=True)
+    (other / "scratch" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="'scratch' is there"):
+        begin(other)
 
 
 def test_other_versions_are_told_in_the_log(tmp_path):

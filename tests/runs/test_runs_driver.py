@@ -133,7 +133,7 @@ def test_request_to_stop_saves_and_leaves(tmp_path):
 def test_saving_takes_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
     saved = []
 
-    def slow_save(folder, values, iteration):
+    def slow_save(folder, values, iteration, **options):
         saved.append(iteration)
         time.sleep(0.02)
 

@@ -74,7 +74,7 @@ def test_printed_agent_takes_gradient_steps_from_what_it_is_handed():
 
 def test_non_negative_agent():
     handed = random_volume(1)
-    answer = non_negative_agent(handed, handed)
+    answer = non_negative_agent()(handed, handed)
     assert np.array_equal(answer.numpy(), np.maximum(handed.numpy(), 0.0))
     assert answer is not handed
 

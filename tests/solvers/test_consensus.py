@@ -4,7 +4,8 @@ import torch
 from dense_problem import SHAPE, VOXELS, Dense, flat, random_dense, states_of, volume
 
 from manyviews.solvers.agents import data_agent, non_negative_agent, printed_agent, smoothness_agent
-from manyviews.solvers.consensus import Consensus, mean_of
+from manyviews.solvers.consensus import Consensus, Together
+from manyviews.solvers.space import Space
 
 ROWS = 60
 
@@ -116,7 +117,7 @@ def test_priors_join_in():
 def test_a_non_negative_agent_leads_to_the_constrained_answer():
     dense = random_dense()
     parts = overlapping_parts(dense)
-    last = states_of(consensus(parts, priors=[non_negative_agent]), 500)[-1]
+    last = states_of(consensus(parts, priors=[non_negative_agent()]), 500)[-1]
     found = flat(last.volume)
     assert (dense.answer() < -0.1).any()
     assert found.min() > -1e-6
@@ -139,23 +140,43 @@ def test_the_record_of_an_iteration():
     assert states[0].disagreement == 0.0 < states[1].disagreement
 
 
-def test_the_mean_is_the_callers():
-    seen = []
-
-    def mean(volumes):
-        seen.append(len(volumes))
-        return mean_of(volumes)
-
+def test_agents_of_two_groups_of_processes_agree_as_if_they_were_together():
+    """The groups take turns: what the other one sent is known from a run with all agents in one place."""
     parts = overlapping_parts(random_dense())
     solver = consensus(parts)
-    other = Consensus(
-        solver.agents, solver.start, mann=0.8, objective=solver.objective, passes_per_iteration=2.0, mean=mean
+    wanted = states_of(solver, 2)
+
+    class OtherGroup:
+        def __init__(self, others):
+            self.others, self.sums = others, 0
+
+        def sum(self, tensor):
+            self.sums += 1
+            if tensor.ndim == 1:
+                return tensor
+            return tensor + sum(wanted[1].states[other] for other in self.others)
+
+    groups = OtherGroup((2, 3))
+    half = Consensus(
+        solver.agents[:2],
+        solver.start,
+        mann=0.8,
+        objective=solver.objective,
+        passes_per_iteration=2.0,
+        together=Together(4, groups),
     )
-    assert torch.equal(states_of(solver, 2)[-1].volume, states_of(other, 2)[-1].volume)
-    assert seen == [4, 4]
+    found = half.step(half.init())
+    assert found.volume == pytest.approx(wanted[1].volume)
+    assert groups.sums == 2
 
 
-def test_mean_of_leaves_its_volumes():
+def test_the_mean_leaves_its_volumes():
     volumes = [torch.full((1, 1, 2), float(n)) for n in (1, 2, 6)]
-    assert torch.equal(mean_of(volumes), torch.full((1, 1, 2), 3.0))
+    mean = Together(3).mean(volumes, Space.like(volumes[0]))
+    assert torch.equal(mean, torch.full((1, 1, 2), 3.0))
     assert [float(x[0, 0, 0]) for x in volumes] == [1.0, 2.0, 6.0]
+
+
+def test_a_group_without_agents_adds_nothing():
+    start = torch.ones((1, 1, 2))
+    assert not Together(3).mean([], Space.like(start)).any()

@@ -37,7 +37,7 @@ def consensus(agents):
 def data_consensus():
     problems = [dense.least_squares() for dense in DENSE]
     data = [data_agent(problem.hessian, problem.target, 20.0, 3) for problem in problems]
-    priors = [non_negative_agent, total_variation_agent(0.1), smoothness_agent(0.2)]
+    priors = [non_negative_agent(), total_variation_agent(0.1), smoothness_agent(0.2)]
     return consensus([*data, *priors])
 
 
@@ -58,7 +58,7 @@ SOLVERS = {
     "consensus": data_consensus,
     "wang2020": printed_consensus,
     "direct-combine": direct_combine,
-    "wbp": lambda: WeightedBackProjection(DENSE[0].least_squares(), lambda x: volume(flat(x) / VOXELS)),
+    "wbp": lambda: WeightedBackProjection(DENSE[0].least_squares(), lambda: volume(DENSE[0].back_projection / VOXELS)),
 }
 every_solver = pytest.mark.parametrize("make", SOLVERS.values(), ids=SOLVERS.keys())
 

@@ -5,7 +5,7 @@ import torch
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.tilt import problem as problem_module
-from manyviews.tilt.problem import TiltProblem, back_projection, largest, weighted_normal
+from manyviews.tilt.problem import TiltProblem, largest
 from manyviews.tilt.subsets import Subset, make_subsets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +48,7 @@ def relative(found, expected):
 def test_target_and_energy_follow_their_formulas(projector, images):
     problem = make_problem(projector, images)
     weighted = column(problem.weights) * images
-    target, energy = back_projection(projector, problem.read, problem.weights)
+    target, energy = problem.back_projection()
     assert relative(target, projector.adjoint(weighted)) < 1e-6
     assert energy == pytest.approx(float((weighted * images).double().sum()), rel=1e-6)
     least_squares = problem.least_squares()
@@ -79,7 +79,7 @@ def test_weighted_normal_is_projecting_there_and_back(projector, images):
     x = random_volume()
     kept = x.clone()
     expected = projector.adjoint(column(weights) * projector.forward(x))
-    assert relative(weighted_normal(projector, weights)(x), expected) < 1e-5
+    assert relative(make_problem(projector, images, weights=weights).weighted_normal(x), expected) < 1e-5
     assert torch.equal(x, kept)
 
 
@@ -122,13 +122,13 @@ def test_damping_is_in_units_of_one_view(projector, images):
     assert problem.one_view == 8.0
     assert problem.least_squares().damping == 2.0
     one = TiltProjector(TiltGeometry.from_tilt_axis([0.0]), SHAPE, (20, 20))
-    seen = weighted_normal(one, np.ones(1))(torch.ones(SHAPE))
+    seen = make_problem(one, images, weights=np.ones(1)).weighted_normal(torch.ones(SHAPE))
     assert seen[:, 5:-5, 5:-5].numpy() == pytest.approx(problem.one_view, rel=1e-3)
 
 
 def test_a_kernel_that_is_there_is_used(projector, images):
     problem = make_problem(projector, images)
-    kernel = problem.kernel(weights=2.0 * problem.weights)
+    kernel = make_problem(projector, images, weights=2.0 * problem.weights).kernel()
     x = random_volume()
     assert relative(problem.least_squares(kernel).normal(x), 2.0 * problem.least_squares().normal(x)) < 1e-5
     assert largest(kernel) == pytest.approx(2.0 * largest(problem.kernel()), rel=1e-5)
@@ -174,7 +174,8 @@ def test_a_part_of_few_views_is_projected_directly(projector, images, monkeypatc
     x = random_volume()
     assert not problem.part(subset, weighted=True).convolve
     direct = problem.part(subset, weighted=True).least_squares().normal(x)
-    exact = weighted_normal(projector.select(np.arange(7)), problem.weights[:7])(x)
+    few = make_problem(projector.select(np.arange(7)), images, weights=problem.weights[:7])
+    exact = few.weighted_normal(x)
     assert torch.equal(direct, exact)
     monkeypatch.setattr(problem_module, "VIEWS_PER_CONVOLUTION", 0.5)
     assert problem.part(subset, weighted=True).convolve

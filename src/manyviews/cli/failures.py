@@ -29,6 +29,11 @@ class Failure:
     exit_code: int
     kind: str = "error"
 
+    def line(self, rank: int = 0) -> str:
+        """The sentence as it is printed; rank 0 speaks for all of a job."""
+        place = f"rank {rank}: " if rank else ""
+        return f"manyviews: {self.kind}: {place}{self.sentence}"
+
 
 def explain(error: BaseException) -> Failure:
     """The sentence and exit code for an exception that reached the command line."""

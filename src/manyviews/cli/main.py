@@ -1,20 +1,32 @@
-"""``manyviews``: find the command, parse, call, and turn whatever goes wrong into one sentence."""
+"""``manyviews``: find the command, parse, call, and turn whatever goes wrong into one sentence.
+
+Under an MPI launcher every rank comes here. The commands of `_SHARED` are run by all of them, the others by
+rank 0; rank 0 alone prints; and whatever goes wrong on any rank ends the whole job with one sentence and its
+exit code.
+"""
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import difflib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 from manyviews import __version__
 from manyviews.cli import general, tilt
 from manyviews.cli.command import Command
 from manyviews.cli.failures import explain
 from manyviews.errors import InputError
+from manyviews.parallel import launch
 
 COMMANDS: tuple[Command, ...] = (*general.COMMANDS[:2], *tilt.COMMANDS, *general.COMMANDS[2:])
 _HELP = ("-h", "--help", "help")
+_SHARED = ("tilt reconstruct",)
+_READER_GONE = 141
 # Read by OpenMP and PyTorch when they load. Idle threads that spin starve the others on a shared machine, and
 # huge pages save the kernel a third of the time that it spends on handing out memory.
 _FOR_LIBRARIES = {"OMP_WAIT_POLICY": "passive", "THP_MEM_ALLOC_ENABLE": "1"}
@@ -32,21 +44,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run([word for word in words if word != "--debug"])
-        sys.stdout.flush()
+        with _printing_on_rank_0_only():
+            code = _run([word for word in words if word != "--debug"])
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         # The reader (head, less) has gone; give the interpreter somewhere to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        if launch.is_shared():
+            launch.end_job("", _READER_GONE)
+        return _READER_GONE
     except (Exception, KeyboardInterrupt) as error:
-        if "--debug" in words:
-            import traceback
+        return _tell(error, debug="--debug" in words)
 
-            traceback.print_exception(error)
-        failure = explain(error)
-        print(f"manyviews: {failure.kind}: {failure.sentence}", file=sys.stderr)
-        return failure.exit_code
+
+@contextlib.contextmanager
+def _printing_on_rank_0_only() -> Iterator[None]:
+    if launch.launched().rank == 0:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _tell(error: BaseException, *, debug: bool) -> int:
+    """One sentence for the error and its exit code; ends the job where there are other ranks."""
+    started = launch.launched()
+    failure = explain(error)
+    text = failure.line(started.rank)
+    if debug:
+        import traceback
+
+        text = "".join([*traceback.format_exception(error), text])
+    if launch.is_shared():
+        launch.end_job(text, failure.exit_code, orderly=failure.kind == "interrupted")
+    # Before the ranks know of each other they all read the same words, but a library may lack on one machine.
+    speaks = started.local_rank == 0 if isinstance(error, launch.LaunchError) else started.rank == 0
+    if speaks:
+        print(text, file=sys.stderr)
+    return failure.exit_code
 
 
 def _run(words: list[str]) -> int:
@@ -65,7 +101,31 @@ def _run(words: list[str]) -> int:
         found = command.parser().parse(rest)
     except SystemExit:  # argparse leaves so after --help
         return 0
-    return command.run(found)
+    return _start(command, found)
+
+
+def _start(command: Command, found: argparse.Namespace) -> int:
+    """Run a command with the other ranks, if there are any."""
+    started = launch.launched()
+    if started.size == 1:
+        return command.run(found)
+    if command.name not in _SHARED:
+        if started.rank > 0:
+            return 0
+        launch.stay_alone()
+        return command.run(found)
+    launch.start_world()
+    signal.signal(signal.SIGTERM, _stop)
+    code = command.run(found)
+    launch.leave_together()
+    return code
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """A launcher hands SIGTERM to all ranks; dying of it one by one would hide the exit code."""
+    from manyviews.runs.interrupt import Interrupted
+
+    raise Interrupted(number)
 
 
 def _find(words: list[str]) -> tuple[Command, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from manyviews.cli.arguments import CommandParser, Layout, add_options, build_options
@@ -31,6 +32,9 @@ _METHOD_SECTIONS = {
     "reference": "output",
     "device": "machine",
     "threads": "machine",
+    "memory": "machine",
+    "scratch": "machine",
+    "layout": "machine",
 }
 _METHOD_METAVARS = {"method": "METHOD", "device": "DEVICE", "subset_order": "ORDER", "sirt_form": "FORM"}
 _CHECK = Layout(section="method", sections=_METHOD_SECTIONS, metavars=_METHOD_METAVARS)
@@ -56,6 +60,19 @@ _SIMULATE = Layout(
 )
 
 
+@dataclass(frozen=True)
+class _CheckOptions:
+    """What only ``tilt check`` can be told.
+
+    Attributes
+    ----------
+    ranks
+        MPI ranks on this machine to plan for. Left out: as many as --layout needs, 1 without it.
+    """
+
+    ranks: int | None = None
+
+
 def _add_series(parser: CommandParser, method: Layout) -> None:
     for title in ("input", "geometry", "volume", "method", "output", "machine"):
         parser.section(title)  # in the order in which one thinks of them
@@ -65,6 +82,7 @@ def _add_series(parser: CommandParser, method: Layout) -> None:
 
 def _add_check(parser: CommandParser) -> None:
     _add_series(parser, _CHECK)
+    add_options(parser, _CheckOptions, Layout(section="machine"))
 
 
 def _add_reconstruct(parser: CommandParser) -> None:
@@ -97,14 +115,17 @@ def _add_simulate(parser: CommandParser) -> None:
 def _check(found: argparse.Namespace) -> int:
     from manyviews.tilt.check import check
 
-    checked = check(build_options(SeriesOptions, found), build_options(ReconstructOptions, found))
+    series, options = build_options(SeriesOptions, found), build_options(ReconstructOptions, found)
+    checked = check(series, options, build_options(_CheckOptions, found).ranks)
     print("\n".join(checked.lines()))
     return 0
 
 
 def _reconstruct(found: argparse.Namespace) -> int:
+    from manyviews.parallel.launch import start_world
     from manyviews.tilt.reconstruct import reconstruct
 
+    world = start_world()
     result = reconstruct(
         build_options(SeriesOptions, found),
         build_options(ReconstructOptions, found),
@@ -112,8 +133,10 @@ def _reconstruct(found: argparse.Namespace) -> int:
         overwrite=found.overwrite,
         command=("manyviews", *sys.argv[1:]),
         quiet=found.quiet,
+        world=world,
     )
-    print_result(result.summary, result.report)
+    if world.rank == 0:
+        print_result(result.summary, result.report)
     return 0
 
 

@@ -6,10 +6,12 @@ The header and its checks are in `manyviews.io.mrc_header`.
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +21,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_path
+from manyviews.io.faults import explain_write_errors
 from manyviews.io.mrc_header import HEADER_BYTES, LABEL_BYTES, LABELS, MODES, MrcHeader, read_header
+from manyviews.io.shared_file import (
+    OneRank,
+    Ranks,
+    Span,
+    require_cover,
+    reserve,
+    together,
+    write_at,
+    writes_span,
+)
 
 __all__ = [
     "HEADER_BYTES",
@@ -30,6 +43,7 @@ __all__ = [
     "read_header",
     "read_mrc",
     "write_mrc",
+    "write_mrc_slabs",
 ]
 
 
@@ -130,15 +144,22 @@ class _Statistics:
     minimum: float = math.inf
     maximum: float = -math.inf
 
-    def add(self, values: NDArray[Any]) -> None:
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> _Statistics:
         count, mean = values.size, float(values.mean(dtype=np.float64))
         squares = float(values.var(dtype=np.float64)) * count
-        difference, total = mean - self.mean, self.count + count
-        self.squares += squares + difference**2 * self.count * count / total
-        self.mean += difference * count / total
+        return cls(count, mean, squares, float(values.min()), float(values.max()))
+
+    def add(self, values: NDArray[Any]) -> None:
+        self.merge(_Statistics.of(values))
+
+    def merge(self, other: _Statistics) -> None:
+        difference, total = other.mean - self.mean, self.count + other.count
+        self.squares += other.squares + difference**2 * self.count * other.count / total
+        self.mean += difference * other.count / total
         self.count = total
-        self.minimum = min(self.minimum, float(values.min()))
-        self.maximum = max(self.maximum, float(values.max()))
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
 
     @property
     def deviation(self) -> float:
@@ -172,6 +193,19 @@ def _header_bytes(
         text = label.encode("ascii", "replace")[:LABEL_BYTES].ljust(LABEL_BYTES)
         raw[224 + index * LABEL_BYTES : 224 + (index + 1) * LABEL_BYTES] = text
     return bytes(raw)
+
+
+def _as_stored(path: Path, sections: NDArray[Any], mode: int, first: int) -> NDArray[Any]:
+    """Sections from number ``first`` on as their bytes lie in a file; NaN and infinity are refused."""
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+        stored = np.ascontiguousarray(sections, dtype=np.dtype("<" + MODES[mode]))
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise InputError(
+            f"sections {first} to {first + len(sections) - 1} hold NaN, infinity or numbers"
+            f" too large for {stored.dtype.name}",
+            path=path,
+        )
+    return stored
 
 
 class MrcWriter:
@@ -236,14 +270,7 @@ class MrcWriter:
             )
         if self._written + len(array) > self.shape[0]:
             raise InputError(f"more than {self.shape[0]} sections were written", path=self.path)
-        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-            stored = np.ascontiguousarray(array, dtype=np.dtype("<" + MODES[self._mode]))
-        if stored.dtype.kind == "f" and not np.isfinite(stored).all():
-            raise InputError(
-                f"sections {self._written} to {self._written + len(array) - 1} hold NaN, infinity or numbers"
-                f" too large for {stored.dtype.name}",
-                path=self.path,
-            )
+        stored = _as_stored(self.path, array, self._mode, self._written)
         if stored.size:
             self._statistics.add(stored)
             self._handle.write(stored.data)
@@ -308,3 +335,103 @@ def write_mrc(
     ) as writer:
         for section in range(len(data)):
             writer.write(data[section : section + 1])
+
+
+def write_mrc_slabs(
+    path: Path,
+    slab: NDArray[Any],
+    first: int,
+    depth: int,
+    pixel_size: float | Sequence[float],
+    ranks: Ranks | None = None,
+    *,
+    overwrite: bool = False,
+    labels: Sequence[str] = (),
+    is_volume: bool = True,
+) -> None:
+    """Write one file by several processes, each its own sections; it appears when complete or not at all.
+
+    All ranks make this call. The file is the same, byte for byte, whatever ranks wrote it.
+
+    Parameters
+    ----------
+    path
+        A file on a disk that all ranks share.
+    slab
+        This rank's sections ``(n, rows, columns)``, perhaps memory-mapped: one at a time is copied. Where
+        ranks hold the same ones, the first of them writes.
+    first
+        Number of the first of them.
+    depth
+        Sections of the whole file.
+    pixel_size, overwrite, labels, is_volume
+        As in `write_mrc`, the same on all ranks.
+    ranks
+        The processes; left out: this one alone.
+
+    Raises
+    ------
+    InputError
+        On all ranks, if one of them fails: as `MrcWriter`.
+    ValueError
+        If the slabs do not make up the file.
+    """
+    ranks = ranks or OneRank()
+    path = Path(path)
+    shape, own = (depth, slab.shape[1], slab.shape[2]), (first, first + len(slab))
+    told = ranks.gather([slab.dtype.str, list(slab.shape[1:]), list(own)])
+    if any(kind != told[0][:2] for *kind, _ in told):
+        raise ValueError(f"the slabs of the ranks differ in kind: {told}")
+    spans: list[Span | None] = [(span[0], span[1]) for *_, span in told]
+    require_cover(spans, depth)
+    mode, voxel = _mode_of(slab.dtype), _triple(pixel_size)
+    with ExitStack() as exits:
+        file_bytes = HEADER_BYTES + math.prod(shape) * np.dtype(MODES[mode]).itemsize
+        prepare = partial(_prepare_slabs, exits, path, file_bytes, overwrite)
+        temporary = path.with_name(together(ranks, lambda: prepare() if ranks.rank == 0 else "")[0])
+        write = partial(_write_sections, temporary, path, slab, first, mode)
+        sections = together(ranks, lambda: write() if writes_span(spans, ranks.rank) else [])
+
+        def complete() -> None:
+            statistics = _merged(spans, sections)
+            header = _header_bytes(shape, mode, voxel, statistics, labels=labels, is_volume=is_volume)
+            with explain_write_errors(path), open(temporary, "rb+") as handle:
+                handle.write(header)
+            exits.close()  # gives it its name
+
+        together(ranks, lambda: complete() if ranks.rank == 0 else None)
+
+
+def _prepare_slabs(exits: ExitStack, path: Path, size_bytes: int, overwrite: bool) -> str:
+    """Make the temporary file at its full size; its name."""
+    temporary = exits.enter_context(atomic_path(path, overwrite=overwrite))
+    with explain_write_errors(path), open(temporary, "wb") as handle:
+        reserve(handle.fileno(), size_bytes)
+    return temporary.name
+
+
+def _write_sections(
+    temporary: Path, path: Path, slab: NDArray[Any], first: int, mode: int
+) -> list[tuple[Any, ...]]:
+    """Write sections at their place in a file that is there already; the statistics of each."""
+    found = []
+    with explain_write_errors(path):
+        descriptor = os.open(temporary, os.O_WRONLY)
+        try:
+            for number, section in enumerate(slab, start=first):
+                stored = _as_stored(path, section[np.newaxis], mode, number)
+                write_at(descriptor, stored.data, HEADER_BYTES + number * stored.nbytes)
+                found.append(astuple(_Statistics.of(stored)))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return found
+
+
+def _merged(spans: Sequence[Span | None], sections: Sequence[Sequence[tuple[Any, ...]]]) -> _Statistics:
+    """Statistics of all sections, merged in their order, so that it does not matter who wrote which."""
+    statistics = _Statistics()
+    for rank in sorted(range(len(spans)), key=lambda rank: spans[rank] or (0, 0)):
+        for one in sections[rank]:
+            statistics.merge(_Statistics(*one))
+    return statistics

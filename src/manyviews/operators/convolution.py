@@ -1,28 +1,54 @@
-"""Convolution of volumes with an even kernel, by transforms pruned to the part that is not zero."""
+"""Convolution of volumes with an even kernel, by transforms pruned to the part that is not zero.
+
+Slabs of slices may lie on several ranks (`row_shares`); the lateral plane may be cut into tiles (`tiling`).
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import scipy.fft
 import torch
+from numpy.typing import NDArray
 
+from manyviews.operators.exchange import Exchange, shares
 from manyviews.operators.linear import LinearOperator, register
+from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows, scatter_rows
+from manyviews.operators.tiling import Tile, Tiling
 from manyviews.operators.view_kernel import ViewKernel
 
-_BLOCK_BYTES = 64 * 2**20
+Array = NDArray[Any]
 
 
 class Convolution(LinearOperator):
     """``crop(F^-1 (multiplier * F (pad x)))``, self-adjoint for a real multiplier of an even kernel.
 
+    Volumes larger than memory may be tensors that lie in files: windows of them are read, tiles are written,
+    and what is allocated is a work space (`manyviews.operators.tiling.work_bytes`).
+
     Parameters
     ----------
     volume_shape
-        ``(z, y, x)``.
+        ``(z, y, x)`` of the whole volume.
     padded
         Size of the cyclic grid.
     multiplier
-        ``(padded z, padded y, padded x // 2 + 1)``, real.
+        ``(padded z, own rows of padded y, padded x // 2 + 1)``, real: all rows for a process alone.
+    tiling
+        Tiles on that grid; None: one. The kernel must be zero beyond their halo.
+    rows
+        Which rank holds which rows of the multiplier; None: as `make_kernel` deals them out.
+    exchange
+        The ranks, of which rank r holds the slices ``shares(z, ranks)[r]`` of every volume; None: this one
+        is alone. All of them make every call.
+
+    Raises
+    ------
+    ValueError
+        If tiles, rows, ranks or multiplier do not belong together.
     """
 
     def __init__(
@@ -30,52 +56,202 @@ class Convolution(LinearOperator):
         volume_shape: tuple[int, int, int],
         padded: tuple[int, int, int],
         multiplier: torch.Tensor,
+        *,
+        tiling: Tiling | None = None,
+        rows: RowShares | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
-        self.domain = volume_shape
-        self.range = volume_shape
+        self.exchange = exchange if exchange is not None and exchange.size > 1 else None
+        ranks, self.rank = (self.exchange.size, self.exchange.rank) if self.exchange else (1, 0)
+        self.depth = volume_shape[0]
+        own = shares(self.depth, ranks)[self.rank]
+        self.domain = self.range = (own.stop - own.start, *volume_shape[1:])
         self.padded = padded
         self.multiplier = multiplier
+        self.tiling = tiling or Tiling.whole(volume_shape, padded)
+        self.rows = rows or RowShares.of(padded, ranks)
+        wanted = padded[0], self.rows.count(self.rank) if self.rows.ranks == ranks else -1, padded[2] // 2 + 1
+        if self.rows.rows != padded[1] or tuple(multiplier.shape) != wanted:
+            raise ValueError(
+                f"a spectrum of shape {tuple(multiplier.shape)} is not rank {self.rank}'s of {ranks} "
+                f"on the grid {padded}"
+            )
+        if (self.tiling.volume_shape, self.tiling.grid) != (volume_shape, padded):
+            raise ValueError("the tiling is for another volume or another grid than the kernel")
 
     @classmethod
-    def from_kernel(cls, kernel: ViewKernel, volume_shape: tuple[int, int, int]) -> Convolution:
-        """The normal operator of the views of a kernel."""
-        return cls(volume_shape, kernel.padded, kernel.spectrum)
+    def from_kernel(
+        cls,
+        kernel: ViewKernel,
+        volume_shape: tuple[int, int, int],
+        *,
+        tiling: Tiling | None = None,
+        exchange: Exchange | None = None,
+    ) -> Convolution:
+        """The normal operator of the views of a kernel made with the same ``exchange`` on the tiles' grid."""
+        return cls(
+            volume_shape, kernel.padded, kernel.spectrum, tiling=tiling, rows=kernel.rows, exchange=exchange
+        )
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve a volume ``(z, y, x)``."""
+    def forward(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Convolve a volume.
+
+        Parameters
+        ----------
+        x
+            ``(own slices, y, x)``.
+        out
+            For the result, of the shape and dtype of ``x`` and not ``x`` itself; None: a new tensor.
+
+        Raises
+        ------
+        ValueError
+            For a CUDA tensor, where there are several ranks or tiles.
+        """
         if x.is_cuda:
-            return self._forward_cuda(x)
-        return torch.from_numpy(self._forward_cpu(x.detach().numpy()))
+            found = self._forward_cuda(x)
+            return found if out is None else out.copy_(found)
+        result = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
+        for tile in self.tiling.tiles():
+            self._write_tile(x.detach().numpy(), result.detach().numpy(), tile)
+        return result
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """The same as `forward`."""
         return self.forward(y)
 
-    def _forward_cpu(self, x: np.ndarray) -> np.ndarray:
-        workers = torch.get_num_threads()
-        depth, height, width = self.domain
-        size_z, size_y, size_x = self.padded
-        lines = scipy.fft.rfft(x, n=size_x, axis=2, workers=workers)
-        planes = scipy.fft.fft(lines, n=size_y, axis=1, workers=workers)
-        del lines
-        multiplier = self.multiplier.numpy()
-        rows = max(1, _BLOCK_BYTES // (planes.itemsize * size_z * planes.shape[2]))
-        for first in range(0, size_y, rows):
-            part = slice(first, first + rows)
-            block = scipy.fft.fft(planes[:, part], n=size_z, axis=0, workers=workers)
-            block *= multiplier[:, part]
-            block = scipy.fft.ifft(block, axis=0, overwrite_x=True, workers=workers)
-            planes[:, part] = block[:depth]
-        lines = scipy.fft.ifft(planes, axis=1, overwrite_x=True, workers=workers)[:, :height]
-        out = scipy.fft.irfft(lines, n=size_x, axis=2, workers=workers)[:, :, :width]
-        return np.ascontiguousarray(out, dtype=x.dtype)
+    def quadratic(self, x: torch.Tensor) -> float:
+        """``<x, H x>`` over the slabs of all ranks, summed in float64.
+
+        With one tile it takes no transform back: by Parseval's theorem the sum may be taken over frequencies.
+
+        Raises
+        ------
+        ValueError
+            For a CUDA tensor, where there are several ranks or tiles.
+        """
+        if x.is_cuda:
+            return self._quadratic_cuda(x)
+        if self.tiling.count == 1:
+            own = self._quadratic_by_frequency(x.detach().numpy())
+        else:
+            own = self._quadratic_by_tile(x.detach().numpy())
+        if self.exchange is None:
+            return own
+        return float(self.exchange.sum(torch.tensor([own], dtype=torch.float64))[0])
+
+    def _write_tile(self, x: Array, out: Array, tile: Tile) -> None:
+        for part, voxels in self._convolve(x, tile):
+            out[part, tile.y, tile.x] = voxels
+
+    def _convolve(self, x: Array, tile: Tile) -> Iterator[tuple[slice, Array]]:
+        """One tile of the result, a few slices at a time."""
+        planes = self._lateral(x, tile)
+        for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
+            spectra = self._along_z(planes, block)
+            spectra *= self.multiplier.numpy()[:, stored]
+            _in_place(scipy.fft.ifft, spectra, 0)
+            scatter_rows(spectra, planes, block, self.depth, self.rows, self.exchange)
+            del spectra
+        for part in self._pieces(tile):
+            _in_place(scipy.fft.ifft, planes[part], 1)
+            lines = scipy.fft.irfft(planes[part, tile.crop_y], n=self.padded[2], axis=2, workers=_workers())
+            yield part, lines[:, :, tile.crop_x]
+
+    def _lateral(self, x: Array, tile: Tile) -> Array:
+        """Transforms in y and x of a tile's window in own slices, ``(own slices, rows, columns)``."""
+        _, size_y, size_x = self.padded
+        window = tile.window_y.stop - tile.window_y.start
+        shape = (self.domain[0], size_y, size_x // 2 + 1)
+        planes = np.empty(shape, np.complex128 if x.dtype == np.float64 else np.complex64)
+        for part in self._pieces(tile):
+            lines = x[part, tile.window_y, tile.window_x]
+            planes[part, :window] = scipy.fft.rfft(lines, n=size_x, axis=2, workers=_workers())
+            planes[part, window:] = 0.0
+            _in_place(scipy.fft.fft, planes[part], 1)
+        return planes
+
+    def _along_z(self, planes: Array, block: slice) -> Array:
+        """The whole transform in own rows of a block, ``(padded z, own rows of the block, columns)``."""
+        lines = gather_rows(planes, block, self.depth, self.rows, self.exchange)
+        if not lines.size:  # more ranks than rows in the block
+            return np.empty((self.padded[0], *lines.shape[1:]), lines.dtype)
+        found: Array = scipy.fft.fft(lines, n=self.padded[0], axis=0, workers=_workers())
+        return found
+
+    def _pieces(self, tile: Tile) -> list[slice]:
+        """Own slices, as many together as bounded buffers hold."""
+        window = tile.window_y.stop - tile.window_y.start
+        together = max(1, BLOCK_BYTES // (8 * window * self.padded[2]))
+        own = self.domain[0]
+        return [slice(first, min(first + together, own)) for first in range(0, own, together)]
+
+    def _quadratic_by_frequency(self, x: Array) -> float:
+        (tile,) = self.tiling.tiles()
+        planes = self._lateral(x, tile)
+        columns = np.zeros(planes.shape[2])
+        for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
+            columns += _energy(self._along_z(planes, block), self.multiplier.numpy()[:, stored])
+        return self._from_half(columns)
+
+    def _quadratic_by_tile(self, x: Array) -> float:
+        return math.fsum(self._inner_of_tile(x, tile) for tile in self.tiling.tiles())
+
+    def _inner_of_tile(self, x: Array, tile: Tile) -> float:
+        return math.fsum(
+            float(np.einsum("yx,yx", one, other, dtype=np.float64))
+            for part, voxels in self._convolve(x, tile)
+            for one, other in zip(x[part, tile.y, tile.x], voxels, strict=True)
+        )
+
+    def _from_half(self, columns: Array) -> float:
+        """Sum over the whole spectrum from sums over the columns of its half, divided by its size."""
+        twice = 2.0 * columns.sum() - columns[0]
+        if self.padded[2] % 2 == 0:
+            twice -= columns[-1]
+        return float(twice) / math.prod(self.padded)
 
     def _forward_cuda(self, x: torch.Tensor) -> torch.Tensor:
+        self._require_alone()
         depth, height, width = self.domain
         spectrum = torch.fft.rfftn(x, s=self.padded)
         spectrum *= self.multiplier
         whole: torch.Tensor = torch.fft.irfftn(spectrum, s=self.padded)
         return whole[:depth, :height, :width].contiguous()
+
+    def _quadratic_cuda(self, x: torch.Tensor) -> float:
+        self._require_alone()
+        spectrum = torch.view_as_real(torch.fft.rfftn(x, s=self.padded))
+        power = spectrum.square_().sum(dim=-1).mul_(self.multiplier)
+        return self._from_half(power.sum(dim=(0, 1), dtype=torch.float64).cpu().numpy())
+
+    def _require_alone(self) -> None:
+        if self.exchange is not None or self.tiling.count > 1:
+            raise ValueError("on a CUDA device a convolution takes the whole volume at once, on one rank")
+
+
+def _workers() -> int:
+    return torch.get_num_threads()
+
+
+def _in_place(transform: Callable[..., Array], values: Array, axis: int) -> None:
+    """Transform complex values in place; ``overwrite_x`` only allows it and does not promise it."""
+    if not values.size:
+        return
+    found = transform(values, axis=axis, overwrite_x=True, workers=_workers())
+    if not np.may_share_memory(found, values):
+        values[...] = found
+
+
+def _energy(spectra: Array, multiplier: Array) -> NDArray[np.float64]:
+    """``sum multiplier |spectra|^2`` over all but the columns, plane by plane: small and in float64."""
+    columns = np.zeros(spectra.shape[2])
+    for plane, factors in zip(spectra, multiplier, strict=True):
+        power = plane.real**2
+        power += plane.imag**2
+        power *= factors
+        columns += power.sum(axis=0, dtype=np.float64)
+    return columns
 
 
 @register("convolution")
@@ -85,8 +261,26 @@ def _test_instance(case: int) -> LinearOperator:
         ((5, 7, 12), (9, 14, 24)),
         ((4, 16, 6), (8, 32, 11)),
     )[case]
-    generator = np.random.default_rng(case)
-    kernel = generator.normal(size=padded)
+    kernel = np.random.default_rng(case).normal(size=padded)
+    return Convolution(shape, padded, _even_spectrum(kernel))
+
+
+@register("tiled convolution")
+def _tiled_test_instance(case: int) -> LinearOperator:
+    shape, tile, reach = (
+        ((3, 8, 9), (3, 4), (2, 1)),
+        ((5, 7, 12), (7, 5), (3, 2)),
+        ((4, 16, 6), (5, 6), (4, 5)),
+    )[case]
+    tiling = Tiling.of(shape, tile, reach)
+    kernel = np.zeros(tiling.grid)
+    block = kernel[:, : 2 * reach[0] + 1, : 2 * reach[1] + 1]
+    block[:] = np.random.default_rng(case).normal(size=block.shape)
+    spectrum = _even_spectrum(np.roll(kernel, (-reach[0], -reach[1]), axis=(1, 2)))
+    return Convolution(shape, tiling.grid, spectrum, tiling=tiling)
+
+
+def _even_spectrum(kernel: Array) -> torch.Tensor:
+    """Spectrum of a kernel and its mirror image."""
     flipped = np.roll(kernel[::-1, ::-1, ::-1], (1, 1, 1), axis=(0, 1, 2))
-    spectrum = np.fft.rfftn(kernel + flipped).real
-    return Convolution(shape, padded, torch.from_numpy(spectrum))
+    return torch.from_numpy(np.fft.rfftn(kernel + flipped).real)

@@ -7,6 +7,7 @@ with its exact adjoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels import select
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
+from manyviews.operators.exchange import Exchange, shares
 from manyviews.operators.linear import LinearOperator, register
 
 ReadViews = Callable[[NDArray[np.int64]], torch.Tensor]
+Shape3 = tuple[int, int, int]
 Block = tuple[NDArray[np.int64], torch.Tensor]
 
 # Bytes of images handled at a time: large enough that packing the volume again for each block is cheap.
@@ -37,38 +40,63 @@ class TiltProjector(LinearOperator):
     pixel_size
         Angstrom per pixel of volume and images. Projections are sums of voxels along rays (line integral
         divided by the pixel size).
+    exchange
+        Processes that hold a slab of slices each, `shares` of them; the volume given to a method is this
+        process's slab. Each of them streams all views through its slab, and finishes its share of every
+        block of views: only for those are images read and made.
+    piece_slices
+        Slices handled at a time, where frames of the whole slab would not fit in memory.
     """
 
     def __init__(
         self,
         geometry: TiltGeometry,
-        volume_shape: tuple[int, int, int],
+        volume_shape: Shape3,
         image_shape: tuple[int, int],
         pixel_size: float = 1.0,
+        *,
+        exchange: Exchange | None = None,
+        piece_slices: int | None = None,
     ) -> None:
         self.geometry = geometry
         self.volume_shape = volume_shape
         self.image_shape = image_shape
         self.pixel_size = pixel_size
-        self.domain = volume_shape
+        self.exchange = exchange if exchange is not None and exchange.size > 1 else None
+        self.piece_slices = piece_slices
+        self.slab = (
+            shares(volume_shape[0], exchange.size)[exchange.rank] if exchange else slice(0, volume_shape[0])
+        )
+        self.domain = (self.slab.stop - self.slab.start, *volume_shape[1:])
         self.range = (len(geometry), *image_shape)
         self.groups = group_by_axis(geometry, volume_shape, image_shape, pixel_size)
         self._supports = [frame_support(group, volume_shape) for group in self.groups]
+        self._pieces = _pieces(self.domain[0], piece_slices)
+        self._piece_groups = [
+            [_at_height(group, self.slab.start, piece, volume_shape[0]) for piece in self._pieces]
+            for group in self.groups
+        ]
 
     def select(self, views: ArrayLike) -> TiltProjector:
         """The projector of some of the views."""
         return TiltProjector(
-            self.geometry.select(views), self.volume_shape, self.image_shape, self.pixel_size
+            self.geometry.select(views),
+            self.volume_shape,
+            self.image_shape,
+            self.pixel_size,
+            exchange=self.exchange,
+            piece_slices=self.piece_slices,
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images ``(view, y, x)`` of a volume ``(z, y, x)``."""
-        out = torch.empty(self.range, dtype=x.dtype, device=x.device)
+        """Images ``(view, y, x)`` of a volume ``(z, y, x)``; of all views, on every rank."""
+        make = torch.empty if self.exchange is None else torch.zeros
+        out = make(self.range, dtype=x.dtype, device=x.device)
         for views, images in self.project_blocks(x, out):
             rows = pick(views, x.device)
-            if not isinstance(rows, slice):
+            if not isinstance(rows, slice) or self.exchange is not None:
                 out[rows] = images
-        return out
+        return out if self.exchange is None else self.exchange.sum(out)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Back-project images ``(view, y, x)`` to a volume ``(z, y, x)``."""
@@ -77,32 +105,36 @@ class TiltProjector(LinearOperator):
     def project_blocks(self, x: torch.Tensor, out: torch.Tensor | None = None) -> Iterator[Block]:
         """Project a few views at a time: pairs of view indices ``(k,)`` and images ``(k, y, x)``.
 
-        Images of neighbouring views are made in ``out (view, y, x)`` itself, if it is given.
+        Images of neighbouring views are made in ``out (view, y, x)`` itself, if it is given and this process
+        is alone. With others, every rank gets its share of every block.
         """
-        coefficients = self._slice_coefficients(x)
+        frames = _Frames(self, x)
         for number, group in enumerate(self.groups):
-            frame = self._to_frame(group, x, coefficients)
-            packed = select.streams(x.device).pack_frame(frame)
             for part in self._parts(group):
                 views = group.views[part]
                 rows = pick(views, x.device)
                 place = out[rows] if out is not None and isinstance(rows, slice) else None
-                yield views, self._project_frame(number, part, packed, frame, place)
+                own, images = self._project_part(number, part, frames, place)
+                yield group.views[own], images
 
-    def back_project(self, read: ReadViews, like: torch.Tensor | None = None) -> torch.Tensor:
-        """Back-project images that ``read(view indices)`` hands over a few at a time, in view-group order."""
-        total = None if like is None else torch.zeros_like(like)
+    def back_project(
+        self, read: ReadViews, allocate: Callable[[], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Back-project images that ``read(view indices)`` hands over a few at a time, in view-group order.
+
+        ``allocate`` gives the tensor for the result; left out: a new one like the images.
+        """
+        sums: _Sums | None = None
         for number, group in enumerate(self.groups):
-            frame = None
             for part in self._parts(group):
-                images = read(group.views[part])
-                if frame is None:
-                    frame = images.new_zeros((self.volume_shape[0], group.columns, group.width))
-                self._back_project_frame(number, part, images, frame)
-            assert frame is not None
-            total = self._add_from_frame(group, frame, total)
-        assert total is not None
-        return total
+                own = self._own(part)
+                images = read(group.views[own])
+                sums = sums or _Sums(self, images, allocate)
+                sums.add(number, part, self._all_detectors(group, part, own, images))
+            if sums is not None:
+                sums.finish_group()
+        assert sums is not None
+        return sums.total
 
     def residual_gradient(
         self,
@@ -110,6 +142,7 @@ class TiltProjector(LinearOperator):
         read: ReadViews,
         weights: NDArray[np.float64],
         row_scale: ReadViews | None = None,
+        allocate: Callable[[], torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, float, float]:
         """Exact gradient at ``x`` in one pass over the data.
 
@@ -117,25 +150,24 @@ class TiltProjector(LinearOperator):
         ``l`` (``weights (view,)``, the diagonal L). ``row_scale(views)`` gives further weights ``(k, y, x)``
         for the gradient alone.
         """
-        coefficients = self._slice_coefficients(x)
-        total: torch.Tensor | None = None
+        frames, sums = _Frames(self, x), _Sums(self, x, allocate)
         residual_energy = data_energy = 0.0
         for number, group in enumerate(self.groups):
-            frame = self._to_frame(group, x, coefficients)
-            packed = select.streams(x.device).pack_frame(frame)
-            back = torch.zeros_like(frame, memory_format=torch.contiguous_format)
             for part in self._parts(group):
-                views = group.views[part]
+                own, projected = self._project_part(number, part, frames)
+                views = group.views[own]
                 images = read(views)
-                residual = images - self._project_frame(number, part, packed, frame)
+                residual = torch.sub(images, projected, out=projected)
                 scale = torch.from_numpy(weights[views]).to(residual).view(-1, 1, 1)
                 data_energy += weighted_energy(images, weights[views])
                 residual_energy += weighted_energy(residual, weights[views])
                 residual.mul_(scale if row_scale is None else scale * row_scale(views))
-                self._back_project_frame(number, part, residual, back)
-            total = self._add_from_frame(group, back, total)
-        assert total is not None
-        return total, residual_energy, data_energy
+                sums.add(number, part, self._all_detectors(group, part, own, residual))
+            sums.finish_group()
+        if self.exchange is not None:
+            energies = torch.tensor([residual_energy, data_energy], dtype=torch.float64)
+            residual_energy, data_energy = (float(value) for value in self.exchange.sum(energies))
+        return sums.total, residual_energy, data_energy
 
     def _parts(self, group: AxisGroup) -> list[slice]:
         """Runs of views of a group that are handled together."""
@@ -146,15 +178,58 @@ class TiltProjector(LinearOperator):
         count = len(group.views)
         return [slice(start, min(start + block, count)) for start in range(0, count, block)]
 
-    def _slice_coefficients(self, x: torch.Tensor) -> torch.Tensor | None:
-        """Spline coefficients of all slices, slices side by side in memory; None if no group is rotated."""
-        if not any(group.rotated for group in self.groups):
-            return None
-        coefficients: torch.Tensor = select.affine(x.device).spline_prefilter(_slices_last(x))
-        return coefficients
+    def _own(self, part: slice) -> slice:
+        """This rank's share of a block of views."""
+        if self.exchange is None:
+            return part
+        share = shares(part.stop - part.start, self.exchange.size)[self.exchange.rank]
+        return slice(part.start + share.start, part.start + share.stop)
+
+    def _counts(self, part: slice) -> list[int]:
+        assert self.exchange is not None
+        return [share.stop - share.start for share in shares(part.stop - part.start, self.exchange.size)]
+
+    def _project_part(
+        self, number: int, part: slice, frames: _Frames, place: torch.Tensor | None = None
+    ) -> tuple[slice, torch.Tensor]:
+        """This rank's share of a block of views, and its images, in ``place`` if that can be."""
+        group = self.groups[number]
+        count = part.stop - part.start
+        whole = self.exchange is None and len(self._pieces) == 1
+        direct = whole and group.camera_maps is None and self._image_is_detector(group)
+        if direct:
+            images = frames.like.new_empty((count, *self.image_shape)) if place is None else place
+            self._stream(number, part, frames, images.transpose(1, 2) if group.camera_transposed else images)
+            return part, images
+        detector = frames.like.new_empty((count, group.detector_length, group.width))
+        self._stream(number, part, frames, detector)
+        if self.exchange is not None:
+            detector = self.exchange.sum_scatter(detector, self._counts(part))
+        own = self._own(part)
+        images = self._to_images(group, own, detector)
+        return own, images if place is None or self.exchange is not None else place.copy_(images)
+
+    def _stream(self, number: int, part: slice, frames: _Frames, detector: torch.Tensor) -> None:
+        """Sum of all pieces of this process's slab on the detector ``(k, t, w)``."""
+        streams = select.streams(detector.device)
+        extra = self._stream_extra(number, detector)
+        for piece, group in enumerate(self._piece_groups[number]):
+            place = detector if piece == 0 else torch.empty_like(detector)
+            streams.project_streams(
+                frames.packed(number, piece), *_stream_arguments(group, part), place, **extra
+            )
+            if piece > 0:
+                detector.add_(place)
+
+    def _all_detectors(self, group: AxisGroup, part: slice, own: slice, images: torch.Tensor) -> torch.Tensor:
+        """Detectors ``(k, t, w)`` of a whole block, from this rank's share of images."""
+        detector = self._from_images(group, own, images)
+        if self.exchange is None:
+            return detector
+        return self.exchange.all_gather(detector.contiguous(), self._counts(part))
 
     def _to_frame(self, group: AxisGroup, x: torch.Tensor, coefficients: torch.Tensor | None) -> torch.Tensor:
-        """The volume in the frame of a group, ``(z, s, w)``."""
+        """Slices ``x`` in the frame of a group, ``(z, s, w)``."""
         if group.volume_map is None:
             frame = x.transpose(1, 2) if group.axis_degrees == 0.0 else x
             return frame.contiguous() if x.is_cuda else frame
@@ -162,58 +237,17 @@ class TiltProjector(LinearOperator):
         kernels = select.affine(x.device)
         matrices = torch.from_numpy(group.volume_map[None])
         slices: torch.Tensor = kernels.resample_spline(coefficients, matrices, (group.columns, group.width))
-        return slices[: self.volume_shape[0]]
+        return slices[: x.shape[0]]
 
-    def _add_from_frame(
-        self, group: AxisGroup, frame: torch.Tensor, total: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Adjoint of `_to_frame`, added to ``total``."""
+    def _from_frame(self, group: AxisGroup, frame: torch.Tensor) -> torch.Tensor:
+        """Adjoint of `_to_frame`."""
         if group.volume_map is None:
-            part = frame.transpose(1, 2) if group.axis_degrees == 0.0 else frame
-        else:
-            kernels = select.affine(frame.device)
-            matrices = torch.from_numpy(group.volume_map[None])
-            sliced = kernels.resample_spline_adjoint(frame, matrices, self.volume_shape[1:])
-            part = kernels.spline_prefilter(sliced)
-        if total is None:
-            return part.contiguous()
-        return total.add_(part)
-
-    def _project_frame(
-        self,
-        number: int,
-        part: slice,
-        packed: PackedFrame | torch.Tensor,
-        frame: torch.Tensor,
-        place: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Images of some views, in ``place`` if given; ``packed`` is the frame as the kernel wants it."""
-        group = self.groups[number]
-        count = part.stop - part.start
-        direct = group.camera_maps is None and self._image_is_detector(group)
-        if direct:
-            images = frame.new_empty((count, *self.image_shape)) if place is None else place
-            detector = images.transpose(1, 2) if group.camera_transposed else images
-        else:
-            detector = frame.new_empty((count, group.detector_length, group.width))
-        select.streams(frame.device).project_streams(
-            packed, *_stream_arguments(group, part), detector, **self._stream_extra(number, frame)
-        )
-        if direct:
-            return images
-        images = self._to_images(group, part, detector)
-        return images if place is None else place.copy_(images)
-
-    def _back_project_frame(
-        self, number: int, part: slice, images: torch.Tensor, frame: torch.Tensor
-    ) -> None:
-        group = self.groups[number]
-        select.streams(frame.device).back_project_streams(
-            self._from_images(group, part, images),
-            *_stream_arguments(group, part),
-            frame,
-            **self._stream_extra(number, frame),
-        )
+            return frame.transpose(1, 2) if group.axis_degrees == 0.0 else frame
+        kernels = select.affine(frame.device)
+        matrices = torch.from_numpy(group.volume_map[None])
+        sliced = kernels.resample_spline_adjoint(frame, matrices, self.volume_shape[1:])
+        slices: torch.Tensor = kernels.spline_prefilter(sliced)
+        return slices
 
     def _stream_extra(self, number: int, frame: torch.Tensor) -> dict[str, NDArray[np.int64] | None]:
         """Only the CPU kernel gains from skipping the empty corners of a rotated frame."""
@@ -247,6 +281,92 @@ class TiltProjector(LinearOperator):
         kernels = select.affine(images.device)
         detector = kernels.resample_spline_adjoint(images, _camera_maps(group, part), shape)
         return kernels.spline_prefilter(detector)  # type: ignore[no-any-return]
+
+
+class _Frames:
+    """The pieces of a slab in the frames of the groups, packed when asked for; the last one is kept."""
+
+    def __init__(self, projector: TiltProjector, x: torch.Tensor) -> None:
+        self.like = x
+        self._projector = projector
+        self._coefficients: torch.Tensor | None = None
+        self._key: tuple[int, int] | None = None
+        self._packed: PackedFrame | torch.Tensor | None = None
+
+    def packed(self, number: int, piece: int) -> PackedFrame | torch.Tensor:
+        """Piece of the slab in the frame of a group, as the kernel wants it."""
+        if self._key != (number, piece) or self._packed is None:
+            self._packed = None  # its memory, before the next one takes as much
+            projector = self._projector
+            group = projector.groups[number]
+            slices = self.like[projector._pieces[piece]]
+            frame = projector._to_frame(group, slices, self._spline(slices) if group.rotated else None)
+            self._packed = select.streams(self.like.device).pack_frame(frame)
+            self._key = (number, piece)
+        return self._packed
+
+    def _spline(self, slices: torch.Tensor) -> torch.Tensor:
+        """Spline coefficients of slices, side by side in memory; those of a whole slab serve all groups."""
+        if self._coefficients is not None:
+            return self._coefficients
+        coefficients: torch.Tensor = select.affine(slices.device).spline_prefilter(_slices_last(slices))
+        if len(self._projector._pieces) == 1:
+            self._coefficients = coefficients
+        return coefficients
+
+
+class _Sums:
+    """Back-projections of all groups, added up: a group in its frame first where that is one piece."""
+
+    def __init__(
+        self, projector: TiltProjector, like: torch.Tensor, allocate: Callable[[], torch.Tensor] | None
+    ) -> None:
+        self._projector = projector
+        self._number = 0
+        self._frame: torch.Tensor | None = None
+        self.total = like.new_empty(projector.domain) if allocate is None else allocate()
+        self.total.zero_()
+
+    def add(self, number: int, part: slice, detector: torch.Tensor) -> None:
+        """Back-project a block of views ``(k, t, w)`` of a group."""
+        projector = self._projector
+        self._number = number
+        extra = projector._stream_extra(number, detector)
+        groups = projector._piece_groups[number]
+        for piece, group in enumerate(groups):
+            frame = self._frame if self._frame is not None else self._new_frame(number, piece)
+            streams = select.streams(detector.device)
+            streams.back_project_streams(detector, *_stream_arguments(group, part), frame, **extra)
+            if len(groups) == 1:
+                self._frame = frame
+            else:
+                self._add(piece, frame)
+
+    def finish_group(self) -> None:
+        """Bring the frame of the present group home."""
+        if self._frame is not None:
+            frame, self._frame = self._frame, None
+            self._add(0, frame)
+
+    def _new_frame(self, number: int, piece: int) -> torch.Tensor:
+        group, slices = self._projector.groups[number], self._projector._pieces[piece]
+        return self.total.new_zeros((slices.stop - slices.start, group.columns, group.width))
+
+    def _add(self, piece: int, frame: torch.Tensor) -> None:
+        group = self._projector.groups[self._number]
+        self.total[self._projector._pieces[piece]].add_(self._projector._from_frame(group, frame))
+
+
+def _pieces(depth: int, slices: int | None) -> list[slice]:
+    """A slab in runs of at most ``slices``, as even as can be."""
+    return shares(depth, 1 if slices is None else max(1, -(-depth // slices)))
+
+
+def _at_height(group: AxisGroup, first: int, piece: slice, depth: int) -> AxisGroup:
+    """The group as seen by some slices alone, which the kernels take for centred at z = 0."""
+    count = piece.stop - piece.start
+    height = first + piece.start + count // 2 - depth // 2
+    return replace(group, offsets=group.offsets + group.sines * height)
 
 
 def pick(views: NDArray[np.int64], device: torch.device) -> slice | torch.Tensor:

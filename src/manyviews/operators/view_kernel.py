@@ -19,33 +19,40 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.rods_cpu import draw_rods
 from manyviews.operators.axis_groups import AxisGroup
+from manyviews.operators.exchange import Exchange, shares
+from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows
 
 STEPS = 64
 _RADIUS_U = 5.5
 _RADIUS_W = 6.0
 _SUB_PIXEL_PLACES = 24
-_PLANE_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
 class ViewKernel:
-    """Spectra of a kernel on a padded grid ``(z, y, x / 2 + 1)``, real because the kernel is even.
+    """Spectra of a kernel on a cyclic grid ``(z, y, x // 2 + 1)``, real because the kernel is even.
 
     Attributes
     ----------
     padded
-        Size of the grid on which cyclic and linear convolution agree inside the volume.
+        Size of the grid on which cyclic and linear convolution agree inside the volume, or inside a tile.
     spectrum
-        Transform of the kernel.
+        Transform of the kernel, of which this rank holds its own rows only: ``(z, own rows, x // 2 + 1)``.
     circulant
         Transform of the kernel tapered by ``1 - |dz| / Z``: the best cyclic stand-in (T. Chan 1988), from
         which weights and preconditioners are made. Negative by 3e-5 of its largest value at most (profiles
-        are tabulated): clamp it. None if not asked for.
+        are tabulated): clamp it. Whole on every rank. None if not asked for.
+    largest
+        Greatest value of the whole spectrum.
+    rows
+        Which rank holds which rows.
     """
 
     padded: tuple[int, int, int]
     spectrum: torch.Tensor
     circulant: torch.Tensor | None
+    largest: float
+    rows: RowShares
 
 
 def make_kernel(
@@ -55,6 +62,7 @@ def make_kernel(
     *,
     circulant: bool = False,
     padded: tuple[int, int, int] | None = None,
+    exchange: Exchange | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> ViewKernel:
@@ -65,85 +73,137 @@ def make_kernel(
     groups, weights
         Views by tilt axis, and one weight for every view index that occurs in them.
     volume_shape
-        ``(z, y, x)``.
+        ``(z, y, x)`` of the whole volume.
     circulant
         Whether the tapered spectrum is wanted too.
     padded
-        Grid to use, at least `padded_shape`; None: the smallest good one.
+        Grid to use: at least `padded_shape`, or that of a `manyviews.operators.tiling.Tiling`; None: the
+        smallest good one.
+    exchange
+        The ranks that share the work and the spectrum; None: this one is alone.
     """
     size = padded or padded_shape(groups, volume_shape)
-    planes = np.zeros((volume_shape[0], size[1], size[2] // 2 + 1), np.complex64)
+    others = exchange if exchange is not None and exchange.size > 1 else None
+    ranks, rank = (others.size, others.rank) if others else (1, 0)
+    own = shares(volume_shape[0], ranks)[rank]
+    planes = np.zeros((own.stop - own.start, size[1], size[2] // 2 + 1), np.complex64)
     for rotated in (False, True):
         some = [group for group in groups if group.rotated == rotated]
         if some:
-            _add_planes(planes, some, weights, volume_shape, size, rotated)
-    numpy_dtype = np.float64 if dtype == torch.float64 else np.float32
-    spectrum = _along_z(planes, size[0], None, numpy_dtype)
-    taper = 1.0 - np.arange(volume_shape[0]) / volume_shape[0]
-    tapered = _along_z(planes, size[0], taper, numpy_dtype) if circulant else None
+            _add_planes(planes, own.start, some, weights, volume_shape, size, rotated)
+    along = _AlongZ(volume_shape[0], size[0], RowShares.of(size, ranks), others)
+    spectrum = along.own_rows(planes, np.float64 if dtype == torch.float64 else np.float32)
+    largest = float(spectrum.max(initial=-math.inf))
     return ViewKernel(
         padded=size,
         spectrum=torch.from_numpy(spectrum).to(device),
-        circulant=None if tapered is None else torch.from_numpy(tapered).to(device),
+        circulant=torch.from_numpy(along.tapered(planes, spectrum.dtype)).to(device) if circulant else None,
+        largest=max(others.gather(largest)) if others else largest,
+        rows=along.rows,
     )
 
 
-def padded_shape(groups: list[AxisGroup], volume_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Grid on which the kernel does not wrap around into the volume: thin volumes need little padding."""
-    depth, height, width = volume_shape
+def lateral_reach(groups: list[AxisGroup], depth: int) -> tuple[int, int]:
+    """Greatest differences in y and x at which the kernel of ``depth`` slices is not zero."""
     reach = np.zeros(2)
     for group in groups:
         slope = np.abs(group.sines) / np.maximum(np.abs(group.cosines), 1e-6)
         length = float(np.max((depth - 1) * slope + _RADIUS_U / np.maximum(np.abs(group.cosines), 1e-6)))
         ends = np.abs(group.direction_across) * length + np.abs(group.direction_along) * _RADIUS_W
         reach = np.maximum(reach, ends)
-    need_x = width + min(width - 1, math.ceil(reach[0]))
-    need_y = height + min(height - 1, math.ceil(reach[1]))
+    return math.ceil(reach[1]), math.ceil(reach[0])
+
+
+def padded_shape(groups: list[AxisGroup], volume_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Grid on which the kernel does not wrap around into the volume: thin volumes need little padding."""
+    depth, height, width = volume_shape
+    reach_y, reach_x = lateral_reach(groups, depth)
+    need_y, need_x = height + min(height - 1, reach_y), width + min(width - 1, reach_x)
     fast = scipy.fft.next_fast_len
     return fast(2 * depth - 1, real=False), fast(need_y, real=False), fast(need_x, real=True)
 
 
 def _add_planes(
     total: NDArray[np.complex64],
+    first_dz: int,
     groups: list[AxisGroup],
     weights: NDArray[np.float64],
     volume_shape: tuple[int, int, int],
     size: tuple[int, int, int],
     rotated: bool,
 ) -> None:
-    """Add the in-plane transforms of the rods, plane by plane in dz."""
-    depth, height, width = volume_shape
+    """Add the in-plane transforms of the rods, plane by plane in dz from ``first_dz``."""
+    _, height, width = volume_shape
     profiles = [profile_across(group) for group in groups]
     profile_w = _cardinal_autocorrelation() if rotated else np.array([1.0, 0.0])
-    smoothing = _spline_response(size[1])[:, None] * _spline_response(size[2])[None, : size[2] // 2 + 1]
-    block = max(1, _PLANE_BYTES // (4 * size[1] * size[2]))
-    for first in range(0, depth, block):
-        count = min(block, depth - first)
+    smoothing = (
+        np.outer(_spline_response(size[1]), _spline_response(size[2])[: size[2] // 2 + 1]).astype(np.float32)
+        if rotated
+        else None
+    )
+    block = max(1, BLOCK_BYTES // (4 * size[1] * size[2]))
+    for first in range(0, len(total), block):
+        count = min(block, len(total) - first)
         planes = np.zeros((count, size[1], size[2]), np.float32)
         for group, profile in zip(groups, profiles, strict=True):
             draw_rods(
-                planes, first, group.cosines, group.sines, weights[group.views], group.direction_across,
-                group.direction_along, profile, profile_w, STEPS, (height - 1, width - 1),
+                planes, first_dz + first, group.cosines, group.sines, weights[group.views],
+                group.direction_across, group.direction_along, profile, profile_w, STEPS,
+                (height - 1, width - 1),
             )  # fmt: skip
         spectra = scipy.fft.rfft2(planes, workers=torch.get_num_threads())
-        if rotated:
-            spectra *= smoothing.astype(np.float32)
+        if smoothing is not None:
+            spectra *= smoothing
         total[first : first + count] += spectra
 
 
-def _along_z(
-    planes: NDArray[np.complex64], size: int, taper: NDArray[np.float64] | None, dtype: Any
-) -> NDArray[Any]:
-    """Transform along dz of planes for dz >= 0; those below are their conjugates, so the result is real."""
-    out = np.empty((size, *planes.shape[1:]), dtype)
-    workers = torch.get_num_threads()
-    rows = max(1, _PLANE_BYTES // (8 * size * planes.shape[2]))
-    for first in range(0, planes.shape[1], rows):
-        part = planes[:, first : first + rows]
-        if taper is not None:
-            part = part * taper.astype(np.float32)[:, None, None]
-        out[:, first : first + rows] = scipy.fft.hfft(part, n=size, axis=0, workers=workers)
-    return out
+@dataclass(frozen=True)
+class _AlongZ:
+    """The transform along dz of planes for dz >= 0; those below are their conjugates, so the result is real.
+
+    Attributes
+    ----------
+    depth, size
+        Planes of all ranks, and length of the grid.
+    rows, exchange
+        Who makes which rows.
+    """
+
+    depth: int
+    size: int
+    rows: RowShares
+    exchange: Exchange | None
+
+    def own_rows(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
+        """The rows of this rank, ``(size, own rows, columns)``."""
+        rank = self.exchange.rank if self.exchange else 0
+        out = np.empty((self.size, self.rows.count(rank), planes.shape[2]), dtype)
+        for block, stored in zip(self.rows.blocks, self.rows.stored(rank), strict=True):
+            self._transform(self._gather(planes, block), out[:, stored])
+        return out
+
+    def tapered(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
+        """All rows of the tapered kernel, ``(size, rows, columns)``, on every rank."""
+        taper = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)[:, None, None]
+        out = np.empty((self.size, self.rows.rows, planes.shape[2]), dtype)
+        for block in self.rows.blocks:
+            part = self._gather(planes, block) * taper
+            if self.exchange is None:
+                self._transform(part, out[:, block])
+                continue
+            own = np.empty((self.size, *part.shape[1:]), dtype)
+            self._transform(part, own)
+            counts = [share.stop - share.start for share in self.rows.shares(block)]
+            rows_first = torch.from_numpy(np.ascontiguousarray(own.swapaxes(0, 1)))
+            out[:, block] = self.exchange.all_gather(rows_first, counts).numpy().swapaxes(0, 1)
+        return out
+
+    def _gather(self, planes: NDArray[np.complex64], block: slice) -> NDArray[np.complex64]:
+        return gather_rows(planes, block, self.depth, self.rows, self.exchange)
+
+    def _transform(self, part: NDArray[np.complex64], out: NDArray[Any]) -> None:
+        if part.size:
+            out[:] = scipy.fft.hfft(part, n=self.size, axis=0, workers=torch.get_num_threads())
 
 
 def profile_across(group: AxisGroup) -> NDArray[np.float64]:
@@ -192,5 +252,6 @@ def _cardinal_autocorrelation() -> NDArray[np.float64]:
     frequency = np.linspace(-2.0, 2.0, 4097)
     distance = np.arange(int(_RADIUS_W * STEPS) + 1) / STEPS
     response = _cardinal_response(frequency) ** 2
-    waves = np.cos(2.0 * np.pi * distance[:, None] * frequency[None])
-    return np.asarray(np.trapezoid(waves * response, frequency, axis=1))
+    return np.array(
+        [np.trapezoid(np.cos(2.0 * np.pi * d * frequency) * response, frequency) for d in distance]
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 
@@ -11,8 +13,34 @@ from manyviews.errors import ManyviewsError
 T = TypeVar("T")
 
 
+@dataclass
+class Traffic:
+    """What one rank has sent so far, as collective algorithms of least volume send it.
+
+    Attributes
+    ----------
+    sent_bytes
+        Bytes to other ranks: for N ranks and B bytes ``2 B (N - 1) / N`` a sum, ``B (N - 1) / N`` a sum_scatter
+        or all_gather of B bytes in all, what goes to others in an all_to_all (Thakur et al. 2005).
+    messages
+        Messages of those algorithms: ``2 (N - 1)`` a sum, ``N - 1`` the others, 1 a shift.
+    seconds
+        Wall time inside these calls, waiting for others included.
+    """
+
+    sent_bytes: int = 0
+    messages: int = 0
+    seconds: float = 0.0
+
+
 class World(Protocol):
-    """All processes of a job. Every call but `abort` is made by all ranks, in the same order."""
+    """All processes of a job, or some of them.
+
+    Every call but `abort` is made by all ranks, in the same order. Tensors are contiguous; results are on the
+    device of the argument.
+    """
+
+    traffic: Traffic
 
     @property
     def rank(self) -> int:
@@ -23,34 +51,72 @@ class World(Protocol):
         """How many processes there are."""
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum of the tensors of all ranks, of the same shape, known to all of them."""
+        """Sum of the tensors of all ranks, of the same shape, known to all of them; may be ``tensor`` itself."""
 
-    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Mean of the tensors of all ranks, of the same shape, known to all of them."""
+    def sum_scatter(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """Sum of all ranks' tensors, of which rank r gets ``counts[r]`` entries along the first axis."""
+
+    def all_gather(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """The tensors of all ranks, ``counts[r]`` entries of rank r, one after another along the first axis."""
+
+    def all_to_all(
+        self, parts: Sequence[torch.Tensor], shapes: Sequence[tuple[int, ...]]
+    ) -> list[torch.Tensor]:
+        """Send ``parts[r]`` to rank r; from rank r comes a tensor of ``shapes[r]`` and the same dtype."""
+
+    def shift(self, tensor: torch.Tensor, by: int) -> torch.Tensor | None:
+        """The tensor of rank ``rank - by``, of the same shape; None where there is no such rank."""
+
+    def gather(self, value: T) -> list[T]:
+        """Numbers, texts, or lists and tables of them: those of all ranks, in their order, known to all."""
 
     def broadcast(self, value: T, root: int = 0) -> T:
-        """What ``root`` holds, known to all ranks."""
+        """What ``root`` holds (of the kinds of `gather`), known to all ranks."""
 
     def barrier(self) -> None:
         """Wait until every rank has come here."""
 
-    def abort(self, message: str) -> NoReturn:
+    def split(self, colour: int) -> World:
+        """The world of all ranks with the same ``colour``, in their order."""
+
+    def abort(self, message: str, exit_code: int = 1) -> NoReturn:
         """End the whole job, ``message`` last."""
 
 
 class SingleWorld:
-    """One process alone: sums and means of one tensor are the tensor itself (not a copy)."""
+    """One process alone: sums and gathered tensors are the tensor itself (not a copy)."""
 
     rank = 0
     size = 1
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """``tensor`` itself."""
         return tensor
 
-    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+    def sum_scatter(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """``tensor`` itself."""
         return tensor
+
+    def all_gather(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """``tensor`` itself."""
+        return tensor
+
+    def all_to_all(
+        self, parts: Sequence[torch.Tensor], shapes: Sequence[tuple[int, ...]]
+    ) -> list[torch.Tensor]:
+        """The one part."""
+        return list(parts)
+
+    def shift(self, tensor: torch.Tensor, by: int) -> torch.Tensor | None:
+        """Nobody is beside this rank."""
+        return tensor if by == 0 else None
+
+    def gather(self, value: Any) -> list[Any]:
+        """``value`` alone."""
+        return [value]
 
     def broadcast(self, value: T, root: int = 0) -> T:
         """``value`` itself.
@@ -67,7 +133,11 @@ class SingleWorld:
     def barrier(self) -> None:
         """Nothing to wait for."""
 
-    def abort(self, message: str) -> NoReturn:
+    def split(self, colour: int) -> SingleWorld:
+        """Itself."""
+        return self
+
+    def abort(self, message: str, exit_code: int = 1) -> NoReturn:
         """End the job.
 
         Raises

@@ -1,91 +1,133 @@
 """Checkpoints: a solver's state on disk, whole or not at all, no pickle anywhere.
 
-``RUN/checkpoint/NNNNNN/`` holds one ``.npy`` file an array, the numbers and texts in ``state.json``, and
-``manifest.json`` with size and SHA-256 of every other file, written last. All of it is written beside its
-place, brought to the disk and renamed. Two are kept; a damaged one is passed over for the one before.
+``RUN/checkpoint/NNNNNN/`` holds one ``.npy`` file an array, the numbers and texts in ``state.json``, the
+SHA-256 of every slice of every array in ``parts.sha256``, and ``manifest.json`` with the shapes and with
+size and SHA-256 of the other files, written last. All of it is written beside its place, brought to the
+disk and renamed.
+
+The arrays are global: each rank writes its own slices of its own agents' volumes, and reads and verifies
+those it needs, whatever ranks wrote them. Two are kept; a damaged one is passed over, by all ranks, for the
+one before.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.io.atomic import sync_folder
-from manyviews.runs.faults import explain_write_errors
-from manyviews.runs.npy import HashingWriter, read_array, write_array
+from manyviews.io.faults import explain_write_errors
+from manyviews.io.shared_file import Span, require_cover, reserve, together, write_at, writes_span
+from manyviews.runs.manifest import (
+    DIGESTS_NAME,
+    MANIFEST_NAME,
+    SCALARS_NAME,
+    ArrayEntry,
+    Manifest,
+    is_key,
+    write_synced,
+)
+from manyviews.runs.npy import aligned_empty, header_bytes, read_parts, write_parts
+from manyviews.runs.placement import Placement
+from manyviews.runs.state import StateValue, StateValues
 
-Scalar: TypeAlias = float | int | str | bool | list["Scalar"] | None
-StateValue: TypeAlias = NDArray[Any] | Scalar
-StateValues: TypeAlias = Mapping[str, StateValue]
+Allocate = Callable[[], NDArray[Any]]
 
 CHECKPOINT_FOLDER = "checkpoint"
 KEPT = 2
-_SCALARS_NAME = "state.json"
-_MANIFEST_NAME = "manifest.json"
-_FORMAT = 1
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 _FOLDER = re.compile(r"\d{6,}")
 _TEMPORARY_FOLDER = re.compile(r"\.\d{6,}\.tmp")
-_JSON_LIMIT_BYTES = 1 << 24
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError)
 
 
-def save_checkpoint(folder: Path, state: StateValues, iteration: int) -> int:
-    """Write a checkpoint of a run and remove all but the newest two.
+@dataclass(frozen=True)
+class _Held:
+    """An array as the ranks hold it together.
+
+    Attributes
+    ----------
+    entry
+        The whole of it.
+    spans
+        First and end of the parts that each rank holds, None where it holds nothing of the array.
+    """
+
+    entry: ArrayEntry
+    spans: list[Span | None]
+
+
+def save_checkpoint(
+    folder: Path, state: StateValues, iteration: int, *, placement: Placement | None = None, keep: int = KEPT
+) -> int:
+    """Write a checkpoint of a run and remove all but the newest.
 
     Parameters
     ----------
     folder
         The run folder.
     state
-        Arrays of numbers and scalars by name (letters, digits, underscores, dots between them).
+        This rank's arrays of numbers, and scalars, the same on all ranks, by name (letters, digits,
+        underscores, dots between them).
     iteration
         Iterations done.
+    placement
+        Which part of the state this is; left out: all of it. All ranks call this at the same time.
+    keep
+        How many checkpoints to keep, this one included. While it is being written there is one more.
 
     Returns
     -------
     int
-        Bytes written.
+        Bytes written by all ranks.
 
     Raises
     ------
     ValueError
-        If a name cannot be a file's.
+        If a name cannot be a file's, or what the ranks hold does not fit together.
     TypeError
         If a value can be neither an array of numbers nor JSON.
     InputError
-        If the disk is full or the folder cannot be written; older checkpoints are left as they were.
+        On all ranks, if the disk is full or the folder cannot be written on one of them; older checkpoints
+        are left as they were.
     """
+    placement = placement or Placement.alone()
+    world = placement.world
+    arrays, scalars = _divide(placement.to_global(state))
+    # before anything is written, so that what cannot be stored leaves no trace
+    content = json.dumps({"iteration": iteration, "values": scalars}).encode()
+    held = _announce(arrays, placement)
     root = folder / CHECKPOINT_FOLDER
-    with explain_write_errors(root):
-        root.mkdir(exist_ok=True)
-        _remove_half_written(root)
-        temporary = root / f".{iteration:06d}.tmp"
-        try:
-            written = _write_folder(temporary, state, iteration)
-            target = root / f"{iteration:06d}"
-            _remove_one(target)  # a damaged one that the run fell back from
-            os.replace(temporary, target)
-        except BaseException:
+    temporary = root / f".{iteration:06d}.tmp"
+    speaks = world.rank == 0
+    try:
+        together(world, lambda: _prepare(root, temporary, held) if speaks else None)
+        written = together(world, lambda: _write_own(temporary, arrays, held, world.rank))
+        complete = partial(_complete, root, temporary, content, held, written, iteration, keep)
+        other_bytes = together(world, lambda: complete() if speaks else 0)
+    except BaseException:
+        if speaks:
             with contextlib.suppress(OSError):
                 _remove_one(temporary)
-            raise
-        sync_folder(root)
-        _keep_newest(root, iteration)
-    return written
+        raise
+    return other_bytes[0] + sum(one.entry.file_bytes for one in held.values())
 
 
 def load_checkpoint(
-    folder: Path, say: Callable[[str], None] = lambda text: None
+    folder: Path,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    placement: Placement | None = None,
+    allocate: Allocate | None = None,
 ) -> tuple[dict[str, StateValue], int] | None:
     """The newest whole checkpoint of a run, or None if there is none.
 
@@ -95,18 +137,36 @@ def load_checkpoint(
         The run folder.
     say
         Called with a sentence for every checkpoint that is damaged and passed over.
+    placement
+        Which part of the state this rank wants; left out: all of it. All ranks call this at the same time,
+        and get the same checkpoint.
+    allocate
+        Gives new arrays in C order for slabs of the volume's shape and type, e.g. in files; left out: in
+        memory.
 
     Returns
     -------
     tuple or None
         The state as it was given to `save_checkpoint`, and its iteration.
     """
-    for path in reversed(_checkpoints(folder / CHECKPOINT_FOLDER)):
-        try:
-            return _read_folder(path), int(path.name)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError) as error:
-            say(f"checkpoint {path.name} is damaged and passed over: {error}")
+    placement = placement or Placement.alone()
+    world = placement.world
+    root = folder / CHECKPOINT_FOLDER
+    listed = [path.name for path in reversed(_checkpoints(root))] if world.rank == 0 else []
+    for name in world.broadcast(listed):
+        state: dict[str, StateValue] = {}
+        told = together(world, partial(_try_to_read, root / name, state, placement, allocate))
+        failures = [f"rank {rank}: {text}" if rank else text for rank, text in enumerate(told) if text]
+        if not failures:
+            return state, int(name)
+        state.clear()  # makes room for the next
+        say(f"checkpoint {name} is damaged and passed over: {failures[0]}")
     return None
+
+
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there is a checkpoint, whole or not."""
+    return bool(_checkpoints(folder / CHECKPOINT_FOLDER))
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -129,88 +189,147 @@ def _checkpoints(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
-def _write_folder(path: Path, state: StateValues, iteration: int) -> int:
-    path.mkdir()
-    files = {}
-    scalars: dict[str, Scalar] = {}
-    for key, value in state.items():
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"{key!r} cannot be the name of a part of a state")
-        if isinstance(value, np.ndarray):
-            files[f"{key}.npy"] = _write_array_file(path / f"{key}.npy", value)
-        else:
-            scalars[key] = value
-    files[_SCALARS_NAME] = _write_json(path / _SCALARS_NAME, {"iteration": iteration, "values": scalars})
-    manifest = {"format": _FORMAT, "iteration": iteration, "files": files}
-    last = _write_json(path / _MANIFEST_NAME, manifest)
-    sync_folder(path)
-    return int(last["bytes"]) + sum(int(entry["bytes"]) for entry in files.values())
+def _divide(values: StateValues) -> tuple[dict[str, NDArray[Any]], dict[str, StateValue]]:
+    """Arrays and the rest."""
+    for name in values:
+        if not is_key(name):
+            raise ValueError(f"{name!r} cannot be the name of a part of a state")
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    return arrays, {name: value for name, value in values.items() if name not in arrays}
 
 
-def _write_array_file(path: Path, array: NDArray[Any]) -> dict[str, Any]:
-    with open(path, "wb") as handle:
-        writer = HashingWriter(handle)
-        write_array(writer, array)
-        handle.flush()
-        os.fsync(handle.fileno())
-    return {"bytes": writer.size_bytes, "sha256": writer.sha256}
+def _announce(arrays: Mapping[str, NDArray[Any]], placement: Placement) -> dict[str, _Held]:
+    """Tell all ranks what this one holds, and learn what they do; the same table on all of them."""
+    own = {}
+    for name, array in arrays.items():
+        whole = placement.whole_shape(array.shape)
+        header_bytes(whole, array.dtype)  # refuses what is not numbers
+        own[name] = [ArrayEntry(whole, array.dtype).to_json(), list(placement.own_parts(whole))]
+    told = placement.world.gather(own)
+    held = {}
+    for name in dict.fromkeys(name for table in told for name in table):
+        entries = [table[name][0] for table in told if name in table]
+        if any(entry != entries[0] for entry in entries):
+            raise ValueError(f"ranks hold different kinds of {name}: {entries}")
+        entry = ArrayEntry.from_json(entries[0])
+        spans = [(table[name][1][0], table[name][1][1]) if name in table else None for table in told]
+        require_cover(spans, entry.parts)
+        held[name] = _Held(entry, spans)
+    return held
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
-    data = json.dumps(content).encode()
-    with open(path, "wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _prepare(root: Path, temporary: Path, held: Mapping[str, _Held]) -> None:
+    """Make the folder and all files at their full size."""
+    with explain_write_errors(root):
+        root.mkdir(exist_ok=True)
+        _remove_half_written(root)
+        temporary.mkdir()
+        for name, one in held.items():
+            header = header_bytes(one.entry.shape, one.entry.dtype)
+            descriptor = os.open(temporary / f"{name}.npy", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                reserve(descriptor, one.entry.file_bytes)
+                write_at(descriptor, header, 0)
+                if not writes_span(one.spans, 0):
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
-def _read_json(path: Path) -> tuple[Any, bytes]:
-    with open(path, "rb") as handle:
-        data = handle.read(_JSON_LIMIT_BYTES + 1)
-    if len(data) > _JSON_LIMIT_BYTES:
-        raise ValueError(f"{path.name} is too large")
-    return json.loads(data), data
+def _write_own(
+    temporary: Path, arrays: Mapping[str, NDArray[Any]], held: Mapping[str, _Held], rank: int
+) -> dict[str, str]:
+    """Write what this rank holds and no earlier one does; the digests of its parts in hexadecimal."""
+    digests = {}
+    with explain_write_errors(temporary.parent):
+        for name, one in held.items():
+            span = one.spans[rank]
+            if span is None or not writes_span(one.spans, rank):
+                continue
+            parts = write_parts(temporary / f"{name}.npy", arrays[name], one.entry.shape, span[0])
+            digests[name] = b"".join(parts).hex()
+    return digests
 
 
-def _read_folder(path: Path) -> dict[str, StateValue]:
-    _require_plain_file(path / _MANIFEST_NAME, None)
-    manifest, _ = _read_json(path / _MANIFEST_NAME)
-    if manifest["format"] != _FORMAT or manifest["iteration"] != int(path.name):
-        raise ValueError(f"{_MANIFEST_NAME} belongs to another checkpoint")
-    files = dict(manifest["files"])
-    for name, entry in files.items():
-        if name != _SCALARS_NAME and not (name.endswith(".npy") and _KEY.fullmatch(name[:-4])):
-            raise ValueError(f"{_MANIFEST_NAME} names {name!r}, which is no part of a checkpoint")
-        _require_plain_file(path / name, entry["bytes"])
-    expected = files.pop(_SCALARS_NAME)
-    content, data = _read_json(path / _SCALARS_NAME)
-    if hashlib.sha256(data).hexdigest() != expected["sha256"]:
-        raise ValueError(f"{_SCALARS_NAME}: its bytes have changed since it was written")
-    state: dict[str, StateValue] = dict(content["values"])
-    for name, entry in files.items():
+def _complete(
+    root: Path,
+    temporary: Path,
+    content: bytes,
+    held: Mapping[str, _Held],
+    written: list[dict[str, str]],
+    iteration: int,
+    keep: int,
+) -> int:
+    """Write all that is no array, the manifest last, and put the folder in its place; bytes written."""
+    digests = [table[name] for name, one in held.items() for table in _in_order(one.spans, written)]
+    with explain_write_errors(root):
+        files = {
+            SCALARS_NAME: write_synced(temporary / SCALARS_NAME, content),
+            DIGESTS_NAME: write_synced(temporary / DIGESTS_NAME, bytes.fromhex("".join(digests))),
+        }
+        manifest = Manifest(iteration, {name: one.entry for name, one in held.items()}, files)
+        size = manifest.write(temporary)
+        sync_folder(temporary)
+        target = root / f"{iteration:06d}"
+        _remove_one(target)  # a damaged one that the run fell back from
+        os.replace(temporary, target)
+        sync_folder(root)
+        _keep_newest(root, iteration, keep)
+    return size + sum(size for size, _ in files.values())
+
+
+def _in_order(spans: list[Span | None], written: list[dict[str, str]]) -> list[dict[str, str]]:
+    """What those who wrote an array told, by their place in it."""
+    writers = [rank for rank in range(len(spans)) if writes_span(spans, rank)]
+    return [written[rank] for rank in sorted(writers, key=lambda rank: spans[rank] or (0, 0))]
+
+
+def _try_to_read(
+    path: Path, state: dict[str, StateValue], placement: Placement, allocate: Allocate | None
+) -> str:
+    """Put this rank's part of a checkpoint into ``state``; if that cannot be had, why."""
+    try:
+        _read_folder(path, state, placement, allocate)
+    except _DAMAGE as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def _read_folder(
+    path: Path, state: dict[str, StateValue], placement: Placement, allocate: Allocate | None
+) -> None:
+    manifest = Manifest.read(path)
+    digests = manifest.digests(path)
+    scalars = dict(json.loads(manifest.read_file(path, SCALARS_NAME))["values"])
+    names, own_scalars = placement.to_local(list(manifest.arrays), scalars)
+    state.update(own_scalars)
+    for name, own_name in names.items():
+        entry = manifest.arrays[name]
+        first, end = placement.own_parts(entry.shape)
+        array = _new_array(entry, end - first, allocate)
         try:
-            state[name[:-4]] = read_array(path / name, entry["sha256"])
+            read_parts(path / f"{name}.npy", array, entry.shape, first, digests[name][first:end])
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    return state
+            raise ValueError(f"{name}.npy: {error}") from error
+        state[own_name] = array
 
 
-def _require_plain_file(path: Path, size_bytes: int | None) -> None:
-    """No link, device or pipe, and of the size that the manifest names."""
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path.name} is not a plain file")
-    if size_bytes is not None and status.st_size != size_bytes:
-        raise ValueError(f"{path.name} has {status.st_size} bytes instead of {size_bytes}")
+def _new_array(entry: ArrayEntry, parts: int, allocate: Allocate | None) -> NDArray[Any]:
+    """Room for some parts of an array."""
+    shape = (parts, *entry.shape[1:]) if len(entry.shape) == 3 else entry.shape
+    if allocate is not None and len(shape) == 3:
+        array = allocate()
+        if (array.shape, array.dtype) == (shape, entry.dtype) and array.flags.c_contiguous:
+            return array
+    return aligned_empty(shape, entry.dtype)
 
 
-def _keep_newest(root: Path, iteration: int) -> None:
-    """Keep this checkpoint and the one before; later ones are damaged, else the run had begun from them."""
+def _keep_newest(root: Path, iteration: int, keep: int) -> None:
+    """Keep this checkpoint and those before; later ones are damaged, else the run had begun from them."""
     numbered = _checkpoints(root)
     earlier = [path for path in numbered if int(path.name) < iteration]
     later = [path for path in numbered if int(path.name) > iteration]
-    for path in [*earlier[: 1 - KEPT], *later]:
+    for path in [*earlier[: max(0, len(earlier) - keep + 1)], *later]:
         _remove_one(path)
 
 
@@ -224,9 +343,9 @@ def _remove_one(path: Path) -> None:
     """Remove the files of a checkpoint, the manifest first, then its folder if nothing else is in it."""
     if not path.is_dir():
         return
-    (path / _MANIFEST_NAME).unlink(missing_ok=True)
+    (path / MANIFEST_NAME).unlink(missing_ok=True)
     for file in path.iterdir():
-        if file.name == _SCALARS_NAME or file.suffix == ".npy":
+        if file.name in (SCALARS_NAME, DIGESTS_NAME) or file.suffix == ".npy":
             file.unlink()
     with contextlib.suppress(OSError):
         path.rmdir()

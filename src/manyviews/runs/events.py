@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
-from manyviews.runs.faults import explain_write_errors
+from manyviews.io.faults import explain_write_errors
 
 EventValue: TypeAlias = str | int | float | bool | list["EventValue"] | dict[str, "EventValue"] | None
 Event: TypeAlias = dict[str, EventValue]

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import re
 import shlex
-import tomllib
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from manyviews import __version__
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
+from manyviews.io.faults import explain_write_errors
+from manyviews.io.shared_file import together
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.checkpoint import remove_checkpoints
 from manyviews.runs.events import EventLog, read_events
-from manyviews.runs.faults import explain_write_errors
+from manyviews.runs.interrupt import Interrupted
 from manyviews.runs.lock import LOCK_NAME, release_lock, take_lock
+from manyviews.runs.record import (
+    RUN_FILE,
+    changes,
+    make_record,
+    read_record,
+    refuse_other_run,
+    round_trip,
+)
 from manyviews.runs.toml import TomlValue, dump_toml
 
-RUN_FILE = "run.toml"
 EVENTS_FILE = "events.jsonl"
 LOG_FILE = "log.txt"
-_LIBRARIES = ("numpy", "torch", "numba", "scipy")
+LOGS_FOLDER = "logs"
+SCRATCH_FOLDER = "scratch"
 # what the jobs and the report write, beside the results that the "done" event names
 _RESULTS = (
     "volume.mrc",
@@ -43,47 +51,17 @@ _RESULTS = (
     "figures/fsc.png",
 )
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+_RANK_LOG = re.compile(r"rank-\d{4,}\.txt")
+_VISIBLE_SECONDS = 10.0  # network file systems may show new files late
+_LAST_LINE_BYTES = 4096
+_LAST_WORDS = ("ended by ", "finished: ")
 
 
-def _versions() -> dict[str, TomlValue]:
-    found: dict[str, TomlValue] = {"manyviews": __version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def _round_trip(table: Mapping[str, TomlValue]) -> dict[str, Any]:
-    """A table as it reads back from a file, so that new and old ones can be compared."""
-    return tomllib.loads(dump_toml(table))
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """``name was OLD, now NEW`` for every entry that differs."""
-    before, after = _flatten(old), _flatten(new)
-    names = sorted(
-        name for name in before.keys() | after.keys() if repr(before.get(name)) != repr(after.get(name))
-    )
-
-    def shown(table: Mapping[str, Any], name: str) -> str:
-        return repr(table[name]) if name in table else "not given"
-
-    return [f"{name} was {shown(before, name)}, now {shown(after, name)}" for name in names]
-
-
-def _is_ours(name: str) -> bool:
+def _is_ours(entry: Path) -> bool:
     """Whether a file may lie in a folder whose run was killed before ``run.toml`` was written."""
-    return name == LOCK_NAME or _TEMPORARY.fullmatch(name) is not None
+    if entry.name == SCRATCH_FOLDER:
+        return not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir())
+    return entry.name == LOCK_NAME or _TEMPORARY.fullmatch(entry.name) is not None
 
 
 def _is_inside(name: object) -> bool:
@@ -112,15 +90,21 @@ class RunFolder:
         The folder.
     resumed
         Whether an earlier run with the same job, options and inputs is continued.
+    finished
+        Whether `finish` was called in this folder, by this run or an earlier one, and the results were still
+        there when it was opened.
     world
-        The processes of the run; only rank 0 writes.
+        The processes of the run. Rank 0 holds the folder and writes; the others may `log`, and know what rank
+        0 found when it was opened.
     """
 
-    def __init__(self, path: Path, *, resumed: bool, world: World) -> None:
+    def __init__(self, path: Path, *, resumed: bool, finished: bool, world: World) -> None:
         self.path = path
         self.resumed = resumed
+        self.finished = finished
         self.world = world
-        self._events = EventLog(path / EVENTS_FILE)
+        # it cuts the file, so there is one only
+        self._events = EventLog(path / EVENTS_FILE) if world.rank == 0 else None
 
     @classmethod
     def open(
@@ -135,7 +119,7 @@ class RunFolder:
         overwrite: bool = False,
         world: World | None = None,
     ) -> RunFolder:
-        """Begin a run in a new folder, or continue the same run in an old one.
+        """Begin a run in a new folder, or continue the same run in an old one; all ranks make this call.
 
         Parameters
         ----------
@@ -159,68 +143,28 @@ class RunFolder:
         Raises
         ------
         InputError
-            If the folder holds another run or something else, is in use, or cannot be written.
+            On all ranks, if the folder holds another run or something else, is in use, cannot be written, or
+            is not the same folder on all of them.
         """
         world = world or SingleWorld()
-        record: dict[str, TomlValue] = {
-            "job": job,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": list(command),
-            "options": options,
-            "inputs": inputs,
-            "seeds": {"main": seed},
-            "versions": _versions(),
-            "host": {"cpus": os.cpu_count(), "ranks": world.size, "system": platform.platform()},
-        }
-        if path.exists() and not path.is_dir():
-            raise InputError("is a file, not a folder", path=path, fix="choose another --out")
-        with explain_write_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            takeover = take_lock(path)
+        record = make_record(job, options, inputs, command, seed, world.size)
+        run: RunFolder | None = None
+
+        def take() -> dict[str, Any]:
+            nonlocal run
+            if world.rank > 0:
+                return {}
+            run = _take_and_open(path, record, overwrite=overwrite, world=world)
+            return {"resumed": run.resumed, "finished": run.finished, "token": _token(path)}
+
         try:
-            return cls._open_locked(path, record, overwrite=overwrite, world=world, takeover=takeover)
+            found = together(world, take)[0]
+            together(world, lambda: _wait_to_see(path, found["token"]))
         except BaseException:
-            release_lock(path)
+            if run is not None:
+                run.close()
             raise
-
-    @classmethod
-    def _open_locked(
-        cls,
-        path: Path,
-        record: Mapping[str, TomlValue],
-        *,
-        overwrite: bool,
-        world: World,
-        takeover: str | None,
-    ) -> RunFolder:
-        with explain_write_errors(path):
-            _refuse_foreign(path)
-            if overwrite:
-                _remove_run(path)
-            _remove_temporary(path)
-        old = _read_record(path)
-        new = _round_trip(record)
-        if old is None:
-            atomic_write(path / RUN_FILE, dump_toml(record).encode())
-        else:
-            _refuse_other_run(path, old, new)
-        run = cls(path, resumed=old is not None, world=world)
-        run.log(f"{'continued' if run.resumed else 'started'}: {shlex.join(new['command'])}")
-        if run.finished:
-            # it may have been killed after it was done and before it had tidied up
-            with explain_write_errors(path):
-                remove_checkpoints(path)
-        if takeover:
-            run.log(takeover)
-        for difference in _differences(old["versions"], new["versions"]) if old else ():
-            run.log(f"warning: version of {difference}: the result may differ in the last digits")
-        return run
-
-    @property
-    def finished(self) -> bool:
-        """Whether `finish` was called in this folder and its results are still there."""
-        names = _recorded_results(self.path)
-        return names is not None and all((self.path / name).exists() for name in names)
+        return run or cls(path, resumed=found["resumed"], finished=found["finished"], world=world)
 
     @property
     def results(self) -> tuple[Path, ...]:
@@ -231,32 +175,37 @@ class RunFolder:
         """Add one line to ``events.jsonl``: numbers, texts and lists; null for NaN and infinity.
 
         A resumed run says the events before its loop again; they are recognised by their content (durations,
-        whose names end in ``seconds``, do not count) and not written twice.
+        whose names end in ``seconds``, do not count) and not written twice. Rank 0 alone writes.
         """
-        if self.world.rank == 0:
+        if self._events is not None:
             self._events.append(kind, fields)
 
     def rewind(self, iteration: int) -> None:
         """Drop the events after the checkpoint of ``iteration``, from which the run goes on."""
-        if self.world.rank == 0:
+        if self._events is not None:
             self._events.rewind(iteration)
 
     def sync(self) -> None:
         """Bring the events to the disk."""
-        if self.world.rank == 0:
+        if self._events is not None:
             self._events.sync()
 
     def log(self, text: str) -> None:
-        """Add a line with a time stamp to ``log.txt``."""
-        if self.world.rank != 0:
-            return
+        """Add a line with a time stamp to ``log.txt``, or to this rank's own file in ``logs``."""
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         path = self.path / LOG_FILE
-        with explain_write_errors(path), open(path, "ab") as handle:
-            handle.write(f"{stamp} {text}\n".encode("utf-8", "replace"))
+        if self.world.rank > 0:
+            path = self.path / LOGS_FOLDER / f"rank-{self.world.rank:04d}.txt"
+        with explain_write_errors(path):
+            if self.world.rank > 0:
+                path.parent.mkdir(exist_ok=True)
+            with open(path, "ab") as handle:
+                handle.write(f"{stamp} {text}\n".encode("utf-8", "replace"))
 
     def finish(self, results: Sequence[str]) -> None:
         """Record the run as done and remove its checkpoints; ``results`` are names within the folder.
+
+        Rank 0 alone writes; whether the others call it makes no difference to the folder.
 
         Raises
         ------
@@ -268,17 +217,20 @@ class RunFolder:
         for name in results:
             if not _is_inside(name):
                 raise ValueError(f"a result lies within the run folder, not at {name}")
-        if self.world.rank != 0:
-            return
-        self.event("done", results=list(results))
-        self.sync()
-        with explain_write_errors(self.path):
-            remove_checkpoints(self.path)
-        self.log(f"finished: {', '.join(results)}")
+        if self.world.rank == 0:
+            self.event("done", results=list(results))
+            self.sync()
+            with explain_write_errors(self.path):
+                remove_checkpoints(self.path)
+            with contextlib.suppress(OSError):
+                (self.path / SCRATCH_FOLDER).rmdir()  # of a run that was killed; files in use have no name
+            self.log(f"finished: {', '.join(results)}")
+        self.finished = True
 
     def close(self) -> None:
         """Give the folder back to others."""
-        release_lock(self.path)
+        if self.world.rank == 0:
+            release_lock(self.path)
 
     def __enter__(self) -> RunFolder:
         """The run itself."""
@@ -291,61 +243,118 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         """Note an error in the log and close."""
-        if error is not None:
+        # a request to stop reached all ranks, and rank 0 tells of it
+        if error is not None and (self.world.rank == 0 or not isinstance(error, Interrupted)):
             with contextlib.suppress(InputError):
                 self.log(f"ended by {type(error).__name__}: {error}")
         self.close()
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
-    file = path / RUN_FILE
-    if not file.exists():
-        return None
+def _take_and_open(
+    path: Path, record: Mapping[str, TomlValue], *, overwrite: bool, world: World
+) -> RunFolder:
+    """What rank 0 does to open the folder."""
+    if path.exists() and not path.is_dir():
+        raise InputError("is a file, not a folder", path=path, fix="choose another --out")
+    with explain_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        takeover = take_lock(path)
     try:
-        record = tomllib.loads(file.read_text(encoding="utf-8"))
-        tables = [record[name] for name in ("options", "inputs", "versions")]
-        if not isinstance(record["job"], str) or not all(isinstance(table, dict) for table in tables):
-            raise ValueError("an entry of the wrong kind")
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(
-            f"is not the record of a run ({error})", path=file, fix="choose another --out or give --overwrite"
-        ) from error
-    return record
+        return _open_locked(path, record, overwrite=overwrite, world=world, takeover=takeover)
+    except BaseException:
+        release_lock(path)
+        raise
+
+
+def _open_locked(
+    path: Path,
+    record: Mapping[str, TomlValue],
+    *,
+    overwrite: bool,
+    world: World,
+    takeover: str | None,
+) -> RunFolder:
+    with explain_write_errors(path):
+        _refuse_foreign(path)
+        if overwrite:
+            _remove_run(path)
+        _remove_temporary(path)
+    old = read_record(path)
+    new = round_trip(record)
+    if old is None:
+        atomic_write(path / RUN_FILE, dump_toml(record).encode())
+    else:
+        refuse_other_run(path, old, new)
+    silent = old is not None and takeover is None and _ended_without_a_word(path)
+    run = RunFolder(path, resumed=old is not None, finished=_is_finished(path), world=world)
+    run.log(f"{'continued' if run.resumed else 'started'}: {shlex.join(new['command'])}")
+    if run.finished:
+        # it may have been killed after it was done and before it had tidied up
+        with explain_write_errors(path):
+            remove_checkpoints(path)
+    if takeover:
+        run.log(takeover)
+    if silent:
+        run.log("the run before ended without a word; it may have been killed")
+    for note in changes(old, new) if old else ():
+        run.log(note)
+    return run
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether a run was recorded as done and its results are still there."""
+    names = _recorded_results(path)
+    return names is not None and all((path / name).exists() for name in names)
+
+
+def _ended_without_a_word(path: Path) -> bool:
+    """Whether a run began and neither its events nor its log tell how it ended."""
+    events = read_events(path / EVENTS_FILE)
+    if not events or events[-1].get("kind") in ("stop", "done"):
+        return False
+    return not _last_line(path / LOG_FILE).partition(" ")[2].startswith(_LAST_WORDS)
+
+
+def _last_line(path: Path) -> str:
+    try:
+        with open(path, "rb") as handle:
+            handle.seek(max(0, os.fstat(handle.fileno()).st_size - _LAST_LINE_BYTES))
+            lines = handle.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def _token(path: Path) -> str:
+    """Content of the lock: no two folders have the same at a time."""
+    try:
+        return (path / LOCK_NAME).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _wait_to_see(path: Path, token: str) -> None:
+    """Make sure that this rank sees the folder that rank 0 holds."""
+    deadline = time.monotonic() + _VISIBLE_SECONDS
+    while _token(path) != token:
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"is not the folder that the first rank has opened (seen from {socket.gethostname()})",
+                path=path,
+                fix="choose an --out on a disk that all machines share",
+            )
+        time.sleep(_VISIBLE_SECONDS / 100)
 
 
 def _refuse_foreign(path: Path) -> None:
-    names = sorted(entry.name for entry in path.iterdir())
-    foreign = [name for name in names if not _is_ours(name)]
-    if foreign and RUN_FILE not in names:
+    entries = sorted(path.iterdir())
+    foreign = [entry.name for entry in entries if not _is_ours(entry)]
+    if foreign and RUN_FILE not in (entry.name for entry in entries):
         raise InputError(
             f"is not empty and holds no run ({RUN_FILE} is missing, {foreign[0]!r} is there)",
             path=path,
             fix="choose another --out",
         )
-
-
-def _refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    fix = "choose another --out or give --overwrite"
-    if old["job"] != new["job"]:
-        raise InputError(
-            f"holds a run of another job ({old['job']!r}, now {new['job']!r})", path=path, fix=fix
-        )
-    differences = _differences(old["options"], new["options"])
-    if differences:
-        raise InputError(f"holds a run with other options: {', '.join(differences)}", path=path, fix=fix)
-    changed = [
-        name
-        for name in sorted(old["inputs"].keys() | new["inputs"].keys())
-        if old["inputs"].get(name) != new["inputs"].get(name)
-    ]
-    if changed:
-        raise InputError(
-            f"holds a run with other input files: {', '.join(changed)} changed since it started",
-            path=path,
-            fix=fix,
-        )
-    if old.get("seeds") != new.get("seeds"):
-        raise InputError("holds a run with another seed", path=path, fix=fix)
 
 
 def _remove_temporary(path: Path) -> None:
@@ -366,6 +375,12 @@ def _remove_run(path: Path) -> None:
         # a folder on the way that is a link leads out of the run
         if file.parent.resolve().is_relative_to(path.resolve()) and (file.is_file() or file.is_symlink()):
             file.unlink()
-    with contextlib.suppress(OSError):
-        (path / "figures").rmdir()
+    logs = path / LOGS_FOLDER
+    if logs.is_dir() and not logs.is_symlink():
+        for file in logs.iterdir():
+            if _RANK_LOG.fullmatch(file.name) and (file.is_file() or file.is_symlink()):
+                file.unlink()
+    for folder in ("figures", LOGS_FOLDER, SCRATCH_FOLDER):
+        with contextlib.suppress(OSError):
+            (path / folder).rmdir()
     (path / RUN_FILE).unlink(missing_ok=True)

@@ -33,7 +33,8 @@ class Interrupt:
 
     The first signal sets `stop_requested`. If the loop has not left after ``grace_seconds``, or at a second
     signal, `Interrupted` is raised wherever the main thread is. Outside the main thread, where Python takes
-    no signals, it does nothing.
+    no signals, it does nothing. One of several ranks that leaves in this way keeps the others waiting, so
+    whoever started them has to end them all.
 
     Parameters
     ----------
@@ -44,13 +45,26 @@ class Interrupt:
     def __init__(self, grace_seconds: float = 8.0) -> None:
         self._grace_seconds = grace_seconds
         self._signal_number: int | None = None
+        self._told_number: int | None = None
         self._previous: dict[int, Any] = {}
         self._timer: threading.Timer | None = None
 
     @property
+    def signal_number(self) -> int | None:
+        """The signal that has come, to this process or to one that it was told of."""
+        return self._signal_number if self._told_number is None else self._told_number
+
+    @property
     def stop_requested(self) -> bool:
         """Whether a signal has come."""
-        return self._signal_number is not None
+        return self.signal_number is not None
+
+    def tell(self, signal_number: int) -> None:
+        """Let it know that another rank was asked to stop.
+
+        The same request may reach this process a little later; that is its first signal, not a second one.
+        """
+        self._told_number = signal_number
 
     def raise_if_requested(self, iteration: int) -> None:
         """Leave if a signal has come.
@@ -60,8 +74,8 @@ class Interrupt:
         Interrupted
             Naming the signal and the iteration.
         """
-        if self._signal_number is not None:
-            raise Interrupted(self._signal_number, iteration=iteration)
+        if self.signal_number is not None:
+            raise Interrupted(self.signal_number, iteration=iteration)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._signal_number is not None:

@@ -1,121 +1,158 @@
-"""Arrays in and out of ``.npy`` files in blocks, hashed on the way, with no second copy and no pickle."""
+"""Arrays in and out of ``.npy`` files part by part, hashed on the way, with no second copy and no pickle.
+
+A part is a slice of a volume, or the whole of an array that has not three axes. Several ranks may write and
+read parts of one file.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 from numpy.typing import NDArray
+
+from manyviews.io.shared_file import write_at
 
 Array = NDArray[Any]
 
+DIGEST_BYTES = 32
 _BLOCK_BYTES = 1 << 24
 _ALIGNMENT = 64  # torch's own; results of FFT and matrix libraries may depend on it in the last digit
 _PLAIN_KINDS = "biufc"
+_PREAMBLE_BYTES = 10
+_HEADER_MULTIPLE = 64
 
 
-def _byte_blocks(array: Array) -> Iterator[memoryview]:
-    """The bytes of an array in C order, a few MiB at a time."""
-    if array.size == 0:
-        return
-    parts = (array,) if array.flags.c_contiguous else (np.ascontiguousarray(part) for part in array)
-    for part in parts:
-        view = part.reshape(-1).view(np.uint8).data
-        for start in range(0, len(view), _BLOCK_BYTES):
-            yield view[start : start + _BLOCK_BYTES]
-
-
-class ByteSink(Protocol):
-    """Anything that bytes can be written to."""
-
-    def write(self, data: bytes | memoryview, /) -> object:
-        """Write them all."""
-
-
-class HashingWriter:
-    """A file being written, with the SHA-256 and the number of its bytes so far."""
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self._handle = handle
-        self._hash = hashlib.sha256()
-        self.size_bytes = 0
-
-    def write(self, data: bytes | memoryview, /) -> int:
-        """Write and hash."""
-        self._handle.write(data)
-        self._hash.update(data)
-        self.size_bytes += len(data)
-        return len(data)
-
-    @property
-    def sha256(self) -> str:
-        """Digest in hexadecimal."""
-        return self._hash.hexdigest()
-
-
-def write_array(handle: ByteSink, array: Array) -> None:
-    """Write ``array`` in C order as .npy version 1 (NumPy enhancement proposal 1).
+def header_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Header of a .npy file of version 1 in C order (NumPy enhancement proposal 1).
 
     Raises
     ------
     TypeError
-        If it holds anything but numbers.
+        If ``dtype`` is anything but numbers.
     """
-    if array.dtype.kind not in _PLAIN_KINDS:
-        raise TypeError(f"an array of {array.dtype} is not stored in a checkpoint")
-    descr = npy_format.dtype_to_descr(array.dtype)
-    npy_format.write_array_header_1_0(handle, {"descr": descr, "fortran_order": False, "shape": array.shape})
-    for block in _byte_blocks(array):
-        handle.write(block)
+    if dtype.kind not in _PLAIN_KINDS:
+        raise TypeError(f"an array of {dtype} is not stored in a checkpoint")
+    # written out here, so that every version of NumPy gives the same bytes
+    text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': {tuple(map(int, shape))}, }}"
+    room = -(_PREAMBLE_BYTES + len(text) + 1) % _HEADER_MULTIPLE
+    size = (len(text) + room + 1).to_bytes(2, "little")
+    return b"\x93NUMPY\x01\x00" + size + (text + " " * room + "\n").encode()
 
 
-def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def part_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Bytes of one part of an array."""
+    return math.prod(shape[1:] if len(shape) == 3 else shape) * dtype.itemsize
+
+
+def file_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Bytes of the whole file of an array."""
+    return len(header_bytes(shape, dtype)) + math.prod(shape) * dtype.itemsize
+
+
+def write_parts(path: Path, array: Array, whole: tuple[int, ...], first: int) -> list[bytes]:
+    """Write ``array`` as the parts from ``first`` on of a file that has its size, and bring it to the disk.
+
+    Returns
+    -------
+    list of bytes
+        SHA-256 of each part.
+    """
+    offset = len(header_bytes(whole, array.dtype)) + first * part_bytes(whole, array.dtype)
+    digests = []
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        for part in _parts(array):
+            digest = hashlib.sha256()
+            for block in _byte_blocks(part):
+                write_at(descriptor, block, offset)
+                digest.update(block)
+                offset += len(block)
+            digests.append(digest.digest())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return digests
+
+
+def read_parts(
+    path: Path, array: Array, whole: tuple[int, ...], first: int, digests: Sequence[bytes]
+) -> None:
+    """Fill ``array`` with the parts from ``first`` on of a file that `write_parts` wrote.
+
+    Parameters
+    ----------
+    array
+        In C order.
+    whole
+        Shape of the array in the file.
+    digests
+        SHA-256 of each part that is read.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged or not what `write_parts` writes.
+    """
+    header = header_bytes(whole, array.dtype)
+    size = part_bytes(whole, array.dtype)
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as handle:
+        _require_size(handle.fileno(), file_bytes(whole, array.dtype))
+        if handle.read(len(header)) != header:
+            raise ValueError("its header has changed since it was written")
+        handle.seek(len(header) + first * size)
+        for part, expected in zip(_parts(array), digests, strict=True):
+            digest = hashlib.sha256()
+            for block in _byte_blocks(part):
+                _fill(handle, block)
+                digest.update(block)
+            if digest.digest() != expected:
+                raise ValueError("its bytes have changed since it was written")
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """A new array in memory, aligned as torch aligns its own."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def _read_header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    if npy_format.read_magic(handle) != (1, 0):
-        raise ValueError("it is not a .npy file of version 1")
-    shape, fortran_order, dtype = npy_format.read_array_header_1_0(handle)
-    if fortran_order or dtype.kind not in _PLAIN_KINDS or any(length < 0 for length in shape):
-        raise ValueError("it does not hold plain numbers in C order")
-    return shape, dtype
+def _parts(array: Array) -> Iterator[Array]:
+    yield from array if array.ndim == 3 else [array]
 
 
-def read_array(path: Path, sha256: str) -> Array:
-    """Read an array that `write_array` wrote, once, checking its digest.
+def _byte_blocks(array: Array) -> Iterator[memoryview]:
+    """The bytes of an array in C order, a few MiB at a time; those of an array in C order itself, no copy."""
+    if array.size == 0:
+        return
+    in_order = array.flags.c_contiguous
+    parts = (array,) if in_order or array.ndim < 3 else array
+    for part in map(np.ascontiguousarray, parts):
+        view = part.reshape(-1).view(np.uint8).data
+        for start in range(0, len(view), _BLOCK_BYTES):
+            yield view[start : start + _BLOCK_BYTES]
 
-    The shape that the header claims is held against the size of the file before memory is taken.
 
-    Raises
-    ------
-    ValueError
-        If it is damaged or not what `write_array` writes.
-    """
-    with open(path, "rb") as handle:
-        shape, dtype = _read_header(handle)
-        start = handle.tell()
-        size = math.prod(shape) * dtype.itemsize
-        if size != os.fstat(handle.fileno()).st_size - start:
-            raise ValueError("its header does not fit its size")
-        handle.seek(0)
-        digest = hashlib.sha256(handle.read(start))
-        array = _aligned_empty(shape, dtype)
-        view = array.reshape(-1).view(np.uint8).data if size else memoryview(b"")
-        for at in range(0, size, _BLOCK_BYTES):
-            block = view[at : at + _BLOCK_BYTES]
-            if handle.readinto(block) != len(block):
-                raise ValueError("it is cut short")
-            digest.update(block)
-    if digest.hexdigest() != sha256:
-        raise ValueError("its bytes have changed since it was written")
-    return array
+def _require_size(descriptor: int, size_bytes: int) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a plain file")
+    if status.st_size != size_bytes:
+        raise ValueError(f"it has {status.st_size} bytes instead of {size_bytes}")
+
+
+def _fill(handle: io.FileIO, block: memoryview) -> None:
+    done = 0
+    while done < len(block):
+        count = handle.readinto(block[done:])
+        if not count:
+            raise ValueError("it is cut short")
+        done += count

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyviews.runs.checkpoint import StateValue, StateValues
+Scalar: TypeAlias = float | int | str | bool | list["Scalar"] | None
+StateValue: TypeAlias = NDArray[Any] | Scalar
+StateValues: TypeAlias = Mapping[str, StateValue]
 
 S = TypeVar("S")
-_LENGTH = "length"
+LENGTH = "length"
 
 
 def tensors_to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
@@ -47,7 +49,7 @@ def _put(values: dict[str, StateValue], name: str, value: object) -> None:
     if isinstance(value, torch.Tensor):
         values.update(tensors_to_arrays({name: value}))
     elif isinstance(value, tuple):
-        values[f"{name}.{_LENGTH}"] = len(value)
+        values[f"{name}.{LENGTH}"] = len(value)
         for number, item in enumerate(value):
             _put(values, f"{name}.{number}", item)
     elif _is_scalar(value):
@@ -92,7 +94,7 @@ def _take(values: dict[str, StateValue], name: str, device: torch.device | str) 
     if name in values:
         value = values.pop(name)
         return torch.from_numpy(value).to(device) if isinstance(value, np.ndarray) else value
-    length = values.pop(f"{name}.{_LENGTH}", None)
+    length = values.pop(f"{name}.{LENGTH}", None)
     if not isinstance(length, int):
         raise ValueError(f"the state of another solver: {name} is missing")
     return tuple(_take(values, f"{name}.{number}", device) for number in range(length))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 
 from manyviews.solvers.conjugate_gradient import solve_some
 from manyviews.solvers.consensus import Agent
 from manyviews.solvers.least_squares import Map
+from manyviews.solvers.space import Space
 
 
-def data_agent(normal: Map, target: torch.Tensor, anchor: float, steps: int) -> Agent:
+def data_agent(
+    normal: Map, target: torch.Tensor, anchor: float, steps: int, space: Space | None = None
+) -> Agent:
     """Proximal map of one subset's data term, by a few warm-started conjugate-gradient steps.
 
     Solves ``(H_i + anchor) v = b_i + anchor z``: the anchor z stays in the equation (eq. 4), unlike in the
@@ -25,26 +30,29 @@ def data_agent(normal: Map, target: torch.Tensor, anchor: float, steps: int) -> 
         1 / sigma^2 of eq. (4).
     steps
         Conjugate-gradient steps an answer.
+    space
+        Where the volumes live; None: whole ones in memory.
     """
+    space = space or Space.like(target)
 
     def hessian(x: torch.Tensor) -> torch.Tensor:
         return normal(x).add_(x, alpha=anchor)
 
     def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
-        right_side = torch.add(target, handed, alpha=anchor)
-        return solve_some(hessian, right_side, last_answer, steps)
+        right_side = space.add(target, handed, anchor)
+        return solve_some(hessian, right_side, last_answer, steps, space)
 
     return answer
 
 
-def printed_agent(gradient: Map, step_length: float, steps: int) -> Agent:
+def printed_agent(gradient: Map, step_length: float, steps: int, space: Space | None = None) -> Agent:
     """Line 6 of Algorithm 1 as printed: gradient steps from z, and no proximal term.
 
     ``gradient`` is ``x -> W_i'(p_i - W_i x)``, ``step_length`` the paper's alpha_i.
     """
 
     def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
-        v = handed.clone()
+        v = (space or Space.like(handed)).copy(handed)
         for _ in range(steps):
             v.add_(gradient(v), alpha=step_length)
         return v
@@ -52,12 +60,23 @@ def printed_agent(gradient: Map, step_length: float, steps: int) -> Agent:
     return answer
 
 
-def non_negative_agent(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+def non_negative_agent(space: Space | None = None) -> Agent:
     """Nearest volume without negative voxels."""
-    return handed.clamp(min=0.0)
+
+    def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(handed, min=0.0, out=(space or Space.like(handed)).allocate())
+
+    return answer
 
 
-def total_variation_agent(strength: float, steps: int = 12) -> Agent:
+class Neighbours(Protocol):
+    """Processes that hold the slabs of one volume, from the first slices to the last."""
+
+    def shift(self, tensor: torch.Tensor, by: int) -> torch.Tensor | None:
+        """The tensor of the process ``by`` places before this one; None where there is none."""
+
+
+def total_variation_agent(strength: float, steps: int = 12, neighbours: Neighbours | None = None) -> Agent:
     """Proximal map of ``strength * TV`` with isotropic total variation.
 
     Fast gradient projection on the dual (Beck & Teboulle 2009, IEEE Trans. Image Process. 18:2419).
@@ -68,43 +87,50 @@ def total_variation_agent(strength: float, steps: int = 12) -> Agent:
         ahead = dual
         momentum = 1.0
         for _ in range(steps):
-            denoised = handed + strength * _divergence(ahead)
-            new = ahead + _differences(denoised) / (12.0 * strength)
+            denoised = handed + strength * _divergence(ahead, neighbours)
+            new = ahead + _differences(denoised, neighbours) / (12.0 * strength)
             new /= torch.linalg.vector_norm(new, dim=0).clamp_(min=1.0)
             next_momentum = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
             ahead = new + (momentum - 1.0) / next_momentum * (new - dual)
             dual, momentum = new, next_momentum
-        return handed + strength * _divergence(dual)
+        return handed + strength * _divergence(dual, neighbours)
 
     return answer
 
 
-def smoothness_agent(strength: float, steps: int = 8) -> Agent:
+def smoothness_agent(
+    strength: float, steps: int = 8, space: Space | None = None, neighbours: Neighbours | None = None
+) -> Agent:
     """Proximal map of ``strength / 2 |gradient|^2``, by conjugate gradients."""
 
     def hessian(x: torch.Tensor) -> torch.Tensor:
-        return x - strength * _divergence(_differences(x))
+        return x - strength * _divergence(_differences(x, neighbours), neighbours)
 
     def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
-        return solve_some(hessian, handed, last_answer, steps)
+        return solve_some(hessian, handed, last_answer, steps, space)
 
     return answer
 
 
-def _differences(x: torch.Tensor) -> torch.Tensor:
-    """Forward differences along z, y, x: ``(3, z, y, x)``, zero at the far ends."""
+def _differences(x: torch.Tensor, neighbours: Neighbours | None = None) -> torch.Tensor:
+    """Forward differences along z, y, x: ``(3, z, y, x)``, zero at the far ends of the whole volume."""
     out = x.new_zeros((3, *x.shape))
     out[0, :-1] = x[1:] - x[:-1]
     out[1, :, :-1] = x[:, 1:] - x[:, :-1]
     out[2, :, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
+    after = None if neighbours is None else neighbours.shift(x[0].contiguous(), -1)
+    if after is not None:
+        out[0, -1] = after - x[-1]
     return out
 
 
-def _divergence(d: torch.Tensor) -> torch.Tensor:
-    """Minus the adjoint of `_differences`."""
-    out = torch.zeros_like(d[0])
-    out[:-1] += d[0, :-1]
+def _divergence(d: torch.Tensor, neighbours: Neighbours | None = None) -> torch.Tensor:
+    """Minus the adjoint of `_differences`; differences at the far ends are zero, or lead to the next slab."""
+    out = d[0].clone()
     out[1:] -= d[0, :-1]
+    before = None if neighbours is None else neighbours.shift(d[0, -1].contiguous(), 1)
+    if before is not None:
+        out[0] -= before
     out[:, :-1] += d[1, :, :-1]
     out[:, 1:] -= d[1, :, :-1]
     out[:, :, :-1] += d[2, :, :, :-1]

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from manyviews.solvers.least_squares import LeastSquares, Map, inner
+from manyviews.solvers.least_squares import LeastSquares, Map
+from manyviews.solvers.space import Space
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,13 @@ class ConjugateGradient:
     def init(self) -> ConjugateGradientState:
         """Start from an empty volume, where the target is the exact gradient."""
         problem = self.problem
-        start = torch.zeros_like(problem.target)
+        start = problem.vectors.zeros()
         return ConjugateGradientState(
             iteration=0,
             volume=start,
             residual=problem.target,
             direction=problem.target,
-            slope=inner(problem.target, problem.target),
+            slope=problem.vectors.inner(problem.target, problem.target),
             base=start,
             base_gradient=problem.target,
             base_energy=problem.data_energy,
@@ -94,11 +95,12 @@ class ConjugateGradient:
         return state
 
     def _quick_step(self, state: ConjugateGradientState) -> ConjugateGradientState:
-        problem = self.problem
+        problem, space = self.problem, self.problem.vectors
+        inner = space.inner
         bent = problem.hessian(state.direction)
         curvature = inner(state.direction, bent)
         length = state.slope / curvature if curvature > 0.0 else 0.0
-        volume = torch.add(state.volume, state.direction, alpha=length)
+        volume = space.add(state.volume, state.direction, length)
         residual = bent.mul_(-length).add_(state.residual)
         slope = inner(residual, residual)
         ratio = slope / state.slope if state.slope > 0.0 else 0.0
@@ -109,7 +111,7 @@ class ConjugateGradient:
             iteration=state.iteration + 1,
             volume=volume,
             residual=residual,
-            direction=torch.add(residual, state.direction, alpha=ratio),
+            direction=space.add(residual, state.direction, ratio),
             slope=slope,
             objective=state.offset + value - 0.5 * problem.damping * inner(volume, volume),
             data_passes=state.data_passes + 1.0,
@@ -117,23 +119,25 @@ class ConjugateGradient:
 
     def _corrected(self, state: ConjugateGradientState) -> ConjugateGradientState:
         """Go from the base towards the proposal as far as the exact objective falls, and make it the base."""
-        problem = self.problem
+        problem, space = self.problem, self.problem.vectors
+        inner = space.inner
         if problem.exact_gradient is None:
             return state
         gradient, energy = problem.exact_gradient(state.volume)
-        move = state.volume - state.base
+        move = space.add(state.volume, state.base, -1.0)
         damping = problem.damping
         descent = inner(state.base_gradient, move) - damping * inner(state.base, move)
         bend = inner(state.base_gradient, move) - inner(gradient, move)
         curvature = bend + damping * inner(move, move)
         length = descent / curvature if curvature > 0.0 else 0.0
-        volume = torch.add(state.base, move, alpha=length)
-        # gradients are linear along the way, and energies quadratic
-        gradient = torch.lerp(state.base_gradient, gradient, length)
+        volume = space.add(state.base, move, length)
+        # energies are quadratic along the way, and gradients linear
         energy = state.base_energy - 2.0 * length * inner(state.base_gradient, move) + length**2 * bend
+        gradient = space.lerp(state.base_gradient, gradient, length)
+        del move
         normal = problem.normal(volume)
-        target = gradient + normal
-        residual = torch.add(gradient, volume, alpha=-damping)
+        target = space.add(gradient, normal)
+        residual = space.add(gradient, volume, -damping)
         return replace(
             state,
             volume=volume,
@@ -150,23 +154,26 @@ class ConjugateGradient:
         )
 
 
-def solve_some(hessian: Map, right_side: torch.Tensor, start: torch.Tensor, steps: int) -> torch.Tensor:
+def solve_some(
+    hessian: Map, right_side: torch.Tensor, start: torch.Tensor, steps: int, space: Space | None = None
+) -> torch.Tensor:
     """A few conjugate-gradient steps on ``hessian(x) = right_side`` from ``start``."""
-    x = start.clone()
-    residual = right_side - hessian(x)
+    space = space or Space.like(start)
+    x = space.copy(start)
+    residual = hessian(x).neg_().add_(right_side)
     direction = residual
-    slope = inner(residual, residual)
+    slope = space.inner(residual, residual)
     for step in range(steps):
         bent = hessian(direction)
-        curvature = inner(direction, bent)
+        curvature = space.inner(direction, bent)
         if curvature <= 0.0:
             break
         length = slope / curvature
         x.add_(direction, alpha=length)
         if step + 1 == steps:
             break
-        residual = torch.add(residual, bent, alpha=-length)
-        new_slope = inner(residual, residual)
-        direction = torch.add(residual, direction, alpha=new_slope / slope)
+        residual = bent.mul_(-length).add_(residual)
+        new_slope = space.inner(residual, residual)
+        direction = space.add(residual, direction, new_slope / slope)
         slope = new_slope
     return x

@@ -18,6 +18,8 @@ from typing import Protocol
 
 import torch
 
+from manyviews.solvers.space import Space
+
 
 class Agent(Protocol):
     """One term of the objective, by its proximal map."""
@@ -47,6 +49,44 @@ class ConsensusState:
         }
 
 
+class Groups(Protocol):
+    """Processes that hold the same slab in all groups."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over all groups, in the tensor or a new one."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """All agents: those here, and those of other groups of processes.
+
+    Attributes
+    ----------
+    agents
+        How many there are in all.
+    groups
+        Through whom the others are reached; None: there are no others.
+    """
+
+    agents: int
+    groups: Groups | None = None
+
+    def mean(self, volumes: Sequence[torch.Tensor], space: Space) -> torch.Tensor:
+        """Mean of all agents' volumes, of which ``volumes`` are those here; summed in order."""
+        total = space.copy(volumes[0]) if volumes else space.zeros()
+        for volume in volumes[1:]:
+            total.add_(volume)
+        if self.groups is not None:
+            total = self.groups.sum(total)
+        return total.div_(self.agents)
+
+    def total(self, value: float) -> float:
+        """Sum of a number over all groups."""
+        if self.groups is None:
+            return value
+        return float(self.groups.sum(torch.tensor([value], dtype=torch.float64))[0])
+
+
 class Consensus:
     """Bring agents to agree.
 
@@ -54,8 +94,11 @@ class Consensus:
     ----------
     agents
         Data agents and priors.
+        Those of this group of processes.
     start
         First volume ``(z, y, x)`` of every agent.
+    space
+        Where the volumes live; None: whole ones in memory.
     mann
         Mann averaging factor, between 0 and 1.
     objective
@@ -65,8 +108,8 @@ class Consensus:
     warm_start
         Hand every agent its last answer; without it the answers need no memory, and an agent is handed its
         input twice.
-    mean
-        Mean over all agents, also those of other processes.
+    together
+        How the agents of several groups of processes come together; None: they are all here.
     """
 
     def __init__(
@@ -74,11 +117,12 @@ class Consensus:
         agents: Sequence[Agent],
         start: torch.Tensor,
         *,
+        space: Space | None = None,
         mann: float,
         objective: Callable[[torch.Tensor], float],
         passes_per_iteration: float,
         warm_start: bool = True,
-        mean: Callable[[Sequence[torch.Tensor]], torch.Tensor] | None = None,
+        together: Together | None = None,
     ) -> None:
         self.agents = agents
         self.start = start
@@ -86,44 +130,39 @@ class Consensus:
         self.objective = objective
         self.passes_per_iteration = passes_per_iteration
         self.warm_start = warm_start
-        self.mean = mean or mean_of
+        self.space = space or Space.like(start)
+        self.together = together or Together(len(agents))
 
     def init(self) -> ConsensusState:
         """All agents at the start."""
-        copies = tuple(self.start.clone() for _ in self.agents)
+        copies = tuple(self.space.copy(self.start) for _ in self.agents)
         answers = copies if self.warm_start else ()
         return ConsensusState(0, self.start, copies, answers, self.objective(self.start), 0.0, 0.0)
 
     def step(self, state: ConsensusState) -> ConsensusState:
         """One outer iteration."""
+        space = self.space
         states: list[torch.Tensor] = []
         answers: list[torch.Tensor] = []
         spread = 0.0
         for number, (agent, own) in enumerate(zip(self.agents, state.states, strict=True)):
-            handed = torch.add(2.0 * state.volume, own, alpha=-1.0)
+            handed = space.add(state.volume, own, -0.5).mul_(2.0)
             answer = agent(handed, state.answers[number] if self.warm_start else handed)
-            spread += float(torch.linalg.vector_norm(answer - state.volume)) ** 2
+            spread += space.distance(answer, state.volume) ** 2
             # w_i <- rho (2 v_i - z_i) + (1 - rho) w_i
             moved = handed.mul_(-self.mann).add_(answer, alpha=2.0 * self.mann)
             states.append(moved.add_(own, alpha=1.0 - self.mann))
             if self.warm_start:
                 answers.append(answer)
-        volume = self.mean(states)
-        size = float(torch.linalg.vector_norm(volume))
+        volume = self.together.mean(states, space)
+        size = space.norm(volume)
+        spread = self.together.total(spread) / self.together.agents
         return ConsensusState(
             iteration=state.iteration + 1,
             volume=volume,
             states=tuple(states),
             answers=tuple(answers),
             objective=self.objective(volume),
-            disagreement=(spread / len(states)) ** 0.5 / size if size > 0.0 else 0.0,
+            disagreement=spread**0.5 / size if size > 0.0 else 0.0,
             data_passes=state.data_passes + self.passes_per_iteration,
         )
-
-
-def mean_of(volumes: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Plain mean, summed in order."""
-    total = volumes[0].clone()
-    for volume in volumes[1:]:
-        total.add_(volume)
-    return total.div_(len(volumes))

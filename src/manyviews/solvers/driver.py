@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from manyviews.errors import DivergedError
+from manyviews.solvers.space import Space
 
 
 class SolverState(Protocol):
@@ -48,7 +49,7 @@ class StopReason(StrEnum):
     DIVERGED = "diverged"
 
 
-def check_volume(volume: torch.Tensor, iteration: int) -> None:
+def check_volume(volume: torch.Tensor, iteration: int, space: Space | None = None) -> None:
     """Refuse a volume that is no answer.
 
     Raises
@@ -56,8 +57,7 @@ def check_volume(volume: torch.Tensor, iteration: int) -> None:
     DivergedError
         If it holds NaN or infinity, or the same value everywhere.
     """
-    # aminmax passes NaN and infinity on and needs no mask of the size of the volume
-    low, high = (float(value) for value in torch.aminmax(volume.detach()))
+    low, high = (space or Space.like(volume)).extremes(volume)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DivergedError(
             f"iteration {iteration} produced a volume with NaN or infinite voxels; "
@@ -70,17 +70,21 @@ def check_volume(volume: torch.Tensor, iteration: int) -> None:
         )
 
 
-def relative_change(before: torch.Tensor, after: torch.Tensor) -> float:
+def relative_change(before: torch.Tensor, after: torch.Tensor, space: Space | None = None) -> float:
     """``|after - before| / |after|``, infinite where ``after`` is zero and ``before`` is not."""
-    difference = float(torch.linalg.vector_norm(after - before))
-    size = float(torch.linalg.vector_norm(after))
+    space = space or Space.like(after)
+    difference, size = space.distance(after, before), space.norm(after)
     if size > 0:
         return difference / size
     return 0.0 if difference == 0 else math.inf
 
 
-def advance(solver: Solver[S], state: S, *, measure_change: bool) -> tuple[S, float | None]:
+def advance(
+    solver: Solver[S], state: S, *, measure_change: bool, space: Space | None = None
+) -> tuple[S, float | None]:
     """One checked iteration: the next state and, where asked for, the relative change of its volume.
+
+    ``space`` is where the volumes live; None: whole ones in memory.
 
     Raises
     ------
@@ -89,8 +93,8 @@ def advance(solver: Solver[S], state: S, *, measure_change: bool) -> tuple[S, fl
     """
     before = state.volume if measure_change else None
     state = solver.step(state)
-    check_volume(state.volume, state.iteration)
-    change = None if before is None else relative_change(before, state.volume)
+    check_volume(state.volume, state.iteration, space)
+    change = None if before is None else relative_change(before, state.volume, space)
     return state, change
 
 

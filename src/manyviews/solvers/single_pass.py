@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from manyviews.solvers.consensus import mean_of
-from manyviews.solvers.least_squares import LeastSquares, Map
+from manyviews.solvers.consensus import Together
+from manyviews.solvers.least_squares import LeastSquares
+from manyviews.solvers.space import Space
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,23 @@ class WeightedBackProjection:
     Parameters
     ----------
     problem
-        Holds the back-projection as its target.
-    weighting
-        Division by the point-spread's transform, bounded below.
+        What the answer is measured by.
+    filtered
+        Makes the filtered back-projection.
     """
 
-    def __init__(self, problem: LeastSquares, weighting: Map) -> None:
+    def __init__(self, problem: LeastSquares, filtered: Callable[[], torch.Tensor]) -> None:
         self.problem = problem
-        self.weighting = weighting
+        self.filtered = filtered
 
     def init(self) -> FilteredState:
         """Nothing yet."""
-        return FilteredState(0, torch.zeros_like(self.problem.target), 0.5 * self.problem.data_energy)
+        return FilteredState(0, self.problem.vectors.zeros(), 0.5 * self.problem.data_energy)
 
     def step(self, state: FilteredState) -> FilteredState:
         """Filter."""
-        volume = self.weighting(self.problem.target)
-        return FilteredState(1, volume, self.problem.objective(volume, self.problem.normal(volume)))
+        volume = self.filtered()
+        return FilteredState(1, volume, self.problem.value(volume))
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,15 @@ class DirectCombine:
     Parameters
     ----------
     problems
-        One for each subset.
+        One for each subset of this group of processes.
     relaxation
         Fraction of 1 / lipschitz.
     objective
         Value of the whole objective at a volume, for the record.
+    space
+        Where the volumes live; None: whole ones in memory.
+    together
+        How the subsets of several groups of processes come together; None: they are all here.
     """
 
     def __init__(
@@ -84,21 +89,26 @@ class DirectCombine:
         *,
         relaxation: float,
         objective: Callable[[torch.Tensor], float],
+        space: Space | None = None,
+        together: Together | None = None,
     ) -> None:
+        self.space = space or problems[0].vectors
+        self.together = together or Together(len(problems))
         self.problems = problems
         self.relaxation = relaxation
         self.objective = objective
 
     def init(self) -> CombinedState:
         """All subsets from an empty volume."""
-        start = torch.zeros_like(self.problems[0].target)
-        return CombinedState(0, start, tuple(start.clone() for _ in self.problems), self.objective(start))
+        start = self.space.zeros()
+        parts = tuple(self.space.copy(start) for _ in self.problems)
+        return CombinedState(0, start, parts, self.objective(start))
 
     def step(self, state: CombinedState) -> CombinedState:
         """One gradient step in every subset."""
         parts = []
         for problem, part in zip(self.problems, state.parts, strict=True):
-            gradient = problem.target - problem.hessian(part)
+            gradient = problem.hessian(part).neg_().add_(problem.target)
             parts.append(gradient.mul_(self.relaxation / problem.lipschitz).add_(part))
-        volume = mean_of(parts)
+        volume = self.together.mean(parts, self.space)
         return CombinedState(state.iteration + 1, volume, tuple(parts), self.objective(volume))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from manyviews.solvers.least_squares import LeastSquares
+from manyviews.solvers.space import Space
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Landweber:
 
     def init(self) -> SirtState:
         """Start from an empty volume."""
-        return SirtState(0, torch.zeros_like(self.problem.target), 0.5 * self.problem.data_energy)
+        return SirtState(0, self.problem.vectors.zeros(), 0.5 * self.problem.data_energy)
 
     def step(self, state: SirtState) -> SirtState:
         """One gradient step."""
         problem = self.problem
         normal = problem.normal(state.volume)
         objective = problem.objective(state.volume, normal)
-        gradient = (problem.target - normal).sub_(state.volume, alpha=problem.damping)
+        gradient = normal.neg_().add_(problem.target).sub_(state.volume, alpha=problem.damping)
         volume = gradient.mul_(self.relaxation / problem.lipschitz).add_(state.volume)
         if self.non_negative:
             volume.clamp_(min=0.0)
@@ -76,6 +77,8 @@ class NormalisedSirt:
         Stable below 2.
     non_negative
         Cut negative voxels off after each step.
+    space
+        Where the volumes live; None: whole ones in memory.
     """
 
     def __init__(
@@ -86,7 +89,9 @@ class NormalisedSirt:
         *,
         relaxation: float,
         non_negative: bool = False,
+        space: Space | None = None,
     ) -> None:
+        self.space = space or Space.like(column_scale)
         self.weighted_gradient = weighted_gradient
         self.column_scale = column_scale
         self.data_energy = data_energy
@@ -95,7 +100,7 @@ class NormalisedSirt:
 
     def init(self) -> SirtState:
         """Start from an empty volume."""
-        return SirtState(0, torch.zeros_like(self.column_scale), 0.5 * self.data_energy)
+        return SirtState(0, self.space.zeros(), 0.5 * self.data_energy)
 
     def step(self, state: SirtState) -> SirtState:
         """One step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.axis_groups import group_by_axis
+from manyviews.parallel.layout import Layout
 from manyviews.runs.memory import available_memory_bytes, format_bytes
 from manyviews.runs.progress import format_seconds
-from manyviews.tilt.estimate import Estimate, disk_bytes, estimate, refuse_if_too_large
 from manyviews.tilt.images import ImageSource
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Settings, settle
+from manyviews.tilt.schedule import Schedule, make_schedule
 from manyviews.tilt.series import Choice, ResolvedSeries, resolve_series
 
 Float64 = NDArray[np.float64]
@@ -67,10 +70,8 @@ class Checked:
         What a reconstruction would do.
     thickness_given
         Whether the thickness is the user's; else it is a quarter of the width.
-    estimate
-        Memory and time.
-    disk
-        Bytes that a run may write.
+    schedule
+        How a run is spread over ranks, and its memory, disk and time.
     groups
         Direction of the tilt axis in degrees, number of views, and whether slices are turned, by group.
     warnings
@@ -80,8 +81,7 @@ class Checked:
     series: ResolvedSeries
     settings: Settings
     thickness_given: bool
-    estimate: Estimate
-    disk: int
+    schedule: Schedule
     groups: tuple[tuple[float, int, bool], ...]
     warnings: tuple[str, ...]
 
@@ -117,26 +117,33 @@ class Checked:
         return ["", f"volume: {size}", *_wrapped("plan: ", values)]
 
     def _cost_lines(self) -> list[str]:
-        available = available_memory_bytes()
-        free = "" if available is None else f" of {format_bytes(available)} free"
-        parts = [f"{name} {format_bytes(size)}" for name, size in self.estimate.parts.items()]
+        schedule, cost = self.schedule, self.schedule.estimate
+        ranks = schedule.layout.ranks + schedule.idle_ranks
+        each = " a rank" if ranks > 1 else ""
+        limit = schedule.memory_limit_bytes if self.thickness_given else available_memory_bytes()
+        allowed = "" if limit is None else f" of {format_bytes(limit)} that may be used"
+        parts = [f"{name} {format_bytes(size)}" for name, size in cost.parts.items()]
         on_gpu = self.settings.device != "cpu"
-        time = f"about {format_seconds(self.estimate.wall_seconds)}"
+        time = f"about {format_seconds(cost.wall_seconds)}"
+        scratch = "scratch files and checkpoints" if schedule.streamed else "checkpoints"
         return [
-            f"memory: about {format_bytes(self.estimate.memory_bytes)}{free}",
+            *(schedule.lines() if ranks > 1 or schedule.streamed else []),
+            f"memory: about {format_bytes(cost.memory_bytes)}{each}{allowed}",
             *_wrapped("        ", parts),
             f"time: {'not estimated on a GPU' if on_gpu else time}",
-            f"disk: up to {format_bytes(self.disk)}, checkpoints included",
+            f"disk: up to {format_bytes(schedule.disk_bytes)}, {scratch} included",
         ]
 
 
-def check(series: SeriesOptions, options: ReconstructOptions) -> Checked:
+def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None = None) -> Checked:
     """Resolve the geometry, read every image once, and plan a reconstruction without running it.
 
     Parameters
     ----------
     series, options
         As for `manyviews.tilt.reconstruct.reconstruct`; a thickness of 0 stands for a quarter of the width.
+    ranks
+        Processes of this machine to plan for; None: as many as the layout needs, 1 without one.
 
     Raises
     ------
@@ -149,20 +156,34 @@ def check(series: SeriesOptions, options: ReconstructOptions) -> Checked:
     if not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
     settings = settle(options, source)
-    stored = sum(stack.path.stat().st_size for stack in resolved.stacks)
-    cost = estimate(settings, source.binned_geometry, stored)
-    if given and settings.device == "cpu":
-        refuse_if_too_large(cost)
     shape = settings.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], settings.pixel_size)
     return Checked(
         series=resolved,
         settings=settings,
         thickness_given=given,
-        estimate=cost,
-        disk=disk_bytes(settings),
+        schedule=_schedule(options, settings, source, ranks, limited=given),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
         warnings=(*resolved.warnings, *_warnings(resolved, settings, series, source, thickness_given=given)),
+    )
+
+
+def _schedule(
+    options: ReconstructOptions, settings: Settings, source: ImageSource, ranks: int | None, *, limited: bool
+) -> Schedule:
+    if ranks is None:
+        ranks = 1 if options.layout is None else Layout.parse(options.layout).ranks
+    if ranks < 1:
+        raise InputError(f"{ranks} is too few", where="--ranks", fix="give a whole number from 1 on")
+    return make_schedule(
+        settings,
+        source.binned_geometry,
+        sum(stack.path.stat().st_size for stack in source.series.stacks),
+        ranks=ranks,
+        ranks_per_host=ranks,
+        layout=options.layout,
+        memory_gib=options.memory if limited else None,
+        available_bytes=None if limited else sys.maxsize,
     )
 
 

@@ -89,7 +89,7 @@ class ImageSource:
                 where="option bin",
                 fix="give a whole number from 1 to the smaller side",
             )
-        self._series = series
+        self.series = series
         self._bin = int(bin)
         self._invert_contrast = invert_contrast
         self.shape = (len(series.geometry), rows // self._bin, columns // self._bin)
@@ -110,9 +110,9 @@ class ImageSource:
         """
         wanted = np.arange(self.shape[0]) if views is None else np.atleast_1d(np.asarray(views, np.int64))
         images = np.empty((len(wanted), *self.shape[1:]), dtype=np.float32)
-        geometry = self._series.geometry
+        geometry = self.series.geometry
         for image, view in zip(images, wanted, strict=True):
-            stack = self._series.stacks[geometry.series[view]]
+            stack = self.series.stacks[geometry.series[view]]
             image[...] = block_average(stack.read(geometry.sections[view])[0], self._bin)
         if self._invert_contrast:
             np.negative(images, out=images)
@@ -121,7 +121,7 @@ class ImageSource:
     def fingerprint(self) -> list[dict[str, str | int]]:
         """What identifies the stacks: name, size in bytes, SHA-256 of the first and of the last MiB."""
         prints: list[dict[str, str | int]] = []
-        for stack in self._series.stacks:
+        for stack in self.series.stacks:
             size = stack.path.stat().st_size
             with open(stack.path, "rb") as handle:
                 first = handle.read(_FINGERPRINT_BYTES)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyviews.operators.view_kernel import ViewKernel, padded_shape
 from manyviews.operators.view_weighting import Overlap, weight_image
 from manyviews.solvers.agents import (
     data_agent,
@@ -19,13 +19,13 @@ from manyviews.solvers.agents import (
     total_variation_agent,
 )
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
-from manyviews.solvers.consensus import Agent, Consensus
+from manyviews.solvers.consensus import Agent, Consensus, Together
 from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
 from manyviews.tilt.plan import Settings
-from manyviews.tilt.problem import TiltProblem, back_projection, largest
+from manyviews.tilt.problem import TiltProblem
 from manyviews.tilt.subsets import Order, Subset, make_subsets
 
 # Weakest view overlap, in units of one view, that weighted back-projection divides by.
@@ -42,6 +42,14 @@ def make_solver(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     return _MAKERS[settings.method](problem, settings)
 
 
+def agent_count(settings: Settings) -> int:
+    """View subsets and priors that a method works on at once; 1 for methods without."""
+    if settings.method not in {"direct-combine", "wang2020", "consensus"}:
+        return 1
+    priors = settings.non_negative + (settings.total_variation > 0) + (settings.smoothness > 0)
+    return settings.subsets + (priors if settings.method == "consensus" else 0)
+
+
 def _wbp(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     kernel = problem.kernel(circulant=True)
     assert kernel.circulant is not None
@@ -49,14 +57,12 @@ def _wbp(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     floor = max(_WEIGHTING_FLOOR, problem.damping) * problem.one_view
     matrices = problem.projector.geometry.matrices
 
-    def weighted(views: NDArray[np.int64]) -> torch.Tensor:
-        images = zip(problem.read(views), matrices[views], strict=True)
-        return torch.stack([weight_image(image, matrix, overlap, floor) for image, matrix in images])
+    def weighted(views: NDArray[np.int64], images: torch.Tensor) -> torch.Tensor:
+        pairs = zip(images, matrices[views], strict=True)
+        found = [weight_image(image, matrix, overlap, floor) for image, matrix in pairs]
+        return torch.stack(found) if found else images
 
-    def filtered(_back_projection: torch.Tensor) -> torch.Tensor:
-        return back_projection(problem.projector, weighted, problem.weights)[0]
-
-    return WeightedBackProjection(problem.least_squares(kernel), filtered)
+    return WeightedBackProjection(problem.least_squares(kernel), lambda: problem.back_projection(weighted)[0])
 
 
 def _cg(problem: TiltProblem, settings: Settings) -> Solver[Any]:
@@ -72,7 +78,12 @@ def _sirt(problem: TiltProblem, settings: Settings) -> Solver[Any]:
         )
     gradient, columns, energy = problem.normalised()
     return NormalisedSirt(
-        gradient, columns, energy, relaxation=settings.relaxation, non_negative=settings.non_negative
+        gradient,
+        columns,
+        energy,
+        relaxation=settings.relaxation,
+        non_negative=settings.non_negative,
+        space=problem.space,
     )
 
 
@@ -81,83 +92,132 @@ def _subsets(problem: TiltProblem, settings: Settings) -> tuple[Subset, ...]:
     return make_subsets(problem.projector.geometry, settings.subsets, settings.overlap, order)
 
 
-def _objective(
-    problem: TiltProblem, kernel: ViewKernel, parts: Sequence[LeastSquares], weighted: bool
-) -> Objective:
-    """Value of the whole objective: from the subsets' targets where they add up, else from its own."""
-    if weighted:
-        target = sum((part.target for part in parts[1:]), parts[0].target)
-        energy = sum(part.data_energy for part in parts)
-        normal = problem.normal_map(kernel)
-        whole = LeastSquares(normal, target, energy, lipschitz=1.0)
-    else:
-        whole = problem.least_squares(kernel)
+@dataclass(frozen=True)
+class _Group:
+    """What this process's group of ranks works on.
 
-    def value(x: torch.Tensor) -> float:
-        return whole.objective(x, whole.normal(x))
+    Attributes
+    ----------
+    agents
+        Numbers of its agents: subsets first, then priors.
+    subsets, pieces, parts
+        Its subsets, and the problem of each as views and as least squares.
+    together
+        How its agents come together with those of other groups.
+    """
 
-    return value
+    agents: range
+    subsets: list[Subset]
+    pieces: list[TiltProblem]
+    parts: list[LeastSquares]
+    together: Together
+
+    @classmethod
+    def of(cls, problem: TiltProblem, settings: Settings, *, weighted: bool, priors: int = 0) -> _Group:
+        every = _subsets(problem, settings)
+        agents = problem.place.own(len(every) + priors)
+        subsets = [every[number] for number in agents if number < len(every)]
+        pieces = [problem.part(subset, weighted=weighted) for subset in subsets]
+        groups = problem.place.across if problem.place.layout.groups > 1 else None
+        return cls(
+            agents=agents,
+            subsets=subsets,
+            pieces=pieces,
+            parts=[piece.least_squares() for piece in pieces],
+            together=Together(len(every) + priors, groups),
+        )
+
+    def objective(self, problem: TiltProblem, *, adds_up: bool) -> Objective:
+        """Value of the whole objective at a volume: the sum over the groups of that of their views.
+
+        ``adds_up``: the subsets' problems are shares of the whole, so that their targets need not be found
+        again.
+        """
+        if not self.parts:
+            return lambda x: self.together.total(0.0)
+        # a subset that is projected directly would make the value depend on how subsets are grouped
+        if adds_up and len(self.parts) == 1 and self.pieces[0].convolve == problem.convolve:
+            whole = self.parts[0]
+        else:
+            union = problem.union(self.subsets)
+            kernel = union.kernel()
+            if adds_up:
+                target = problem.space.copy(self.parts[0].target)
+                for part in self.parts[1:]:
+                    target.add_(part.target)
+                energy = sum(part.data_energy for part in self.parts)
+                whole = union.quadratic_problem(kernel, target, energy)
+            else:
+                whole = union.least_squares(kernel)
+        return lambda x: self.together.total(whole.value(x))
 
 
 def _direct_combine(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    kernel = problem.kernel()
-    parts = [problem.part(subset, weighted=False).least_squares() for subset in _subsets(problem, settings)]
+    group = _Group.of(problem, settings, weighted=False)
     return DirectCombine(
-        parts,
+        group.parts,
         relaxation=settings.relaxation,
-        objective=_objective(problem, kernel, parts, settings.overlap == 0),
+        objective=group.objective(problem, adds_up=settings.overlap == 0),
+        space=problem.space,
+        together=group.together,
     )
 
 
 def _wang2020(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    kernel = problem.kernel()
-    parts = [problem.part(subset, weighted=False).least_squares() for subset in _subsets(problem, settings)]
+    group = _Group.of(problem, settings, weighted=False)
 
     def agent(part: LeastSquares) -> Agent:
         return printed_agent(
             lambda x: part.normal(x).neg_().add_(part.target),
             settings.relaxation / part.lipschitz,
             settings.inner_iterations,
+            problem.space,
         )
 
     return Consensus(
-        [agent(part) for part in parts],
-        torch.zeros_like(parts[0].target),
+        [agent(part) for part in group.parts],
+        problem.space.zeros(),
+        space=problem.space,
         mann=settings.mann,
-        objective=_objective(problem, kernel, parts, settings.overlap == 0),
+        objective=group.objective(problem, adds_up=settings.overlap == 0),
         passes_per_iteration=float(settings.inner_iterations),
         warm_start=False,
+        together=group.together,
     )
 
 
 def _consensus(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    # All kernels on one grid: it is that of the whole series, which has the longest rods.
-    padded = padded_shape(problem.projector.groups, problem.volume_shape)
-    kernel = problem.kernel(padded=padded)
-    pieces = [problem.part(subset, weighted=True) for subset in _subsets(problem, settings)]
-    parts = [piece.least_squares() for piece in pieces]
-    priors = _priors(settings)
-    anchor = _ANCHOR * largest(kernel) / len(parts)
-    agents = [data_agent(part.hessian, part.target, anchor, settings.inner_iterations) for part in parts]
-    agents += [make(1.0 / anchor) for make in priors]
+    priors = _priors(problem, settings)
+    group = _Group.of(problem, settings, weighted=True, priors=len(priors))
+    anchor = _ANCHOR * problem.spectral_bound / settings.subsets
+    agents = [
+        data_agent(part.hessian, part.target, anchor, settings.inner_iterations, problem.space)
+        for part in group.parts
+    ]
+    agents += [priors[number - settings.subsets](1.0 / anchor) for number in group.agents[len(agents) :]]
     return Consensus(
         agents,
-        torch.zeros_like(parts[0].target),
+        problem.space.zeros(),
+        space=problem.space,
         mann=settings.mann,
-        objective=_objective(problem, kernel, parts, weighted=True),
+        objective=group.objective(problem, adds_up=True),
         passes_per_iteration=float(settings.inner_iterations + 1),
+        together=group.together,
     )
 
 
-def _priors(settings: Settings) -> list[Callable[[float], Agent]]:
+def _priors(problem: TiltProblem, settings: Settings) -> list[Callable[[float], Agent]]:
     """Prior agents, each made from the step sigma^2 of eq. (4)."""
+    space, neighbours = problem.space, problem.place.within
     made: list[Callable[[float], Agent]] = []
     if settings.non_negative:
-        made.append(lambda step: non_negative_agent)
+        made.append(lambda step: non_negative_agent(space))
     if settings.total_variation > 0:
-        made.append(lambda step: total_variation_agent(settings.total_variation * step))
+        made.append(
+            lambda step: total_variation_agent(settings.total_variation * step, neighbours=neighbours)
+        )
     if settings.smoothness > 0:
-        made.append(lambda step: smoothness_agent(settings.smoothness * step))
+        made.append(lambda step: smoothness_agent(settings.smoothness * step, 8, space, neighbours))
     return made
 
 

@@ -107,7 +107,15 @@ class ReconstructOptions:
     device
         cpu; cuda: NVIDIA through Triton, tested in its interpreter but not yet on a GPU; auto: cuda if there.
     threads
-        Threads; 0 is all cores.
+        Threads of each rank; 0: the cores, divided among the ranks of a host.
+    memory
+        Memory that each rank may use, GiB. A job that needs more keeps its volumes in files, which is slow
+        but runs. Left out: what is free, divided among the ranks of a host.
+    scratch
+        Folder for such files, best on a quick local disk. Left out: the run folder.
+    layout
+        GROUPSxSLABS under MPI: groups of ranks for view subsets, each of so many ranks with a slab of slices,
+        e.g. 4x2 for 8 ranks. Left out: what leaves the slowest rank the least to do and fits in memory.
     """
 
     thickness: int = 0
@@ -132,3 +140,6 @@ class ReconstructOptions:
     reference: Path | None = None
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     threads: int = 0
+    memory: float | None = None
+    scratch: Path | None = None
+    layout: str | None = None

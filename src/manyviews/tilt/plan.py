@@ -9,7 +9,6 @@ import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
-from manyviews.runs.memory import available_memory_bytes, format_bytes
 from manyviews.tilt.images import ImageSource
 from manyviews.tilt.options import METHODS, ReconstructOptions
 
@@ -61,8 +60,10 @@ class Settings:
     threads: int
 
     def record(self) -> dict[str, Any]:
-        """The settings for ``run.toml``."""
-        return {**asdict(self), "volume_shape": list(self.volume_shape)}
+        """The settings for ``run.toml``: all that the result depends on, so not the number of threads."""
+        record = {**asdict(self), "volume_shape": list(self.volume_shape)}
+        del record["threads"]
+        return record
 
 
 def settle(options: ReconstructOptions, source: ImageSource) -> Settings:
@@ -113,7 +114,6 @@ def settle(options: ReconstructOptions, source: ImageSource) -> Settings:
             where="--subsets",
             fix=f"give a number from 1 to {len(geometry)}",
         )
-    _check_memory(settings)
     return settings
 
 
@@ -147,6 +147,8 @@ def _check_numbers(options: ReconstructOptions) -> None:
                 where=_flag(name),
                 fix=f"give a number between {low:g} and {high:g}",
             )
+    if options.memory is not None and not 0.0 < options.memory < float("inf"):
+        raise InputError(f"{options.memory:g} is no size", where="--memory", fix="give GiB, more than zero")
     for name in ("overlap", "refresh", "damping", "total_variation", "smoothness", "threads"):
         value = getattr(options, name)
         if value is not None and not 0 <= value < float("inf"):
@@ -194,18 +196,3 @@ def _device(wanted: str) -> str:
             fix='check "manyviews doctor", or give --device cpu',
         )
     return "cuda" if usable else "cpu"
-
-
-def _check_memory(settings: Settings) -> None:
-    """Refuse at once what cannot fit even without any method's own arrays."""
-    from math import prod
-
-    least = 4 * prod(settings.volume_shape) * 4
-    available = available_memory_bytes()
-    if available is not None and least > available:
-        raise InputError(
-            f"a volume of {' x '.join(map(str, settings.volume_shape[::-1]))} voxels needs at least "
-            f"{format_bytes(least)} of memory and {format_bytes(available)} are free",
-            where="--thickness",
-            fix="give a smaller --thickness or a larger --bin",
-        )

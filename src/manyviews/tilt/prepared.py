@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.operators.exchange import shares
+from manyviews.parallel.world import SingleWorld, World
 from manyviews.tilt.images import ImageSource
 
 _BORDER = 0.05
@@ -47,8 +49,12 @@ class PreparedImages:
         return torch.from_numpy(images).to(self.device)
 
 
-def prepare(source: ImageSource, normalise: str, device: torch.device) -> PreparedImages:
+def prepare(
+    source: ImageSource, normalise: str, device: torch.device, world: World | None = None
+) -> PreparedImages:
     """Measure grey levels where normalisation asks for it; see ``normalise`` of the options.
+
+    The ranks of ``world`` share the images among them.
 
     Raises
     ------
@@ -56,9 +62,11 @@ def prepare(source: ImageSource, normalise: str, device: torch.device) -> Prepar
         If all images are blank, or one is and cannot be normalised.
     """
     count = source.shape[0]
+    world = world or SingleWorld()
+    own = shares(count, world.size)[world.rank]
     offset, gain = np.zeros(count, np.float32), np.ones(count, np.float32)
     spread, noise = np.zeros(count), np.zeros(count)
-    for view in range(count):
+    for view in range(own.start, own.stop):
         image = source.read([view])[0]
         # the deviation of equal values is not always zero in floating point
         spread[view] = float(image.std()) if image.min() < image.max() else 0.0
@@ -67,6 +75,8 @@ def prepare(source: ImageSource, normalise: str, device: torch.device) -> Prepar
             offset[view] = np.median(_border(image))
         elif normalise == "statistics":
             offset[view] = image.mean()
+    for figures in (offset, spread, noise):
+        figures[:] = world.sum(torch.from_numpy(figures)).numpy()
     if not spread.any():
         raise InputError("all images are blank", fix="check the stack and its data mode")
     if normalise == "statistics":

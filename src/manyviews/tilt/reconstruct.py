@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import hashlib
-import io
 import json
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,37 +17,40 @@ import torch
 
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
-from manyviews.io.mrc import read_header, write_mrc
-from manyviews.metrics.correlation import ncc_views
-from manyviews.operators.tilt_projector import TiltProjector, weighted_energy
-from manyviews.report.build import build_report
+from manyviews.io.mrc import read_header
+from manyviews.io.scratch import ScratchFolder
+from manyviews.operators.tilt_projector import TiltProjector
+from manyviews.parallel.launch import local_rank, local_threads
+from manyviews.parallel.layout import Place, alone, take_place
+from manyviews.parallel.world import SingleWorld, World
+from manyviews.report.build import REPORT_NAME, build_report
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
-from manyviews.runs.memory import format_bytes, peak_memory_bytes, require_disk
+from manyviews.runs.memory import available_memory_bytes, format_bytes, peak_memory_bytes, require_disk
+from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
 from manyviews.solvers.driver import StopReason
-from manyviews.tilt.compare import compare
-from manyviews.tilt.estimate import estimate, refuse_if_too_large
 from manyviews.tilt.images import ImageSource
-from manyviews.tilt.methods import make_solver
+from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Settings, settle
 from manyviews.tilt.prepared import PreparedImages, prepare
 from manyviews.tilt.problem import TiltProblem
+from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results
+from manyviews.tilt.schedule import Schedule, make_schedule
 from manyviews.tilt.series import ResolvedSeries, resolve_series
+from manyviews.tilt.storage import Storage
 
-VOLUME_FILE = "volume.mrc"
 _DAMPED = ("cg", "consensus", "wbp")
 # Damping in units of one view for a noise-to-signal ratio of 1. With a white signal the best linear answer
 # has 1; real ones have little signal at high frequency, and 10 is about best there (docs/accuracy.md).
 _DAMPING_PER_NOISE = 10.0
-_TABLES = ("ncc.csv", "geometry.csv", "summary.json")
 
 
 @dataclass(frozen=True)
 class Reconstructed:
-    """Where the result is, and its key figures by name."""
+    """Where the result is, and its key figures by name (on the first rank; empty on the others)."""
 
     run_folder: Path
     report: Path
@@ -63,6 +66,7 @@ def reconstruct(
     command: Sequence[str] = (),
     quiet: bool = False,
     checkpoint_seconds: float = 30.0,
+    world: World | None = None,
 ) -> Reconstructed:
     """Reconstruct one volume from one or several tilt series.
 
@@ -80,6 +84,8 @@ def reconstruct(
         No progress.
     checkpoint_seconds
         Least time between checkpoints; 0: one an iteration.
+    world
+        The processes that work on it, each of which makes this call; left out: this one alone.
 
     Raises
     ------
@@ -89,65 +95,152 @@ def reconstruct(
         If the iteration diverges or the run is interrupted.
     """
     began = time.monotonic()
+    world = world or SingleWorld()
     resolved = resolve_series(series)
     source = ImageSource(resolved, options.bin, options.invert_contrast)
     settings = settle(options, source)
-    if settings.device == "cpu":
-        stored = sum(stack.path.stat().st_size for stack in resolved.stacks)
-        refuse_if_too_large(estimate(settings, source.binned_geometry, stored))
     _check_reference(options.reference, settings)
-    if settings.threads:
-        _set_threads(settings.threads)
-    # Before the folder is touched: blank or broken images leave no half-made run behind.
-    problem, images = make_problem(source, settings)
-    record = {**settings.record(), "reference": None if options.reference is None else str(options.reference)}
-    run_folder = RunFolder.open(
-        out,
-        job="tilt reconstruct",
-        options=record,
-        inputs=_fingerprints(source),
-        command=command,
-        overwrite=overwrite,
-    )
-    with run_folder as run, Progress(quiet=quiet) as progress, Interrupt() as interrupt:
-        if run.finished:
-            progress.message(f"{out} holds this run already, finished; nothing to do")
-            return Reconstructed(out, build_report(out), _read_summary(out))
-        for warning in resolved.warnings:
-            run.log(f"warning: {warning}")
-            progress.message(f"warning: {warning}")
-        require_disk(out, 4 * int(np.prod(settings.volume_shape)))
-        progress.message(f"{settings.method}: back-projecting {len(problem.weights)} views")
-        solver = make_solver(problem, settings)
-        state, reason = drive(
-            solver,
-            solver.init(),
-            iterations=settings.iterations,
-            run=run,
-            progress=progress,
-            interrupt=interrupt,
-            checkpoint_seconds=checkpoint_seconds,
+    schedule = plan_run(source, settings, options, world)
+    place = take_place(world, schedule.layout)
+    if place is None:
+        return _elsewhere(out)
+    set_threads(settings.threads or local_threads(world))
+    with contextlib.ExitStack() as stack:
+        storage = _storage(stack, schedule, options.scratch or out)
+        # Before the run begins: blank or broken images leave no half-made run behind.
+        problem, images = make_problem(source, settings, place, storage, schedule.piece_slices)
+        run = stack.enter_context(
+            RunFolder.open(
+                out,
+                job="tilt reconstruct",
+                options=_record(settings, options),
+                inputs=_fingerprints(source),
+                command=command,
+                overwrite=overwrite,
+                world=place.world,
+            )
         )
-        volume = state.volume.cpu()
-        if settings.non_negative:
-            # the mean of agents that do not quite agree yet may lie a little below zero
-            volume = volume.clamp(min=0.0)
-        measures = state.measures()
-        del solver, state
-        summary = _write_results(run, resolved, problem, images, volume, options.reference, settings)
-        summary |= _run_figures(settings, reason, measures, began)
-        atomic_write(out / "summary.json", json.dumps(summary, indent=1).encode(), overwrite=True)
-        results = [VOLUME_FILE, *_TABLES, *(["fsc.csv"] if options.reference else [])]
-        run.finish(results)
-        return Reconstructed(out, build_report(out), summary)
+        progress = stack.enter_context(Progress(quiet=quiet or place.world.rank > 0))
+        interrupt = stack.enter_context(Interrupt())
+        return _run(
+            _Job(resolved, settings, schedule, problem, images, options.reference, began),
+            run,
+            progress,
+            interrupt,
+            checkpoint_seconds,
+        )
 
 
-def make_problem(source: ImageSource, settings: Settings) -> tuple[TiltProblem, PreparedImages]:
+@dataclass(frozen=True)
+class _Job:
+    """All that a run works with."""
+
+    resolved: ResolvedSeries
+    settings: Settings
+    schedule: Schedule
+    problem: TiltProblem
+    images: PreparedImages
+    reference: Path | None
+    began: float
+
+
+def _run(
+    job: _Job, run: RunFolder, progress: Progress, interrupt: Interrupt, checkpoint_seconds: float
+) -> Reconstructed:
+    """From the opened run folder to the report."""
+    settings, problem, world = job.settings, job.problem, job.problem.place.world
+    speaks = world.rank == 0
+    if run.finished:
+        if not speaks:
+            return _elsewhere(run.path)
+        progress.message(f"{run.path} holds this run already, finished; nothing to do")
+        return Reconstructed(run.path, build_report(run.path), _read_summary(run.path))
+    notes = [*(f"warning: {warning}" for warning in job.resolved.warnings), *job.schedule.lines()]
+    for note in notes if speaks else ():
+        run.log(note)
+        progress.message(note)
+    if speaks:
+        require_disk(run.path, 4 * int(np.prod(settings.volume_shape)))
+        progress.message(f"{settings.method}: back-projecting {len(problem.weights)} views")
+    solver = make_solver(problem, settings)
+    state, reason = drive(
+        solver,
+        solver.init(),
+        iterations=settings.iterations,
+        run=run,
+        progress=progress,
+        interrupt=interrupt,
+        checkpoint_seconds=checkpoint_seconds,
+        placement=Placement.at(problem.place, problem.volume_shape[0], agent_count(settings)),
+        space=problem.space,
+        kept=1 if job.schedule.streamed else 2,
+    )
+    volume = state.volume
+    if settings.non_negative:
+        # the mean of agents that do not quite agree yet may lie a little below zero
+        volume = volume.clamp_(min=0.0)
+    measures = state.measures()
+    del solver, state
+    summary = write_results(run.path, settings, job.resolved, problem, job.images, volume, job.reference)
+    peaks = world.gather(peak_memory_bytes())
+    if not speaks:
+        return _elsewhere(run.path)
+    summary |= _run_figures(settings, reason, measures, peaks, job.began)
+    if world.size > 1:
+        summary["ranks (groups x slabs)"] = str(job.schedule.layout)
+    atomic_write(run.path / "summary.json", json.dumps(summary, indent=1).encode(), overwrite=True)
+    run.finish([VOLUME_FILE, *TABLES, *(["fsc.csv"] if job.reference else [])])
+    return Reconstructed(run.path, build_report(run.path), summary)
+
+
+def _elsewhere(folder: Path) -> Reconstructed:
+    """What a rank returns that does not speak."""
+    return Reconstructed(folder, folder / REPORT_NAME, {})
+
+
+def plan_run(source: ImageSource, settings: Settings, options: ReconstructOptions, world: World) -> Schedule:
+    """How the run is spread over the ranks of ``world``, and what it keeps in memory; the same on all ranks.
+
+    Raises
+    ------
+    InputError
+        If it fits in no way.
+    """
+    stored = sum(stack.path.stat().st_size for stack in source.series.stacks)
+    hosts = world.gather(socket.gethostname())
+    available = [size for size in world.gather(available_memory_bytes()) if size is not None]
+    return make_schedule(
+        settings,
+        source.binned_geometry,
+        stored,
+        ranks=world.size,
+        ranks_per_host=max(hosts.count(host) for host in hosts),
+        layout=options.layout,
+        memory_gib=options.memory,
+        available_bytes=min(available) if available else None,
+    )
+
+
+def make_problem(
+    source: ImageSource,
+    settings: Settings,
+    place: Place | None = None,
+    storage: Storage | None = None,
+    piece_slices: int | None = None,
+) -> tuple[TiltProblem, PreparedImages]:
     """The least-squares problem of a series, and its images as the problem sees them."""
-    device = torch.device(settings.device)
-    images = prepare(source, settings.normalise, device)
+    place = place or alone()
+    device = _own_device(settings.device, place.world)
+    images = prepare(source, settings.normalise, device, place.world)
     geometry = source.binned_geometry
-    projector = TiltProjector(geometry, settings.volume_shape, source.shape[1:], source.pixel_size)
+    projector = TiltProjector(
+        geometry,
+        settings.volume_shape,
+        source.shape[1:],
+        source.pixel_size,
+        exchange=place.within,
+        piece_slices=piece_slices,
+    )
     problem = TiltProblem(
         projector=projector,
         read=images.read,
@@ -155,8 +248,29 @@ def make_problem(source: ImageSource, settings: Settings) -> tuple[TiltProblem, 
         damping=_damping(settings, images),
         convolve=settings.normal == "convolution",
         device=device,
+        place=place,
+        storage=storage or Storage(),
     )
     return problem, images
+
+
+def _own_device(device: str, world: World) -> torch.device:
+    """One GPU for each rank of a host."""
+    if device != "cuda":
+        return torch.device(device)
+    return torch.device("cuda", local_rank(world) % torch.cuda.device_count())
+
+
+def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> Storage:
+    if not schedule.streamed:
+        return Storage()
+    scratch = stack.enter_context(ScratchFolder(folder / "scratch"))
+    return Storage(scratch, schedule.work_bytes)
+
+
+def _record(settings: Settings, options: ReconstructOptions) -> dict[str, Any]:
+    reference = None if options.reference is None else str(options.reference)
+    return {**settings.record(), "reference": reference}
 
 
 def _damping(settings: Settings, images: PreparedImages) -> float:
@@ -166,7 +280,8 @@ def _damping(settings: Settings, images: PreparedImages) -> float:
     return _DAMPING_PER_NOISE * images.noise_to_signal if settings.method in _DAMPED else 0.0
 
 
-def _set_threads(count: int) -> None:
+def set_threads(count: int) -> None:
+    """Threads of this process."""
     import numba
 
     torch.set_num_threads(count)
@@ -204,93 +319,8 @@ def _fingerprints(source: ImageSource) -> dict[str, str]:
     return {**prints, "geometry": digest.hexdigest(), "pixel size": repr(source.pixel_size)}
 
 
-def _write_results(
-    run: RunFolder,
-    resolved: ResolvedSeries,
-    problem: TiltProblem,
-    images: PreparedImages,
-    volume: torch.Tensor,
-    reference: Path | None,
-    settings: Settings,
-) -> dict[str, object]:
-    label = f"manyviews tilt reconstruct, {settings.method}"
-    path = run.path / VOLUME_FILE
-    write_mrc(path, volume.numpy(), settings.pixel_size, overwrite=True, labels=(label,))
-    correlations, energy = reprojection(problem, images, volume)
-    _write_ncc(run.path / "ncc.csv", problem, correlations)
-    _write_geometry(run.path / "geometry.csv", resolved, problem)
-    figures: dict[str, object] = {
-        "exact objective": 0.5 * energy,
-        "mean NCC of reprojections": float(correlations.mean()),
-        "lowest NCC of reprojections": float(correlations.min()),
-    }
-    if reference is not None:
-        figures |= _compare(path, reference, run.path)
-    return figures
-
-
-def reprojection(
-    problem: TiltProblem, images: PreparedImages, volume: torch.Tensor
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], float]:
-    """NCC of every image with the projection of the volume (paper eq. 10), and the residual energy."""
-    correlations = np.zeros(len(problem.weights))
-    energy = 0.0
-    for views, projected in problem.projector.project_blocks(volume.to(problem.device)):
-        measured = images.read(views)
-        correlations[views] = ncc_views(measured.cpu().numpy(), projected.cpu().numpy())
-        energy += weighted_energy(projected.sub_(measured), problem.weights[views])
-    return correlations, energy
-
-
-def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-    geometry = problem.projector.geometry
-    rows = [
-        (view, geometry.series[view], geometry.sections[view], geometry.axis_degrees[view],
-         geometry.tilt_degrees[view], f"{correlations[view]:.6f}")
-        for view in range(len(geometry))
-    ]  # fmt: skip
-    _write_table(path, ("view", "series", "section", "axis_degrees", "tilt_degrees", "ncc"), rows)
-
-
-def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) -> None:
-    geometry = problem.projector.geometry
-    sources = {choice.stack: choice.source for choice in resolved.choices if choice.field == "tilt angles"}
-    header = (
-        "view", "series", "section", "axis_degrees", "tilt_degrees", "shift_x_angstrom", "shift_y_angstrom",
-        "source",
-    )  # fmt: skip
-    rows = [
-        (view, geometry.series[view], geometry.sections[view], geometry.axis_degrees[view],
-         geometry.tilt_degrees[view], f"{geometry.matrices[view, 0, 3]:.4f}",
-         f"{geometry.matrices[view, 1, 3]:.4f}", sources.get(int(geometry.series[view]), ""))
-        for view in range(len(geometry))
-    ]  # fmt: skip
-    _write_table(path, header, rows)
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    atomic_write(path, text.getvalue().encode(), overwrite=True)
-
-
-def _compare(volume: Path, reference: Path, folder: Path) -> dict[str, object]:
-    found = compare(volume, reference)
-    curve = found.fsc
-    rows = [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)]
-    _write_table(folder / "fsc.csv", ("frequency_per_angstrom", "fsc"), rows)
-    return {
-        "resolution at FSC 0.5 (angstrom)": found.resolution_half,
-        "resolution at FSC 0.143 (angstrom)": found.resolution_143,
-        "NCC with the reference": found.ncc,
-        "relative error against the reference": found.relative_error,
-    }
-
-
 def _run_figures(
-    settings: Settings, reason: StopReason, measures: dict[str, float], began: float
+    settings: Settings, reason: StopReason, measures: dict[str, float], peaks: list[int], began: float
 ) -> dict[str, object]:
     return {
         "method": settings.method,
@@ -298,8 +328,8 @@ def _run_figures(
         "stopped because": str(reason),
         **{name.replace("_", " "): value for name, value in measures.items()},
         "wall seconds": round(time.monotonic() - began, 2),
-        "peak memory": format_bytes(peak_memory_bytes()),
-        "peak memory bytes": peak_memory_bytes(),
+        "peak memory" if len(peaks) == 1 else "peak memory of a rank": format_bytes(max(peaks)),
+        "peak memory bytes": max(peaks),
     }
 
 

@@ -1,0 +1,136 @@
+"""Transforms of a volume that is spread over processes: from slabs of slices to rows of frequencies and back.
+
+A process transforms its own slices in y and x by itself. For the transform along z it needs all slices, but
+of some frequencies only: rows of y-frequency are dealt out, a block at a time, so that buffers stay small.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.operators.exchange import Exchange, shares
+
+BLOCK_BYTES = 64 * 2**20
+_COMPLEX = 8
+
+
+@dataclass(frozen=True)
+class RowShares:
+    """Which process holds which rows of y-frequency.
+
+    Attributes
+    ----------
+    rows
+        Rows of the grid.
+    block
+        Rows that are exchanged at once; each block is divided among the ranks.
+    ranks
+        Processes.
+    """
+
+    rows: int
+    block: int
+    ranks: int = 1
+
+    @classmethod
+    def of(cls, grid: tuple[int, int, int], ranks: int = 1) -> RowShares:
+        """Blocks of about `BLOCK_BYTES` complex64 over all ranks, a row for each of them at least."""
+        size_z, size_y, size_x = grid
+        fitting = BLOCK_BYTES // (_COMPLEX * size_z * (size_x // 2 + 1))
+        return cls(size_y, min(size_y, max(1, ranks, fitting)), ranks)
+
+    @cached_property
+    def blocks(self) -> list[slice]:
+        """Rows of every block."""
+        return [slice(first, min(first + self.block, self.rows)) for first in range(0, self.rows, self.block)]
+
+    def shares(self, block: slice) -> list[slice]:
+        """Rows of every rank in a block, counted from the first of the grid; a share may be empty."""
+        parts = shares(block.stop - block.start, self.ranks)
+        return [slice(block.start + part.start, block.start + part.stop) for part in parts]
+
+    def stored(self, rank: int) -> list[slice]:
+        """For every block, where a rank keeps its rows among all that it holds."""
+        counts = [_length(self.shares(block)[rank]) for block in self.blocks]
+        ends = np.cumsum([0, *counts]).tolist()
+        return [slice(first, last) for first, last in itertools.pairwise(ends)]
+
+    def count(self, rank: int) -> int:
+        """Rows that a rank holds in all; no rank holds more than rank 0."""
+        return sum(_length(self.shares(block)[rank]) for block in self.blocks)
+
+    def own(self, rank: int) -> NDArray[np.int64]:
+        """The rows of the grid that a rank holds, in the order in which it keeps them."""
+        rows = np.arange(self.rows)
+        return np.concatenate([rows[self.shares(block)[rank]] for block in self.blocks])
+
+
+def gather_rows(
+    planes: NDArray[Any], block: slice, depth: int, rows: RowShares, exchange: Exchange | None
+) -> NDArray[Any]:
+    """All slices of this rank's rows of a block.
+
+    Parameters
+    ----------
+    planes
+        ``(own slices, rows, columns)``, complex.
+    block
+        One of ``rows.blocks``.
+    depth
+        Slices of all ranks, of which rank r holds ``shares(depth, ranks)[r]``.
+    exchange
+        All ranks; None: this one has all slices, and the result is a view of ``planes``.
+
+    Returns
+    -------
+    ``(depth, own rows of the block, columns)``.
+    """
+    if exchange is None:
+        return planes[:, block]
+    parts = rows.shares(block)
+    columns = planes.shape[2]
+    own = _length(parts[exchange.rank])
+    slabs = [_length(slab) for slab in shares(depth, rows.ranks)]
+    found = exchange.all_to_all(
+        [_packed(planes[:, part]) for part in parts], [(slab, own, 2 * columns) for slab in slabs]
+    )
+    return np.concatenate([part.numpy().view(planes.dtype) for part in found])
+
+
+def scatter_rows(
+    values: NDArray[Any],
+    planes: NDArray[Any],
+    block: slice,
+    depth: int,
+    rows: RowShares,
+    exchange: Exchange | None,
+) -> None:
+    """The way back: put the rows of all ranks into ``planes``, whose slices are this rank's.
+
+    ``values`` has the slices of the volume first, and may have more, ``(depth or more, own rows, columns)``.
+    """
+    if exchange is None:
+        planes[:, block] = values[:depth]
+        return
+    parts = rows.shares(block)
+    shapes = [(planes.shape[0], _length(part), 2 * planes.shape[2]) for part in parts]
+    found = exchange.all_to_all([_packed(values[slab]) for slab in shares(depth, rows.ranks)], shapes)
+    for part, received in zip(parts, found, strict=True):
+        planes[:, part] = received.numpy().view(planes.dtype)
+
+
+def _packed(values: NDArray[Any]) -> torch.Tensor:
+    """Complex numbers as pairs of real ones along the last axis: every exchange knows those."""
+    contiguous = np.ascontiguousarray(values)
+    return torch.from_numpy(contiguous.view(contiguous.real.dtype))
+
+
+def _length(part: slice) -> int:
+    return int(part.stop - part.start)

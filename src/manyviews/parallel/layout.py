@@ -1,0 +1,144 @@
+"""The multitree of Wang et al. 2020, section 3.3: ranks in groups for view subsets, slabs of slices inside one.
+
+Ranks stand in a grid. A row is a *group*: it works on its own view subsets, and each of its ranks holds one slab
+of z slices. A column holds the same slab in all groups; the mean over all subsets is one sum along each column,
+so that no control process has to gather whole volumes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from manyviews.errors import InputError
+from manyviews.operators.exchange import shares
+from manyviews.parallel.world import SingleWorld, World
+
+_PATTERN = re.compile(r"(\d{1,6})x(\d{1,6})")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``groups`` of ranks, each of ``slabs`` ranks."""
+
+    groups: int = 1
+    slabs: int = 1
+
+    @property
+    def ranks(self) -> int:
+        """Ranks at work."""
+        return self.groups * self.slabs
+
+    def __str__(self) -> str:
+        return f"{self.groups}x{self.slabs}"
+
+    @classmethod
+    def parse(cls, text: str) -> Layout:
+        """From ``GROUPSxSLABS``, e.g. ``4x2``.
+
+        Raises
+        ------
+        InputError
+            If it is something else, or either is zero.
+        """
+        found = _PATTERN.fullmatch(text.strip().lower())
+        if not found or 0 in (layout := (int(found[1]), int(found[2]))):
+            raise InputError(
+                f"{text!r} is no layout", where="--layout", fix="give GROUPSxSLABS, e.g. 4x2 for 8 ranks"
+            )
+        return cls(*layout)
+
+
+def choose_layout(ranks: int, agents: int, depth: int, fits: dict[Layout, bool] | None = None) -> Layout:
+    """The layout that leaves the slowest rank the least to do.
+
+    Parameters
+    ----------
+    ranks
+        Ranks there are; some stay idle where no grid has use for them.
+    agents
+        View subsets and priors that can be worked on at once, 1 for methods without.
+    depth
+        Slices.
+    fits
+        Whether a layout fits in memory; left out: all do.
+    """
+    candidates = [
+        Layout(groups, slabs)
+        for groups in range(1, min(ranks, agents) + 1)
+        for slabs in range(1, min(ranks // groups, depth) + 1)
+    ]
+    fitting = [layout for layout in candidates if fits is None or fits.get(layout, True)] or candidates
+
+    def work(layout: Layout) -> tuple[float, int]:
+        share = -(-agents // layout.groups) * -(-depth // layout.slabs)
+        return share, layout.slabs  # fewer slabs where it is a draw: groups say less to each other
+
+    return min(fitting, key=work)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this rank stands.
+
+    Attributes
+    ----------
+    layout
+        The grid.
+    world
+        All ranks at work.
+    within
+        The ranks of this rank's group.
+    across
+        The ranks with the same slab in all groups.
+    """
+
+    layout: Layout
+    world: World
+    within: World
+    across: World
+
+    @property
+    def group(self) -> int:
+        """Number of this rank's group."""
+        return self.across.rank
+
+    def group_alone(self) -> Place:
+        """The place of a rank whose group works by itself."""
+        return Place(Layout(1, self.layout.slabs), self.within, self.within, SingleWorld())
+
+    def slab(self, depth: int) -> slice:
+        """This rank's slices of ``depth``."""
+        return shares(depth, self.layout.slabs)[self.within.rank]
+
+    def own(self, agents: int) -> range:
+        """This group's agents."""
+        part = shares(agents, self.layout.groups)[self.group]
+        return range(part.start, part.stop)
+
+
+def take_place(world: World, layout: Layout) -> Place | None:
+    """This rank's place, or None for one that has nothing to do.
+
+    Raises
+    ------
+    InputError
+        If the layout needs more ranks than there are.
+    """
+    if layout.ranks > world.size:
+        raise InputError(
+            f"{layout} needs {layout.ranks} ranks and there are {world.size}",
+            where="--layout",
+            fix=f"start it with mpiexec -n {layout.ranks}, or leave --layout out",
+        )
+    working = world.split(int(world.rank >= layout.ranks))
+    if world.rank >= layout.ranks:
+        return None
+    group, slab = divmod(world.rank, layout.slabs)
+    return Place(layout, working, working.split(group), working.split(slab))
+
+
+def alone() -> Place:
+    """The place of a process that works by itself."""
+    world = SingleWorld()
+    return Place(Layout(), world, world, world)

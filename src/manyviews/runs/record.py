@@ -1,0 +1,144 @@
+"""``run.toml``: what was asked for, and whether an old folder holds the same run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from manyviews import __version__
+from manyviews.errors import InputError
+from manyviews.runs.toml import TomlValue, dump_toml
+
+RUN_FILE = "run.toml"
+_LIBRARIES = ("numpy", "torch", "numba", "scipy")
+
+
+def make_record(
+    job: str,
+    options: Mapping[str, TomlValue],
+    inputs: Mapping[str, str],
+    command: Sequence[str],
+    seed: int | None,
+    ranks: int,
+) -> dict[str, TomlValue]:
+    """The record of a run that starts now; the arguments are those of `RunFolder.open`."""
+    return {
+        "job": job,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command),
+        "options": options,
+        "inputs": inputs,
+        "seeds": {"main": seed},
+        "versions": _versions(),
+        "host": {"cpus": os.cpu_count(), "ranks": ranks, "system": platform.platform()},
+    }
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record in a run folder, None if there is none.
+
+    Raises
+    ------
+    InputError
+        If it is no record.
+    """
+    file = path / RUN_FILE
+    if not file.exists():
+        return None
+    try:
+        record = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = [record[name] for name in ("options", "inputs", "versions")]
+        if not isinstance(record["job"], str) or not all(isinstance(table, dict) for table in tables):
+            raise ValueError("an entry of the wrong kind")
+    except (ValueError, KeyError, OSError) as error:
+        raise InputError(
+            f"is not the record of a run ({error})", path=file, fix="choose another --out or give --overwrite"
+        ) from error
+    return record
+
+
+def refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Make sure that two records, both as read back, are of the same run.
+
+    Raises
+    ------
+    InputError
+        If they are not, naming what differs.
+    """
+    fix = "choose another --out or give --overwrite"
+    if old["job"] != new["job"]:
+        raise InputError(
+            f"holds a run of another job ({old['job']!r}, now {new['job']!r})", path=path, fix=fix
+        )
+    differences = _differences(old["options"], new["options"])
+    if differences:
+        raise InputError(f"holds a run with other options: {', '.join(differences)}", path=path, fix=fix)
+    changed = [
+        name
+        for name in sorted(old["inputs"].keys() | new["inputs"].keys())
+        if old["inputs"].get(name) != new["inputs"].get(name)
+    ]
+    if changed:
+        raise InputError(
+            f"holds a run with other input files: {', '.join(changed)} changed since it started",
+            path=path,
+            fix=fix,
+        )
+    if old.get("seeds") != new.get("seeds"):
+        raise InputError("holds a run with another seed", path=path, fix=fix)
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What is worth a line in the log, though it is no reason to refuse."""
+    notes = [
+        f"warning: version of {difference}: the result may differ in the last digits"
+        for difference in _differences(old["versions"], new["versions"])
+    ]
+    host = old.get("host")
+    before, now = host.get("ranks") if isinstance(host, dict) else None, new["host"]["ranks"]
+    if before not in (None, now):
+        notes.append(f"ranks: started with {before}, goes on with {now}: the last digits may differ")
+    return notes
+
+
+def _versions() -> dict[str, TomlValue]:
+    found: dict[str, TomlValue] = {"manyviews": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def round_trip(table: Mapping[str, TomlValue]) -> dict[str, Any]:
+    """A table as it reads back from a file, so that new and old ones can be compared."""
+    return tomllib.loads(dump_toml(table))
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """``name was OLD, now NEW`` for every entry that differs."""
+    before, after = _flatten(old), _flatten(new)
+    names = sorted(
+        name for name in before.keys() | after.keys() if repr(before.get(name)) != repr(after.get(name))
+    )
+
+    def shown(table: Mapping[str, Any], name: str) -> str:
+        return repr(table[name]) if name in table else "not given"
+
+    return [f"{name} was {shown(before, name)}, now {shown(after, name)}" for name in names]

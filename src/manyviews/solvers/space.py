@@ -1,0 +1,97 @@
+"""Volumes as vectors: where new ones come from, and sums that go over all slabs of a volume.
+
+A process may hold one slab ``(z, y, x)`` of the slices only, and its volumes may lie in files because memory
+is too small. Solvers need not know: they take new vectors from the space and hand inner products to it.
+Methods that give a new vector never allocate another of its size on the way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+Allocate = Callable[[], torch.Tensor]
+
+
+class Ranks(Protocol):
+    """The processes that hold the slabs of one volume."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over all ranks."""
+
+    def gather(self, value: float) -> list[float]:
+        """The values of all ranks."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The vector space of a job's volumes.
+
+    Attributes
+    ----------
+    allocate
+        A new slab ``(z, y, x)`` with any content.
+    ranks
+        Who else holds slabs; None: nobody.
+    """
+
+    allocate: Allocate
+    ranks: Ranks | None = None
+
+    @classmethod
+    def like(cls, volume: torch.Tensor) -> Space:
+        """Whole volumes in memory, of the shape, dtype and device of ``volume``."""
+        return cls(lambda: torch.empty_like(volume, memory_format=torch.contiguous_format))
+
+    def zeros(self) -> torch.Tensor:
+        """A new zero vector."""
+        return self.allocate().zero_()
+
+    def copy(self, a: torch.Tensor) -> torch.Tensor:
+        """A new vector equal to ``a``."""
+        return self.allocate().copy_(a)
+
+    def add(self, a: torch.Tensor, b: torch.Tensor, alpha: float = 1.0) -> torch.Tensor:
+        """New vector ``a + alpha b``."""
+        return torch.add(a, b, alpha=alpha, out=self.allocate())
+
+    def lerp(self, a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
+        """New vector ``a + weight (b - a)``."""
+        return torch.lerp(a, b, weight, out=self.allocate())
+
+    def inner(self, a: torch.Tensor, b: torch.Tensor) -> float:
+        """``<a, b>``, slice by slice in float64, so that it does not depend on the number of threads."""
+        slices = [torch.dot(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)]
+        own = torch.stack(slices).double().sum() if slices else torch.zeros((), dtype=torch.float64)
+        return self.total(float(own))
+
+    def norm(self, a: torch.Tensor) -> float:
+        """``sqrt <a, a>``."""
+        return math.sqrt(self.inner(a, a))
+
+    def distance(self, a: torch.Tensor, b: torch.Tensor) -> float:
+        """``|a - b|``."""
+        own = sum(float(torch.linalg.vector_norm(x - y)) ** 2 for x, y in zip(a, b, strict=True))
+        return math.sqrt(self.total(own))
+
+    def total(self, value: float) -> float:
+        """Sum of a number over all slabs."""
+        if self.ranks is None:
+            return value
+        return float(self.ranks.sum(torch.tensor([value], dtype=torch.float64))[0])
+
+    def extremes(self, a: torch.Tensor) -> tuple[float, float]:
+        """Smallest and largest entry; NaN where there is one, and so for infinity."""
+        low, high = (
+            (float(value) for value in torch.aminmax(a.detach())) if a.numel() else (math.inf, -math.inf)
+        )
+        if self.ranks is None:
+            return low, high
+        lows, highs = self.ranks.gather(low), self.ranks.gather(high)
+        if any(math.isnan(value) for value in (*lows, *highs)):
+            return math.nan, math.nan
+        return min(lows), max(highs)

@@ -1,0 +1,245 @@
+"""What a block of views goes through on one rank, between a slab of slices and images: bytes and time.
+
+The counts follow `manyviews.operators.tilt_projector` and its kernels line by line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from manyviews.kernels.lanes import WIDTH
+from manyviews.kernels.streams_cpu import PAD, PIECE
+from manyviews.operators.axis_groups import AxisGroup
+from manyviews.operators.tilt_projector import BLOCK_BYTES
+
+Shape3 = tuple[int, int, int]
+
+FLOAT = 4
+# Bytes of the tables of a projection for each view, slice and column: one int32 and two float32.
+_SHARE_BYTES = 12
+# Rates of two cores, nanoseconds.
+_UPRIGHT_PAIR_NS = 0.25  # a voxel and view, there and back
+_OBLIQUE_PAIR_NS = 0.6
+_RESAMPLING_NS = 30.0  # a pixel of an image that is resampled, there and back
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a run works that keeps its volumes in files.
+
+    Attributes
+    ----------
+    work_bytes
+        Most memory that a convolution may work in.
+    piece_slices
+        Slices of a slab that are projected at a time.
+    """
+
+    work_bytes: int
+    piece_slices: int
+
+
+@dataclass(frozen=True)
+class Slab:
+    """What the rank with the most slices holds of every volume.
+
+    Attributes
+    ----------
+    volume_shape
+        ``(z, y, x)`` of the whole volume.
+    ranks
+        How many ranks share a volume.
+    stream
+        Volumes are in files; None: in memory.
+    """
+
+    volume_shape: Shape3
+    ranks: int = 1
+    stream: Stream | None = None
+
+    @property
+    def slices(self) -> int:
+        """Its slices."""
+        return -(-self.volume_shape[0] // self.ranks)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of one volume."""
+        return FLOAT * self.slices * self.plane
+
+    @property
+    def plane(self) -> int:
+        """Voxels of a slice."""
+        return prod(self.volume_shape[1:])
+
+    @property
+    def piece(self) -> int:
+        """Slices that are projected at a time."""
+        if self.stream is None:
+            return self.slices
+        pieces = -(-self.slices // self.stream.piece_slices)
+        return -(-self.slices // pieces)
+
+
+@dataclass(frozen=True)
+class ViewBlock:
+    """Bytes of the arrays that a block of views of one group goes through, on one rank."""
+
+    group: AxisGroup
+    slab: Slab
+
+    @cached_property
+    def views(self) -> int:
+        """Views of a block, `TiltProjector._parts`."""
+        block = max(1, BLOCK_BYTES // (FLOAT * max(self._detector, self.slab.plane)))
+        return min(len(self.group.views), block if block <= WIDTH else block - block % WIDTH)
+
+    @property
+    def _own_views(self) -> int:
+        return -(-self.views // self.slab.ranks)
+
+    @property
+    def _detector(self) -> int:
+        return self.group.detector_length * self.group.width
+
+    @property
+    def _resampled(self) -> bool:
+        return self.group.camera_maps is not None
+
+    @property
+    def _cut(self) -> bool:
+        return self.slab.piece < self.slab.slices
+
+    @property
+    def images(self) -> int:
+        """Own images."""
+        return FLOAT * self._own_views * self.slab.plane
+
+    @property
+    def detectors(self) -> int:
+        """Detectors of all views of the block, where they are not the images themselves."""
+        apart = self._resampled or self._cut or self.slab.ranks > 1
+        return FLOAT * self.views * self._detector if apart else 0
+
+    @property
+    def own_lanes(self) -> int:
+        """Own detectors or their spline coefficients, images side by side; 0 where nothing is resampled."""
+        return FLOAT * _lanes(self._own_views) * self._detector if self._resampled else 0
+
+    @property
+    def _packed_detectors(self) -> int:
+        pieces = -(-self.group.width // PIECE)
+        return FLOAT * pieces * PIECE * self.views * (self.group.detector_length + 2 * PAD)
+
+    @property
+    def packed_piece(self) -> int:
+        """A piece of the slab in the frame, as the kernels want it."""
+        return FLOAT * -(-self.group.width // PIECE) * PIECE * self.slab.piece * self.group.columns
+
+    @property
+    def tables(self) -> int:
+        """How voxels are shared by bins."""
+        return _SHARE_BYTES * self.views * self.slab.piece * self.group.columns
+
+    @property
+    def coefficients(self) -> int:
+        """Spline coefficients of a piece's slices."""
+        return FLOAT * _lanes(self.slab.piece) * self.slab.plane if self.group.rotated else 0
+
+    @property
+    def frame(self) -> int:
+        """A piece in the frame."""
+        return FLOAT * self.slab.piece * self.group.columns * self.group.width
+
+    @property
+    def _frame_lanes(self) -> int:
+        if not self.group.rotated:
+            return 0
+        return FLOAT * _lanes(self.slab.piece) * self.group.columns * self.group.width
+
+    @property
+    def packing(self) -> int:
+        """Slices to the packed frame."""
+        return max(2 * self.coefficients, self.coefficients + self._frame_lanes + self.packed_piece)
+
+    @property
+    def projecting(self) -> int:
+        """Packed frame to own images."""
+        detectors = self.detectors
+        own = detectors // self.slab.ranks
+        return max(
+            self.tables + (detectors * (2 if self._cut else 1) or self.images),
+            detectors + own if self.slab.ranks > 1 else 0,
+            own + 2 * self.own_lanes + self.images,
+        )
+
+    @property
+    def back_projecting(self) -> int:
+        """Own images to the frame, without the images as they came and the frame."""
+        gathered = self.detectors if self.slab.ranks > 1 else 0
+        streaming = (gathered or self.own_lanes) + self._packed_detectors + self.tables
+        own = gathered // self.slab.ranks
+        making = max(self.images + self.own_lanes, 2 * self.own_lanes) if self._resampled else 0
+        return max(making, self.own_lanes + own + gathered, streaming)
+
+    def _coming_home(self) -> int:
+        """A frame, its copy in lanes, and the slices turned back."""
+        if not self.group.rotated:
+            return self.frame
+        slices = FLOAT * _lanes(self.slab.piece) * self.slab.plane
+        return self.frame + max(self._frame_lanes + slices, 2 * slices)
+
+    def forward(self, kept: int) -> int:
+        """`project_blocks`, with measured and projected images of the block before still there."""
+        before = 2 * self.images
+        packing = self.packing + (kept if not self.group.rotated else 0)
+        return max(packing, kept + self.packed_piece + self.projecting) + before
+
+    def backward(self) -> int:
+        """`back_project` from weighted images."""
+        reading = 3 * self.images
+        return max(
+            self.frame + max(reading, self.images + self.back_projecting),
+            self._coming_home() + self.images,
+        )
+
+    def weighting(self) -> int:
+        """Back-projection of images weighted one by one: each is a window of one four times as large."""
+        return self.frame + 7 * self.images
+
+    def passing(self, kept: int) -> int:
+        """`residual_gradient`: images, and the residual of the block before while the next is projected."""
+        frames = kept + self.packed_piece
+        packing = self.packing + (kept if not self.group.rotated else 0)
+        working = max(self.projecting, 2 * self.images, self.back_projecting)
+        return 2 * self.images + max(
+            packing,
+            frames + self.frame + working,
+            frames + self._coming_home(),
+        )
+
+    @property
+    def pair_seconds(self) -> float:
+        """All views of the group there and back, by two cores."""
+        slab, views = self.slab, len(self.group.views)
+        voxels = slab.slices * slab.plane * views
+        if not self.group.rotated:
+            return voxels * _UPRIGHT_PAIR_NS * 1e-9
+        pixels = slab.plane * views / slab.ranks
+        return (voxels * _OBLIQUE_PAIR_NS + pixels * _RESAMPLING_NS) * 1e-9
+
+    @property
+    def sent_bytes(self) -> int:
+        """Detectors of all views of the group, there and back."""
+        return 2 * sent_of(FLOAT * len(self.group.views) * self._detector, self.slab.ranks)
+
+
+def sent_of(size_bytes: int, ranks: int) -> int:
+    """Bytes sent to others of what is dealt out among all."""
+    return size_bytes * (ranks - 1) // ranks
+
+
+def _lanes(count: int) -> int:
+    return -(-count // WIDTH) * WIDTH

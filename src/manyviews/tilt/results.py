@@ -1,0 +1,143 @@
+"""What a reconstruction leaves in its run folder, beside the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from manyviews.io.atomic import atomic_write
+from manyviews.io.mrc import write_mrc_slabs
+from manyviews.metrics.correlation import ncc_views
+from manyviews.operators.tilt_projector import weighted_energy
+from manyviews.tilt.compare import compare
+from manyviews.tilt.plan import Settings
+from manyviews.tilt.prepared import PreparedImages
+from manyviews.tilt.problem import TiltProblem
+from manyviews.tilt.series import ResolvedSeries
+
+VOLUME_FILE = "volume.mrc"
+TABLES = ("ncc.csv", "geometry.csv", "summary.json")
+
+
+def write_results(
+    folder: Path,
+    settings: Settings,
+    resolved: ResolvedSeries,
+    problem: TiltProblem,
+    images: PreparedImages,
+    volume: torch.Tensor,
+    reference: Path | None,
+) -> dict[str, object]:
+    """Write volume and tables of a run; every rank makes this call.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    settings, resolved, problem, images
+        What was done, and with what.
+    volume
+        This rank's slab.
+    reference
+        A volume to compare with.
+
+    Returns
+    -------
+    dict
+        Key figures by name; empty on all ranks but the first.
+    """
+    place = problem.place
+    path = folder / VOLUME_FILE
+    if place.group == 0:
+        write_mrc_slabs(
+            path,
+            volume.cpu().numpy(),
+            place.slab(settings.volume_shape[0]).start,
+            settings.volume_shape[0],
+            settings.pixel_size,
+            place.within,
+            overwrite=True,
+            labels=(f"manyviews tilt reconstruct, {settings.method}",),
+        )
+    correlations, energy = reprojection(problem, images, volume)
+    if place.world.rank > 0:
+        return {}
+    _write_ncc(folder / "ncc.csv", problem, correlations)
+    _write_geometry(folder / "geometry.csv", resolved, problem)
+    figures: dict[str, object] = {
+        "exact objective": 0.5 * energy,
+        "mean NCC of reprojections": float(correlations.mean()),
+        "lowest NCC of reprojections": float(correlations.min()),
+    }
+    if reference is not None:
+        figures |= _compare(path, reference, folder)
+    return figures
+
+
+def reprojection(
+    problem: TiltProblem, images: PreparedImages, volume: torch.Tensor
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], float]:
+    """NCC of every image with the projection of the volume (paper eq. 10), and the residual energy.
+
+    ``volume`` is this rank's slab; the result is known to all ranks.
+    """
+    found = np.zeros(len(problem.weights) + 1)
+    for views, projected in problem.project_blocks(volume):
+        measured = images.read(views)
+        found[views] = ncc_views(measured.cpu().numpy(), projected.cpu().numpy())
+        found[-1] += weighted_energy(projected.sub_(measured), problem.weights[views])
+    total = problem.place.world.sum(torch.from_numpy(found)).numpy()
+    return total[:-1], float(total[-1])
+
+
+def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+    geometry = problem.projector.geometry
+    rows = [
+        (view, geometry.series[view], geometry.sections[view], geometry.axis_degrees[view],
+         geometry.tilt_degrees[view], f"{correlations[view]:.6f}")
+        for view in range(len(geometry))
+    ]  # fmt: skip
+    _write_table(path, ("view", "series", "section", "axis_degrees", "tilt_degrees", "ncc"), rows)
+
+
+def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) -> None:
+    geometry = problem.projector.geometry
+    sources = {choice.stack: choice.source for choice in resolved.choices if choice.field == "tilt angles"}
+    header = (
+        "view", "series", "section", "axis_degrees", "tilt_degrees", "shift_x_angstrom", "shift_y_angstrom",
+        "source",
+    )  # fmt: skip
+    rows = [
+        (view, geometry.series[view], geometry.sections[view], geometry.axis_degrees[view],
+         geometry.tilt_degrees[view], f"{geometry.matrices[view, 0, 3]:.4f}",
+         f"{geometry.matrices[view, 1, 3]:.4f}", sources.get(int(geometry.series[view]), ""))
+        for view in range(len(geometry))
+    ]  # fmt: skip
+    _write_table(path, header, rows)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    atomic_write(path, text.getvalue().encode(), overwrite=True)
+
+
+def _compare(volume: Path, reference: Path, folder: Path) -> dict[str, object]:
+    found = compare(volume, reference)
+    curve = found.fsc
+    rows = [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)]
+    _write_table(folder / "fsc.csv", ("frequency_per_angstrom", "fsc"), rows)
+    return {
+        "resolution at FSC 0.5 (angstrom)": found.resolution_half,
+        "resolution at FSC 0.143 (angstrom)": found.resolution_143,
+        "NCC with the reference": found.ncc,
+        "relative error against the reference": found.relative_error,
+    }

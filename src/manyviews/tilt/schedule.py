@@ -1,0 +1,304 @@
+"""How a run is spread over its ranks and what it keeps in memory, settled before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from manyviews.errors import InputError
+from manyviews.geometry.views import TiltGeometry
+from manyviews.parallel.layout import Layout, choose_layout
+from manyviews.runs.memory import available_memory_bytes, format_bytes
+from manyviews.tilt.estimate import Estimate, Estimator, checkpoint_bytes
+from manyviews.tilt.estimate_blocks import Stream
+from manyviews.tilt.estimate_methods import SUBSET_METHODS
+from manyviews.tilt.methods import agent_count
+from manyviews.tilt.plan import Settings
+
+_GIBIBYTE = 1 << 30
+# Share of the memory that a streamed convolution gets at most: in the rest the system keeps what it can of
+# the files.
+_WORK_SHARE = 0.5
+_CHECKPOINTS_KEPT = 2
+_STREAMED_CHECKPOINTS_KEPT = 1
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The plan of a run.
+
+    Attributes
+    ----------
+    layout
+        How the ranks stand.
+    estimate
+        What the rank that needs most needs.
+    memory_limit_bytes
+        What each rank may use; None where nobody tells.
+    streamed
+        Whether volumes and kernels are in files.
+    work_bytes
+        Most memory that a streamed convolution may work in; 0 where nothing is streamed.
+    piece_slices
+        Slices of a slab that are projected at a time; None: all.
+    disk_bytes
+        Scratch files of all ranks, checkpoints and the result.
+    idle_ranks
+        Ranks that no layout has use for.
+    by_subsets
+        Whether groups of ranks divide the view subsets; else they share out the views of a pass.
+    depth
+        Slices of the volume.
+    """
+
+    layout: Layout
+    estimate: Estimate
+    memory_limit_bytes: int | None
+    streamed: bool
+    work_bytes: int
+    piece_slices: int | None
+    disk_bytes: int
+    idle_ranks: int
+    by_subsets: bool
+    depth: int
+
+    def lines(self) -> list[str]:
+        """The plan in words, for a terminal and the log."""
+        memory = f"about {format_bytes(self.estimate.memory_bytes)}"
+        each = " a rank" if self.layout.ranks > 1 else ""
+        if not self.streamed:
+            return [f"{self._ranks()}; {memory}{each} in memory", *self._idle()]
+        files = format_bytes(self.estimate.file_bytes)
+        tile = self.estimate.tile
+        tiles = "" if tile is None else f"tiles of {tile[1]} x {tile[0]}; "
+        return [
+            self._ranks(),
+            f"streamed: volumes in files, {files}; {tiles}{memory} of memory{each}",
+            *self._idle(),
+        ]
+
+    def _ranks(self) -> str:
+        groups, slabs = self.layout.groups, self.layout.slabs
+        if self.layout.ranks == 1:
+            return "1 rank"
+        slices = -(-self.depth // slabs)
+        slab = f"a slab of {slices} slice{'s' if slices > 1 else ''}"
+        task = "view subsets" if self.by_subsets else "views"
+        if groups == 1:
+            what = f"each with {slab}"
+        elif slabs == 1:
+            what = f"each with some of the {task}"
+        else:
+            what = f"{groups} groups, each with some of the {task}, of {slabs} ranks, each with {slab}"
+        return f"{self.layout.ranks} ranks as {self.layout}: {what}"
+
+    def _idle(self) -> list[str]:
+        if not self.idle_ranks:
+            return []
+        which = "1 rank stays" if self.idle_ranks == 1 else f"{self.idle_ranks} ranks stay"
+        return [f"{which} idle"]
+
+
+def make_schedule(
+    settings: Settings,
+    geometry: TiltGeometry,
+    data_bytes: int,
+    *,
+    ranks: int = 1,
+    ranks_per_host: int = 1,
+    layout: str | None = None,
+    memory_gib: float | None = None,
+    available_bytes: int | None = None,
+) -> Schedule:
+    """Choose a layout, and whether volumes are kept in memory.
+
+    Parameters
+    ----------
+    settings
+        All options, settled.
+    geometry
+        The views, binned if the images are.
+    data_bytes
+        Size of the stacks as stored.
+    ranks, ranks_per_host
+        Processes there are, and how many of them share a machine at most.
+    layout
+        ``GROUPSxSLABS`` as the user wants it; None: what leaves the slowest rank the least to do.
+    memory_gib
+        What each rank may use; None: what is available, divided among the ranks of a machine.
+    available_bytes
+        Memory that is free on the machine that has least; None: ask the system.
+
+    Raises
+    ------
+    InputError
+        If the layout cannot be, or the run fits in no way.
+    """
+    on_gpu = settings.device == "cuda"
+    # what a GPU has is found out when it is full
+    limit = None if on_gpu and memory_gib is None else _limit(memory_gib, available_bytes, ranks_per_host)
+    return _Planner(
+        Estimator(settings, geometry, data_bytes),
+        settings,
+        ranks,
+        min(ranks_per_host, ranks),
+        None if layout is None else _wanted(layout, settings, ranks),
+        limit,
+        memory_gib is not None,
+    ).choose()
+
+
+def _limit(memory_gib: float | None, available_bytes: int | None, ranks_per_host: int) -> int | None:
+    if memory_gib is not None:
+        return int(memory_gib * _GIBIBYTE)
+    available = available_memory_bytes() if available_bytes is None else available_bytes
+    return None if available is None else available // max(1, ranks_per_host)
+
+
+def _wanted(text: str, settings: Settings, ranks: int) -> Layout:
+    """The layout that the user gave, if it can be."""
+    layout = Layout.parse(text)
+    depth = settings.volume_shape[0]
+    if layout.ranks > ranks:
+        raise InputError(
+            f"{layout} needs {layout.ranks} ranks and there are {ranks}",
+            where="--layout",
+            fix=f"start it with mpiexec -n {layout.ranks}, or leave --layout out",
+        )
+    if layout.slabs > depth:
+        raise InputError(
+            f"{layout} divides {depth} slices among {layout.slabs} ranks",
+            where="--layout",
+            fix=f"give {depth} slabs at most",
+        )
+    if layout.slabs > 1 and settings.device == "cuda":
+        raise InputError(
+            f"{layout} divides volumes into slabs, which a GPU cannot do yet",
+            where="--layout",
+            fix="give GROUPSx1, or --device cpu",
+        )
+    return layout
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """Tries layouts, best first."""
+
+    estimator: Estimator
+    settings: Settings
+    ranks: int
+    ranks_per_host: int
+    wanted: Layout | None
+    limit: int | None
+    limit_is_given: bool
+
+    def choose(self) -> Schedule:
+        """The best layout with volumes in memory; where they fit in none, the best with volumes in files.
+
+        Raises
+        ------
+        InputError
+            If the run fits in no way.
+        """
+        layouts = self._layouts()
+        first = next(layouts)
+        plain = self._in_memory(first)
+        if self._fits(plain):
+            return self._schedule(first, plain, None)
+        for layout in layouts:
+            found = self._in_memory(layout)
+            if self._fits(found):
+                return self._schedule(layout, found, None)
+        self._require_streaming(plain)
+        for layout in self._layouts():
+            streamed = self._streamed(layout)
+            if streamed is not None:
+                return self._schedule(layout, *streamed)
+        raise self._too_large(
+            plain,
+            "with its volumes in files it does not fit either",
+            "allow more memory, give a smaller --thickness or a larger --bin, or use more ranks",
+        )
+
+    def _layouts(self) -> Iterator[Layout]:
+        """Layouts worth trying, those first that leave the slowest rank the least to do."""
+        if self.wanted is not None:
+            yield self.wanted
+            return
+        depth = 1 if self.settings.device == "cuda" else self.settings.volume_shape[0]
+        agents = agent_count(self.settings)
+        if agents == 1 and self.settings.device != "cuda":
+            # groups share the passes over the views out where slices do not suffice
+            agents = max(1, min(self.ranks // depth, self.estimator.views))
+        failed: dict[Layout, bool] = {}
+        while (layout := choose_layout(self.ranks, agents, depth, failed)) not in failed:
+            yield layout
+            # as many groups with fewer slabs need more
+            failed |= {Layout(layout.groups, slabs): False for slabs in range(1, layout.slabs + 1)}
+
+    def _in_memory(self, layout: Layout) -> Estimate:
+        return self.estimator.estimate(layout, None, self.ranks_per_host)
+
+    def _streamed(self, layout: Layout) -> tuple[Estimate, Stream] | None:
+        """The run with volumes in files, projected in pieces as thick as fit; None if it does not fit."""
+        assert self.limit is not None
+        work = min(int(_WORK_SHARE * self.limit), self.estimator.room(self.limit))
+        piece = -(-self.settings.volume_shape[0] // layout.slabs)
+        while work > 0:
+            stream = Stream(work, piece)
+            try:
+                found = self.estimator.estimate(layout, stream, self.ranks_per_host)
+            except InputError:
+                return None  # no tile is small enough
+            if self._fits(found):
+                return found, stream
+            if piece == 1:
+                return None
+            piece = -(-piece // 2)
+        return None
+
+    def _fits(self, found: Estimate) -> bool:
+        return self.limit is None or found.memory_bytes <= self.limit
+
+    def _require_streaming(self, plain: Estimate) -> None:
+        settings = self.settings
+        reasons = {
+            "a GPU": settings.device == "cuda",
+            "weighted back-projection": settings.method == "wbp",
+            "--total-variation": settings.total_variation > 0,
+            "--smoothness": settings.smoothness > 0,
+        }
+        reason = next((name for name, holds in reasons.items() if holds), None)
+        if reason is not None:
+            raise self._too_large(
+                plain,
+                f"{reason} cannot have its volumes in files instead",
+                "give a smaller --thickness or a larger --bin, use more ranks, or do without",
+            )
+
+    def _too_large(self, plain: Estimate, reason: str, fix: str) -> InputError:
+        each = " a rank" if self.ranks > 1 else ""
+        needed, limit = format_bytes(plain.memory_bytes), format_bytes(self.limit or 0)
+        there = f"--memory allows {limit}" if self.limit_is_given else f"{limit} are free"
+        return InputError(
+            f"the reconstruction needs about {needed} of memory{each} and {there}; {reason}",
+            where="--thickness",
+            fix=fix,
+        )
+
+    def _schedule(self, layout: Layout, estimate: Estimate, stream: Stream | None) -> Schedule:
+        kept = _CHECKPOINTS_KEPT if stream is None else _STREAMED_CHECKPOINTS_KEPT
+        slices = -(-self.settings.volume_shape[0] // layout.slabs)
+        cut = stream is not None and stream.piece_slices < slices
+        return Schedule(
+            layout=layout,
+            estimate=estimate,
+            memory_limit_bytes=self.limit,
+            streamed=stream is not None,
+            work_bytes=0 if stream is None else stream.work_bytes,
+            piece_slices=stream.piece_slices if stream is not None and cut else None,
+            disk_bytes=estimate.file_bytes + checkpoint_bytes(self.settings, kept),
+            idle_ranks=self.ranks - layout.ranks,
+            by_subsets=self.settings.method in SUBSET_METHODS,
+            depth=self.settings.volume_shape[0],
+        )

@@ -1,0 +1,58 @@
+"""Where volumes, kernels and stacks of a job live: in memory, or in files where memory is too small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from manyviews.io.scratch import ScratchFolder
+from manyviews.operators.axis_groups import AxisGroup
+from manyviews.operators.tiling import Tiling, choose_tiling
+from manyviews.operators.view_kernel import padded_shape
+
+Shape3 = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Memory, or files that are mapped into it.
+
+    Attributes
+    ----------
+    scratch
+        Where the files are; None: everything is in memory.
+    work_bytes
+        Most memory that a convolution may work in, where there is scratch.
+    """
+
+    scratch: ScratchFolder | None = None
+    work_bytes: int = 0
+
+    def allocate(self, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        """A new float32 tensor with any content."""
+        if self.scratch is None:
+            return torch.empty(shape, device=device)
+        return torch.from_numpy(self.scratch.allocate(shape, "float32"))
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor where it may stay for the whole run."""
+        if self.scratch is None:
+            return tensor
+        return self.allocate(tuple(tensor.shape), tensor.device).copy_(tensor)
+
+    def images(self, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        """A stack of which only some images may ever be written: the others take no room."""
+        return self.allocate(shape, device)
+
+    def tiling(self, groups: list[AxisGroup], volume_shape: Shape3, slabs: int) -> Tiling:
+        """How the lateral plane is divided for the convolution.
+
+        Raises
+        ------
+        InputError
+            If even small tiles would not fit.
+        """
+        if self.scratch is None:
+            return Tiling.whole(volume_shape, padded_shape(groups, volume_shape))
+        return choose_tiling(groups, volume_shape, slabs, self.work_bytes)

@@ -1,0 +1,158 @@
+"""Who stands where: layouts, places and shares."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manyviews.errors import InputError
+from manyviews.operators.exchange import shares
+from manyviews.parallel.layout import Layout, alone, choose_layout, take_place
+
+SMALL = st.integers(1, 12)
+
+
+class Board:
+    """Where the threads that play ranks write their colours."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._meetings: dict[str, tuple[dict[int, int], threading.Barrier]] = {}
+
+    def colours(self, name: str, rank: int, size: int, colour: int) -> dict[int, int]:
+        with self._lock:
+            colours, barrier = self._meetings.setdefault(name, ({}, threading.Barrier(size, timeout=30)))
+        colours[rank] = colour
+        barrier.wait()
+        return colours
+
+
+class FakeWorld:
+    """Has a rank and can be split; ``members`` are numbers in the first world."""
+
+    def __init__(self, board: Board, members: list[int], rank: int, name: str = "all") -> None:
+        self._board, self.members, self.rank, self._name = board, members, rank, name
+        self.size = len(members)
+        self._splits = 0
+
+    def split(self, colour: int) -> FakeWorld:
+        self._splits += 1
+        name = f"{self._name}/{self._splits}"
+        colours = self._board.colours(name, self.rank, self.size, colour)
+        same = [rank for rank in range(self.size) if colours[rank] == colour]
+        members = [self.members[rank] for rank in same]
+        return FakeWorld(self._board, members, same.index(self.rank), f"{name}={colour}")
+
+
+def places_of(ranks: int, layout: Layout):
+    board = Board()
+    worlds = [FakeWorld(board, list(range(ranks)), rank) for rank in range(ranks)]
+    with ThreadPoolExecutor(ranks) as pool:
+        return list(pool.map(lambda world: take_place(world, layout), worlds))
+
+
+@given(st.integers(0, 1000), st.integers(1, 50))
+def test_shares_are_even_and_in_order(count: int, parts: int):
+    found = shares(count, parts)
+    sizes = [share.stop - share.start for share in found]
+    assert len(found) == parts
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(sizes) - min(sizes) <= 1
+    assert [n for share in found for n in range(share.start, share.stop)] == list(range(count))
+
+
+@given(SMALL, SMALL)
+def test_a_layout_is_written_as_it_is_read(groups: int, slabs: int):
+    layout = Layout(groups, slabs)
+    assert Layout.parse(str(layout)) == Layout.parse(f" {groups}X{slabs} ") == layout
+    assert layout.ranks == groups * slabs
+
+
+@pytest.mark.parametrize(
+    "text", ["", "4", "x", "4x", "x2", "0x2", "2x0", "-1x2", "2x2x2", "2 x 2", "axb", "1e1x1"]
+)
+def test_what_is_no_layout(text: str):
+    with pytest.raises(InputError, match="is no layout; give GROUPSxSLABS"):
+        Layout.parse(text)
+
+
+def slowest(layout: Layout, agents: int, depth: int) -> int:
+    """Agents times slices of the rank that has most to do."""
+    most = [
+        max(s.stop - s.start for s in shares(n, parts))
+        for n, parts in zip((agents, depth), (layout.groups, layout.slabs), strict=True)
+    ]
+    return most[0] * most[1]
+
+
+@given(SMALL, SMALL, SMALL)
+def test_no_layout_leaves_the_slowest_less(ranks: int, agents: int, depth: int):
+    chosen = choose_layout(ranks, agents, depth)
+    assert chosen.ranks <= ranks
+    assert chosen.groups <= agents
+    assert chosen.slabs <= depth
+    possible = (Layout(g, s) for g in range(1, agents + 1) for s in range(1, depth + 1) if g * s <= ranks)
+    assert slowest(chosen, agents, depth) == min(slowest(layout, agents, depth) for layout in possible)
+
+
+@given(SMALL, SMALL, SMALL, st.data())
+def test_a_layout_that_fits_is_preferred(ranks: int, agents: int, depth: int, data):
+    grid = [
+        Layout(g, s)
+        for g, s in itertools.product(range(1, agents + 1), range(1, depth + 1))
+        if g * s <= ranks
+    ]
+    fits = {layout: data.draw(st.booleans()) for layout in grid}
+    chosen = choose_layout(ranks, agents, depth, fits)
+    assert fits[chosen] or not any(fits.values())
+
+
+@pytest.mark.parametrize(
+    ("ranks", "agents", "depth", "expected"),
+    [
+        (1, 8, 100, "1x1"),
+        (4, 8, 100, "4x1"),
+        (4, 1, 100, "1x4"),
+        (6, 3, 100, "3x2"),
+        (4, 3, 100, "1x4"),
+        (16, 4, 2, "4x2"),
+    ],
+)
+def test_examples(ranks: int, agents: int, depth: int, expected: str):
+    assert str(choose_layout(ranks, agents, depth)) == expected
+
+
+@pytest.mark.parametrize("layout", ["1x1", "1x4", "4x1", "2x3", "3x2"])
+@pytest.mark.parametrize("idle", [0, 2])
+def test_places_form_the_grid(layout: str, idle: int):
+    grid = Layout.parse(layout)
+    places = places_of(grid.ranks + idle, grid)
+    assert places[grid.ranks :] == [None] * idle
+    for rank, place in enumerate(places[: grid.ranks]):
+        group, slab = divmod(rank, grid.slabs)
+        assert place.group == group
+        assert place.world.members == list(range(grid.ranks))
+        assert place.within.members == [group * grid.slabs + s for s in range(grid.slabs)]
+        assert place.across.members == [g * grid.slabs + slab for g in range(grid.groups)]
+        assert place.slab(11) == shares(11, grid.slabs)[slab]
+    working = places[: grid.ranks]
+    slices = [n for place in working if place.group == 0 for n in range(11)[place.slab(11)]]
+    agents = [n for place in working if place.slab(11).start == 0 for n in place.own(7)]
+    assert slices == list(range(11))
+    assert agents == list(range(7))
+
+
+def test_a_layout_for_more_ranks_than_there_are():
+    world = FakeWorld(Board(), [0, 1], 0)
+    with pytest.raises(InputError, match=r"2x3 needs 6 ranks and there are 2; start it with mpiexec -n 6"):
+        take_place(world, Layout(2, 3))
+
+
+def test_alone():
+    place = alone()
+    assert (place.group, place.slab(5), place.own(3)) == (0, slice(0, 5), range(3))
