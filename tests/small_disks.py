@@ -1,5 +1,6 @@
 """A fixture for the conftest of rooms that write files: a disk that is soon full."""
 
+import gc
 import shutil
 import subprocess
 
@@ -16,4 +17,5 @@ def small_disk(tmp_path):
     if mount is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
         pytest.skip("this user cannot mount a small disk")
     yield folder
+    gc.collect()  # what a caught exception still refers to may be in files there
     subprocess.run(["umount", str(folder)], check=True)

@@ -232,6 +232,7 @@ def test_reconstruct_passes_everything_on(monkeypatch, tmp_path, capsys):
     assert series.axis_angle == (-12.7, 77.3)
     assert (options.thickness, options.bin, options.method) == (9, 2, "cg")
     assert out == tmp_path
+    assert rest.pop("world").size == 1
     assert rest == {"overwrite": False, "quiet": True, "command": ("manyviews", "typed")}
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["mean", "ncc", "0.9877"]
@@ -275,7 +276,9 @@ def test_bad_input_is_one_sentence_from_the_entry_point(tmp_path):
 
 def test_check_prints_the_lines(monkeypatch, capsys):
     fake_module(
-        monkeypatch, "manyviews.tilt.check", check=lambda s, o: SimpleNamespace(lines=lambda: ["one", "two"])
+        monkeypatch,
+        "manyviews.tilt.check",
+        check=lambda *options: SimpleNamespace(lines=lambda: ["one", "two"]),
     )
     assert main(["tilt", "check", "a.mrc"]) == 0
     assert capsys.readouterr().out == "one\ntwo\n"

@@ -4,12 +4,14 @@ import os
 import resource
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from manyviews.errors import InputError
+from manyviews.io.scratch import ScratchFolder
 from manyviews.runs import checkpoint as module
 from manyviews.runs.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from manyviews.runs.manifest import ArrayEntry
@@ -388,6 +390,18 @@ def test_memory_is_taken_where_the_caller_wants(tmp_path):
     assert found["volume"] is given[0]
     np.testing.assert_array_equal(found["volume"], some_state(1)["volume"])
     assert found["turned"].shape == (6, 4, 5)  # of another shape: not there
+
+
+def test_loading_into_files_takes_no_memory(tmp_path):
+    whole = np.ones((64, 256, 256), np.float32)
+    save_checkpoint(tmp_path, {"volume": whole, "states.0": whole, "states.1": whole}, 1)
+    with ScratchFolder(tmp_path / "scratch") as scratch:
+        tracemalloc.start()
+        found, _ = load_checkpoint(tmp_path, allocate=lambda: scratch.allocate(whole.shape, "float32"))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < whole.nbytes / 8
+    assert all(np.array_equal(found[name], whole) for name in ("volume", "states.0", "states.1"))
 
 
 def test_module_keeps_two():

@@ -178,7 +178,10 @@ def test_a_run_that_ended_without_a_word_is_told_in_the_log(tmp_path):
 
 def test_an_empty_scratch_folder_may_be_there_before_the_run(tmp_path):
     (tmp_path / "scratch").mkdir()
+    nameless = tmp_path / "scratch" / ".nfs0000000000a1"
+    nameless.write_text("in use")
     with begin(tmp_path) as run:
+        nameless.unlink()
         run.finish([])
     assert not (tmp_path / "scratch").exists()
     other = tmp_path / "other"

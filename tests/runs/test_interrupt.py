@@ -24,6 +24,18 @@ def test_first_signal_asks_second_aborts():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_that_others_told_of_first_is_no_second_one():
+    with Interrupt() as interrupt:
+        interrupt.tell(signal.SIGTERM)
+        assert interrupt.stop_requested
+        assert interrupt.signal_number == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)  # does not leave at once: a checkpoint may be half written
+        with pytest.raises(Interrupted, match="SIGTERM after iteration 3"):
+            interrupt.raise_if_requested(3)
+        with pytest.raises(Interrupted, match="at once"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_no_signal_no_error():
     with Interrupt() as interrupt:
         interrupt.raise_if_requested(1)

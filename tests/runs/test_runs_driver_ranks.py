@@ -3,93 +3,24 @@
 import io
 import signal
 import weakref
-from dataclasses import dataclass
 
 import pytest
 import torch
-from fake_world import in_layout, outcomes
+from spread_run import DEPTH, ITERATIONS, SpreadSolver, run_at
 from toy_run import ToySolver
 
+from fake_world import in_layout, outcomes
 from manyviews.errors import DivergedError, InputError
-from manyviews.parallel.layout import Layout, Place, take_place
+from manyviews.parallel.layout import Layout, take_place
 from manyviews.runs import driver as module
 from manyviews.runs.driver import drive
 from manyviews.runs.events import read_events
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt, Interrupted
-from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
 from manyviews.solvers.driver import StopReason
-from manyviews.solvers.space import Space
 
-DEPTH, AGENTS, ITERATIONS = 5, 3, 12
 LAYOUTS = [Layout(1, 1), Layout(1, 2), Layout(2, 1), Layout(3, 2)]
-
-
-@dataclass(frozen=True)
-class SpreadState:
-    """A slab, and one for each agent of this rank."""
-
-    iteration: int
-    volume: torch.Tensor
-    states: tuple[torch.Tensor, ...]
-    objective: float
-    disagreement: float = 0.5
-
-    def measures(self):
-        return {"data_passes": 2.0, "objective": self.objective, "disagreement": self.disagreement}
-
-
-class SpreadSolver:
-    """Agents that draw towards numbers of their own, and their mean."""
-
-    def __init__(self, place: Place, wrong_at: int | None = None):
-        self.place = place
-        self.slab = place.slab(DEPTH)
-        self.agents = place.own(AGENTS)
-        self.wrong_at = wrong_at
-        grid = torch.arange(DEPTH * 12.0, dtype=torch.float64).reshape(DEPTH, 4, 3)
-        self.targets = [torch.sin(grid * (1 + agent))[self.slab] for agent in self.agents]
-
-    def init(self):
-        zero = torch.zeros((self.slab.stop - self.slab.start, 4, 3), dtype=torch.float64)
-        return SpreadState(0, zero, tuple(zero.clone() for _ in self.agents), 1.0)
-
-    def step(self, state):
-        pairs = zip(state.states, self.targets, strict=True)
-        states = tuple(own + 0.3 * (target - own) + 0.1 * state.volume for own, target in pairs)
-        padded = torch.zeros((DEPTH, 4, 3), dtype=torch.float64)
-        for one in states:
-            padded[self.slab] += one
-        volume = self.place.world.sum(padded)[self.slab] / AGENTS
-        if state.iteration + 1 == self.wrong_at and self.slab.stop == DEPTH:
-            volume = volume * float("nan")
-        objective = float(self.place.world.sum(padded.square().sum()))
-        return SpreadState(state.iteration + 1, volume, states, objective)
-
-    def space(self):
-        return Space(self.init_volume, self.place.within)
-
-    def init_volume(self):
-        return torch.empty((self.slab.stop - self.slab.start, 4, 3), dtype=torch.float64)
-
-
-def run_at(place, folder, stream=None, seconds=0.0, interrupt=None, solver=None, **options):
-    solver = solver or SpreadSolver(place)
-    opened = RunFolder.open(folder, job="toy", options={}, inputs={}, command=["toy"], world=place.world)
-    with opened as run, Progress(stream=stream or io.StringIO()) as progress:
-        return drive(
-            solver,
-            solver.init(),
-            iterations=ITERATIONS,
-            run=run,
-            progress=progress,
-            interrupt=interrupt or Interrupt(),
-            checkpoint_seconds=seconds,
-            placement=Placement.at(place, DEPTH, AGENTS),
-            space=solver.space(),
-            **options,
-        )
 
 
 def assembled(ends):

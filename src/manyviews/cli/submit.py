@@ -19,9 +19,10 @@ _SAVING_SECONDS = 120  # between the request to stop and the time limit
 _EARLY_SECONDS = 60  # SLURM may ask that much sooner
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+@-]*"
 _NAMES = rf"{_NAME}(,{_NAME})*"
-_FOLDER = r"(\$[A-Za-z_][A-Za-z0-9_]*|[A-Za-z0-9._/+@-])([A-Za-z0-9._/+@-]|\$[A-Za-z_][A-Za-z0-9_]*)*"
+_VARIABLE = r"\$([A-Za-z_][A-Za-z0-9_]*)"
+_FOLDER = rf"({_VARIABLE}|[A-Za-z0-9._/+@])({_VARIABLE}|[A-Za-z0-9._/+@-])*"
 _TIME = r"(?:(\d{1,4})-)?(\d{1,6})(?::(\d{1,2}))?(?::(\d{1,2}))?"
-_PLACEHOLDER = ("tilt", "reconstruct", "STACK", "--tilt-angles", "ANGLES", "--thickness", "N", "--out", "RUN")
+_TO_FILL_IN = ("tilt", "reconstruct", "STACK", "--tilt-angles", "ANGLES", "--thickness", "N", "--out", "RUN")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class SubmitOptions:
     job_name
         Name of the job in the queue.
     mpi
-        How srun introduces the ranks to each other: pmi2 for MPICH and its relatives, the one that pip installs
-        included, pmix for Open MPI.
+        How srun introduces the ranks to each other: pmi2 for MPICH and its relatives (the one that pip
+        installs is one), pmix for Open MPI.
     scratch
         Folder for the scratch files of the command, best on a disk of the node; a variable of the job such
         as '$TMPDIR' in single quotes.
@@ -114,7 +115,6 @@ def batch_script(options: SubmitOptions, words: Sequence[str] = ()) -> str:
     """
     _check_options(options)
     command = _command(options, words)
-    launch = f'srun --mpi={options.mpi} --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1'
     return "\n".join(
         [
             "#!/bin/bash",
@@ -126,11 +126,8 @@ def batch_script(options: SubmitOptions, words: Sequence[str] = ()) -> str:
             'export OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"',
             'export NUMBA_NUM_THREADS="$SLURM_CPUS_PER_TASK"',
             "",
-            "# The type of MPI must suit the MPI library: pmi2 for MPICH and its relatives, pmix for Open MPI.",
-            "# `srun --mpi=list` shows what this cluster has. If it has neither, replace srun and its options",
-            f"# by: mpiexec -n {options.ranks}",
-            *([] if words else ["# Put your command here."]),
-            *(_run_again(options, launch, command) if options.resubmit else _run_once(launch, command)),
+            *([] if words else ["# STACK, ANGLES, N and RUN below are yours to fill in."]),
+            *(_run_again(options, command) if options.resubmit else _launch(options, command)),
             "",
         ]
     )
@@ -162,27 +159,34 @@ def _stop_request(options: SubmitOptions) -> list[str]:
             "# Two minutes before the time limit SLURM asks the ranks to stop; they save and leave.",
             f"#SBATCH --signal=TERM@{_SAVING_SECONDS}",
         ]
-    # With TERM for the ranks, the script could not tell the time limit from a crash: where one rank dies, srun
-    # sends TERM to the others, too. With TERM for the script, it could not tell it from scancel.
+    # Were TERM sent to the ranks, the script could not tell the time limit from a crash: where one rank dies,
+    # srun sends TERM to the others. Were it sent to the script, it could not tell the limit from scancel.
     return [
-        "# Two minutes before the time limit SLURM tells this script; it asks the ranks to stop; they save and leave.",
+        "# Two minutes before the time limit SLURM tells this script, which asks the ranks to stop;",
+        "# they save and leave, and the job goes back into the queue.",
         f"#SBATCH --signal=B:USR1@{_SAVING_SECONDS}",
         "#SBATCH --requeue",
         "#SBATCH --open-mode=append",
     ]
 
 
-def _run_once(launch: str, command: str) -> list[str]:
-    return [f"{launch} \\", f"    {command}"]
+def _launch(options: SubmitOptions, command: str) -> list[str]:
+    return [
+        "# The type must suit the MPI library: pmi2 for MPICH and its relatives, pmix for Open MPI.",
+        "# `srun --mpi=list` shows what this cluster has. If it has neither, write instead of srun",
+        f"# and its options: mpiexec -n {options.ranks}",
+        # without the last option the others would wait for a rank that was killed
+        f'srun --mpi={options.mpi} --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \\',
+        f"    {command}",
+    ]
 
 
-def _run_again(options: SubmitOptions, launch: str, command: str) -> list[str]:
+def _run_again(options: SubmitOptions, command: str) -> list[str]:
     """Run in the background, because bash takes no signals while it waits for a command in the foreground."""
     return [
         "time_is_up=",
         "trap 'time_is_up=yes; scancel --signal=TERM \"$SLURM_JOB_ID\"' USR1",
-        f"{launch} \\",
-        f"    {command} &",
+        *_launch(options, f"{command} &"),
         'wait "$!"',
         "code=$?",
         'if [ -n "$time_is_up" ]; then',
@@ -201,12 +205,15 @@ def _command(options: SubmitOptions, words: Sequence[str]) -> str:
     """The command line in bash's words, checked as if it had been typed."""
     given = list(words[1:] if words and words[0] == "manyviews" else words)
     if not words:
-        given = [*_PLACEHOLDER, *(["--device", "cuda"] if options.gpus_per_node else [])]
+        given = [*_TO_FILL_IN, *(["--device", "cuda"] if options.gpus_per_node else [])]
     else:
         scratch = [] if options.scratch is None else ["--scratch", options.scratch]
         _check_command(options, given, scratch)
     line = shlex.join(["manyviews", *given])
-    return line if options.scratch is None else f'{line} --scratch "{options.scratch}"'
+    if options.scratch is None:
+        return line
+    folder = re.sub(_VARIABLE, r"${\1:?}", options.scratch)  # one that is not set ends the job
+    return f'{line} --scratch "{folder}"'
 
 
 # --- checks ---
@@ -247,7 +254,7 @@ def _check_time(time: str | None) -> None:
         raise InputError(
             f"{time!r} is no time",
             where="--time",
-            fix="write minutes, HH:MM:SS or DAYS-HH:MM:SS, e.g. 12:00:00",
+            fix="write minutes, HH:MM:SS or DAYS-HH:MM:SS",
         )
     if seconds <= _SAVING_SECONDS + _EARLY_SECONDS:
         raise InputError(
@@ -275,7 +282,7 @@ def _check_command(options: SubmitOptions, words: Sequence[str], scratch: Sequen
     found = _parse([*words, *scratch])
     if options.gpus_per_node and getattr(found, "device", "cpu") == "cpu":
         raise InputError(
-            "the command would not use the GPUs",
+            "the command does not use GPUs",
             where="--gpus-per-node",
             fix="add --device cuda to the command",
         )
@@ -358,8 +365,8 @@ COMMANDS: tuple[Command, ...] = (
         summary="Print a SLURM batch script for a command.",
         usage="--template [options] [-- COMMAND ...]",
         examples=(
-            "manyviews submit --template --nodes 2 --ranks-per-node 4 --threads 16 --time 12:00:00 --out job.sh "
-            "-- tilt reconstruct a.mrc --thickness 200 --out run1",
+            "manyviews submit --template --nodes 2 --ranks-per-node 4 --threads 16 --time 12:00:00 "
+            "--out job.sh -- tilt reconstruct a.mrc --thickness 200 --out run1",
             "manyviews submit --template --gpus-per-node 4 --time 1-0 --resubmit 5 --scratch '$TMPDIR'",
         ),
         add=_add_submit,

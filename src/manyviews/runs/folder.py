@@ -60,7 +60,12 @@ _LAST_WORDS = ("ended by ", "finished: ")
 def _is_ours(entry: Path) -> bool:
     """Whether a file may lie in a folder whose run was killed before ``run.toml`` was written."""
     if entry.name == SCRATCH_FOLDER:
-        return not entry.is_symlink() and entry.is_dir() and not any(entry.iterdir())
+        # made before the run is; a network file system shows files that have lost their name as .nfs...
+        return (
+            not entry.is_symlink()
+            and entry.is_dir()
+            and all(one.name.startswith(".nfs") for one in entry.iterdir())
+        )
     return entry.name == LOCK_NAME or _TEMPORARY.fullmatch(entry.name) is not None
 
 

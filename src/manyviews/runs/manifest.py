@@ -187,9 +187,9 @@ def write_synced(path: Path, data: bytes) -> tuple[int, str]:
 def _read_plain(path: Path, limit_bytes: int) -> bytes:
     """A small file that is no link, device or pipe."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as handle:
-        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+        status = os.fstat(handle.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name} is not a plain file")
-        data = handle.read(limit_bytes + 1)
-    if len(data) > limit_bytes:
-        raise ValueError(f"{path.name} is too large")
-    return data
+        if status.st_size > limit_bytes:
+            raise ValueError(f"{path.name} is too large")
+        return handle.read(status.st_size)

@@ -59,7 +59,7 @@ class Estimate:
     file_bytes
         Scratch files of all ranks together, where volumes are in files.
     tile
-        Voxels ``(y, x)`` of the tiles of a convolution of volumes in files.
+        Voxels ``(y, x)`` of the tiles of a convolution of volumes in files; None: the plane is not divided.
     """
 
     memory_bytes: int
@@ -223,7 +223,9 @@ def checkpoint_bytes(settings: Settings, kept: int = 2) -> int:
 def _tile(work: Work) -> tuple[int, int] | None:
     """Of the kernel of most views."""
     views = work.objective if work.settings.method in SUBSET_METHODS else work.whole
-    return views.tiling.tile if views is not None and views.convolve else None
+    if views is None or not views.convolve or views.tiling.count == 1:
+        return None
+    return views.tiling.tile
 
 
 def _in_memory(parts: Parts, streamed: bool) -> Parts:
@@ -238,7 +240,8 @@ def _subsets(settings: Settings, geometry: TiltGeometry) -> tuple[Subset, ...]:
 
 
 def _wall_seconds(work: Work, local: int) -> float:
-    cores = work.settings.threads or (os.cpu_count() or 1) / local
+    here = (os.cpu_count() or 1) / local
+    cores = min(work.settings.threads or here, here)
     beginning, serial = once(work)
     load = beginning + iteration(work).times(work.settings.iterations)
     found = _START_SECONDS + serial + load.seconds * _CORES / cores + load.sent_bytes / _SENT_BYTES_A_SECOND

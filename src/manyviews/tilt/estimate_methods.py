@@ -84,11 +84,11 @@ class Work:
         return {"kernels": spectra, "volumes": round(volumes * self.slab.size_bytes), "work space": work}
 
     def summing(self, volumes: float, spectra: int = 0) -> list[Parts]:
-        """The sum of a volume over groups, which takes another one."""
+        """The sum of a volume over groups, which takes another one; it and the one before are in memory."""
         if self.groups == 1:
             return []
-        parts = self.phase(volumes, 0, spectra)
-        return [{**parts, "a sum over groups": self.slab.size_bytes}]
+        count = 1 if self.slab.stream is None else 2
+        return [{**self.phase(volumes, 0, spectra), "a sum over groups": count * self.slab.size_bytes}]
 
     # --- methods without subsets ---
 

@@ -7,7 +7,7 @@ and, of every block of views, its share of the images. Volumes themselves are co
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 
 import numpy as np
@@ -20,6 +20,9 @@ from manyviews.tilt.estimate_blocks import FLOAT, Slab, ViewBlock, sent_of
 from manyviews.tilt.problem import VIEWS_PER_CONVOLUTION
 
 _COMPLEX = 8
+# Many subsets have the same grid, and with many ranks these take milliseconds.
+_kernel_bytes = lru_cache(4096)(kernel_bytes)
+_work_bytes = lru_cache(4096)(work_bytes)
 # Rates of two cores, nanoseconds.
 _CONVOLUTION_NS = 7.0  # a point of the padded grid
 _ROD_NS = 400.0  # a view and slice, drawing the kernel of an oblique group
@@ -110,25 +113,25 @@ class ViewCosts:
 
     # --- work space ---
 
-    @property
+    @cached_property
     def spectrum_bytes(self) -> int:
         """Own rows of the kernel."""
-        return kernel_bytes(self.tiling, self.slab.ranks)
+        return _kernel_bytes(self.tiling, self.slab.ranks)
 
-    @property
+    @cached_property
     def circulant_bytes(self) -> int:
         """The tapered kernel, whole."""
-        return kernel_bytes(self.tiling)
+        return _kernel_bytes(self.tiling, 1)
 
-    @property
+    @cached_property
     def making_bytes(self) -> int:
         """Work space in which the kernel is made, the kernel included."""
-        return work_bytes(self.tiling, self.slab.ranks)
+        return self.convolution_bytes + self.spectrum_bytes
 
-    @property
+    @cached_property
     def convolution_bytes(self) -> int:
         """Work space of a convolution, argument and result left out."""
-        return work_bytes(self.tiling, self.slab.ranks, kernels=0)
+        return _work_bytes(self.tiling, self.slab.ranks, 0)
 
     @cached_property
     def pass_bytes(self) -> int:

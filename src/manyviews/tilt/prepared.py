@@ -17,6 +17,8 @@ _BORDER = 0.05
 _LOW_TILT_DEGREES = 15.0
 # Least share of an image's variance that is taken for signal.
 _LEAST_SIGNAL = 0.01
+# Noise is measured in the middle of an image, of this many pixels a side at most.
+_NOISE_SIDE = 1024
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class PreparedImages:
     device
         Where they go.
     noise_to_signal
-        Variance of the noise over that of the signal, the median over the views.
+        Variance of the noise over that of the signal, the median over the views; 0 where not measured.
     """
 
     source: ImageSource
@@ -50,7 +52,12 @@ class PreparedImages:
 
 
 def prepare(
-    source: ImageSource, normalise: str, device: torch.device, world: World | None = None
+    source: ImageSource,
+    normalise: str,
+    device: torch.device,
+    world: World | None = None,
+    *,
+    measure_noise: bool = True,
 ) -> PreparedImages:
     """Measure grey levels where normalisation asks for it; see ``normalise`` of the options.
 
@@ -70,7 +77,8 @@ def prepare(
         image = source.read([view])[0]
         # the deviation of equal values is not always zero in floating point
         spread[view] = float(image.std()) if image.min() < image.max() else 0.0
-        noise[view] = noise_deviation(image)
+        if measure_noise:
+            noise[view] = noise_deviation(_middle(image))
         if normalise == "background":
             offset[view] = np.median(_border(image))
         elif normalise == "statistics":
@@ -106,6 +114,11 @@ def noise_deviation(image: NDArray[np.float32]) -> float:
     rows = image[:-2] - 2.0 * image[1:-1] + image[2:]
     both = rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]
     return float(np.abs(both).mean() * np.sqrt(np.pi / 2.0) / 6.0)
+
+
+def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows, columns = (max(0, side - _NOISE_SIDE) // 2 for side in image.shape)
+    return image[rows : rows + _NOISE_SIDE, columns : columns + _NOISE_SIDE]
 
 
 def _border(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -182,7 +182,7 @@ class TiltProblem:
         ones = self.space.allocate().fill_(1.0)
         rows = self.storage.images(projector.range, self.device)
         for views, images in projector.project_blocks(ones):
-            rows[pick(views, self.device)] = _inverse(images)
+            rows[pick(views, self.device)] = _inverse(images, images.amax(dim=(1, 2), keepdim=True))
         blank = torch.ones((), device=self.device)
 
         def blanks(views: NDArray[np.int64], images: torch.Tensor) -> torch.Tensor:
@@ -194,7 +194,7 @@ class TiltProblem:
         def gradient(x: torch.Tensor) -> tuple[torch.Tensor, float]:
             return self._gradient(x, self._read_own, lambda views: rows[pick(views, x.device)])
 
-        return gradient, _inverse(columns, largest_column), energy
+        return gradient, _inverse(columns, torch.tensor(largest_column)), energy
 
     def project_blocks(self, x: torch.Tensor) -> Iterator[Block]:
         """Views and their projections that fall to this process; see `TiltProjector.project_blocks`."""
@@ -270,12 +270,9 @@ class TiltProblem:
         )
 
 
-def _inverse(x: torch.Tensor, greatest: float | None = None) -> torch.Tensor:
+def _inverse(x: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
     """1 / x where x is more than a trifle of the greatest, else 0; in place."""
-    if not x.numel():
-        return x
-    trifle = 1e-3 * (float(x.max()) if greatest is None else greatest)
-    return x.masked_fill_(x <= trifle, torch.inf).reciprocal_()
+    return x.masked_fill_(x <= 1e-3 * greatest.to(x), torch.inf).reciprocal_()
 
 
 def largest(kernel: ViewKernel) -> float:

@@ -101,10 +101,10 @@ def reconstruct(
     settings = settle(options, source)
     _check_reference(options.reference, settings)
     schedule = plan_run(source, settings, options, world)
+    set_threads(settings.threads or local_threads(world))
     place = take_place(world, schedule.layout)
     if place is None:
         return _elsewhere(out)
-    set_threads(settings.threads or local_threads(world))
     with contextlib.ExitStack() as stack:
         storage = _storage(stack, schedule, options.scratch or out)
         # Before the run begins: blank or broken images leave no half-made run behind.
@@ -231,7 +231,8 @@ def make_problem(
     """The least-squares problem of a series, and its images as the problem sees them."""
     place = place or alone()
     device = _own_device(settings.device, place.world)
-    images = prepare(source, settings.normalise, device, place.world)
+    asks_noise = settings.method in _DAMPED and settings.damping is None
+    images = prepare(source, settings.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
     projector = TiltProjector(
         geometry,

@@ -21,6 +21,7 @@ _GIBIBYTE = 1 << 30
 _WORK_SHARE = 0.5
 _CHECKPOINTS_KEPT = 2
 _STREAMED_CHECKPOINTS_KEPT = 1
+_SMALLER = "give a smaller --thickness or a larger --bin"
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class _Planner:
         raise self._too_large(
             plain,
             "with its volumes in files it does not fit either",
-            "allow more memory, give a smaller --thickness or a larger --bin, or use more ranks",
+            f"allow more memory, {_SMALLER}, or use more ranks",
         )
 
     def _layouts(self) -> Iterator[Layout]:
@@ -240,22 +241,27 @@ class _Planner:
         return self.estimator.estimate(layout, None, self.ranks_per_host)
 
     def _streamed(self, layout: Layout) -> tuple[Estimate, Stream] | None:
-        """The run with volumes in files, projected in pieces as thick as fit; None if it does not fit."""
+        """The run with volumes in files; None if it does not fit."""
         assert self.limit is not None
-        work = min(int(_WORK_SHARE * self.limit), self.estimator.room(self.limit))
+        room = self.estimator.room(self.limit)
+        enough = int(_WORK_SHARE * self.limit)
+        tries = (self._in_pieces(layout, work) for work in (enough, room) if 0 < work <= room)
+        return next((found for found in tries if found is not None), None)
+
+    def _in_pieces(self, layout: Layout, work_bytes: int) -> tuple[Estimate, Stream] | None:
+        """The same with so much for a convolution, projected in pieces as thick as fit."""
         piece = -(-self.settings.volume_shape[0] // layout.slabs)
-        while work > 0:
-            stream = Stream(work, piece)
+        while True:
+            stream = Stream(work_bytes, piece)
             try:
                 found = self.estimator.estimate(layout, stream, self.ranks_per_host)
-            except InputError:
-                return None  # no tile is small enough
+            except InputError:  # no tile is small enough
+                return None
             if self._fits(found):
                 return found, stream
             if piece == 1:
                 return None
             piece = -(-piece // 2)
-        return None
 
     def _fits(self, found: Estimate) -> bool:
         return self.limit is None or found.memory_bytes <= self.limit
@@ -263,18 +269,18 @@ class _Planner:
     def _require_streaming(self, plain: Estimate) -> None:
         settings = self.settings
         reasons = {
-            "a GPU": settings.device == "cuda",
-            "weighted back-projection": settings.method == "wbp",
-            "--total-variation": settings.total_variation > 0,
-            "--smoothness": settings.smoothness > 0,
+            "a GPU": (settings.device == "cuda", "use --device cpu"),
+            "weighted back-projection": (settings.method == "wbp", "use --method cg"),
+            "--total-variation": (settings.total_variation > 0, "do without it"),
+            "--smoothness": (settings.smoothness > 0, "do without it"),
         }
-        reason = next((name for name, holds in reasons.items() if holds), None)
-        if reason is not None:
-            raise self._too_large(
-                plain,
-                f"{reason} cannot have its volumes in files instead",
-                "give a smaller --thickness or a larger --bin, use more ranks, or do without",
-            )
+        for name, (holds, instead) in reasons.items():
+            if holds:
+                raise self._too_large(
+                    plain,
+                    f"{name} cannot have its volumes in files instead",
+                    f"{_SMALLER}, use more ranks, or {instead}",
+                )
 
     def _too_large(self, plain: Estimate, reason: str, fix: str) -> InputError:
         each = " a rank" if self.ranks > 1 else ""

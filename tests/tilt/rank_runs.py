@@ -1,0 +1,66 @@
+"""Reconstructions by all ranks of an MPI job, for tests of what ranks give and what a killed one leaves.
+
+``mpiexec -n N python rank_runs.py STACKS OUT CHECKPOINT_SECONDS CASE...`` with the stacks ``a.mrc``, ``b.mrc``
+in STACKS; a case is a name of `CASES` and a layout that has N ranks, ``cg:1x2``, run in ``OUT/cg-1x2``. The pids
+of the ranks are in ``OUT/pids``.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from manyviews.errors import ManyviewsError
+from manyviews.parallel import launch
+from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+from manyviews.tilt import reconstruct as job
+
+THICKNESS, AXES = 11, (0.0, 35.0)
+CASES = {
+    "cg": {"method": "cg", "iterations": 7, "refresh": 3},
+    "sirt": {"method": "sirt", "iterations": 5},
+    "normalised": {"method": "sirt", "sirt_form": "normalised", "iterations": 3},
+    "consensus": {"method": "consensus", "iterations": 4, "subsets": 4, "overlap": 1, "non_negative": True},
+    "wang2020": {"method": "wang2020", "iterations": 3, "subsets": 4, "inner_iterations": 4},
+    "wbp": {"method": "wbp"},
+    "long": {"method": "consensus", "iterations": 60, "subsets": 3},
+}  # fmt: skip
+
+
+def run_case(case: str, stacks: Path, out: Path, checkpoint_seconds: float) -> None:
+    name, layout = case.split(":")
+    series = SeriesOptions(
+        stacks=(stacks / "a.mrc", stacks / "b.mrc"),
+        tilt_angles=(stacks / "a.tlt", stacks / "b.tlt"),
+        axis_angle=AXES,
+    )
+    options = ReconstructOptions(thickness=THICKNESS, layout=layout, threads=1, **CASES[name])
+    folder = out / (name if name == "long" else f"{name}-{layout}")
+    job.reconstruct(
+        series,
+        options,
+        folder,
+        quiet=True,
+        checkpoint_seconds=checkpoint_seconds,
+        world=launch.start_world(),
+    )
+
+
+job.build_report = lambda folder: folder  # pictures take longer than the rest of these runs
+
+
+def rank_main(stacks: Path, out: Path, checkpoint_seconds: float, cases: list[str]) -> None:
+    pids = launch.start_world().gather(os.getpid())
+    if launch.start_world().rank == 0:
+        (out / "pids").write_text(" ".join(map(str, pids)))
+    for case in cases:
+        run_case(case, stacks, out, checkpoint_seconds)
+    launch.leave_together()
+
+
+if __name__ == "__main__":
+    try:
+        rank_main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
+    except ManyviewsError as error:
+        if launch.is_shared():
+            launch.end_job(str(error), error.exit_code)
+        sys.exit(str(error))
