@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -21,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.ndimage
-from paper_job import AXES
 
 from manyviews.io.mrc import MrcStack, MrcWriter
+from paper_job import AXES
 
 FACTOR, SIZE = 4, 1024
 
@@ -64,19 +63,19 @@ def reconstruct(data: Path, out: Path, found: argparse.Namespace) -> dict[str, o
         "--thickness", str(found.thickness), "--out", str(out), "--overwrite", "--method", found.method,
         "--iterations", str(found.iterations), "--memory", str(found.memory), *found.options,
     ]  # fmt: skip
-    join = found.limit / "cgroup.procs" if found.limit else None
-
-    def enter() -> None:
-        if join is not None:
-            join.write_text(str(os.getpid()))
-
     began = time.perf_counter()
-    process = subprocess.Popen(command, preexec_fn=enter)
+    process = subprocess.Popen(command)
+    if found.limit:
+        (found.limit / "cgroup.procs").write_text(
+            str(process.pid)
+        )  # before it has taken any memory to speak of
     anonymous = 0
     while process.poll() is None:
         try:
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            anonymous = max(anonymous, *(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")))
+            anonymous = max(
+                anonymous, *(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+            )
         except (OSError, TypeError):
             pass
         time.sleep(0.5)
@@ -97,7 +96,9 @@ def reconstruct(data: Path, out: Path, found: argparse.Namespace) -> dict[str, o
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--thickness", type=int, default=96)

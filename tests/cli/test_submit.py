@@ -210,7 +210,9 @@ def test_writes_a_file_once(submit: Callable[..., int], tmp_path: Path, capsys: 
 # --- scripts that run ---
 
 RUNS = 'printf "%s\\0" "$@" > words; echo "$OMP_NUM_THREADS $NUMBA_NUM_THREADS" > threads; '
-RUNS_UNTIL_TOLD = RUNS + "trap 'kill $!; exit 143' TERM; sleep 60 & echo $$ > srun.pid; wait"
+RUNS_UNTIL_TOLD = (
+    '[ "$1" = true ] && exit; ' + RUNS + "trap 'kill $!; exit 143' TERM; sleep 60 & echo $$ > srun.pid; wait"
+)
 
 
 class Cluster:
@@ -317,6 +319,14 @@ def test_goes_back_into_the_queue_when_time_is_up(restarts: str, again: bool, cl
     assert cluster.signal(script, signal.SIGUSR1, **variables) == 143
     assert cluster.read("scancelled") == "--signal=TERM 77\n"
     assert cluster.read("controlled") == ("requeue 77\n" if again else "")
+
+
+def test_each_start_is_a_step_of_another_number(cluster: Cluster):
+    cluster.program("srun", 'echo "${@: -1}" >> steps')
+    script = batch_script(SubmitOptions(resubmit=5), RECONSTRUCT)
+    assert cluster.end(script) == 0
+    assert cluster.end(script, SLURM_RESTART_COUNT="2") == 0
+    assert cluster.read("steps").split() == ["run1", "true", "true", "run1"]
 
 
 def test_a_command_that_ends_well_in_the_last_minutes_is_done(cluster: Cluster):

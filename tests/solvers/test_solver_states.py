@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from dense_problem import SHAPE, VOXELS, flat, random_dense, volume
+from dense_problem import SHAPE, VOXELS, random_dense, volume
 
 from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
 from manyviews.runs.state import state_from_arrays, state_to_arrays
@@ -58,7 +58,9 @@ SOLVERS = {
     "consensus": data_consensus,
     "wang2020": printed_consensus,
     "direct-combine": direct_combine,
-    "wbp": lambda: WeightedBackProjection(DENSE[0].least_squares(), lambda: volume(DENSE[0].back_projection / VOXELS)),
+    "wbp": lambda: WeightedBackProjection(
+        DENSE[0].least_squares(), lambda: volume(DENSE[0].back_projection / VOXELS)
+    ),
 }
 every_solver = pytest.mark.parametrize("make", SOLVERS.values(), ids=SOLVERS.keys())
 

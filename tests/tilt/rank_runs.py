@@ -1,8 +1,8 @@
 """Reconstructions by all ranks of an MPI job, for tests of what ranks give and what a killed one leaves.
 
-``mpiexec -n N python rank_runs.py STACKS OUT CHECKPOINT_SECONDS CASE...`` with the stacks ``a.mrc``, ``b.mrc``
-in STACKS; a case is a name of `CASES` and a layout that has N ranks, ``cg:1x2``, run in ``OUT/cg-1x2``. The pids
-of the ranks are in ``OUT/pids``.
+``mpiexec -n N python rank_runs.py STACKS OUT CHECKPOINT_SECONDS CASE...`` with the stacks ``a.mrc`` and
+``b.mrc`` in STACKS; a case is a name of `CASES` and a layout that has N ranks, ``cg:1x2``, run in ``OUT/cg-1x2``. The
+pids of the ranks are in ``OUT/pids``.
 """
 
 import os
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from manyviews.errors import ManyviewsError
 from manyviews.parallel import launch
-from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt import reconstruct as job
+from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 
 THICKNESS, AXES = 11, (0.0, 35.0)
 CASES = {

@@ -139,7 +139,37 @@ def test_grey_levels_between_stacks(tmp_path):
 
 def test_thickness_larger_than_memory_is_refused(tmp_path, monkeypatch):
     data = series(tmp_path)
-    monkeypatch.setattr("manyviews.tilt.estimate.available_memory_bytes", lambda: 100 << 20)
+    monkeypatch.setattr("manyviews.tilt.schedule.available_memory_bytes", lambda: 100 << 20)
     with pytest.raises(InputError, match="the reconstruction needs about"):
         check(data, OPTIONS)
     check(data, replace(OPTIONS, thickness=0))
+
+
+def test_ranks_are_planned_for(tmp_path, capsys):
+    data = series(tmp_path)
+    options = replace(OPTIONS, method="consensus", subsets=2, memory=8.0)
+    found = check(data, options, 4)
+    assert str(found.schedule.layout) == "2x2"
+    text = "\n".join(found.lines())
+    assert "4 ranks as 2x2: 2 groups, each with some of the view subsets, of 2 ranks" in text
+    assert "a rank of 8.0 GiB that may be used" in text
+    assert "ranks as" not in "\n".join(check(data, options).lines())
+    assert check(data, replace(options, layout="1x3")).schedule.layout.ranks == 3
+    with pytest.raises(InputError, match="1x3 needs 3 ranks and there are 2"):
+        check(data, replace(options, layout="1x3"), 2)
+    with pytest.raises(InputError, match="--ranks"):
+        check(data, options, 0)
+    words = ["tilt", "check", *map(str, data.stacks), "--axis-angle", "0", "90", "--device", "cpu"]
+    assert main([*words, "--thickness", "12", "--ranks", "3", "--memory", "4"]) == 0
+    assert "3 ranks as 1x3: each with a slab of 4 slices" in capsys.readouterr().out
+
+
+def test_a_run_with_volumes_in_files_says_so(tmp_path):
+    data = series(tmp_path, axes=(0.0,), shape=(400, 400))
+    options = replace(OPTIONS, thickness=60, memory=64.0)
+    needed = check(data, options).schedule.estimate.memory_bytes
+    found = check(data, replace(options, memory=(needed - (40 << 20)) / (1 << 30)))
+    assert found.schedule.streamed
+    text = "\n".join(found.lines())
+    assert "streamed: volumes in files" in text
+    assert "scratch files and checkpoints included" in text

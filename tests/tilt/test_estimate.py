@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import write_mrc
-from manyviews.tilt.estimate import Estimate, disk_bytes, estimate, refuse_if_too_large
+from manyviews.parallel.layout import Layout
+from manyviews.tilt.estimate import Estimate, checkpoint_bytes, estimate
+from manyviews.tilt.estimate_blocks import Stream
 from manyviews.tilt.images import ImageSource
 from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Settings, settle
@@ -17,6 +18,7 @@ from manyviews.tilt.series import resolve_series
 
 TILTS = np.linspace(-60.0, 60.0, 21)
 GIBIBYTE = 1 << 30
+MEBIBYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_larger_volumes_need_more_of_everything(method, series):
     assert large.wall_seconds > small.wall_seconds
 
 
-def test_what_makes_memory_and_time_grow(series):
+def test_what_makes_memory_and_time_grow(series, monkeypatch):
     def volumes(**chosen: object) -> int:
         return expected(series, **chosen).parts["volumes"]
 
@@ -68,6 +70,7 @@ def test_what_makes_memory_and_time_grow(series):
     assert volumes(method="cg", iterations=15) > volumes(method="cg", iterations=15, refresh=0)
     ten, twenty = (expected(series, iterations=count).wall_seconds for count in (100, 200))
     assert ten < twenty < 2 * ten
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     one, two = (expected(series, iterations=100, threads=count).wall_seconds for count in (1, 2))
     assert one > 1.5 * two
 
@@ -94,19 +97,68 @@ def test_memory_is_what_a_run_needs(chosen, tolerance, series, tmp_path):
     assert expected(series, **chosen).memory_bytes == pytest.approx(measured, rel=tolerance)
 
 
-def test_refusal_names_both_figures():
-    needed = Estimate(3 * GIBIBYTE, 1.0)
-    refuse_if_too_large(needed, available_bytes=3 * GIBIBYTE)
-    with pytest.raises(InputError, match=r"needs about 3\.0 GiB of memory and 2\.0 GiB are free.*--bin"):
-        refuse_if_too_large(needed, available_bytes=2 * GIBIBYTE)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("layout", [Layout(1, 3), Layout(3, 1), Layout(2, 2), Layout(5, 1)])
+def test_a_rank_of_several_needs_less(method, layout, series):
+    arguments = settled(series, method=method, thickness=120)
+    alone, shared = (estimate(*arguments, which) for which in (None, layout))
+    assert shared.memory_bytes == sum(shared.parts.values())
+    assert shared.parts["MPI"] > 0
+    if layout.slabs > 1 or (method == "consensus" and layout.groups < 4):
+        assert shared.memory_bytes < alone.memory_bytes
 
 
-def test_nothing_is_refused_where_the_system_does_not_tell(monkeypatch):
-    monkeypatch.setattr("manyviews.tilt.estimate.available_memory_bytes", lambda: None)
-    refuse_if_too_large(Estimate(1 << 60, 1.0))
+def test_a_group_without_agents_has_an_estimate(series):
+    found = estimate(*settled(series, method="direct-combine"), Layout(3, 1))
+    assert found.memory_bytes > 300 * MEBIBYTE
+
+
+def test_time_is_divided_among_ranks(series, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    arguments = settled(series, method="cg", iterations=100, thickness=120, threads=1)
+    one, four = (estimate(*arguments, layout).wall_seconds for layout in (Layout(1, 1), Layout(1, 4)))
+    assert one / 4 < four < one / 2
+    subsets = settled(series, method="consensus", subsets=4, iterations=100, thickness=120, threads=1)
+    one, four = (estimate(*subsets, layout).wall_seconds for layout in (Layout(1, 1), Layout(4, 1)))
+    assert one / 4 < four < 0.7 * one
+
+
+def test_ranks_of_a_host_share_its_cores(series, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    arguments = settled(series, method="cg", iterations=100, thickness=120)
+    one, two = (estimate(*arguments, layout).wall_seconds for layout in (Layout(1, 1), Layout(1, 2)))
+    assert two > 0.8 * one
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "wbp"])
+def test_volumes_in_files_take_no_memory(method, series):
+    arguments = settled(series, method=method, thickness=120)
+    plain, streamed = (estimate(*arguments, None, stream) for stream in (None, Stream(1 << 40, 120)))
+    assert streamed.memory_bytes < plain.memory_bytes
+    assert not {"volumes", "kernels", "row sums"} & set(streamed.parts)
+    assert streamed.file_bytes > 2 * 4 * 120 * 160 * 160
+    assert plain.file_bytes == 0
+    assert streamed.wall_seconds > plain.wall_seconds
+    assert streamed.tile is None  # one tile is enough
+
+
+def test_files_are_those_of_all_ranks(series):
+    stream = Stream(1 << 40, 120)
+    arguments = settled(series, method="consensus", subsets=4, thickness=120)
+    one, slabs, groups = (estimate(*arguments, Layout(*how), stream) for how in ((1, 1), (1, 2), (4, 1)))
+    assert slabs.file_bytes == pytest.approx(one.file_bytes, rel=0.05)
+    assert groups.file_bytes == pytest.approx(one.file_bytes, rel=0.5)
+
+
+def test_tiles_and_pieces_bound_the_work_space(series):
+    arguments = settled(series, thickness=40)
+    whole = estimate(*arguments, None, Stream(1 << 40, 40))
+    tiled = estimate(*arguments, None, Stream(110 * MEBIBYTE, 8))
+    assert tiled.memory_bytes < whole.memory_bytes
 
 
 def test_disk_room_counts_checkpoints(series):
     volume = 4 * 40 * 160 * 160
-    assert disk_bytes(settled(series, method="sirt")[0]) == 4 * volume
-    assert disk_bytes(settled(series, method="consensus", subsets=4)[0]) == (1 + 3 * 9) * volume
+    assert checkpoint_bytes(settled(series, method="sirt")[0]) == 4 * volume
+    assert checkpoint_bytes(settled(series, method="consensus", subsets=4)[0]) == (1 + 3 * 9) * volume
+    assert checkpoint_bytes(settled(series, method="sirt")[0], kept=1) == 3 * volume

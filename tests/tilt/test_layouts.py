@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from test_methods import relative, series, solver_of  # noqa: F401
-from thread_world import run_ranks
 
 from manyviews.operators.exchange import shares
 from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.parallel.layout import Layout, take_place
 from manyviews.solvers.driver import iterate
+from thread_world import run_ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,5 +59,7 @@ def test_the_layout_does_not_matter(series, name):  # noqa: F811
         ):
             assert relative(volume, alone.volume) < 1e-5, text
             for key, value in alone.measures().items():
-                assert measures[key] == pytest.approx(value, rel=1e-3, abs=1e-3 * np.sqrt(volume.numel())), text
+                assert measures[key] == pytest.approx(value, rel=1e-3, abs=1e-3 * np.sqrt(volume.numel())), (
+                    text
+                )
     assert torch.isfinite(alone.volume).all()

@@ -13,8 +13,6 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import read_header, read_mrc, write_mrc
 from manyviews.runs.events import read_events
 from manyviews.simulate.phantoms import Gaussians
-from manyviews.tilt import reconstruct as reconstruct_module
-from manyviews.tilt.estimate import Estimate, refuse_if_too_large
 from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
 from manyviews.tilt.reconstruct import reconstruct
 
@@ -185,13 +183,10 @@ def test_dark_specimens(tiny, tmp_path):
     assert_beads(result, BEADS)
 
 
-def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny, tmp_path, monkeypatch):
-    def refuse(found: Estimate) -> None:
-        refuse_if_too_large(found, available_bytes=1 << 20)
-
-    monkeypatch.setattr(reconstruct_module, "refuse_if_too_large", refuse)
-    with pytest.raises(InputError, match=r"needs about .* MiB of memory and 1\.0 MiB are free"):
-        reconstruct(tiny, OPTIONS, tmp_path / "run", quiet=True)
+def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny, tmp_path):
+    options = replace(OPTIONS, memory=0.01)
+    with pytest.raises(InputError, match=r"needs about .* MiB of memory and --memory allows 10\.2 MiB"):
+        reconstruct(tiny, options, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 

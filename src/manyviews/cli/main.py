@@ -17,13 +17,18 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from manyviews import __version__
-from manyviews.cli import general, tilt
+from manyviews.cli import general, submit, tilt
 from manyviews.cli.command import Command
 from manyviews.cli.failures import explain
 from manyviews.errors import InputError
 from manyviews.parallel import launch
 
-COMMANDS: tuple[Command, ...] = (*general.COMMANDS[:2], *tilt.COMMANDS, *general.COMMANDS[2:])
+COMMANDS: tuple[Command, ...] = (
+    *general.COMMANDS[:2],
+    *tilt.COMMANDS,
+    *submit.COMMANDS,
+    *general.COMMANDS[2:],
+)
 _HELP = ("-h", "--help", "help")
 _SHARED = ("tilt reconstruct",)
 _READER_GONE = 141

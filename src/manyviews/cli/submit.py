@@ -184,6 +184,10 @@ def _launch(options: SubmitOptions, command: str) -> list[str]:
 def _run_again(options: SubmitOptions, command: str) -> list[str]:
     """Run in the background, because bash takes no signals while it waits for a command in the foreground."""
     return [
+        "# MPICH names its shared memory after job and step, and a run that was stopped may leave some",
+        "# behind. So each start runs as a step of another number.",
+        'for _ in $(seq "${SLURM_RESTART_COUNT:-0}"); do srun true; done',
+        "",
         "time_is_up=",
         "trap 'time_is_up=yes; scancel --signal=TERM \"$SLURM_JOB_ID\"' USR1",
         *_launch(options, f"{command} &"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -29,7 +30,7 @@ class Exchange(Protocol):
         """Sum of all ranks' tensors, of which rank r gets ``counts[r]`` entries along the first axis."""
 
     def all_gather(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-        """The tensors of all ranks, ``counts[r]`` entries of rank r, one after another along the first axis."""
+        """The tensors of all ranks one after another along the first axis, ``counts[r]`` of rank r."""
 
     def all_to_all(
         self, parts: Sequence[torch.Tensor], shapes: Sequence[tuple[int, ...]]
@@ -47,4 +48,4 @@ def shares(count: int, parts: int) -> list[slice]:
     """``count`` things divided among ``parts`` as evenly as can be, the first ones getting one more."""
     short, more = divmod(count, parts)
     ends = [number * short + min(number, more) for number in range(parts + 1)]
-    return [slice(first, last) for first, last in zip(ends, ends[1:], strict=False)]
+    return [slice(first, last) for first, last in pairwise(ends)]

@@ -45,7 +45,10 @@ class TiltProjector(LinearOperator):
         process's slab. Each of them streams all views through its slab, and finishes its share of every
         block of views: only for those are images read and made.
     piece_slices
-        Slices handled at a time, where frames of the whole slab would not fit in memory.
+        Slices handled at a time, where frames of the whole slab would not fit in memory. When projecting, all
+        pieces are gone through with every block of views, so that blocks should be large then.
+    block_bytes
+        Images handled at a time; None: `BLOCK_BYTES`.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class TiltProjector(LinearOperator):
         *,
         exchange: Exchange | None = None,
         piece_slices: int | None = None,
+        block_bytes: int | None = None,
     ) -> None:
         self.geometry = geometry
         self.volume_shape = volume_shape
@@ -64,6 +68,7 @@ class TiltProjector(LinearOperator):
         self.pixel_size = pixel_size
         self.exchange = exchange if exchange is not None and exchange.size > 1 else None
         self.piece_slices = piece_slices
+        self.block_bytes = block_bytes
         self.slab = (
             shares(volume_shape[0], exchange.size)[exchange.rank] if exchange else slice(0, volume_shape[0])
         )
@@ -71,7 +76,7 @@ class TiltProjector(LinearOperator):
         self.range = (len(geometry), *image_shape)
         self.groups = group_by_axis(geometry, volume_shape, image_shape, pixel_size)
         self._supports = [frame_support(group, volume_shape) for group in self.groups]
-        self._pieces = _pieces(self.domain[0], piece_slices)
+        self._pieces = shares(self.domain[0], self._piece_count())
         self._piece_groups = [
             [_at_height(group, self.slab.start, piece, volume_shape[0]) for piece in self._pieces]
             for group in self.groups
@@ -86,6 +91,7 @@ class TiltProjector(LinearOperator):
             self.pixel_size,
             exchange=self.exchange,
             piece_slices=self.piece_slices,
+            block_bytes=self.block_bytes,
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -122,17 +128,20 @@ class TiltProjector(LinearOperator):
     ) -> torch.Tensor:
         """Back-project images that ``read(view indices)`` hands over a few at a time, in view-group order.
 
-        ``allocate`` gives the tensor for the result; left out: a new one like the images.
+        All views are asked for once for every piece of the volume: that is less to read and write than to go
+        through all pieces with every block of views. ``allocate`` gives the tensor for the result; left out:
+        a new one like the images.
         """
         sums: _Sums | None = None
         for number, group in enumerate(self.groups):
-            for part in self._parts(group):
-                own = self._own(part)
-                images = read(group.views[own])
-                sums = sums or _Sums(self, images, allocate)
-                sums.add(number, part, self._all_detectors(group, part, own, images))
-            if sums is not None:
-                sums.finish_group()
+            for piece in range(len(self._pieces)):
+                for part in self._parts(group):
+                    own = self._own(part)
+                    images = read(group.views[own])
+                    sums = sums or _Sums(self, images, allocate)
+                    sums.add(number, part, self._all_detectors(group, part, own, images), [piece])
+                assert sums is not None
+                sums.finish(piece)
         assert sums is not None
         return sums.total
 
@@ -151,6 +160,7 @@ class TiltProjector(LinearOperator):
         for the gradient alone.
         """
         frames, sums = _Frames(self, x), _Sums(self, x, allocate)
+        pieces = list(range(len(self._pieces)))
         residual_energy = data_energy = 0.0
         for number, group in enumerate(self.groups):
             for part in self._parts(group):
@@ -162,8 +172,9 @@ class TiltProjector(LinearOperator):
                 data_energy += weighted_energy(images, weights[views])
                 residual_energy += weighted_energy(residual, weights[views])
                 residual.mul_(scale if row_scale is None else scale * row_scale(views))
-                sums.add(number, part, self._all_detectors(group, part, own, residual))
-            sums.finish_group()
+                sums.add(number, part, self._all_detectors(group, part, own, residual), pieces)
+            if len(pieces) == 1:
+                sums.finish(0)
         if self.exchange is not None:
             energies = torch.tensor([residual_energy, data_energy], dtype=torch.float64)
             residual_energy, data_energy = (float(value) for value in self.exchange.sum(energies))
@@ -172,11 +183,17 @@ class TiltProjector(LinearOperator):
     def _parts(self, group: AxisGroup) -> list[slice]:
         """Runs of views of a group that are handled together."""
         pixels = max(group.detector_length * group.width, self.image_shape[0] * self.image_shape[1])
-        block = max(1, BLOCK_BYTES // (4 * pixels))
+        block = max(1, (self.block_bytes or BLOCK_BYTES) // (4 * pixels))
         if block > 16:
             block -= block % 16  # whole SIMD lanes where images share a camera map
         count = len(group.views)
         return [slice(start, min(start + block, count)) for start in range(0, count, block)]
+
+    def _piece_count(self) -> int:
+        """Pieces of a slab, as many on all ranks, so that they go through their views in step."""
+        depth, ranks = self.volume_shape[0], 1 if self.exchange is None else self.exchange.size
+        thickest, thinnest = -(-depth // ranks), depth // ranks
+        return min(-(-thickest // (self.piece_slices or thickest)), max(1, thinnest))
 
     def _own(self, part: slice) -> slice:
         """This rank's share of a block of views."""
@@ -327,26 +344,29 @@ class _Sums:
         self.total = like.new_empty(projector.domain) if allocate is None else allocate()
         self.total.zero_()
 
-    def add(self, number: int, part: slice, detector: torch.Tensor) -> None:
-        """Back-project a block of views ``(k, t, w)`` of a group."""
+    def add(self, number: int, part: slice, detector: torch.Tensor, pieces: list[int]) -> None:
+        """Back-project a block of views ``(k, t, w)`` of a group into some pieces of the slab.
+
+        A piece by itself stays in its frame until `finish`.
+        """
         projector = self._projector
         self._number = number
         extra = projector._stream_extra(number, detector)
-        groups = projector._piece_groups[number]
-        for piece, group in enumerate(groups):
+        for piece in pieces:
+            group = projector._piece_groups[number][piece]
             frame = self._frame if self._frame is not None else self._new_frame(number, piece)
             streams = select.streams(detector.device)
             streams.back_project_streams(detector, *_stream_arguments(group, part), frame, **extra)
-            if len(groups) == 1:
+            if len(pieces) == 1:
                 self._frame = frame
             else:
                 self._add(piece, frame)
 
-    def finish_group(self) -> None:
-        """Bring the frame of the present group home."""
-        if self._frame is not None:
-            frame, self._frame = self._frame, None
-            self._add(0, frame)
+    def finish(self, piece: int) -> None:
+        """Bring the frame of a piece home."""
+        assert self._frame is not None
+        frame, self._frame = self._frame, None
+        self._add(piece, frame)
 
     def _new_frame(self, number: int, piece: int) -> torch.Tensor:
         group, slices = self._projector.groups[number], self._projector._pieces[piece]
@@ -355,11 +375,6 @@ class _Sums:
     def _add(self, piece: int, frame: torch.Tensor) -> None:
         group = self._projector.groups[self._number]
         self.total[self._projector._pieces[piece]].add_(self._projector._from_frame(group, frame))
-
-
-def _pieces(depth: int, slices: int | None) -> list[slice]:
-    """A slab in runs of at most ``slices``, as even as can be."""
-    return shares(depth, 1 if slices is None else max(1, -(-depth // slices)))
 
 
 def _at_height(group: AxisGroup, first: int, piece: slice, depth: int) -> AxisGroup:
@@ -376,10 +391,15 @@ def pick(views: NDArray[np.int64], device: torch.device) -> slice | torch.Tensor
     return torch.from_numpy(views).to(device)
 
 
-def weighted_energy(images: torch.Tensor, weights: NDArray[np.float64]) -> float:
-    """``sum_v l_v |image_v|^2`` of images ``(k, y, x)``; norms in their own precision, the sum in float64."""
+def image_energies(images: torch.Tensor, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``l_v |image_v|^2`` of every image ``(k, y, x)``; norms in their own precision, squares in float64."""
     norms = torch.linalg.vector_norm(images, dim=(1, 2)).double().cpu().numpy()
-    return float(weights @ norms**2)
+    return np.asarray(weights * norms**2, dtype=np.float64)
+
+
+def weighted_energy(images: torch.Tensor, weights: NDArray[np.float64]) -> float:
+    """``sum_v l_v |image_v|^2`` of images ``(k, y, x)``."""
+    return float(image_energies(images, weights).sum())
 
 
 def _stream_arguments(group: AxisGroup, part: slice) -> tuple[torch.Tensor, ...]:

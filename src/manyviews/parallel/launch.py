@@ -173,6 +173,8 @@ def end_job(message: str, exit_code: int, *, orderly: bool = False) -> NoReturn:
     ------
     RuntimeError
         If this process is alone.
+    SystemExit
+        Where all ranks came to an orderly end.
     """
     if _door is None:
         raise RuntimeError("there is no job of several processes to end")
@@ -180,6 +182,11 @@ def end_job(message: str, exit_code: int, *, orderly: bool = False) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     missing = orderly and not _door.meet(_LEAVING_SECONDS[_door.rank > 0])
+    if orderly and not missing:
+        # MPI is left as after a finished job: an abort would leave files behind that a restart stumbles over
+        if _door.rank == 0 and message:
+            sys.stderr.write(f"{message}\n")
+        raise SystemExit(exit_code)
     if _door.rank > 0:
         turn = min(_door.rank - 1, _MOST_TURNS)
         time.sleep(_TURN_SECONDS * turn + (0.0 if missing else _PATIENCE_SECONDS))

@@ -1,8 +1,8 @@
-"""The multitree of Wang et al. 2020, section 3.3: ranks in groups for view subsets, slabs of slices inside one.
+"""The multitree of Wang et al. 2020, section 3.3: ranks in groups for view subsets, slabs inside a group.
 
-Ranks stand in a grid. A row is a *group*: it works on its own view subsets, and each of its ranks holds one slab
-of z slices. A column holds the same slab in all groups; the mean over all subsets is one sum along each column,
-so that no control process has to gather whole volumes.
+Ranks stand in a grid. A row is a *group*: it works on its own view subsets, and each of its ranks holds one
+slab of z slices. A column holds the same slab in all groups; the mean over all subsets is one sum along each
+column, so that no control process has to gather whole volumes.
 """
 
 from __future__ import annotations
@@ -112,9 +112,8 @@ class Place:
         return shares(depth, self.layout.slabs)[self.within.rank]
 
     def own(self, agents: int) -> range:
-        """This group's agents."""
-        part = shares(agents, self.layout.groups)[self.group]
-        return range(part.start, part.stop)
+        """This group's agents, dealt out in turn: neighbours are alike, and some kinds take longer."""
+        return range(self.group, agents, self.layout.groups)
 
 
 def take_place(world: World, layout: Layout) -> Place | None:

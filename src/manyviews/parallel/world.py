@@ -20,8 +20,9 @@ class Traffic:
     Attributes
     ----------
     sent_bytes
-        Bytes to other ranks: for N ranks and B bytes ``2 B (N - 1) / N`` a sum, ``B (N - 1) / N`` a sum_scatter
-        or all_gather of B bytes in all, what goes to others in an all_to_all (Thakur et al. 2005).
+        Bytes to other ranks: for N ranks and B bytes ``2 B (N - 1) / N`` a sum, ``B (N - 1) / N`` a
+        sum_scatter or all_gather of B bytes in all, what goes to others in an all_to_all (Thakur et al.
+        2005).
     messages
         Messages of those algorithms: ``2 (N - 1)`` a sum, ``N - 1`` the others, 1 a shift.
     seconds
@@ -51,13 +52,13 @@ class World(Protocol):
         """How many processes there are."""
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum of the tensors of all ranks, of the same shape, known to all of them; may be ``tensor`` itself."""
+        """Sum of all ranks' tensors, of the same shape, known to all of them; may be ``tensor`` itself."""
 
     def sum_scatter(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """Sum of all ranks' tensors, of which rank r gets ``counts[r]`` entries along the first axis."""
 
     def all_gather(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-        """The tensors of all ranks, ``counts[r]`` entries of rank r, one after another along the first axis."""
+        """The tensors of all ranks one after another along the first axis, ``counts[r]`` of rank r."""
 
     def all_to_all(
         self, parts: Sequence[torch.Tensor], shapes: Sequence[tuple[int, ...]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from manyviews.io.atomic import atomic_write
+from manyviews.io.faults import explain_write_errors
 from manyviews.report.data import RunData, read_run
 from manyviews.report.page import render_page
-from manyviews.runs.faults import explain_write_errors
 
 REPORT_NAME = "report.html"
 FIGURES_FOLDER = "figures"

@@ -2,9 +2,9 @@
 
     f(x) = 1/2 sum_v l_v |W_v x - p_v|^2 + damping/2 |x|^2
 
-All volumes are slabs of a `Space`, whose inner products go over all of them. `normal` applies ``W' L W``, mostly
-the quick way (a convolution), which differs from the projectors at detector edges and in sub-pixel detail;
-`exact_gradient` is one pass of the projectors over the images.
+All volumes are slabs of a `Space`, whose inner products go over all of them. `normal` applies ``W' L W``,
+mostly the quick way (a convolution), which differs from the projectors at detector edges and in sub-pixel
+detail; `exact_gradient` is one pass of the projectors over the images.
 """
 
 from __future__ import annotations

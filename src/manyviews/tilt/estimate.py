@@ -30,12 +30,15 @@ _PRIORS = ("non_negative", "total_variation", "smoothness")
 # Python with torch, numba and scipy, and the code that numba loads; more of it where slices are turned.
 _BASE_BYTES = 365 * 2**20
 _ROTATION_BYTES = 30 * 2**20
-_MPI_BYTES = 0
+# The library, and the pieces in which sums arrive.
+_MPI_BYTES = 40 * 2**20
 # What the C library keeps of arrays given back: arrays below 32 MiB come from its heap, which gets holes;
 # larger ones are given back to the system. Measured against runs in which all were, with
 # MALLOC_MMAP_THRESHOLD_=1000000.
 _HEAP_LIMIT_BYTES = 32 * 2**20
 _KEPT_OF_SMALL, _KEPT_OF_LARGE = 0.3, 0.1
+# Where volumes are in files all that is left comes and goes, and holes are most of the heap.
+_KEPT_OF_SMALL_WORK = 0.5
 _CORES = 2
 _START_SECONDS = 2.0
 # Guesses, as long as nothing was measured: what a rank sends, and what the disk of a host reads and writes.
@@ -140,10 +143,11 @@ class Estimator:
             tile=found[0].tile,
         )
 
-    def room(self, limit_bytes: int) -> int:
-        """What is left of a limit for arrays, above what every run needs; may be below zero."""
+    def room(self, limit_bytes: int, slabs: int) -> int:
+        """What is left of a limit for the work space of a streamed run; may be below zero."""
         fixed = self._base_bytes + _MPI_BYTES + self._section
-        return int((limit_bytes - fixed) / (1.0 + _KEPT_OF_SMALL))
+        slab = Slab(self.settings.volume_shape, slabs)
+        return int((limit_bytes - fixed) / (1.0 + _kept(slab.size_bytes, streamed=True)))
 
     @property
     def _base_bytes(self) -> int:
@@ -154,7 +158,7 @@ class Estimator:
         streamed = work.slab.stream is not None
         every = phases(work)
         greatest = max((_in_memory(parts, streamed) for parts in every), key=lambda p: sum(p.values()))
-        kept = _KEPT_OF_SMALL if work.slab.size_bytes < _HEAP_LIMIT_BYTES else _KEPT_OF_LARGE
+        kept = _kept(work.slab.size_bytes, streamed)
         parts = {
             "Python and libraries": self._base_bytes,
             "MPI": _MPI_BYTES if layout.ranks > 1 else 0,
@@ -177,9 +181,9 @@ class Estimator:
         everything = np.arange(self.views)
         whole = self._costs(slab, everything)
         priors = [name for name in _PRIORS if getattr(self.settings, name)]
-        agents = shares(len(self._subsets) + len(priors), layout.groups)
+        agents = len(self._subsets) + len(priors)
         for group, own in enumerate(shares(self.views, layout.groups)):
-            mine = list(range(agents[group].start, agents[group].stop))
+            mine = list(range(group, agents, layout.groups))  # `Place.own`
             subsets = [self._subsets[number] for number in mine if number < len(self._subsets)]
             yield Work(
                 settings=self.settings,
@@ -218,6 +222,13 @@ def checkpoint_bytes(settings: Settings, kept: int = 2) -> int:
         "consensus": 1 + 2 * agents,
     }.get(settings.method, 1)
     return FLOAT * prod(settings.volume_shape) * (1 + (kept + 1) * tensors)
+
+
+def _kept(slab_bytes: int, streamed: bool) -> float:
+    """What the C library keeps, as a fraction of all arrays."""
+    if slab_bytes >= _HEAP_LIMIT_BYTES:
+        return _KEPT_OF_LARGE
+    return _KEPT_OF_SMALL_WORK if streamed else _KEPT_OF_SMALL
 
 
 def _tile(work: Work) -> tuple[int, int] | None:

@@ -23,6 +23,8 @@ _SHARE_BYTES = 12
 _UPRIGHT_PAIR_NS = 0.25  # a voxel and view, there and back
 _OBLIQUE_PAIR_NS = 0.6
 _RESAMPLING_NS = 30.0  # a pixel of an image that is resampled, there and back
+_TURN_NS = 11.0  # a voxel of a frame, slices turned into it and back
+_PACKING_NS = 2.0  # a voxel of a frame that is not turned
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,13 @@ class Stream:
         Most memory that a convolution may work in.
     piece_slices
         Slices of a slab that are projected at a time.
+    block_bytes
+        Images or detectors handled at a time; every block goes through all pieces.
     """
 
     work_bytes: int
     piece_slices: int
+    block_bytes: int = BLOCK_BYTES
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,9 @@ class ViewBlock:
     @cached_property
     def views(self) -> int:
         """Views of a block, `TiltProjector._parts`."""
-        block = max(1, BLOCK_BYTES // (FLOAT * max(self._detector, self.slab.plane)))
+        stream = self.slab.stream
+        most = BLOCK_BYTES if stream is None else stream.block_bytes
+        block = max(1, most // (FLOAT * max(self._detector, self.slab.plane)))
         return min(len(self.group.views), block if block <= WIDTH else block - block % WIDTH)
 
     @property
@@ -224,11 +231,20 @@ class ViewBlock:
     def pair_seconds(self) -> float:
         """All views of the group there and back, by two cores."""
         slab, views = self.slab, len(self.group.views)
-        voxels = slab.slices * slab.plane * views
+        voxels = slab.slices * slab.plane
+        pieces = -(-slab.slices // slab.piece)
+        again = self.turns - 1
         if not self.group.rotated:
-            return voxels * _UPRIGHT_PAIR_NS * 1e-9
+            return voxels * (views * _UPRIGHT_PAIR_NS + again * _PACKING_NS) * 1e-9
         pixels = slab.plane * views / slab.ranks
-        return (voxels * _OBLIQUE_PAIR_NS + pixels * _RESAMPLING_NS) * 1e-9
+        turned = pieces * _lanes(slab.piece) * self.group.columns * self.group.width
+        found = voxels * views * _OBLIQUE_PAIR_NS + pixels * _RESAMPLING_NS + turned * again * _TURN_NS
+        return found * 1e-9
+
+    @property
+    def turns(self) -> int:
+        """How often the slab is brought into the frame and back: for every block where it is cut."""
+        return -(-len(self.group.views) // self.views) if self._cut else 1
 
     @property
     def sent_bytes(self) -> int:

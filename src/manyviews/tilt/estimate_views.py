@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.tiling import Tiling, choose_tiling, kernel_bytes, work_bytes
-from manyviews.operators.view_kernel import padded_shape
-from manyviews.tilt.estimate_blocks import FLOAT, Slab, ViewBlock, sent_of
+from manyviews.operators.view_kernel import lateral_reach, padded_shape
+from manyviews.tilt.estimate_blocks import FLOAT, Shape3, Slab, ViewBlock, sent_of
 from manyviews.tilt.problem import VIEWS_PER_CONVOLUTION
 
 _COMPLEX = 8
@@ -26,6 +26,26 @@ _work_bytes = lru_cache(4096)(work_bytes)
 # Rates of two cores, nanoseconds.
 _CONVOLUTION_NS = 7.0  # a point of the padded grid
 _ROD_NS = 400.0  # a view and slice, drawing the kernel of an oblique group
+
+
+class _Reaching:
+    """Groups of views, equal where their kernels reach equally far: these have the same tiles."""
+
+    def __init__(self, groups: list[AxisGroup], volume_shape: Shape3) -> None:
+        self.groups = groups
+        self.volume_shape = volume_shape
+        self._key = lateral_reach(groups, volume_shape[0]), volume_shape
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reaching) and self._key == other._key
+
+
+@lru_cache(4096)
+def _streamed_tiling(views: _Reaching, ranks: int, work_bytes: int) -> Tiling:
+    return choose_tiling(views.groups, views.volume_shape, ranks, work_bytes)
 
 
 @dataclass(frozen=True)
@@ -109,7 +129,7 @@ class ViewCosts:
         shape, stream, groups = self.slab.volume_shape, self.slab.stream, list(self.groups)
         if stream is None:
             return Tiling.whole(shape, padded_shape(groups, shape))
-        return choose_tiling(groups, shape, self.slab.ranks, stream.work_bytes)
+        return _streamed_tiling(_Reaching(groups, shape), self.slab.ranks, stream.work_bytes)
 
     # --- work space ---
 
@@ -198,7 +218,7 @@ class ViewCosts:
         return Load(
             seconds=sum(block.pair_seconds for block in self._blocks),
             sent_bytes=sum(block.sent_bytes for block in self._blocks),
-            file_bytes=2 * len(self.groups) * self.slab.size_bytes,
+            file_bytes=2 * sum(block.turns for block in self._blocks) * self.slab.size_bytes,
         )
 
     @property

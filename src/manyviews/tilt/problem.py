@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.exchange import shares
 from manyviews.operators.tiling import Tiling
-from manyviews.operators.tilt_projector import Block, ReadViews, TiltProjector, pick, weighted_energy
+from manyviews.operators.tilt_projector import Block, ReadViews, TiltProjector, image_energies, pick
 from manyviews.operators.view_kernel import ViewKernel, make_kernel, padded_shape
 from manyviews.parallel.layout import Place, alone
 from manyviews.solvers.least_squares import LeastSquares, Map
@@ -155,13 +155,12 @@ class TiltProblem:
 
         ``weigh(views, images)`` gives the images to back-project instead of ``l_v p_v``.
         """
-        energy = 0.0
+        energies = np.zeros(len(self.weights))  # views may be asked for again
 
         def weighted(views: NDArray[np.int64]) -> torch.Tensor:
-            nonlocal energy
             views = self.own_views[views]
             images = self.read(views)
-            energy += weighted_energy(images, self.weights[views])
+            energies[views] = image_energies(images, self.weights[views])
             if weigh is not None:
                 return weigh(views, images)
             return images * torch.from_numpy(self.weights[views]).to(images).view(-1, 1, 1)
@@ -170,7 +169,7 @@ class TiltProblem:
             target = self._own_projector.back_project(weighted, self.space.allocate)
         else:
             target = self.space.zeros()
-        return self._over_groups(target), self._over_world(energy)
+        return self._over_groups(target), self._over_world(float(energies.sum()))
 
     def exact_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, float]:
         """``W' L (p - W x)`` and ``sum_v l_v |p_v - W_v x|^2`` by the projectors."""

@@ -108,7 +108,7 @@ def reconstruct(
     with contextlib.ExitStack() as stack:
         storage = _storage(stack, schedule, options.scratch or out)
         # Before the run begins: blank or broken images leave no half-made run behind.
-        problem, images = make_problem(source, settings, place, storage, schedule.piece_slices)
+        problem, images = make_problem(source, settings, place, storage, schedule)
         run = stack.enter_context(
             RunFolder.open(
                 out,
@@ -226,7 +226,7 @@ def make_problem(
     settings: Settings,
     place: Place | None = None,
     storage: Storage | None = None,
-    piece_slices: int | None = None,
+    schedule: Schedule | None = None,
 ) -> tuple[TiltProblem, PreparedImages]:
     """The least-squares problem of a series, and its images as the problem sees them."""
     place = place or alone()
@@ -240,7 +240,8 @@ def make_problem(
         source.shape[1:],
         source.pixel_size,
         exchange=place.within,
-        piece_slices=piece_slices,
+        piece_slices=None if schedule is None else schedule.piece_slices,
+        block_bytes=None if schedule is None else schedule.block_bytes,
     )
     problem = TiltProblem(
         projector=projector,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.kernels.lanes import WIDTH
+from manyviews.operators.tilt_projector import BLOCK_BYTES
 from manyviews.parallel.layout import Layout, choose_layout
 from manyviews.runs.memory import available_memory_bytes, format_bytes
 from manyviews.tilt.estimate import Estimate, Estimator, checkpoint_bytes
@@ -19,8 +21,11 @@ _GIBIBYTE = 1 << 30
 # Share of the memory that a streamed convolution gets at most: in the rest the system keeps what it can of
 # the files.
 _WORK_SHARE = 0.5
+# Shares of the memory that a block of images may take.
+_BLOCK_SHARES = (4, 6, 8, 12, 16, 24, 48)
 _CHECKPOINTS_KEPT = 2
 _STREAMED_CHECKPOINTS_KEPT = 1
+_LEAST_LIMIT = 256 << 20
 _SMALLER = "give a smaller --thickness or a larger --bin"
 
 
@@ -42,6 +47,8 @@ class Schedule:
         Most memory that a streamed convolution may work in; 0 where nothing is streamed.
     piece_slices
         Slices of a slab that are projected at a time; None: all.
+    block_bytes
+        Images projected at a time, where slices are not; None: as many as ever.
     disk_bytes
         Scratch files of all ranks, checkpoints and the result.
     idle_ranks
@@ -58,6 +65,7 @@ class Schedule:
     streamed: bool
     work_bytes: int
     piece_slices: int | None
+    block_bytes: int | None
     disk_bytes: int
     idle_ranks: int
     by_subsets: bool
@@ -217,9 +225,20 @@ class _Planner:
                 return self._schedule(layout, *streamed)
         raise self._too_large(
             plain,
-            "with its volumes in files it does not fit either",
+            f"with its volumes in files it needs about {format_bytes(self._least_streamed(first, plain))}",
             f"allow more memory, {_SMALLER}, or use more ranks",
         )
+
+    def _least_streamed(self, layout: Layout, plain: Estimate) -> int:
+        """About the least memory in which a layout does with volumes in files."""
+        assert self.limit is not None
+        limit = max(self.limit, _LEAST_LIMIT)
+        while limit < plain.memory_bytes:
+            found = replace(self, limit=limit)._streamed(layout)
+            if found is not None:
+                return found[0].memory_bytes
+            limit += limit // 4
+        return plain.memory_bytes
 
     def _layouts(self) -> Iterator[Layout]:
         """Layouts worth trying, those first that leave the slowest rank the least to do."""
@@ -243,25 +262,30 @@ class _Planner:
     def _streamed(self, layout: Layout) -> tuple[Estimate, Stream] | None:
         """The run with volumes in files; None if it does not fit."""
         assert self.limit is not None
-        room = self.estimator.room(self.limit)
+        room = self.estimator.room(self.limit, layout.slabs)
         enough = int(_WORK_SHARE * self.limit)
         tries = (self._in_pieces(layout, work) for work in (enough, room) if 0 < work <= room)
         return next((found for found in tries if found is not None), None)
 
     def _in_pieces(self, layout: Layout, work_bytes: int) -> tuple[Estimate, Stream] | None:
-        """The same with so much for a convolution, projected in pieces as thick as fit."""
-        piece = -(-self.settings.volume_shape[0] // layout.slabs)
-        while True:
-            stream = Stream(work_bytes, piece)
-            try:
-                found = self.estimator.estimate(layout, stream, self.ranks_per_host)
-            except InputError:  # no tile is small enough
-                return None
+        """The same with so much for a convolution; projected whole if that fits, else in what is quickest.
+
+        Every block of views goes through all pieces of the slab, so that both should be large.
+        """
+        assert self.limit is not None
+        slices = -(-self.settings.volume_shape[0] // layout.slabs)
+        blocks = {max(BLOCK_BYTES, self.limit // share) for share in _BLOCK_SHARES}
+        pieces = [Stream(work_bytes, piece, block) for piece in _thinner(slices) for block in sorted(blocks)]
+        try:
+            whole = Stream(work_bytes, slices)
+            found = self.estimator.estimate(layout, whole, self.ranks_per_host)
             if self._fits(found):
-                return found, stream
-            if piece == 1:
-                return None
-            piece = -(-piece // 2)
+                return found, whole
+            tries = [(self.estimator.estimate(layout, one, self.ranks_per_host), one) for one in pieces]
+        except InputError:  # no tile is small enough
+            return None
+        fitting = [one for one in tries if self._fits(one[0])]
+        return min(fitting, key=lambda one: one[0].wall_seconds) if fitting else None
 
     def _fits(self, found: Estimate) -> bool:
         return self.limit is None or found.memory_bytes <= self.limit
@@ -303,8 +327,19 @@ class _Planner:
             streamed=stream is not None,
             work_bytes=0 if stream is None else stream.work_bytes,
             piece_slices=stream.piece_slices if stream is not None and cut else None,
+            block_bytes=stream.block_bytes if stream is not None and cut else None,
             disk_bytes=estimate.file_bytes + checkpoint_bytes(self.settings, kept),
             idle_ranks=self.ranks - layout.ranks,
             by_subsets=self.settings.method in SUBSET_METHODS,
             depth=self.settings.volume_shape[0],
         )
+
+
+def _thinner(slices: int) -> list[int]:
+    """Halves of a slab, their halves and so on; whole SIMD lanes where there is room for them."""
+    pieces = [slices]
+    while pieces[-1] > 1:
+        half = -(-pieces[-1] // 2)
+        whole = -(-half // WIDTH) * WIDTH
+        pieces.append(whole if half > WIDTH and whole < pieces[-1] else half)
+    return pieces[1:]
