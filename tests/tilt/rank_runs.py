@@ -1,8 +1,8 @@
 """Reconstructions by all ranks of an MPI job, for tests of what ranks give and what a killed one leaves.
 
 ``mpiexec -n N python rank_runs.py STACKS OUT CHECKPOINT_SECONDS CASE...`` with the stacks ``a.mrc`` and
-``b.mrc`` in STACKS; a case is a name of `CASES` and a layout that has N ranks, ``cg:1x2``, run in ``OUT/cg-1x2``. The
-pids of the ranks are in ``OUT/pids``.
+``b.mrc`` in STACKS; a case is a name of `CASES` and a layout that has N ranks, ``cg:1x2``, run in
+``OUT/cg-1x2``. The pids of the ranks are in ``OUT/pids``.
 """
 
 import os

@@ -151,7 +151,7 @@ def test_ranks_are_planned_for(tmp_path, capsys):
     found = check(data, options, 4)
     assert str(found.schedule.layout) == "2x2"
     text = "\n".join(found.lines())
-    assert "4 ranks as 2x2: 2 groups, each with some of the view subsets, of 2 ranks" in text
+    assert "4 ranks as 2x2: 2 groups share the view subsets, each of 2 ranks" in text
     assert "a rank of 8.0 GiB that may be used" in text
     assert "ranks as" not in "\n".join(check(data, options).lines())
     assert check(data, replace(options, layout="1x3")).schedule.layout.ranks == 3

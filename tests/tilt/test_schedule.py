@@ -91,19 +91,13 @@ def test_priors_are_agents_too():
 
 def test_words_for_ranks():
     text = "\n".join(scheduled(8, method="consensus", subsets=4).lines())
-    assert (
-        "8 ranks as 4x2: 4 groups, each with some of the view subsets, of 2 ranks, each with a slab of 12"
-        in text
-    )
+    assert "8 ranks as 4x2: 4 groups share the view subsets, each of 2 ranks with a slab of 12 slices" in text
     assert " a rank in memory" in text
     assert "3 ranks as 1x3: each with a slab of 8 slices; about" in scheduled(3).lines()[0]
-    assert (
-        "2 ranks as 2x1: each with some of the view subsets"
-        in scheduled(2, method="direct-combine").lines()[0]
-    )
+    assert "2 ranks as 2x1: they share the view subsets" in scheduled(2, method="direct-combine").lines()[0]
     assert "49 ranks stay idle" not in "\n".join(scheduled(49).lines())
     assert scheduled(49).lines()[-1] == "1 rank stays idle"
-    assert "4 ranks as 4x1: each with some of the views;" in scheduled(4, layout="4x1").lines()[0]
+    assert "4 ranks as 4x1: they share the views;" in scheduled(4, layout="4x1").lines()[0]
 
 
 def test_memory_decides_between_layouts():

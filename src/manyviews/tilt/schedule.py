@@ -92,13 +92,13 @@ class Schedule:
             return "1 rank"
         slices = -(-self.depth // slabs)
         slab = f"a slab of {slices} slice{'s' if slices > 1 else ''}"
-        task = "view subsets" if self.by_subsets else "views"
+        shared = "view subsets" if self.by_subsets else "views"
         if groups == 1:
             what = f"each with {slab}"
         elif slabs == 1:
-            what = f"each with some of the {task}"
+            what = f"they share the {shared}"
         else:
-            what = f"{groups} groups, each with some of the {task}, of {slabs} ranks, each with {slab}"
+            what = f"{groups} groups share the {shared}, each of {slabs} ranks with {slab}"
         return f"{self.layout.ranks} ranks as {self.layout}: {what}"
 
     def _idle(self) -> list[str]:
