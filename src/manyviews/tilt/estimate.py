@@ -2,7 +2,7 @@
 
 Memory is the greatest of a few phases, each a sum of named parts; the counts of volumes follow the solvers
 line by line and are held against measured peaks by ``benchmarks/memory_estimate.py`` and
-``benchmarks/memory_per_rank.py``. Time is voxel-updates over measured rates, good to a factor of about two.
+``benchmarks/estimate_per_rank.py``. Time is voxel-updates over measured rates, good to a factor of about two.
 """
 
 from __future__ import annotations

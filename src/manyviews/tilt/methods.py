@@ -30,9 +30,10 @@ from manyviews.tilt.subsets import Order, Subset, make_subsets
 
 # Weakest view overlap, in units of one view, that weighted back-projection divides by.
 _WEIGHTING_FLOOR = 1.0
-# Strength of the anchor of an agent, as a fraction of its share of `TiltProblem.spectral_bound`. Of those tried,
-# from 0.01 to 1 times the largest eigenvalue, about 1.3 times that bound, 0.03 reached a given objective in the
-# fewest passes (benchmarks/consensus_anchor.py); 0.023, as here, is as good (docs/convergence.md).
+# Strength of the anchor of an agent, as a fraction of its share of `TiltProblem.spectral_bound`. Of those
+# tried, from 0.01 to 1 times the largest eigenvalue, about 1.3 times that bound, 0.03 reached a given
+# objective in the fewest passes (benchmarks/consensus_anchor.py); 0.023, as here, is as good
+# (docs/convergence.md).
 _ANCHOR = 0.03
 
 Objective = Callable[[torch.Tensor], float]
