@@ -1,7 +1,7 @@
 """What ranks tell each other in an outer iteration: the bytes and messages of `scaling.py`, by formulas.
 
 The same divisions and roundings as in the package, but nothing is sent: slabs and rows of frequency by `shares`,
-agents dealt out to groups in turn as by `Place.own`.
+agents dealt out to groups to and fro as by `manyviews.parallel.layout.dealt`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from manyviews.operators.exchange import shares
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.tilt_projector import BLOCK_BYTES
 from manyviews.operators.view_kernel import padded_shape
-from manyviews.parallel.layout import Layout
+from manyviews.parallel.layout import Layout, dealt
 from manyviews.tilt.problem import VIEWS_PER_CONVOLUTION
 from manyviews.tilt.subsets import make_subsets
 
@@ -230,8 +230,9 @@ def traffic_of(job: Job, layout: Layout, *, exact_pass: bool = False) -> Traffic
 
 
 def own_agents(job: Job, layout: Layout, group: int) -> tuple[tuple[int, ...], ...]:
-    """Views of every agent of a group, as `Place.own` deals them out."""
-    return agents_of(job)[group :: layout.groups]
+    """Views of every agent of a group, as `dealt` deals them out."""
+    every = agents_of(job)
+    return tuple(every[agent] for agent in dealt(len(every), layout.groups)[group])
 
 
 def measured_by(job: Job, own: tuple[tuple[int, ...], ...]) -> Views:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from manyviews.errors import InputError
 from manyviews.operators.exchange import shares
-from manyviews.parallel.layout import Layout, alone, choose_layout, take_place
+from manyviews.parallel.layout import Layout, alone, choose_layout, dealt, take_place
 
 SMALL = st.integers(1, 12)
 
@@ -155,4 +155,17 @@ def test_a_layout_for_more_ranks_than_there_are():
 
 def test_alone():
     place = alone()
-    assert (place.group, place.slab(5), place.own(3)) == (0, slice(0, 5), range(3))
+    assert (place.group, place.slab(5), place.own(3)) == (0, slice(0, 5), (0, 1, 2))
+
+
+@pytest.mark.parametrize(("agents", "groups"), [(4, 2), (32, 4), (32, 16), (7, 3), (2, 3), (0, 2)])
+def test_agents_are_dealt_out_once_and_evenly(agents, groups):
+    hands = dealt(agents, groups)
+    assert sorted(agent for hand in hands for agent in hand) == list(range(agents))
+    assert max(map(len, hands)) - min(map(len, hands)) <= 1
+    assert all(list(hand) == sorted(hand) for hand in hands)
+
+
+def test_no_group_gets_one_kind_only():
+    """Four axes in turn, every other one oblique: each of two groups gets one of each kind."""
+    assert dealt(4, 2) == [(0, 3), (1, 2)]

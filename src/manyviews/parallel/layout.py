@@ -77,6 +77,18 @@ def choose_layout(ranks: int, agents: int, depth: int, fits: dict[Layout, bool] 
     return min(fitting, key=work)
 
 
+def dealt(agents: int, groups: int) -> list[tuple[int, ...]]:
+    """Agents of every group, dealt out in turn, to and fro.
+
+    Neighbours are alike, and kinds that take longer come in periods: so that no group gets one kind only.
+    """
+    hands: list[list[int]] = [[] for _ in range(groups)]
+    for agent in range(agents):
+        turn, place = divmod(agent, groups)
+        hands[place if turn % 2 == 0 else groups - 1 - place].append(agent)
+    return [tuple(hand) for hand in hands]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where this rank stands.
@@ -111,9 +123,9 @@ class Place:
         """This rank's slices of ``depth``."""
         return shares(depth, self.layout.slabs)[self.within.rank]
 
-    def own(self, agents: int) -> range:
-        """This group's agents, dealt out in turn: neighbours are alike, and some kinds take longer."""
-        return range(self.group, agents, self.layout.groups)
+    def own(self, agents: int) -> tuple[int, ...]:
+        """This group's agents."""
+        return dealt(agents, self.layout.groups)[self.group]
 
 
 def take_place(world: World, layout: Layout) -> Place | None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.axis_groups import group_by_axis
 from manyviews.operators.exchange import shares
-from manyviews.parallel.layout import Layout
+from manyviews.parallel.layout import Layout, dealt
 from manyviews.tilt.estimate_blocks import FLOAT, Slab, Stream
 from manyviews.tilt.estimate_methods import IN_FILES, SUBSET_METHODS, Parts, Work, iteration, once, phases
 from manyviews.tilt.estimate_views import ViewCosts, choose_views
@@ -181,9 +181,9 @@ class Estimator:
         everything = np.arange(self.views)
         whole = self._costs(slab, everything)
         priors = [name for name in _PRIORS if getattr(self.settings, name)]
-        agents = len(self._subsets) + len(priors)
+        agents = dealt(len(self._subsets) + len(priors), layout.groups)
         for group, own in enumerate(shares(self.views, layout.groups)):
-            mine = list(range(group, agents, layout.groups))  # `Place.own`
+            mine = agents[group]
             subsets = [self._subsets[number] for number in mine if number < len(self._subsets)]
             yield Work(
                 settings=self.settings,

@@ -108,7 +108,7 @@ class _Group:
         How its agents come together with those of other groups.
     """
 
-    agents: range
+    agents: tuple[int, ...]
     subsets: list[Subset]
     pieces: list[TiltProblem]
     parts: list[LeastSquares]
