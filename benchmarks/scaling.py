@@ -345,7 +345,7 @@ def report(stored: dict[str, Any]) -> str:
         job = rows_[0]["job"]
         parts.append(
             f"## Measured: {name}, {job['size']} x {job['size']} x {job['depth']}, 4 x {job['tilts']} views\n\n"
-            "Medians of rounds. Layouts marked * have more ranks than the {CORES} cores: "
+            f"Medians of rounds. Layouts marked * have more ranks than the {CORES} cores: "
             "their efficiency is per core. Exchange is that of the rank with most, waiting included.\n"
         )
         head = ["layout", "rounds", "s an iteration", "speed-up", "efficiency", "of compute", "compute s",

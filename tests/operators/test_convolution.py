@@ -7,13 +7,13 @@ import pytest
 import scipy.fft
 import scipy.signal
 import torch
-from thread_world import run_ranks
 
 from manyviews.operators import convolution
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.exchange import shares
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.tiling import Tiling
+from thread_world import run_ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PRECISIONS = [(np.float32, 1e-6), (np.float64, 1e-12)]

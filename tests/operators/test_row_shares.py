@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from thread_world import run_ranks
 
 from manyviews.operators import row_shares
 from manyviews.operators.exchange import shares
 from manyviews.operators.row_shares import RowShares, gather_rows, scatter_rows
+from thread_world import run_ranks
 
 CASES = [(12, 5, 1), (12, 5, 3), (7, 3, 5), (1, 1, 4), (9, 20, 2)]
 

@@ -9,7 +9,6 @@ import pytest
 import scipy.fft
 import torch
 from scipy.ndimage import gaussian_filter
-from thread_world import run_ranks
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.convolution import Convolution
@@ -23,6 +22,7 @@ from manyviews.operators.view_kernel import (
     padded_shape,
     profile_across,
 )
+from thread_world import run_ranks
 
 VOLUME, IMAGE = (24, 64, 61), (120, 121)
 TILTS = np.linspace(-60.0, 60.0, 31)

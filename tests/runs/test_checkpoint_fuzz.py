@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from fake_world import in_layout
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fake_world import in_layout
 from manyviews.parallel.layout import Layout
 from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
 from manyviews.runs.placement import Placement

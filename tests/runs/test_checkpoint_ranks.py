@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_world import in_layout, outcomes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fake_world import in_layout, outcomes
 from manyviews.errors import InputError
 from manyviews.parallel.layout import Layout, take_place
 from manyviews.runs import checkpoint as module

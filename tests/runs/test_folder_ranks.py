@@ -3,8 +3,8 @@
 import threading
 
 import pytest
-from fake_world import outcomes, results
 
+from fake_world import outcomes, results
 from manyviews.errors import InputError
 from manyviews.runs import folder as module
 from manyviews.runs.folder import RunFolder

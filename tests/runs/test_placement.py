@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from fake_world import in_layout
 
+from fake_world import in_layout
 from manyviews.parallel.layout import Layout
 from manyviews.parallel.world import SingleWorld
 from manyviews.runs.placement import Placement, part_count
