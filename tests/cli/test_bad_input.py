@@ -180,7 +180,7 @@ def test_different_pixel_sizes(tmp_path, out, refused):
         (-5, ["--thickness", "leaves no slice"]),
         (None, ["missing: --thickness"]),
         ("thin", ["--thickness", "'thin' is not a whole number"]),
-        (10**9, ["--thickness", "of memory", "are free"]),
+        (10**9, ["--thickness", "of memory and disk", "are free"]),
     ],
 )
 def test_thickness(thickness, parts, tmp_path, out, refused):
@@ -190,9 +190,9 @@ def test_thickness(thickness, parts, tmp_path, out, refused):
 
 
 def test_a_volume_that_fits_but_its_method_does_not(tmp_path, out, refused, monkeypatch):
-    from manyviews.tilt import estimate
+    from manyviews.tilt import reconstruct
 
-    monkeypatch.setattr(estimate, "available_memory_bytes", lambda: 200 << 20)
+    monkeypatch.setattr(reconstruct, "available_memory_bytes", lambda: 200 << 20)
     said = refused(words(out, stack(tmp_path)))
     assert "the reconstruction needs about" in said
     assert "200 MiB are free" in said

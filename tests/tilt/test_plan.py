@@ -83,10 +83,10 @@ def test_sizes_after_binning():
     assert found.pixel_size == 12.0
 
 
-def test_record_holds_every_setting():
+def test_record_holds_every_setting_but_those_of_the_machine():
     found = settled()
     record = found.record()
-    assert set(record) == {field.name for field in dataclasses.fields(found)}
+    assert set(record) == {field.name for field in dataclasses.fields(found)} - {"threads"}
     assert record["volume_shape"] == [8, 20, 24]
 
 
@@ -152,10 +152,11 @@ def test_devices(monkeypatch):
         settled(device="cuda")
 
 
-def test_a_volume_larger_than_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(plan, "available_memory_bytes", lambda: 16 * 8 * 20 * 24)
+def test_a_volume_larger_than_memory_and_disk_is_refused(monkeypatch):
+    monkeypatch.setattr(plan, "free_disk_bytes", lambda folder: 4 * 8 * 20 * 24)
+    monkeypatch.setattr(plan, "available_memory_bytes", lambda: 8 * 8 * 20 * 24)
     settled()
-    monkeypatch.setattr(plan, "available_memory_bytes", lambda: 16 * 8 * 20 * 24 - 1)
+    monkeypatch.setattr(plan, "available_memory_bytes", lambda: 8 * 8 * 20 * 24 - 1)
     with pytest.raises(InputError, match="--thickness: a volume of 24 x 20 x 8 voxels needs at least"):
         settled()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.runs.memory import available_memory_bytes, format_bytes, free_disk_bytes
 from manyviews.tilt.images import ImageSource
 from manyviews.tilt.options import METHODS, ReconstructOptions
 
@@ -17,6 +20,8 @@ _INNER = {"wang2020": 10, "consensus": 3}
 _OVERLAP = {"wang2020": 2}
 _PAPER_SUBSETS = 32
 _LEAST_VIEWS_A_SUBSET = 4
+# Volumes that the most frugal method holds at once.
+_LEAST_VOLUMES = 3
 _SUBSET_METHODS = ("direct-combine", "wang2020", "consensus")
 # Options that only some methods have; given for another method they are refused rather than ignored.
 _ONLY_FOR = {
@@ -114,6 +119,7 @@ def settle(options: ReconstructOptions, source: ImageSource) -> Settings:
             where="--subsets",
             fix=f"give a number from 1 to {len(geometry)}",
         )
+    _check_size(settings, options.scratch or Path())
     return settings
 
 
@@ -196,3 +202,19 @@ def _device(wanted: str) -> str:
             fix='check "manyviews doctor", or give --device cpu',
         )
     return "cuda" if usable else "cpu"
+
+
+def _check_size(settings: Settings, folder: Path) -> None:
+    """Refuse at once what neither memory nor disk has room for, before loops over all its slices."""
+    least = _LEAST_VOLUMES * 4 * prod(settings.volume_shape)
+    available = available_memory_bytes()
+    if available is None:
+        return
+    free = available + free_disk_bytes(folder)
+    if least > free:
+        raise InputError(
+            f"a volume of {' x '.join(map(str, settings.volume_shape[::-1]))} voxels needs at least "
+            f"{format_bytes(least)} of memory and disk, and {format_bytes(free)} are free",
+            where="--thickness",
+            fix="give a smaller --thickness or a larger --bin",
+        )
