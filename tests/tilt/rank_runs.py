@@ -45,9 +45,6 @@ def run_case(case: str, stacks: Path, out: Path, checkpoint_seconds: float) -> N
     )
 
 
-job.build_report = lambda folder: folder  # pictures take longer than the rest of these runs
-
-
 def rank_main(stacks: Path, out: Path, checkpoint_seconds: float, cases: list[str]) -> None:
     pids = launch.start_world().gather(os.getpid())
     if launch.start_world().rank == 0:
@@ -58,6 +55,7 @@ def rank_main(stacks: Path, out: Path, checkpoint_seconds: float, cases: list[st
 
 
 if __name__ == "__main__":
+    job.build_report = lambda folder: folder  # pictures take longer than the rest of these runs
     try:
         rank_main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
     except ManyviewsError as error:
