@@ -17,7 +17,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.axis_groups import AxisGroup, group_by_axis
 from manyviews.operators.exchange import shares
 from manyviews.operators.row_shares import RowShares
-from manyviews.operators.tilt_projector import BLOCK_BYTES
+from manyviews.operators.tilt_projector import usual_block_bytes
 from manyviews.operators.view_kernel import padded_shape
 from manyviews.parallel.layout import Layout, dealt
 from manyviews.tilt.problem import VIEWS_PER_CONVOLUTION
@@ -73,21 +73,21 @@ class Views:
 
 
 @cache
-def views_of(job: Job, picked: tuple[int, ...], subset: bool) -> Views:
+def views_of(job: Job, picked: tuple[int, ...], subset: bool, slabs: int = 1) -> Views:
     """What `TiltProblem.part` makes of a subset (or of all views, which are convolved)."""
     geometry = geometry_of(job.tilts).select(np.array(picked))
     groups = group_by_axis(geometry, job.shape, job.shape[1:], 1.0)
     grid = padded_shape(groups, job.shape)
     rotated = any(group.rotated for group in groups)
     few = len(picked) < VIEWS_PER_CONVOLUTION * math.prod(grid) / math.prod(job.shape)
-    blocks = tuple(block for group in groups for block in blocks_of(group, job.size))
+    blocks = tuple(block for group in groups for block in blocks_of(group, job.size, slabs))
     return Views(len(picked), grid, subset and few and not rotated, blocks, rotated)
 
 
-def blocks_of(group: AxisGroup, size: int) -> list[tuple[int, int]]:
+def blocks_of(group: AxisGroup, size: int, slabs: int) -> list[tuple[int, int]]:
     """As `TiltProjector` handles views together."""
     pixels = max(group.detector_length * group.width, size * size)
-    block = max(1, BLOCK_BYTES // (4 * pixels))
+    block = max(1, usual_block_bytes(slabs) // (4 * pixels))
     block -= block % 16 if block > 16 else 0
     count = len(group.views)
     bins = group.detector_length * group.width
@@ -200,7 +200,7 @@ def traffic_of(job: Job, layout: Layout, *, exact_pass: bool = False) -> Traffic
     check = Calls("check", "rows", 2, (0,) * slabs, 2 * (slabs - 1))
     everything = tuple(range(len(AXES) * job.tilts))
     if job.method in {"cg", "sirt"}:
-        whole = views_of(job, everything, False)
+        whole = views_of(job, everything, False, slabs)
         calls = [*normal(whole, depth, slabs), numbers("scalars", slabs, 5 if job.method == "cg" else 2)]
         across: list[Calls] = []
         if exact_pass:
@@ -208,7 +208,7 @@ def traffic_of(job: Job, layout: Layout, *, exact_pass: bool = False) -> Traffic
             across = [mean, replace(numbers("scalars", groups), sent=(16 * (groups - 1) // groups,) * slabs)]
         passes = []
         for part in shares(len(everything), groups):
-            own = views_of(job, everything[part], False)
+            own = views_of(job, everything[part], False, slabs)
             passes.append((*calls, *(projected("pass", own, slabs) if exact_pass else []), check))
         return Traffic(tuple(passes), tuple(across), ((),) * groups, layout)
     agents, after = [], []
@@ -216,7 +216,7 @@ def traffic_of(job: Job, layout: Layout, *, exact_pass: bool = False) -> Traffic
         own_views = own_agents(job, layout, group)
         some: list[Calls] = []
         for picked in own_views:
-            one = views_of(job, picked, True)
+            one = views_of(job, picked, True, slabs)
             normals, inners = (
                 (job.inner + 1, 2 * job.inner + 1) if job.method == "consensus" else (job.inner, 1)
             )

@@ -26,6 +26,8 @@ Block = tuple[NDArray[np.int64], torch.Tensor]
 
 # Bytes of images handled at a time: large enough that packing the volume again for each block is cheap.
 BLOCK_BYTES = 256 * 2**20
+# Blocks shrink with the number of slabs, as everything else that a process holds does, down to this.
+_LEAST_BLOCK_BYTES = 32 * 2**20
 
 
 class TiltProjector(LinearOperator):
@@ -48,7 +50,7 @@ class TiltProjector(LinearOperator):
         Slices handled at a time, where frames of the whole slab would not fit in memory. When projecting, all
         pieces are gone through with every block of views, so that blocks should be large then.
     block_bytes
-        Images handled at a time; None: `BLOCK_BYTES`.
+        Images handled at a time; None: `usual_block_bytes`.
     """
 
     def __init__(
@@ -182,8 +184,10 @@ class TiltProjector(LinearOperator):
 
     def _parts(self, group: AxisGroup) -> list[slice]:
         """Runs of views of a group that are handled together."""
+        ranks = 1 if self.exchange is None else self.exchange.size
+        most = self.block_bytes or usual_block_bytes(ranks)
         pixels = max(group.detector_length * group.width, self.image_shape[0] * self.image_shape[1])
-        block = max(1, (self.block_bytes or BLOCK_BYTES) // (4 * pixels))
+        block = max(1, most // (4 * pixels))
         if block > 16:
             block -= block % 16  # whole SIMD lanes where images share a camera map
         count = len(group.views)
@@ -382,6 +386,11 @@ def _at_height(group: AxisGroup, first: int, piece: slice, depth: int) -> AxisGr
     count = piece.stop - piece.start
     height = first + piece.start + count // 2 - depth // 2
     return replace(group, offsets=group.offsets + group.sines * height)
+
+
+def usual_block_bytes(ranks: int) -> int:
+    """Images handled at a time by processes with ``ranks`` slabs."""
+    return max(min(_LEAST_BLOCK_BYTES, BLOCK_BYTES), BLOCK_BYTES // ranks)
 
 
 def pick(views: NDArray[np.int64], device: torch.device) -> slice | torch.Tensor:

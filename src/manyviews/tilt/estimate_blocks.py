@@ -12,7 +12,7 @@ from math import prod
 from manyviews.kernels.lanes import WIDTH
 from manyviews.kernels.streams_cpu import PAD, PIECE
 from manyviews.operators.axis_groups import AxisGroup
-from manyviews.operators.tilt_projector import BLOCK_BYTES
+from manyviews.operators.tilt_projector import BLOCK_BYTES, usual_block_bytes
 
 Shape3 = tuple[int, int, int]
 
@@ -99,7 +99,7 @@ class ViewBlock:
     def views(self) -> int:
         """Views of a block, `TiltProjector._parts`."""
         stream = self.slab.stream
-        most = BLOCK_BYTES if stream is None else stream.block_bytes
+        most = usual_block_bytes(self.slab.ranks) if stream is None else stream.block_bytes
         block = max(1, most // (FLOAT * max(self._detector, self.slab.plane)))
         return min(len(self.group.views), block if block <= WIDTH else block - block % WIDTH)
 
