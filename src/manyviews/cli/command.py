@@ -27,6 +27,8 @@ class Command:
         Adds the options to a parser.
     run
         Does the job with what was parsed and returns the exit code.
+    parser_class
+        What parses the words after the name.
     """
 
     name: str
@@ -35,10 +37,11 @@ class Command:
     examples: tuple[str, ...]
     add: Callable[[CommandParser], None]
     run: Callable[[argparse.Namespace], int]
+    parser_class: type[CommandParser] = CommandParser
 
     def parser(self) -> CommandParser:
         """The command's parser, with ``--help`` and ``--debug`` as every command has them."""
-        parser = CommandParser(self.name, self.summary, self.usage, self.examples)
+        parser = self.parser_class(self.name, self.summary, self.usage, self.examples)
         self.add(parser)
         section = parser.section("help")
         section.add_argument("-h", "--help", action="help", help="Show this text.")

@@ -325,17 +325,6 @@ class _Parser(CommandParser):
         return found
 
 
-@dataclass(frozen=True)
-class _Submit(Command):
-    def parser(self) -> CommandParser:
-        parser = _Parser(self.name, self.summary, self.usage, self.examples)
-        self.add(parser)
-        section = parser.section("help")
-        section.add_argument("-h", "--help", action="help", help="Show this text.")
-        section.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
-        return parser
-
-
 def _add_submit(parser: CommandParser) -> None:
     output = parser.section("output")
     output.add_argument(
@@ -364,7 +353,7 @@ def _submit(found: argparse.Namespace) -> int:
 
 
 COMMANDS: tuple[Command, ...] = (
-    _Submit(
+    Command(
         name="submit",
         summary="Print a SLURM batch script for a command.",
         usage="--template [options] [-- COMMAND ...]",
@@ -375,5 +364,6 @@ COMMANDS: tuple[Command, ...] = (
         ),
         add=_add_submit,
         run=_submit,
+        parser_class=_Parser,
     ),
 )

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import torch
 
 from manyviews.errors import ManyviewsError
+from manyviews.operators.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -34,39 +35,14 @@ class Traffic:
     seconds: float = 0.0
 
 
-class World(Protocol):
-    """All processes of a job, or some of them.
+class World(Exchange, Protocol):
+    """All processes of a job, or some of them: what operators ask of them, and what a job does.
 
     Every call but `abort` is made by all ranks, in the same order. Tensors are contiguous; results are on the
     device of the argument.
     """
 
     traffic: Traffic
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, counted from 0; rank 0 speaks and writes."""
-
-    @property
-    def size(self) -> int:
-        """How many processes there are."""
-
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum of all ranks' tensors, of the same shape, known to all of them; may be ``tensor`` itself."""
-
-    def sum_scatter(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-        """Sum of all ranks' tensors, of which rank r gets ``counts[r]`` entries along the first axis."""
-
-    def all_gather(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-        """The tensors of all ranks one after another along the first axis, ``counts[r]`` of rank r."""
-
-    def all_to_all(
-        self, parts: Sequence[torch.Tensor], shapes: Sequence[tuple[int, ...]]
-    ) -> list[torch.Tensor]:
-        """Send ``parts[r]`` to rank r; from rank r comes a tensor of ``shapes[r]`` and the same dtype."""
-
-    def shift(self, tensor: torch.Tensor, by: int) -> torch.Tensor | None:
-        """The tensor of rank ``rank - by``, of the same shape; None where there is no such rank."""
 
     def gather(self, value: T) -> list[T]:
         """Numbers, texts, or lists and tables of them: those of all ranks, in their order, known to all."""

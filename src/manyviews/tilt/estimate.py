@@ -20,9 +20,9 @@ from manyviews.operators.axis_groups import group_by_axis
 from manyviews.operators.exchange import shares
 from manyviews.parallel.layout import Layout, dealt
 from manyviews.tilt.estimate_blocks import FLOAT, Slab, Stream
-from manyviews.tilt.estimate_methods import IN_FILES, SUBSET_METHODS, Parts, Work, iteration, once, phases
+from manyviews.tilt.estimate_methods import IN_FILES, Parts, Work, iteration, once, phases
 from manyviews.tilt.estimate_views import ViewCosts, choose_views
-from manyviews.tilt.plan import Settings
+from manyviews.tilt.plan import SUBSET_METHODS, Settings
 from manyviews.tilt.subsets import Subset, make_subsets
 
 _PRIORS = ("non_negative", "total_variation", "smoothness")

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from manyviews.tilt.estimate_blocks import FLOAT, Slab
 from manyviews.tilt.estimate_views import Load, ViewCosts
-from manyviews.tilt.plan import Settings
+from manyviews.tilt.plan import SUBSET_METHODS, Settings
 
 Parts = dict[str, int]
 
-SUBSET_METHODS = ("direct-combine", "wang2020", "consensus")
 # Parts that are in files where a run keeps its volumes there.
 IN_FILES = ("kernels", "volumes", "row sums")
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator

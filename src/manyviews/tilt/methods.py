@@ -24,7 +24,7 @@ from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
-from manyviews.tilt.plan import Settings
+from manyviews.tilt.plan import SUBSET_METHODS, Settings
 from manyviews.tilt.problem import TiltProblem
 from manyviews.tilt.subsets import Order, Subset, make_subsets
 
@@ -46,7 +46,7 @@ def make_solver(problem: TiltProblem, settings: Settings) -> Solver[Any]:
 
 def agent_count(settings: Settings) -> int:
     """View subsets and priors that a method works on at once; 1 for methods without."""
-    if settings.method not in {"direct-combine", "wang2020", "consensus"}:
+    if settings.method not in SUBSET_METHODS:
         return 1
     priors = settings.non_negative + (settings.total_variation > 0) + (settings.smoothness > 0)
     return settings.subsets + (priors if settings.method == "consensus" else 0)

@@ -22,12 +22,12 @@ _PAPER_SUBSETS = 32
 _LEAST_VIEWS_A_SUBSET = 4
 # Volumes that the most frugal method holds at once.
 _LEAST_VOLUMES = 3
-_SUBSET_METHODS = ("direct-combine", "wang2020", "consensus")
+SUBSET_METHODS = ("direct-combine", "wang2020", "consensus")
 # Options that only some methods have; given for another method they are refused rather than ignored.
 _ONLY_FOR = {
-    "subsets": _SUBSET_METHODS,
-    "overlap": _SUBSET_METHODS,
-    "subset_order": _SUBSET_METHODS,
+    "subsets": SUBSET_METHODS,
+    "overlap": SUBSET_METHODS,
+    "subset_order": SUBSET_METHODS,
     "mann": ("wang2020", "consensus"),
     "inner_iterations": ("wang2020", "consensus"),
     "damping": ("cg", "consensus", "wbp"),
@@ -113,7 +113,7 @@ def settle(options: ReconstructOptions, source: ImageSource) -> Settings:
         device=_device(options.device),
         threads=options.threads,
     )
-    if method in _SUBSET_METHODS and not 1 <= settings.subsets <= len(geometry):
+    if method in SUBSET_METHODS and not 1 <= settings.subsets <= len(geometry):
         raise InputError(
             f"{len(geometry)} views cannot be divided into {settings.subsets} subsets",
             where="--subsets",

@@ -179,7 +179,7 @@ class TiltProblem:
         """What normalised SIRT needs: ``x -> (W' R (p - W x), |p - W x|^2)``, C, and ``|p|^2``."""
         projector = self._own_projector
         ones = self.space.allocate().fill_(1.0)
-        rows = self.storage.images(projector.range, self.device)
+        rows = self.storage.allocate(projector.range, self.device)
         for views, images in projector.project_blocks(ones):
             rows[pick(views, self.device)] = _inverse(images, images.amax(dim=(1, 2), keepdim=True))
         blank = torch.ones((), device=self.device)

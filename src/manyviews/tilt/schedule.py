@@ -13,9 +13,8 @@ from manyviews.parallel.layout import Layout, choose_layout
 from manyviews.runs.memory import available_memory_bytes, format_bytes
 from manyviews.tilt.estimate import Estimate, Estimator, checkpoint_bytes
 from manyviews.tilt.estimate_blocks import Stream
-from manyviews.tilt.estimate_methods import SUBSET_METHODS
 from manyviews.tilt.methods import agent_count
-from manyviews.tilt.plan import Settings
+from manyviews.tilt.plan import SUBSET_METHODS, Settings
 
 _GIBIBYTE = 1 << 30
 # Share of the memory that a streamed convolution gets at most: in the rest the system keeps what it can of

@@ -41,10 +41,6 @@ class Storage:
             return tensor
         return self.allocate(tuple(tensor.shape), tensor.device).copy_(tensor)
 
-    def images(self, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-        """A stack of which only some images may ever be written: in memory, the others take no room."""
-        return self.allocate(shape, device)
-
     def tiling(self, groups: list[AxisGroup], volume_shape: Shape3, slabs: int) -> Tiling:
         """How the lateral plane is divided for the convolution.
 
