@@ -30,6 +30,7 @@ ROOMS = (
     "runs",
     "report",
     "tilt",
+    "particles",
     "doctor",
     "cli",
 )

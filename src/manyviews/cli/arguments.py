@@ -135,7 +135,8 @@ def _add_field(
     help_text = text + _choices_text(kind, text) + ("" if required else _default_text(item))
     help_text = help_text.replace("%", "%%")  # argparse formats it
     if item.name == layout.positional:
-        section.add_argument(item.name, nargs="+", type=_converter(kind), metavar=metavar, help=help_text)
+        count = "+" if many else None
+        section.add_argument(item.name, nargs=count, type=_converter(kind), metavar=metavar, help=text)
         return
     flag = "--" + item.name.replace("_", "-")
     settings: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS, "help": help_text}

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from manyviews import __version__
-from manyviews.cli import general, submit, tilt
+from manyviews.cli import general, particles, submit, tilt
 from manyviews.cli.command import Command
 from manyviews.cli.failures import explain
 from manyviews.errors import InputError
@@ -26,11 +26,12 @@ from manyviews.parallel import launch
 COMMANDS: tuple[Command, ...] = (
     *general.COMMANDS[:2],
     *tilt.COMMANDS,
+    *particles.COMMANDS,
     *submit.COMMANDS,
     *general.COMMANDS[2:],
 )
 _HELP = ("-h", "--help", "help")
-_SHARED = ("tilt reconstruct",)
+_SHARED = ("tilt reconstruct", "particles abinitio")
 _READER_GONE = 141
 # Read by OpenMP and PyTorch when they load. Idle threads that spin starve the others on a shared machine, and
 # huge pages save the kernel a third of the time that it spends on handing out memory.

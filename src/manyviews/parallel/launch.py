@@ -221,3 +221,12 @@ def local_rank(world: World) -> int:
     """Number of this rank among those on its machine, to choose a GPU. All ranks make this call."""
     hosts = world.gather(socket.gethostname())
     return hosts[: world.rank].count(hosts[world.rank])
+
+
+def set_threads(count: int) -> None:
+    """Threads of this process."""
+    import numba
+    import torch
+
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]

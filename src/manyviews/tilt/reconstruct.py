@@ -20,7 +20,7 @@ from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_header
 from manyviews.io.scratch import ScratchFolder
 from manyviews.operators.tilt_projector import TiltProjector
-from manyviews.parallel.launch import local_rank, local_threads
+from manyviews.parallel.launch import local_rank, local_threads, set_threads
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.report.build import REPORT_NAME, build_report
@@ -280,14 +280,6 @@ def _damping(settings: Settings, images: PreparedImages) -> float:
     if settings.damping is not None:
         return settings.damping
     return _DAMPING_PER_NOISE * images.noise_to_signal if settings.method in _DAMPED else 0.0
-
-
-def set_threads(count: int) -> None:
-    """Threads of this process."""
-    import numba
-
-    torch.set_num_threads(count)
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
 def _check_reference(reference: Path | None, settings: Settings) -> None:

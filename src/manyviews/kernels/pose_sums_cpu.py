@@ -1,0 +1,154 @@
+"""Adding images to a volume's transform at weighted poses, on the CPU: the M step's hot loop."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from manyviews.kernels.pose_scores_cpu import fill_phases
+from manyviews.kernels.slices_cpu import (
+    BLOCK,
+    SCRATCH,
+    add_weighted_slice,
+    float_view,
+    read_slice,
+    split_points,
+)
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+_FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
+
+
+@njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
+def _add_images(  # type: ignore[no-untyped-def]
+    numerators, denominators, padding, kx, ky, count, values, ctf, precision, group, image, rotations, shifts,
+    weights, starts, radian,
+):  # fmt: skip
+    reach = int(max(np.max(np.abs(ky)), np.max(np.abs(kx))))
+    for lane in prange(len(numerators)):
+        scratch = np.empty(SCRATCH, np.float32)
+        cells = np.empty(BLOCK, np.int64)
+        table = np.empty((4, 2 * reach + 1), np.float32)
+        cosine = np.empty(count, np.float32)
+        sine = np.empty(count, np.float32)
+        turned = np.empty(2 * count, np.float32)
+        power = np.empty(count, np.float32)
+        for s in range(starts[lane], starts[lane + 1]):
+            i = image[s]
+            fill_phases(cosine, sine, kx, ky, count, -radian * shifts[s, 0], -radian * shifts[s, 1], table)
+            for p in range(count):
+                weight = weights[s] * ctf[i, p] * precision[group[i], p]
+                real = values[i, 2 * p]
+                imaginary = values[i, 2 * p + 1]
+                turned[2 * p] = weight * (real * cosine[p] - imaginary * sine[p])
+                turned[2 * p + 1] = weight * (real * sine[p] + imaginary * cosine[p])
+                power[p] = weight * ctf[i, p]
+            add_weighted_slice(
+                numerators[lane], denominators[lane], rotations[s], kx, ky, count, padding, scratch, cells,
+                turned, power,
+            )  # fmt: skip
+
+
+def add_images(
+    numerators: NDArray[np.complex64],
+    denominators: Float32,
+    padding: int,
+    points: NDArray[np.int32],
+    box: int,
+    values: NDArray[np.complex64],
+    ctf: Float32,
+    precision: Float32,
+    group: NDArray[np.int32],
+    image: Int64,
+    rotations: Float32,
+    shifts: Float32,
+    weights: Float32,
+    starts: Int64,
+) -> None:
+    """Add ``w C Y / s`` and ``w C^2 / s`` of weighted poses to numerators and denominators, in place.
+
+    Parameters
+    ----------
+    numerators, denominators
+        ``(L, 2h + 1, 2h + 1, h + 2)`` complex64 and float32: one half grid for each lane. A lane is worked on
+        by one thread in the order given, so the result does not depend on the number of threads.
+    padding, points, box, values, ctf, precision, group
+        As in `manyviews.kernels.pose_scores_cpu.score_around`.
+    image, rotations, shifts, weights
+        ``(S,)``, ``(S, 3, 3)``, ``(S, 2)``, ``(S,)`` the poses; shifts in pixels centre the image.
+    starts
+        ``(L + 1,)``: poses ``starts[l]`` to ``starts[l + 1]`` belong to lane l.
+    """
+    kx, ky = split_points(points, np.float32)
+    count = len(points)
+    float_view(numerators[0])  # checks the shape
+    _add_images(
+        numerators.view(np.float32), denominators, padding, kx, ky, count, np.asarray(values.view(np.float32)),
+        ctf, precision, group, image, np.ascontiguousarray(rotations), np.ascontiguousarray(shifts), weights, starts,
+        np.float32(2 * np.pi / box),
+    )  # fmt: skip
+
+
+@njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
+def _residuals(  # type: ignore[no-untyped-def]
+    floats, padding, kx, ky, count, values, ctf, image, rotations, shifts, weights, starts, shell, radian, out
+):
+    reach = int(max(np.max(np.abs(ky)), np.max(np.abs(kx))))
+    for n in prange(len(starts) - 1):
+        scratch = np.empty(SCRATCH, np.float32)
+        cells = np.empty(BLOCK, np.int64)
+        table = np.empty((4, 2 * reach + 1), np.float32)
+        cosine = np.empty(count, np.float32)
+        sine = np.empty(count, np.float32)
+        seen = np.empty(2 * count, np.float32)
+        for s in range(starts[n], starts[n + 1]):
+            i = image[s]
+            fill_phases(cosine, sine, kx, ky, count, -radian * shifts[s, 0], -radian * shifts[s, 1], table)
+            read_slice(floats, rotations[s], kx, ky, count, padding, scratch, cells, seen)
+            for p in range(count):
+                real = values[i, 2 * p]
+                imaginary = values[i, 2 * p + 1]
+                x = real * cosine[p] - imaginary * sine[p] - ctf[i, p] * seen[2 * p]
+                y = real * sine[p] + imaginary * cosine[p] - ctf[i, p] * seen[2 * p + 1]
+                out[n, shell[p]] += weights[s] * (x * x + y * y)
+
+
+def residual_power(
+    grid: NDArray[np.complex64],
+    padding: int,
+    points: NDArray[np.int32],
+    shell: Int64,
+    box: int,
+    values: NDArray[np.complex64],
+    ctf: Float32,
+    image: Int64,
+    rotations: Float32,
+    shifts: Float32,
+    weights: Float32,
+    starts: Int64,
+) -> NDArray[np.float64]:
+    """Sums over each shell of ``w |Y - C S|^2`` of every image.
+
+    Parameters
+    ----------
+    grid, padding, points, box, values, ctf, image, rotations, shifts, weights
+        As in `add_images`, with the poses sorted by image.
+    shell
+        ``(P,)`` shell of each point.
+    starts
+        ``(n + 1,)``: poses ``starts[i]`` to ``starts[i + 1]`` belong to the i-th image.
+
+    Returns
+    -------
+    ``(n, shells)`` float64.
+    """
+    kx, ky = split_points(points, np.float32)
+    out = np.zeros((len(starts) - 1, int(shell.max()) + 1), np.float64)
+    _residuals(
+        float_view(grid), padding, kx, ky, len(points), np.asarray(values.view(np.float32)), ctf, image,
+        np.ascontiguousarray(rotations), np.ascontiguousarray(shifts), weights, starts, shell,
+        np.float32(2 * np.pi / box), out,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,100 @@
+"""Which frequencies of an image count, and in what order.
+
+The transform of a real image is its own mirror image, so half of it is enough; sorted by frequency, so that a
+smaller radius is the beginning of the list.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.int32]
+
+
+def half_plane(radius: float, box: int) -> Points:
+    """Integer frequencies ``(P, 2)`` (kx, ky) of half the image plane up to a radius.
+
+    All points with ``kx^2 + ky^2 <= radius^2`` and ``kx > 0``, or ``kx == 0`` and ``ky >= 0``: zero frequency
+    first, then by increasing ``kx^2 + ky^2``, ties by ky, then kx.
+
+    Parameters
+    ----------
+    radius
+        In cycles per box.
+    box
+        Image side in pixels; the Nyquist frequency of an even box, ``box / 2``, is the largest radius.
+
+    Raises
+    ------
+    ValueError
+        If the radius is negative or beyond the Nyquist frequency.
+    """
+    if not 0 <= radius <= box / 2:
+        raise ValueError(f"a radius of {radius} does not fit a box of {box} pixels (0 to {box / 2})")
+    reach = int(radius)
+    ky, kx = np.mgrid[-reach : reach + 1, 0 : reach + 1].reshape(2, -1)
+    squared = kx**2 + ky**2
+    kept = (squared <= radius**2) & ((kx > 0) | (ky >= 0))
+    kx, ky, squared = kx[kept], ky[kept], squared[kept]
+    order = np.lexsort((kx, ky, squared))
+    return np.stack([kx, ky], axis=1)[order].astype(np.int32)
+
+
+def shells(points: NDArray[Any]) -> NDArray[np.int64]:
+    """``(P,)`` the shell of each point: its radius rounded to the nearest integer, halves up."""
+    squared = np.sum(np.asarray(points, np.float64) ** 2, axis=1)
+    return np.asarray(np.floor(np.sqrt(squared) + 0.5), dtype=np.int64)
+
+
+def multiplicity(points: NDArray[Any]) -> NDArray[np.float32]:
+    """``(P,)`` 1, and 1/2 at zero frequency, which is its own mirror image: the weight in a likelihood."""
+    weights = np.ones(len(points), np.float32)
+    weights[np.all(np.asarray(points) == 0, axis=1)] = 0.5
+    return weights
+
+
+def extract(images: NDArray[Any], points: NDArray[Any], *, threads: int = 1) -> NDArray[Any]:
+    """Transforms of images at the points.
+
+    Unnormalised, with the origin at pixel ``n // 2``.
+
+    Parameters
+    ----------
+    images
+        ``(N, box, box)`` real, (y, x).
+
+    Returns
+    -------
+    ``(N, P)`` complex64 for float32 images, complex128 for float64.
+    """
+    from scipy import fft
+
+    box = images.shape[-1]
+    if images.ndim != 3 or images.shape[1] != box:
+        raise ValueError(f"images are a stack of squares, got {images.shape}")
+    spectrum = fft.rfft2(images, workers=threads)
+    kx, ky = np.asarray(points, np.int64).T
+    values = spectrum[:, ky % box, kx]
+    return np.asarray(values * _origin_phase(points, box).astype(spectrum.dtype))
+
+
+def insert(values: NDArray[Any], points: NDArray[Any], box: int, *, threads: int = 1) -> NDArray[Any]:
+    """Real images ``(N, box, box)`` with the given transforms at the points and nothing elsewhere."""
+    from scipy import fft
+
+    spectrum = np.zeros((len(values), box, box // 2 + 1), values.dtype)
+    kx, ky = np.asarray(points, np.int64).T
+    centred = values * _origin_phase(points, box).conj().astype(values.dtype)
+    spectrum[:, ky % box, kx] = centred
+    edge = kx == 0
+    spectrum[:, -ky[edge] % box, 0] = centred[:, edge].conj()
+    return np.asarray(fft.irfft2(spectrum, s=(box, box), workers=threads))
+
+
+def _origin_phase(points: NDArray[Any], box: int) -> NDArray[np.complex128]:
+    """What moves the origin from the corner to pixel ``box // 2``: ``exp(2 pi i k . centre / box)``."""
+    turns = np.sum(np.asarray(points, np.int64), axis=1) * (box // 2) % box
+    return np.asarray(np.exp(2j * np.pi * turns / box))

@@ -1,0 +1,1 @@
+"""Single particles: a three-dimensional map from many noisy images of one molecule."""

@@ -1,0 +1,70 @@
+"""Weighted poses of many images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PoseSamples:
+    """Poses with weights, any number an image.
+
+    Attributes
+    ----------
+    image
+        ``(S,)`` int64: whose pose it is.
+    rotations
+        ``(S, 3, 3)`` float32; rows are the image's x, y and z axes in the volume.
+    shifts
+        ``(S, 2)`` float32, pixels: what centres the image.
+    weights
+        ``(S,)`` float32; those of an image sum to 1 where they are samples of its posterior.
+    """
+
+    image: NDArray[np.int64]
+    rotations: Float32
+    shifts: Float32
+    weights: Float32
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PoseSamples]) -> PoseSamples:
+        """All of them, in order."""
+        return cls(
+            np.concatenate([part.image for part in parts]),
+            np.concatenate([part.rotations for part in parts]),
+            np.concatenate([part.shifts for part in parts]),
+            np.concatenate([part.weights for part in parts]),
+        )
+
+    def select(self, chosen: NDArray[np.integer] | NDArray[np.bool_] | slice) -> PoseSamples:
+        """Some of them."""
+        return PoseSamples(
+            self.image[chosen], self.rotations[chosen], self.shifts[chosen], self.weights[chosen]
+        )
+
+    def sorted(self) -> PoseSamples:
+        """By image, in the order given otherwise."""
+        return self.select(np.argsort(self.image, kind="stable"))
+
+    def renumbered(self, numbers: NDArray[np.integer]) -> PoseSamples:
+        """Image i becomes ``numbers[i]``."""
+        return PoseSamples(
+            np.asarray(numbers[self.image], np.int64), self.rotations, self.shifts, self.weights
+        )
+
+
+NO_SAMPLES = PoseSamples(
+    np.zeros(0, np.int64),
+    np.zeros((0, 3, 3), np.float32),
+    np.zeros((0, 2), np.float32),
+    np.zeros(0, np.float32),
+)

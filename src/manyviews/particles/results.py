@@ -1,0 +1,157 @@
+"""What an ab initio run leaves in its folder, beside the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.geometry.poses import angular_distance, matrices_to_euler, view_directions
+from manyviews.io.atomic import atomic_write
+from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.particle_table import ParticleTable
+from manyviews.io.relion_particles import write_relion_particles
+from manyviews.metrics.fsc import FscCurve
+from manyviews.metrics.map_alignment import aligned_fsc
+from manyviews.particles.job import Structure
+from manyviews.particles.live import VOLUME_FILE
+from manyviews.particles.pose_samples import PoseSamples
+from manyviews.particles.settings import Settings
+
+PARTICLES_FILE = "particles.star"
+RESULTS = (VOLUME_FILE, PARTICLES_FILE, "fsc.csv", "directions.csv", "summary.json")
+_LATITUDES, _LONGITUDES = 18, 36
+
+
+def write_results(
+    folder: Path, settings: Settings, table: ParticleTable, found: Structure
+) -> dict[str, object]:
+    """Write map, poses and tables; returns key figures by name."""
+    volume = found.volume.numpy()
+    write_mrc(folder / VOLUME_FILE, volume, settings.pixel_size, overwrite=True,
+              labels=(f"manyviews particles abinitio, {settings.options.method}",))  # fmt: skip
+    best, spread, shift_spread = summarise_poses(found.samples, len(table))
+    angles = matrices_to_euler(best.rotations)
+    posed = table.with_poses(
+        angles,
+        best.shifts.astype(np.float64) * settings.pixel_size,
+        half=np.arange(len(table)) % 2 + 1,
+        extra={
+            "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
+            "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
+            "manyviewsShiftSpreadAngst": [f"{value * settings.pixel_size:.3f}" for value in shift_spread],
+        },
+    )
+    write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
+    _write_directions(folder / "directions.csv", best)
+    frequency = np.arange(len(found.correlation)) / (settings.box * settings.pixel_size)
+    _write_table(
+        folder / "fsc.csv",
+        ("frequency_per_angstrom", "fsc"),
+        [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(frequency, found.correlation, strict=True)],
+    )
+    figures: dict[str, object] = {
+        "method": settings.options.method,
+        "particles": len(table),
+        "map (voxels)": settings.box,
+        "pixel size (angstrom)": settings.pixel_size,
+        **found.figures,
+        **_halves(found, settings),
+        "median spread of angles (degrees)": round(float(np.median(spread)), 2),
+        "median spread of shifts (angstrom)": round(float(np.median(shift_spread) * settings.pixel_size), 2),
+    }
+    if settings.options.reference is not None:
+        figures |= _compare(folder, volume, settings, settings.options.reference)
+    return figures
+
+
+def summarise_poses(
+    samples: PoseSamples, count: int
+) -> tuple[PoseSamples, NDArray[np.float64], NDArray[np.float64]]:
+    """The best pose of each particle, and the spread of the others around it.
+
+    Parameters
+    ----------
+    samples
+        Sorted by image, at least one an image.
+    count
+        Particles.
+
+    Returns
+    -------
+    tuple
+        One pose a particle, its weight the share of the posterior that it stands for; root mean square angle
+        in degrees and distance in pixels of the posterior from it, each ``(count,)``.
+    """
+    order = np.lexsort((-samples.weights, samples.image))
+    first = np.searchsorted(samples.image, np.arange(count))
+    best = samples.select(order[first])
+    angle = angular_distance(samples.rotations, best.rotations[samples.image])
+    away = np.sum((samples.shifts - best.shifts[samples.image]) ** 2, axis=1)
+    total = np.bincount(samples.image, samples.weights, count)
+    spread = np.sqrt(np.bincount(samples.image, samples.weights * angle**2, count) / total)
+    shift_spread = np.sqrt(np.bincount(samples.image, samples.weights * away, count) / total)
+    return best, spread, shift_spread
+
+
+def _halves(found: Structure, settings: Settings) -> dict[str, object]:
+    if not found.correlation:
+        return {}
+    side = settings.box * settings.pixel_size
+    curve = FscCurve(
+        np.arange(len(found.correlation)) / side,
+        np.array(found.correlation),
+        np.ones(len(found.correlation)),
+        settings.pixel_size,
+    )
+    kind = "independent halves" if found.independent else "halves found with one map"
+    return {f"resolution at FSC 0.143 of {kind} (angstrom)": round(curve.resolution(0.143), 2)}
+
+
+def _compare(
+    folder: Path, volume: NDArray[np.float32], settings: Settings, reference: Path
+) -> dict[str, object]:
+    truth, _ = read_mrc(reference)
+    curve, alignment = aligned_fsc(volume, truth, settings.pixel_size)
+    _write_table(
+        folder / "fsc_reference.csv",
+        ("frequency_per_angstrom", "fsc"),
+        [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)],
+    )
+    return {
+        "resolution at FSC 0.5 with the reference (angstrom)": round(curve.resolution(0.5), 2),
+        "hand": "other than the reference" if alignment.mirrored else "as the reference",
+        "correlation with the reference": round(alignment.correlation, 4),
+    }
+
+
+def _write_directions(path: Path, best: PoseSamples) -> None:
+    """How many particles are seen along each direction: fields of equal area, rows from -z to +z."""
+    direction = view_directions(best.rotations)
+    row = np.clip(((direction[:, 2] + 1) / 2 * _LATITUDES).astype(int), 0, _LATITUDES - 1)
+    turn = np.arctan2(direction[:, 1], direction[:, 0]) / (2 * np.pi) + 0.5
+    column = np.clip((turn * _LONGITUDES).astype(int), 0, _LONGITUDES - 1)
+    counts = np.zeros((_LATITUDES, _LONGITUDES), int)
+    np.add.at(counts, (row, column), 1)
+    rows = [
+        (
+            f"{-1 + 2 * (i + 0.5) / _LATITUDES:.5f}",
+            f"{-180 + 360 * (j + 0.5) / _LONGITUDES:.3f}",
+            counts[i, j],
+        )
+        for i in range(_LATITUDES)
+        for j in range(_LONGITUDES)
+    ]
+    _write_table(path, ("z", "longitude_degrees", "particles"), rows)
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    atomic_write(path, text.getvalue().encode(), overwrite=True)

@@ -1,0 +1,312 @@
+"""Simulate images of single particles of a known specimen and write them as RELION would, with the truth."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import manyviews
+from manyviews.errors import InputError
+from manyviews.io.atomic import atomic_write
+from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.particle_images import write_particle_stack
+from manyviews.io.particle_table import OpticsGroup, ParticleTable, table_of_stack
+from manyviews.io.relion_particles import write_relion_particles
+from manyviews.io.staging import staged_folder
+from manyviews.operators.contrast_transfer import Optics
+from manyviews.particles.simulate_options import SimulateOptions
+from manyviews.runs.toml import dump_toml
+from manyviews.simulate.atoms import atoms_to_density, is_model_file
+from manyviews.simulate.particles import (
+    GaussianProjector,
+    Poses,
+    Projector,
+    VolumeProjector,
+    draw_defocus,
+    draw_poses,
+    molecular_complex,
+    particle_images,
+    particle_noise,
+)
+
+Progress = Callable[[str, int, int], None]
+Float32 = NDArray[np.float32]
+
+DEFAULT_SNR = 0.1
+_OWN_FILES = ("particles.mrcs", "particles.star", "truth.star", "truth.mrc", "simulate.toml", "README.txt")
+_IMAGES_AT_ONCE = 256
+_IMAGES_MEASURED = 1000
+_SMALLEST_BOX = 16
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What `simulate` wrote.
+
+    Attributes
+    ----------
+    folder
+        The folder of it all.
+    particles
+        The particles without poses, a STAR file.
+    truth_poses
+        The same with their true poses and shifts.
+    truth
+        The specimen, in the grey levels of the images: an image is its projection, CTF applied, plus noise of
+        variance 1.
+    command
+        The command that reconstructs them, as typed in a shell.
+    signal_to_noise
+        Variance of the noise-free images over that of the noise; infinite without noise.
+    """
+
+    folder: Path
+    particles: Path
+    truth_poses: Path
+    truth: Path
+    command: str
+    signal_to_noise: float
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """The specimen, how it is projected, and all that was drawn at random but the noise."""
+
+    volume: Float32
+    projector: Projector
+    table: ParticleTable
+    poses: Poses
+    optics: Optics | None
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Images are ``scale * clean + noisy * noise``."""
+
+    scale: float
+    noisy: bool
+    signal_to_noise: float
+
+
+def simulate(options: SimulateOptions, out: Path, progress: Progress | None = None) -> Simulated:
+    """Write a stack, its STAR file without and with the true poses, and the specimen.
+
+    The images are made and written a few at a time. ``simulate.toml`` holds all options and the levels that
+    follow from them. The same options give the same files to the last bit.
+
+    Parameters
+    ----------
+    options
+        What to simulate.
+    out
+        Folder for the files; it appears when complete or not at all.
+    progress
+        Called with a file name, images done and images to do.
+
+    Raises
+    ------
+    InputError
+        If an option is impossible, the specimen cannot be used, or the folder cannot be written.
+    """
+    _check(options)
+    with staged_folder(out, _OWN_FILES, overwrite=options.overwrite) as folder:
+        scene = _scene(options)
+        levels = _levels(scene, options)
+        write_mrc(folder / "truth.mrc", scene.volume * np.float32(levels.scale), options.pixel_size)
+        write_particle_stack(
+            folder / "particles.mrcs",
+            _images(scene, levels, options, progress),
+            options.count,
+            options.pixel_size,
+            labels=("manyviews: simulated particles",),
+        )
+        write_relion_particles(folder / "truth.star", scene.table)
+        write_relion_particles(folder / "particles.star", replace(scene.table, angles=None, shifts=None))
+        command = _command(out)
+        atomic_write(folder / "README.txt", _readme(command, options).encode())
+        atomic_write(folder / "simulate.toml", dump_toml(_record(levels, options)).encode())
+    return Simulated(
+        folder=out,
+        particles=out / "particles.star",
+        truth_poses=out / "truth.star",
+        truth=out / "truth.mrc",
+        command=command,
+        signal_to_noise=levels.signal_to_noise,
+    )
+
+
+def _check(options: SimulateOptions) -> None:
+    def need(good: bool, name: str, what: str, fix: str) -> None:
+        if not good:
+            raise InputError(what, where=f"option {name}", fix=fix)
+
+    for item in fields(options):
+        value = getattr(options, item.name)
+        finite = not isinstance(value, float) or math.isfinite(value)
+        need(finite, item.name, f"{value} is not a number", "give a number")
+    need(options.box >= _SMALLEST_BOX, "box", f"{options.box} pixels are too few", "give 16 or more")
+    for name in ("pixel_size", "count", "mass", "voltage", "belt_width"):
+        value = getattr(options, name)
+        need(value > 0, name, f"{value} is not possible", "give a number above zero")
+    for name in ("noise_colour", "spherical_aberration", "b_factor", "astigmatism", "shift_sigma", "seed"):
+        value = getattr(options, name)
+        need(value >= 0, name, f"{value} is negative", "give zero or more")
+    contrast = options.amplitude_contrast
+    need(0 <= contrast < 1, "amplitude_contrast", f"{contrast} is no part", "give a number from 0 to below 1")
+    ordered = 0 <= options.defocus_min <= options.defocus_max
+    span = f"defocus from {options.defocus_min:g} to {options.defocus_max:g} A"
+    need(ordered, "defocus_min", f"{span} is not possible", "give zero or more, the smaller one first")
+    need(options.views in ("uniform", "belt"), "views", f"{options.views!r} is unknown", "uniform or belt")
+    snr, noise = options.snr, options.noise
+    need(snr is None or noise is None, "snr", "noise was given in two ways", "give either snr or noise")
+    need(snr is None or snr > 0, "snr", f"{snr} is no ratio", "give a number above zero")
+    need(noise is None or noise >= 0, "noise", f"{noise} is negative", "give zero or more")
+
+
+def _scene(options: SimulateOptions) -> _Scene:
+    volume, projector = _specimen(options)
+    poses = draw_poses(
+        options.count,
+        views=options.views,
+        belt_width=options.belt_width,
+        shift_sigma=options.shift_sigma,
+        seed=options.seed,
+    )
+    if options.no_ctf:  # the group for which the CTF's formula is 1 at every frequency
+        group = OpticsGroup("simulated", options.voltage, 0.0, 1.0, options.pixel_size, options.box)
+        defocus, angle, optics = np.zeros((options.count, 2)), np.zeros(options.count), None
+    else:
+        defocus, angle = draw_defocus(
+            options.count, options.defocus_min, options.defocus_max, options.astigmatism, options.seed
+        )
+        microscope = (options.voltage, options.spherical_aberration, options.amplitude_contrast)
+        group = OpticsGroup("simulated", *microscope, options.pixel_size, options.box)
+        optics = Optics.make(*microscope, defocus, angle, 0.0, options.b_factor)
+    table = table_of_stack(
+        Path("particles.mrcs"), group, defocus, defocus_angle=angle, angles=poses.angles, shifts=poses.shifts
+    )
+    b_factor = np.full(options.count, 0.0 if options.no_ctf else options.b_factor)
+    return _Scene(volume, projector, replace(table, b_factor=b_factor), poses, optics)
+
+
+def _specimen(options: SimulateOptions) -> tuple[Float32, Projector]:
+    """The density on the grid of the box, and its projections."""
+    shape = (options.box,) * 3
+    if options.specimen == "complex":
+        phantom = molecular_complex(options.box, options.pixel_size, options.seed)
+        exact = GaussianProjector(phantom, options.box, options.pixel_size)
+        return phantom.density(shape, options.pixel_size), exact
+    path = Path(options.specimen)
+    if is_model_file(path):
+        volume = atoms_to_density(path, shape, options.pixel_size, resolution=options.resolution)
+    elif path.suffix.lower() in (".mrc", ".map", ".rec"):
+        volume = _map(path, options)
+    else:
+        raise InputError(
+            f"there is no specimen {options.specimen!r}",
+            where="option specimen",
+            fix="choose complex, a .pdb or .cif model or a .mrc map",
+        )
+    return volume, VolumeProjector(volume)
+
+
+def _map(path: Path, options: SimulateOptions) -> Float32:
+    """A map, zeros around it if it is smaller than the box."""
+    volume, header = read_mrc(path)
+    side, box = len(volume), options.box
+    if volume.shape != (side,) * 3 or side > box:
+        size = " x ".join(str(n) for n in volume.shape)
+        raise InputError(f"is {size} voxels", path=path, fix=f"give a cube of at most {box}")
+    sizes = header.pixel_size or (options.pixel_size,) * 3
+    if max(abs(size / options.pixel_size - 1) for size in sizes) > 0.01:
+        raise InputError(
+            f"has voxels of {sizes[0]:g} A, not {options.pixel_size:g} A",
+            path=path,
+            fix="give its --pixel-size or resample it",
+        )
+    if not np.isfinite(volume).all() or not volume.std() > 0:
+        raise InputError("is constant, or holds NaN or infinity", path=path, fix="give a map with density")
+    before = box // 2 - side // 2
+    return np.pad(volume, (before, box - side - before))
+
+
+def _levels(scene: _Scene, options: SimulateOptions) -> _Levels:
+    """Grey levels such that the noise has variance 1; from the first thousand images."""
+    clean = [_clean(scene, options, start) for start in _starts(min(options.count, _IMAGES_MEASURED))]
+    variance = float(np.concatenate(clean).var(dtype=np.float64))
+    if options.noise == 0:
+        return _Levels(scale=1.0, noisy=False, signal_to_noise=math.inf)
+    if options.noise is not None:
+        noise = options.noise * abs(float(scene.volume.sum(dtype=np.float64))) / options.mass
+    else:
+        noise = math.sqrt(variance / (DEFAULT_SNR if options.snr is None else options.snr))
+    if not noise > 0:
+        raise InputError(
+            "the images are empty, so the noise has no measure",
+            where="option specimen",
+            fix="give a specimen with density inside the box",
+        )
+    return _Levels(scale=1 / noise, noisy=True, signal_to_noise=variance / noise**2)
+
+
+def _starts(count: int) -> list[tuple[int, int]]:
+    """First and one past the last image of every block."""
+    return [(first, min(first + _IMAGES_AT_ONCE, count)) for first in range(0, count, _IMAGES_AT_ONCE)]
+
+
+def _clean(scene: _Scene, options: SimulateOptions, span: tuple[int, int]) -> Float32:
+    chosen = slice(*span)
+    poses = Poses(scene.poses.angles[chosen], scene.poses.shifts[chosen])
+    optics = None if scene.optics is None else scene.optics.select(chosen)
+    return particle_images(scene.projector, poses, optics, options.pixel_size)
+
+
+def _images(
+    scene: _Scene, levels: _Levels, options: SimulateOptions, progress: Progress | None
+) -> Iterator[Float32]:
+    """All images, in blocks."""
+    for first, stop in _starts(options.count):
+        images = _clean(scene, options, (first, stop)) * np.float32(levels.scale)
+        if levels.noisy:
+            images += particle_noise(
+                first, stop - first, options.box, options.pixel_size, options.noise_colour, options.seed
+            )
+        yield images
+        if progress is not None:
+            progress("particles.mrcs", stop, options.count)
+
+
+def _command(out: Path) -> str:
+    words = ["manyviews", "particles", "abinitio", str(out / "particles.star")]
+    return shlex.join([*words, "--out", str(out / "reconstruction")])
+
+
+def _readme(command: str, options: SimulateOptions) -> str:
+    return f"""Simulated single particles, {options.count} images of {options.box} x {options.box} pixels.
+
+particles.mrcs   the images, protein white; the noise has variance 1
+particles.star   their optics and defocus, no poses: what a reconstruction starts from
+truth.star       the same with the true poses and shifts
+truth.mrc        the specimen, in the grey levels of the images
+simulate.toml    all options and the levels that follow from them
+
+Reconstruct with
+
+{command}
+"""
+
+
+def _record(levels: _Levels, options: SimulateOptions) -> dict[str, Any]:
+    """What ``simulate.toml`` holds."""
+    given = {item.name: getattr(options, item.name) for item in fields(options)}
+    made = {"scale": levels.scale, "noise_std": float(levels.noisy)}
+    if levels.noisy:
+        made["signal_to_noise"] = levels.signal_to_noise
+    return {"manyviews": manyviews.__version__, "options": given, "grey_levels": made}
