@@ -38,7 +38,7 @@ def displaced(phantom, rotation, shift, mirrored):
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_turned_shifted_mirrored_copy_is_found(seed):
     rng = np.random.default_rng(100 + seed)
     original, rotation, shift, mirrored = (

@@ -50,6 +50,6 @@ def test_the_autoregressive_prior_is_proper(volume):
 
 
 def test_scales_come_from_the_mean_density():
-    assert make_prior(PriorName.EXPONENTIAL, 2.0, 0.05) == ExponentialPrior(pytest.approx(40.0))
-    assert make_prior(PriorName.AUTOREGRESSIVE, 2.0, 0.05) == AutoregressivePrior(pytest.approx(0.025))
+    assert make_prior(PriorName.EXPONENTIAL, 2.0, 0.05) == ExponentialPrior(pytest.approx(4.0))
+    assert make_prior(PriorName.AUTOREGRESSIVE, 2.0, 0.05) == AutoregressivePrior(pytest.approx(0.25))
     assert make_prior(PriorName.UNIFORM, 2.0, 0.05) == UniformPrior()

@@ -19,9 +19,9 @@ from manyviews.particles.pose_objective import PoseObjective, Sampling, split_ba
 from manyviews.particles.priors import PriorName
 from manyviews.particles.random_start import power_scale, random_spheres
 from manyviews.particles.regrid import regrid_volume
-from manyviews.particles.sagd import Sagd, SagdOptions, change_box, gradient_bytes, working_box
+from manyviews.particles.sagd import Sagd, SagdOptions, best_start, change_box, gradient_bytes, working_box
 from manyviews.runs.state import state_from_arrays, state_to_arrays
-from manyviews.solvers.stochastic_average_gradient import SagState
+from manyviews.solvers.stochastic_average_gradient import SagState, StochasticAverageGradient
 
 BOX = 16
 QUICK = Annealing(period=2)
@@ -33,7 +33,7 @@ OPTIONS = SagdOptions(
     raise_every=8,
     shift_sigma=0.5,
     least_shift_weight=1e-2,
-    prior_strength=0.01,
+    prior_strength=0.1,
     search_every=5,
     sampling=Sampling(annealing=QUICK),
 )
@@ -126,6 +126,21 @@ def test_frequencies_rise_as_asked_and_no_further_than_the_images(images):
     assert small.radius(1000) == 4
 
 
+def test_the_best_start_has_the_least_objective_and_can_be_gone_on_with(images):
+    sagd, state, objectives = best_start(images, OPTIONS, [3, 4, 5], iterations=5)
+    best = objectives.index(min(objectives))
+    assert sagd.options.seed == [3, 4, 5][best]
+    alone = run(Sagd(images, replace(OPTIONS, seed=sagd.options.seed)), 5)
+    assert torch.equal(alone.volume, state.volume)
+    assert sagd.step(state).iteration == 6
+
+
+def test_the_quick_schedule_changes_the_schedule_alone():
+    quick = SagdOptions(seed=5, prior=PriorName.UNIFORM).quick()
+    assert (quick.raise_every, quick.sampling.annealing.period) == (40, 8)
+    assert (quick.seed, quick.prior, quick.sampling.draws) == (5, PriorName.UNIFORM, 10.0)
+
+
 def test_fewer_voxels_for_low_frequencies():
     assert working_box(5, 64) == 16
     assert working_box(13, 64) == 36
@@ -142,7 +157,6 @@ def test_a_change_of_voxels_keeps_map_and_sum_of_gradients(images):
     torch.testing.assert_close(
         moved.total, sum(g for g in moved.gradients if g.numel()), rtol=1e-3, atol=1e-3
     )
-    assert not moved.searched
     assert change_box(state, state.volume.shape[0]) is state
 
 
@@ -214,7 +228,10 @@ def test_importance_sampling_takes_over_from_the_full_sum():
     lattice = random_lattice(60, 20, 9)
     images = noisy_images(lattice, 6, dtype=np.complex64, noise=200.0)
     objective = PoseObjective(
-        images, [np.arange(6)], lambda radius: lattice, Sampling(annealing=Annealing(period=1), exhaustive_above=0.95)
+        images,
+        [np.arange(6)],
+        lambda radius: lattice,
+        Sampling(annealing=Annealing(period=1), exhaustive_above=0.95),
     )
     volume = blob_volume(dtype=torch.float32)
     first = objective.evaluate(volume, 0, 40, ())
@@ -223,3 +240,18 @@ def test_importance_sampling_takes_over_from_the_full_sum():
     assert first.work == 1
     assert third.work < 0.95
     assert third.value == pytest.approx(first.value, rel=0.02)
+
+
+def test_the_lipschitz_constant_is_searched_again_where_the_radius_rises(images, monkeypatch):
+    sagd = Sagd(images, OPTIONS)
+    state = run(sagd, 8)
+    found: list[bool] = []
+    stepped = StochasticAverageGradient.step
+
+    def step(self, given):
+        found.append(given.searched)
+        return stepped(self, given)
+
+    monkeypatch.setattr(StochasticAverageGradient, "step", step)
+    run(sagd, 10, state)
+    assert found == [False, True]

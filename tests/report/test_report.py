@@ -16,8 +16,10 @@ from manyviews.errors import InputError
 from manyviews.io.mrc import write_mrc
 from manyviews.report.build import build_report
 from manyviews.report.citations import citations
-from manyviews.report.data import FscCurve, central_slices, read_run
-from manyviews.report.figures import crossing_angstrom, figure_png, ncc_figure, slices_figure
+from manyviews.report.data import central_slices, read_run
+from manyviews.report.figures import crossing_angstrom, ncc_figure, slices_figure
+from manyviews.report.style import figure_png
+from manyviews.report.tables import FscCurve
 from manyviews.report.text import flatten, format_value, key_figure, verdict
 from manyviews.tilt.options import METHODS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from manyviews.errors import ManyviewsError
 
 _SIGNAL = 128  # exit codes above it are 128 + the signal's number
-_LESS_MEMORY = "use --bin 2, a smaller --thickness, or a machine with more memory"
+_LESS_MEMORY = "use --memory, --bin 2, a smaller --thickness or coarser --resolution, or a larger machine"
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from manyviews.cli.arguments import CommandParser, Layout, add_options, build_options
 from manyviews.cli.command import Command
 from manyviews.cli.output import print_result
+from manyviews.errors import InputError
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 
 _PARTICLES = Layout(
@@ -46,6 +48,38 @@ _SIMULATE = Layout(
 )
 
 
+@dataclass(frozen=True)
+class _CheckOptions:
+    """What only ``particles check`` can be told.
+
+    Attributes
+    ----------
+    all_images
+        Look at all images for blank ones and NaN, not at 500 of them.
+    """
+
+    all_images: bool = False
+
+
+@dataclass(frozen=True)
+class _CompareOptions:
+    """What ``particles compare`` can be told.
+
+    Attributes
+    ----------
+    mask_diameter
+        Of the soft sphere within which maps are compared. Left out: the largest in the box.
+    symmetry
+        Point group of the particle in the frame of the second table; what it makes equal counts as equal.
+    """
+
+    mask_diameter: float | None = None
+    symmetry: str = "C1"
+
+
+_COMPARE = Layout(section="comparison", metavars={"mask_diameter": "ANGSTROM", "symmetry": "GROUP"})
+
+
 def _add_particles(parser: CommandParser) -> None:
     for title in ("input", "particle", "method", "output", "machine"):
         parser.section(title)
@@ -61,7 +95,8 @@ def _add_abinitio(parser: CommandParser) -> None:
         type=Path,
         required=True,
         metavar="RUN",
-        help="Run folder: volume.mrc, particles.star, report.html. The same command on the same folder resumes.",
+        help="Run folder: volume.mrc, particles.star, report.html. The same command on the same folder "
+        "resumes.",
     )
     output.add_argument("--overwrite", action="store_true", help="Start afresh in a folder that has a run.")
     output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
@@ -78,6 +113,84 @@ def _add_simulate(parser: CommandParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="New folder for images, tables and the truth."
     )
     output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
+
+
+def _add_check(parser: CommandParser) -> None:
+    _add_particles(parser)
+    add_options(parser, _CheckOptions, Layout(section="input"))
+
+
+def _add_compare(parser: CommandParser) -> None:
+    given = parser.section("input")
+    given.add_argument(
+        "found", type=Path, metavar="FOUND", help="A map (.mrc), or a table with poses (.star, .cs)."
+    )
+    given.add_argument(
+        "truth",
+        type=Path,
+        metavar="TRUTH",
+        help="The map that the first is laid over, in either hand; or a table with poses of the same images.",
+    )
+    add_options(parser, _CompareOptions, _COMPARE)
+    parser.section("output").add_argument(
+        "--out", type=Path, metavar="DIR", help="New folder for aligned.mrc, fsc.csv and fsc.png (maps only)."
+    )
+
+
+def _simulate(found: argparse.Namespace) -> int:
+    from manyviews.particles.simulate import simulate
+    from manyviews.particles.simulate_options import SimulateOptions
+    from manyviews.runs.progress import Progress
+
+    with Progress(quiet=found.quiet) as progress:
+        begun: set[str] = set()
+
+        def tell(name: str, done: int, total: int) -> None:
+            if name not in begun:
+                begun.add(name)
+                progress.start(f"simulating {name}", total)
+            progress.update(done)
+
+        made = simulate(build_options(SimulateOptions, found), found.out, tell)
+    for path in (made.particles, made.truth_poses, made.truth):
+        print(path)
+    print(f"signal to noise: {made.signal_to_noise:.3g}")
+    print("reconstruct with:")
+    print(f"  {made.command}")
+    return 0
+
+
+def _check(found: argparse.Namespace) -> int:
+    from manyviews.particles.check import check
+
+    checked = check(
+        build_options(ParticleOptions, found),
+        build_options(AbinitioOptions, found),
+        all_images=build_options(_CheckOptions, found).all_images,
+    )
+    print("\n".join(checked.lines()))
+    return 0
+
+
+def _compare(found: argparse.Namespace) -> int:
+    from manyviews.particles.compare import TABLES, compare_maps, compare_poses
+
+    options = build_options(_CompareOptions, found)
+    first, second = found.found, found.truth
+    tables = [path.suffix.lower() in TABLES for path in (first, second)]
+    if tables[0] != tables[1]:
+        raise InputError("a map and a table cannot be compared", fix="give two maps or two tables of poses")
+    if all(tables):
+        if found.out is not None or options.mask_diameter is not None:
+            raise InputError("--out and --mask-diameter are for maps", fix="leave them out")
+        print("\n".join(compare_poses(first, second, options.symmetry).lines()))
+        return 0
+    compared = compare_maps(first, second, options.mask_diameter)
+    print("\n".join(compared.lines()))
+    if found.out is not None:
+        for path in compared.write(found.out):
+            print(path)
+    return 0
 
 
 def _abinitio(found: argparse.Namespace) -> int:
@@ -101,15 +214,49 @@ def _abinitio(found: argparse.Namespace) -> int:
 
 COMMANDS = (
     Command(
+        name="particles simulate",
+        summary="Simulate noisy images of single particles of a known specimen, with the truth beside them.",
+        usage="--out DIR [options]",
+        examples=(
+            "manyviews particles simulate --out data",
+            "manyviews particles simulate --out groel --specimen 1aon.pdb.gz --box 128 --pixel-size 2.8 "
+            "--count 5000",
+        ),
+        add=_add_simulate,
+        run=_simulate,
+    ),
+    Command(
+        name="particles check",
+        summary="Look at particles and their images, and tell what a reconstruction would do and take.",
+        usage="PARTICLES.star [options]",
+        examples=(
+            "manyviews particles check particles.star",
+            "manyviews particles check J12_particles.cs --passthrough J12_passthrough.cs --all-images",
+        ),
+        add=_add_check,
+        run=_check,
+    ),
+    Command(
         name="particles abinitio",
         summary="Find the structure of single particles from a random start, without any reference.",
         usage="PARTICLES.star --out RUN [options]",
         examples=(
             "manyviews particles abinitio particles.star --out run1",
             "manyviews particles abinitio particles.star --diameter 180 --resolution 9 --out run2",
-            "mpiexec -n 4 manyviews particles abinitio J12_particles.cs --symmetry C7 --out run3",
+            "manyviews particles abinitio J12_particles.cs --symmetry C7 --out run3",
         ),
         add=_add_abinitio,
         run=_abinitio,
+    ),
+    Command(
+        name="particles compare",
+        summary="Compare a map with the truth, laid over it in either hand, or found poses with true ones.",
+        usage="MAP REFERENCE [options], or POSES.star TRUTH.star [options]",
+        examples=(
+            "manyviews particles compare run1/volume.mrc truth.mrc --mask-diameter 200 --out compared",
+            "manyviews particles compare run1/particles.star truth.star --symmetry C7",
+        ),
+        add=_add_compare,
+        run=_compare,
     ),
 )

@@ -85,9 +85,9 @@ def add_images(
     count = len(points)
     float_view(numerators[0])  # checks the shape
     _add_images(
-        numerators.view(np.float32), denominators, padding, kx, ky, count, np.asarray(values.view(np.float32)),
-        ctf, precision, group, image, np.ascontiguousarray(rotations), np.ascontiguousarray(shifts), weights, starts,
-        np.float32(2 * np.pi / box),
+        numerators.view(np.float32), denominators, padding, kx, ky, count,
+        np.asarray(values.view(np.float32)), ctf, precision, group, image, np.ascontiguousarray(rotations),
+        np.ascontiguousarray(shifts), weights, starts, np.float32(2 * np.pi / box),
     )  # fmt: skip
 
 

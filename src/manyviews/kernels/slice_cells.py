@@ -1,7 +1,7 @@
 """One cell of a half grid at a time, as small vectors: what `manyviews.kernels.slices_cpu` is made of.
 
 A cell is eight neighbouring grid points: four rows of two along x. Two complex neighbours are four numbers in
-a row, so a row is one vector; the compiler does not find that by itself. Weights wait in a scratch array, made for
+a row, so a row is one vector; the compiler does not find that by itself. Weights wait in a scratch array for
 `BLOCK` points at a time: four row weights, weights at x and x + 1, the sign of the imaginary part, each
 `BLOCK` long, then four numbers a point.
 """

@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.poses import uniform_rotations
-from manyviews.kernels.pose_scores_cpu import best_rotations, sample_posterior, score_around
-from manyviews.kernels.slices_cpu import gather_slices
+from manyviews.kernels import slices_cpu, slices_torch
+from manyviews.kernels.pose_scores_cpu import sample_posterior
+from manyviews.kernels.select import native, pose_scores
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import volume_to_grid
 from manyviews.particles.fourier_images import FourierImages
 from manyviews.particles.pose_grids import Level, shifts_everywhere, steps_within, turns_within
-from manyviews.particles.pose_samples import PoseSamples
+from manyviews.particles.pose_samples import NO_SAMPLES, PoseSamples
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -33,16 +34,23 @@ _MOST_KEPT = (24, 8, 6)  # poses an image that go on to the next level, from the
 
 @dataclass(frozen=True)
 class View:
-    """A volume ready to be looked at: its transform up to a radius."""
+    """A volume ready to be looked at: its transform up to a radius, on the device that does the work."""
 
-    grid: NDArray[np.complex64]
+    grid: torch.Tensor
     radius: int
 
     @classmethod
-    def of(cls, volume: torch.Tensor, radius: int) -> View:
+    def of(cls, volume: torch.Tensor, radius: int, device: str = "cpu") -> View:
         """From ``(D, D, D)``, up to ``radius`` Fourier pixels."""
-        grid = volume_to_grid(volume.detach().cpu().float(), radius, PADDING)
-        return cls(np.ascontiguousarray(grid.numpy()), radius)
+        grid = volume_to_grid(volume.detach().to(device, torch.float32), radius, PADDING)
+        return cls(grid.contiguous(), radius)
+
+    def slices(self, rotations: Float32, points: NDArray[np.int32]) -> torch.Tensor:
+        """``(M, P)`` the transform seen from ``(M, 3, 3)`` at ``(P, 2)`` frequencies."""
+        if self.grid.device.type == "cpu":
+            return torch.from_numpy(slices_cpu.gather_slices(self.grid.numpy(), rotations, points, PADDING))
+        turns, places = (torch.from_numpy(part).to(self.grid.device) for part in (rotations, points))
+        return slices_torch.gather_slices(self.grid, turns, places, PADDING)
 
 
 @dataclass(frozen=True)
@@ -63,17 +71,16 @@ class PoseGrid:
 
     rotations: Float32
     shifts: Float32
-    slices: NDArray[np.complex64]
-    strength: Float32
+    slices: torch.Tensor
+    strength: torch.Tensor
 
     @classmethod
     def everywhere(cls, view: View, level: Level, box: int, shift_sigma: float, turn: Float32) -> PoseGrid:
         """All rotations and shifts of a level, the whole grid turned by ``turn`` (3x3)."""
         rotations = (uniform_rotations(level.rotation_count) @ turn).astype(np.float32)
-        points = half_plane(level.radius, box)
-        slices = gather_slices(view.grid, rotations, points, PADDING)
+        slices = view.slices(rotations, half_plane(level.radius, box))
         shifts = shifts_everywhere(level.shift_step, shift_sigma)
-        return cls(rotations, shifts, slices, np.square(slices.real) + np.square(slices.imag))
+        return cls(rotations, shifts, slices, slices.real.square() + slices.imag.square())
 
     @property
     def size(self) -> int:
@@ -95,8 +102,8 @@ class Scores:
         ``(T,)`` of the shifts.
     """
 
-    cross: Float32
-    power: Float32
+    cross: torch.Tensor
+    power: torch.Tensor
     prior: Float32
 
 
@@ -117,21 +124,32 @@ def score_everywhere(images: FourierImages, grid: PoseGrid, shift_sigma: float) 
     angle = (-2 * np.pi / images.box) * (grid.shifts @ images.points.T.astype(np.float32))
     data = images.values * (images.ctf * precision)
     moved = data[:, None] * np.exp(1j * angle).astype(np.complex64)
-    moved_parts = torch.from_numpy(moved.view(np.float32).reshape(-1, 2 * points))
-    cross = torch.mm(moved_parts, torch.from_numpy(grid.slices.view(np.float32)).T)
-    power = torch.mm(torch.from_numpy(images.ctf**2 * precision), torch.from_numpy(grid.strength).T)
+    device = grid.slices.device
+    moved_parts = torch.from_numpy(moved.view(np.float32).reshape(-1, 2 * points)).to(device)
+    cross = torch.mm(moved_parts, torch.view_as_real(grid.slices).flatten(1).T)
+    power = torch.mm(torch.from_numpy(images.ctf**2 * precision).to(device), grid.strength.T)
     prior = np.sum(grid.shifts**2, axis=1) * (-0.5 / shift_sigma**2)
-    return Scores(cross.view(count, len(grid.shifts), -1).numpy(), power.numpy(), prior.astype(np.float32))
+    return Scores(cross.view(count, len(grid.shifts), -1), power, prior.astype(np.float32))
 
 
-def chunks(count: int, grid: PoseGrid) -> list[slice]:
-    """Images to be scored at once, so that their scores fit into the processor's cache, or nearly."""
+def chunks(lane: Int64, grid: PoseGrid) -> list[Int64]:
+    """Which images are scored at once: few, so that their scores fit into the processor's cache, or nearly.
+
+    Those of a lane keep to themselves. A matrix product's last bits may depend on its size, and lanes are the
+    same however many processes share them.
+    """
     size = max(1, _SCORES_AT_ONCE // grid.size)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    lanes = (np.flatnonzero(lane == number) for number in np.unique(lane))
+    return [members[start : start + size] for members in lanes for start in range(0, len(members), size)]
 
 
 def sample_everywhere(
-    images: FourierImages, grid: PoseGrid, shift_sigma: float, offsets: NDArray[np.float64], draws: int
+    images: FourierImages,
+    grid: PoseGrid,
+    shift_sigma: float,
+    offsets: NDArray[np.float64],
+    draws: int,
+    lane: Int64 | None = None,
 ) -> tuple[PoseSamples, NDArray[np.float64]]:
     """Samples of every image's posterior over a whole grid.
 
@@ -143,21 +161,30 @@ def sample_everywhere(
         ``(N,)`` uniform random numbers, one an image.
     draws
         Samples an image; equal ones are drawn together.
+    lane
+        ``(N,)`` lane of each image, see `chunks`; left out: all are in one.
 
     Returns
     -------
     tuple
         The samples, sorted by image, and ``(N,)`` log of the mean over the grid of ``exp(score)``.
     """
-    found, logs = [], []
-    for part in chunks(len(images), grid):
+    found, logs = [NO_SAMPLES], np.empty(len(images))
+    kernels = pose_scores(grid.slices.device)
+    for part in chunks(_one_lane(images) if lane is None else lane, grid):
         scores = score_everywhere(images.select(part), grid, shift_sigma)
-        chosen, log_sums = sample_posterior(scores.cross, scores.power, scores.prior, offsets[part], draws)
+        chosen, log_sums = kernels.sample_posterior(
+            native(scores.cross), native(scores.power), scores.prior, offsets[part], draws
+        )
         rows, flat, weights = _merge(chosen)
         rotation, shift = flat % len(grid.rotations), flat // len(grid.rotations)
-        found.append(PoseSamples(rows + part.start, grid.rotations[rotation], grid.shifts[shift], weights))
-        logs.append(log_sums - np.log(grid.size))
-    return PoseSamples.concatenate(found), np.concatenate(logs)
+        found.append(PoseSamples(part[rows], grid.rotations[rotation], grid.shifts[shift], weights))
+        logs[part] = log_sums - np.log(grid.size)
+    return PoseSamples.concatenate(found).sorted(), logs
+
+
+def _one_lane(images: FourierImages) -> Int64:
+    return np.zeros(len(images), np.int64)
 
 
 def _merge(chosen: Int64) -> tuple[Int64, Int64, Float32]:
@@ -170,18 +197,23 @@ def _merge(chosen: Int64) -> tuple[Int64, Int64, Float32]:
     return rows, chosen.reshape(-1)[first], (counts / chosen.shape[1]).astype(np.float32)
 
 
-def best_everywhere(images: FourierImages, grid: PoseGrid, shift_sigma: float) -> PoseSamples:
+def best_everywhere(
+    images: FourierImages, grid: PoseGrid, shift_sigma: float, lane: Int64 | None = None
+) -> PoseSamples:
     """The best poses of every image on a whole grid, as candidates for `search`; all weights are 1."""
-    found = []
-    for part in chunks(len(images), grid):
+    found = [NO_SAMPLES]
+    kernels = pose_scores(grid.slices.device)
+    for part in chunks(_one_lane(images) if lane is None else lane, grid):
         scores = score_everywhere(images.select(part), grid, shift_sigma)
-        index, count = best_rotations(scores.cross, scores.power, scores.prior, _MOST_KEPT[0], _MARGIN)
+        index, count = kernels.best_rotations(
+            native(scores.cross), native(scores.power), scores.prior, _MOST_KEPT[0], _MARGIN
+        )
         rows, columns = np.nonzero(np.arange(index.shape[1]) < count[:, None])
         flat = index[rows, columns]
         rotation, shift = flat % len(grid.rotations), flat // len(grid.rotations)
         weights = np.ones(len(rows), np.float32)
-        found.append(PoseSamples(rows + part.start, grid.rotations[rotation], grid.shifts[shift], weights))
-    return PoseSamples.concatenate(found)
+        found.append(PoseSamples(part[rows], grid.rotations[rotation], grid.shifts[shift], weights))
+    return PoseSamples.concatenate(found).sorted()
 
 
 def search(
@@ -221,9 +253,10 @@ def search(
     for depth, level in enumerate(levels):
         turns, steps = turns_within(level.spacing), steps_within(level.shift_step)
         points = half_plane(level.radius, images.box)
-        scores = score_around(
-            view.grid, PADDING, points, images.box, images.values, images.ctf, precision, images.group,
-            candidates.image, candidates.rotations, candidates.shifts, turns, steps, shift_sigma,
+        scores = pose_scores(view.grid.device).score_around(
+            native(view.grid), PADDING, points, images.box, images.values, images.ctf, precision,
+            images.group, candidates.image, candidates.rotations, candidates.shifts, turns, steps,
+            shift_sigma,
         )  # fmt: skip
         scored += scores.size
         if depth < len(levels) - 1:
@@ -267,7 +300,7 @@ def _draw(
     starts = np.searchsorted(candidates.image, np.arange(count + 1))
     lengths = np.diff(starts)
     logs = np.empty(count)
-    found = []
+    found = [NO_SAMPLES]
     for length in np.unique(lengths):
         # images with as many candidates make one rectangular table
         rows = np.flatnonzero(lengths == length)

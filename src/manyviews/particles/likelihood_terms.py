@@ -84,7 +84,7 @@ class SliceModel:
         return torch.from_numpy(gather_slices(self._array, rotations, self.points, self.padding))
 
     def add_slope(self, rotations: NDArray[np.floating[Any]], slopes: torch.Tensor) -> None:
-        """Take in slopes ``(M, P)`` of a function of slices: that of the real part + i that of the imaginary."""
+        """Take in slopes ``(M, P)`` of a function of slices: of the real part + i of the imaginary."""
         if self._slope is None:
             self._slope = torch.zeros_like(self.grid)
         splat_slices(self._slope.numpy(), rotations, self.points, slopes.numpy(), self.padding)

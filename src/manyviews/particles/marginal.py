@@ -217,7 +217,11 @@ def _add_slopes(
     kept = torch.nonzero(posterior.amax(0) > torch.finfo(power.dtype).eps / 8)[:, 0]
     if not len(kept):
         return
-    weights = tile.weights if len(kept) == posterior.shape[1] else tile.weights[:, :, kept]
+    if 2 * len(kept) > posterior.shape[1]:  # picking would cost more than it saves
+        kept = torch.arange(posterior.shape[1])
+        weights = tile.weights
+    else:
+        weights = tile.weights[:, :, kept]
     slopes = slice_slopes(
         weights.mul_(scale[:, None, None]), posterior[:, kept], rows, power, tile.slices[kept]
     )

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyviews.kernels.pose_sums_cpu import add_images
+from manyviews.kernels.select import native, pose_sums
 from manyviews.metrics.fsc import fsc
+from manyviews.metrics.map_alignment import soft_sphere
 from manyviews.operators.fourier_slice import grid_half, grid_to_volume, mirror_plane, squared_frequency
 from manyviews.particles.expectation import PADDING
 from manyviews.particles.fourier_images import FourierImages
@@ -25,6 +26,7 @@ Float64 = NDArray[np.float64]
 
 LANES = 8
 HALVES = 2
+_MASK_EDGE = 0.05  # of the box, over which the mask falls
 
 
 @dataclass(frozen=True)
@@ -76,17 +78,13 @@ class Sums:
         )
 
 
-def lanes_of(count: int) -> NDArray[np.int64]:
-    """``(count,)`` lane of each image of a batch: dealt in turn; even lanes are half 0, odd ones half 1."""
-    return np.arange(count) % LANES
-
-
 def add_up(
     images: FourierImages,
     samples: PoseSamples,
     lane: NDArray[np.int64],
     radius: int,
     symmetry: NDArray[np.float64],
+    device: str = "cpu",
 ) -> tuple[NDArray[np.complex128], Float64]:
     """Sums of all samples, in float64 so that their order over processes does not show.
 
@@ -95,33 +93,42 @@ def add_up(
     images, samples
         The images, and poses of them.
     lane
-        ``(N,)`` lane of each image; the halves are even and odd lanes.
+        ``(N,)`` lane of each image; the halves are even and odd lanes. Memory is 12 bytes a grid point for
+        each lane that occurs.
     radius
         Fourier pixels.
     symmetry
         ``(n, 3, 3)``: every image is added once for each of these rotations of the volume.
+    device
+        Where the work is done.
 
     Returns
     -------
     Numerator and denominator, ``(2, 2h + 1, 2h + 1, h + 2)``.
     """
     half = grid_half(radius, PADDING)
-    shape = (LANES, 2 * half + 1, 2 * half + 1, half + 2)
-    numerators, denominators = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
-    ordered = samples.select(np.argsort(lane[samples.image], kind="stable"))
-    starts = np.searchsorted(lane[ordered.image], np.arange(LANES + 1))
+    present, place = np.unique(lane, return_inverse=True)
+    shape = (len(present), 2 * half + 1, 2 * half + 1, half + 2)
+    numerators = torch.zeros(shape, dtype=torch.complex64, device=device)
+    denominators = torch.zeros(shape, device=device)
+    ordered = samples.select(np.argsort(place[samples.image], kind="stable"))
+    starts = np.searchsorted(place[ordered.image], np.arange(len(present) + 1))
     seen = images.crop(radius)
     precision = images.group_precision()
     precision[:, 0] *= 2  # zero frequency is halved in the likelihood because it is real; here it counts once
-    for rotation in symmetry:
-        add_images(
-            numerators, denominators, PADDING, seen.points, images.box, images.values, images.ctf, precision,
-            images.group, ordered.image, (ordered.rotations @ rotation).astype(np.float32), ordered.shifts,
-            ordered.weights, starts,
+    for rotation in symmetry if len(samples) else ():
+        pose_sums(numerators.device).add_images(
+            native(numerators), native(denominators), PADDING, seen.points, images.box, images.values,
+            images.ctf, precision, images.group, ordered.image,
+            (ordered.rotations @ rotation).astype(np.float32), ordered.shifts, ordered.weights, starts,
         )  # fmt: skip
+    members = [
+        torch.from_numpy(np.flatnonzero(present % HALVES == half)).to(device) for half in range(HALVES)
+    ]
+    # float32 numbers of like size add up without rounding in float64
     return (
-        np.stack([numerators[half::HALVES].sum(0, dtype=np.complex128) for half in range(HALVES)]),
-        np.stack([denominators[half::HALVES].sum(0, dtype=np.float64) for half in range(HALVES)]),
+        torch.stack([numerators[own].sum(0, dtype=torch.complex128) for own in members]).cpu().numpy(),
+        torch.stack([denominators[own].sum(0, dtype=torch.float64) for own in members]).cpu().numpy(),
     )
 
 
@@ -135,14 +142,17 @@ def as_sums(numerator: torch.Tensor, denominator: torch.Tensor, radius: int, sca
 
 @dataclass(frozen=True)
 class Shape:
-    """What is known of the particle in real space.
+    """What is known of the particle in real space, on some number of voxels.
+
+    Maps of fewer voxels than the images have pixels show the same field of view, at low frequencies only;
+    their voxels are larger, and so are their sums, so that transforms are equal.
 
     Attributes
     ----------
     box
         Voxels along a side.
     mask
-        ``(D, D, D)`` between 0 and 1.
+        ``(box, box, box)`` between 0 and 1.
     positive
         Whether its density is nowhere below the solvent's.
     """
@@ -150,6 +160,12 @@ class Shape:
     box: int
     mask: torch.Tensor
     positive: bool
+
+    @classmethod
+    def sphere(cls, box: int, filled: float, positive: bool) -> Shape:
+        """A particle in a soft sphere whose diameter is ``filled`` times the side of the box."""
+        edge = max(1.0, _MASK_EDGE * box)
+        return cls(box, torch.from_numpy(soft_sphere(box, filled * box / 2 + edge, edge)), positive)
 
     def applied(self, volume: torch.Tensor) -> torch.Tensor:
         """The volume as it may be."""

@@ -8,41 +8,46 @@ import numpy as np
 import torch
 
 from manyviews.errors import InputError
-from manyviews.metrics.map_alignment import aligned_fsc, soft_sphere
+from manyviews.metrics.map_alignment import aligned_fsc
+from manyviews.parallel.launch import local_rank
 from manyviews.particles.job import Job, Structure
 from manyviews.particles.live import LiveReport
-from manyviews.particles.maximisation import Shape
+from manyviews.particles.maximisation import LANES
 from manyviews.particles.options import AbinitioMethod
 from manyviews.particles.pose_finder import PoseFinder
 from manyviews.particles.pose_samples import NO_SAMPLES, PoseSamples
-from manyviews.particles.priors import PriorName
-from manyviews.particles.sagd import Sagd, SagdOptions
+from manyviews.particles.sagd import Sagd, best_start
+from manyviews.particles.settings import sagd_options
 from manyviews.particles.stochastic_em import EmState, StochasticEm
 from manyviews.runs.driver import drive
 from manyviews.runs.placement import Placement
 from manyviews.solvers.stochastic_average_gradient import SagState
 
-_MASK_EDGE = 3.0  # voxels beyond the particle's diameter over which the mask falls
 _STARTS_AGREE = 0.8
+_TRIAL_ITERATIONS = 100  # of each of several starts of sagd, at low frequency
 
 
 def run_em(job: Job) -> Structure:
     """Stochastic expectation maximisation: the default."""
     settings, world = job.settings, job.run.world
     options = settings.options
-    voxels = settings.diameter / settings.pixel_size
-    mask = torch.from_numpy(soft_sphere(settings.box, voxels / 2 + _MASK_EDGE))
+    if world.size > LANES:
+        raise InputError(
+            f"{world.size} ranks are more than stochastic-em can use",
+            fix=f"start {LANES} at most, each with more --threads",
+        )
     solver = StochasticEm(
         job.images,
         job.numbers,
         settings.plan,
-        Shape(settings.box, mask, positive=not options.allow_negative),
+        positive=not options.allow_negative,
         shift_sigma=settings.shift_sigma / settings.pixel_size,
         seed=options.seed,
         symmetry=job.symmetry,
         independent=options.independent_halves,
         world=world,
         say=job.say,
+        device=_own_device(job),
     )
     state, reason = drive(
         solver,
@@ -59,18 +64,26 @@ def run_em(job: Job) -> Structure:
     return Structure(state.volume, state.samples, state.correlation, options.independent_halves, figures)
 
 
+def _own_device(job: Job) -> str:
+    """One GPU for each rank of a host."""
+    if job.settings.device != "cuda":
+        return job.settings.device
+    return f"cuda:{local_rank(job.run.world) % torch.cuda.device_count()}"
+
+
 def _compare_starts(job: Job, state: EmState) -> dict[str, object]:
     """How far the other starts agree with the best: the lowest common resolution, and a warning."""
     if len(state.verdicts) < 2 or job.run.world.rank > 0:
         return {}
     best = int(np.argmax(state.verdicts))
     reached = job.settings.plan.last_start_radius
-    limit = job.settings.box * job.settings.pixel_size / reached
+    side = job.settings.box * job.settings.pixel_size
+    limit = side / reached
     found = []
     for number, volume in enumerate(state.finished):
         if number != best:
             curve, _ = aligned_fsc(
-                volume.numpy(), state.finished[best].numpy(), job.settings.pixel_size,
+                volume.numpy(), state.finished[best].numpy(), side / len(volume),
                 radius=job.settings.diameter / 2,
             )  # fmt: skip
             found.append(curve.resolution(0.5))
@@ -94,22 +107,17 @@ def run_sagd(job: Job) -> Structure:
         raise InputError("sagd runs in one process", fix="leave out mpiexec, or use --method stochastic-em")
     if options.symmetry.upper() != "C1":
         raise InputError("sagd knows no symmetry", fix="use --method stochastic-em")
-    finest = settings.radius / (settings.box * settings.pixel_size)
-    sagd = Sagd(
-        job.images,
-        SagdOptions(
-            seed=options.seed,
-            batch_size=options.batch,
-            shift_sigma=settings.shift_sigma,
-            last_frequency=min(SagdOptions.last_frequency, finest),
-            prior=PriorName(options.prior),
-            prior_strength=options.prior_strength,
-        ),
-    )
+    chosen = sagd_options(settings)
+    sagd, start = Sagd(job.images, chosen), None
+    if options.starts > 1:
+        job.say(f"sagd: trying {options.starts} random starts")
+        seeds = [options.seed + 1000 * number for number in range(options.starts)]
+        sagd, start, objectives = best_start(job.images, chosen, seeds, _TRIAL_ITERATIONS)
+        job.say(f"objectives of the starts: {', '.join(f'{value:.6g}' for value in objectives)}")
     state, reason = drive(
         sagd,
-        sagd.init(),
-        iterations=options.iterations,
+        start or sagd.init(),
+        iterations=settings.iterations,
         run=job.run,
         progress=job.progress,
         interrupt=job.interrupt,
@@ -132,6 +140,7 @@ def find_poses(job: Job, volume: torch.Tensor, radius: int) -> PoseSamples:
         settings.box,
         settings.shift_sigma / settings.pixel_size,
         np.eye(3, dtype=np.float32),
+        _own_device(job),
     )
     everyone = np.arange(len(job.images))
     offsets = np.random.default_rng([settings.options.seed, 0xF17A]).random(len(everyone))

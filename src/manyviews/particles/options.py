@@ -57,13 +57,16 @@ class AbinitioOptions:
     symmetry
         Point group, e.g. C1, C7, D2, T, O, I, imposed from the start.
     starts
-        Random starts (stochastic-em); the one that explains the images best is refined.
+        Random starts; the one that explains the images best is gone on with.
     refinements
         Iterations of the refinement (stochastic-em).
     batch
         Images of a mini-batch.
+    schedule
+        Of sagd: paper, 150 mini-batches at each frequency, or quick, 40. Left out: quick for fewer than
+        10,000 images.
     iterations
-        Iterations of sagd.
+        Mini-batches of sagd in all. Left out: as many as its schedule needs.
     shift_sigma
         Standard deviation of the particles' places around the middle of their images, in angstrom, along x
         and y. Left out: a fortieth of the box.
@@ -97,7 +100,8 @@ class AbinitioOptions:
     starts: int = 3
     refinements: int = 8
     batch: int = 200
-    iterations: int = 5000
+    schedule: Literal["quick", "paper"] | None = None
+    iterations: int | None = None
     shift_sigma: float | None = None
     prior: Prior = "exponential"
     prior_strength: float = 1.0

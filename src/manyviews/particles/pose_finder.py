@@ -54,6 +54,8 @@ class PoseFinder:
         Prior standard deviation of a shift, pixels.
     turn
         ``(3, 3)`` of the coarse grid.
+    device
+        Where poses are scored.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class PoseFinder:
         box: int,
         shift_sigma: float,
         turn: NDArray[np.float32],
+        device: str = "cpu",
     ) -> None:
         self.volume = volume
-        self.view = View.of(volume, radius)
+        self.device = device
+        self.view = View.of(volume, radius, device)
         self.coarse = coarse_level(plan.last_start_radius, box, plan.filled)
         self.levels = finer_levels(self.coarse, radius, box, plan.filled)
         self.box = box
@@ -79,6 +83,7 @@ class PoseFinder:
         members: NDArray[np.int64],
         known: PoseSamples,
         offsets: NDArray[np.float64],
+        lane: NDArray[np.int64] | None = None,
     ) -> FoundPoses:
         """Poses of some images of a batch.
 
@@ -92,6 +97,8 @@ class PoseFinder:
             Poses to begin with, numbered as in the batch; images that have none are looked for everywhere.
         offsets
             ``(N,)`` uniform random numbers, one for each image of the batch.
+        lane
+            ``(N,)`` lane of each image of the batch, see `manyviews.particles.expectation.chunks`.
         """
         has_pose = np.zeros(len(batch), bool)
         has_pose[known.image] = True
@@ -109,7 +116,7 @@ class PoseFinder:
                 candidates = known.select(place[known.image] >= 0).renumbered(place)
                 levels = self.levels[-_KNOWN_LEVELS:]
             else:
-                candidates, levels = self._anywhere(images), self.levels
+                candidates, levels = self._anywhere(images, None if lane is None else lane[some]), self.levels
                 searched += self._grid_size * len(some)
             found, logs[some], scored = search(
                 images, self.view, candidates, levels, self.shift_sigma, offsets[some], DRAWS
@@ -119,8 +126,8 @@ class PoseFinder:
         samples = PoseSamples.concatenate(parts) if parts else known.select(slice(0, 0))
         return FoundPoses(samples.sorted(), logs[members], searched)
 
-    def _anywhere(self, images: FourierImages) -> PoseSamples:
-        low = View.of(self.volume, self.coarse.radius)
+    def _anywhere(self, images: FourierImages, lane: NDArray[np.int64] | None) -> PoseSamples:
+        low = View.of(self.volume, self.coarse.radius, self.device)
         grid = PoseGrid.everywhere(low, self.coarse, self.box, self.shift_sigma, self.turn)
         self._grid_size = float(grid.size)
-        return best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma)
+        return best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma, lane)

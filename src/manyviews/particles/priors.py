@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool3d
 from manyviews.solvers.stochastic_average_gradient import LogPrior
 
 NEIGHBOURS = 26
+FILLED = 0.1  # of a box by what is in it
 
 
 class PriorName(StrEnum):
@@ -86,22 +87,23 @@ class AutoregressivePrior:
 
 
 def make_prior(name: PriorName, strength: float, mean: float) -> LogPrior:
-    """A prior whose scale comes from the specimen's mean density.
+    """A prior whose scale comes from the density of the specimen, which fills about a tenth of its box.
 
     Parameters
     ----------
     name
         Which.
     strength
-        Positive; at 1 the mean density is that of the exponential prior, or the standard deviation of the
-        other. Larger is stronger.
+        Positive; at 1 the density inside the specimen is the mean of the exponential prior, or the standard
+        deviation of the autoregressive one. Larger is stronger.
     mean
         Expected sum of the voxels, divided by their number.
     """
+    inside = mean / FILLED
     match name:
         case PriorName.UNIFORM:
             return UniformPrior()
         case PriorName.EXPONENTIAL:
-            return ExponentialPrior(strength / mean)
+            return ExponentialPrior(strength / inside)
         case PriorName.AUTOREGRESSIVE:
-            return AutoregressivePrior(mean / strength)
+            return AutoregressivePrior(inside / strength)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +19,14 @@ from manyviews.io.relion_particles import write_relion_particles
 from manyviews.metrics.fsc import FscCurve
 from manyviews.metrics.map_alignment import aligned_fsc
 from manyviews.particles.job import Structure
-from manyviews.particles.live import VOLUME_FILE
+from manyviews.particles.live import HALVES_FILE, VOLUME_FILE
 from manyviews.particles.pose_samples import PoseSamples
 from manyviews.particles.settings import Settings
 
 PARTICLES_FILE = "particles.star"
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, "fsc.csv", "directions.csv", "summary.json")
+RESULTS = (VOLUME_FILE, PARTICLES_FILE, HALVES_FILE, "directions.csv", "spread.csv", "summary.json")
 _LATITUDES, _LONGITUDES = 18, 36
+_SPREAD_BINS = 40
 
 
 def write_results(
@@ -48,12 +50,8 @@ def write_results(
     )
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
     _write_directions(folder / "directions.csv", best)
-    frequency = np.arange(len(found.correlation)) / (settings.box * settings.pixel_size)
-    _write_table(
-        folder / "fsc.csv",
-        ("frequency_per_angstrom", "fsc"),
-        [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(frequency, found.correlation, strict=True)],
-    )
+    _write_spread(folder / "spread.csv", spread)
+    write_correlation(folder / HALVES_FILE, found.correlation, settings.box * settings.pixel_size)
     figures: dict[str, object] = {
         "method": settings.options.method,
         "particles": len(table),
@@ -102,14 +100,12 @@ def _halves(found: Structure, settings: Settings) -> dict[str, object]:
     if not found.correlation:
         return {}
     side = settings.box * settings.pixel_size
-    curve = FscCurve(
-        np.arange(len(found.correlation)) / side,
-        np.array(found.correlation),
-        np.ones(len(found.correlation)),
-        settings.pixel_size,
-    )
+    shells = np.arange(len(found.correlation))
+    curve = FscCurve(shells / side, np.array(found.correlation), np.ones(len(shells)), settings.pixel_size)
     kind = "independent halves" if found.independent else "halves found with one map"
-    return {f"resolution at FSC 0.143 of {kind} (angstrom)": round(curve.resolution(0.143), 2)}
+    # a curve that never falls says no more than its last shell
+    last = side / max(1, len(shells) - 1)
+    return {f"resolution at FSC 0.143 of {kind} (angstrom)": in_figures(max(last, curve.resolution(0.143)))}
 
 
 def _compare(
@@ -123,10 +119,30 @@ def _compare(
         [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)],
     )
     return {
-        "resolution at FSC 0.5 with the reference (angstrom)": round(curve.resolution(0.5), 2),
+        "resolution at FSC 0.5 with the reference (angstrom)": in_figures(curve.resolution(0.5)),
         "hand": "other than the reference" if alignment.mirrored else "as the reference",
         "correlation with the reference": round(alignment.correlation, 4),
     }
+
+
+def in_figures(resolution: float) -> float | str:
+    """A resolution for a summary; infinity, which JSON does not know, in a word."""
+    return round(resolution, 2) if math.isfinite(resolution) else "none"
+
+
+def write_correlation(path: Path, correlation: Sequence[float], side_angstrom: float) -> None:
+    """Write a Fourier shell correlation by shell, for a box of that side."""
+    rows = [(f"{shell / side_angstrom:.8g}", f"{value:.6f}") for shell, value in enumerate(correlation)]
+    _write_table(path, ("frequency_per_angstrom", "fsc"), rows)
+
+
+def _write_spread(path: Path, spread_degrees: NDArray[np.float64]) -> None:
+    """How many particles have how wide a posterior."""
+    largest = max(1.0, float(np.ceil(1.5 * np.quantile(spread_degrees, 0.95))))
+    edges = np.linspace(0, largest, _SPREAD_BINS + 1)
+    counts, _ = np.histogram(np.minimum(spread_degrees, largest), edges)  # the last bin holds what is beyond
+    rows = [(f"{a:.4f}", f"{b:.4f}", n) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
+    _write_table(path, ("from_degrees", "to_degrees", "particles"), rows)
 
 
 def _write_directions(path: Path, best: PoseSamples) -> None:

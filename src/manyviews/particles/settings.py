@@ -11,11 +11,15 @@ from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.particles.em_plan import EmPlan
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.particles.priors import PriorName
+from manyviews.particles.sagd import SagdOptions
 
 _FILLED = 0.8  # of the box, where no diameter is given
 _SHIFTS_OF_BOX = 1 / 40
 _LEAST_PARTICLES = 50
 _LEAST_BOX = 16
+_PAPER_SCHEDULE_FROM = 10_000  # particles
+_RISES_AFTER_THE_LAST = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Settings:
         Highest frequency that may be used, Fourier pixels.
     plan
         Iterations of stochastic EM.
+    device
+        cpu or cuda.
     """
 
     options: AbinitioOptions
@@ -43,17 +49,25 @@ class Settings:
     shift_sigma: float
     radius: int
     plan: EmPlan
+    device: str = "cpu"
 
     @property
     def iterations(self) -> int:
-        """Of the method."""
-        return self.plan.iterations if self.options.method == "stochastic-em" else self.options.iterations
+        """Of the method; sagd goes on for some time at its last frequency, as in the paper."""
+        if self.options.method == "stochastic-em":
+            return self.plan.iterations
+        if self.options.iterations is not None:
+            return self.options.iterations
+        sagd = sagd_options(self)
+        rises = math.ceil((sagd.last_frequency - sagd.first_frequency) / sagd.frequency_step)
+        return sagd.raise_every * (rises + _RISES_AFTER_THE_LAST)
 
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
         given = {key: value for key, value in asdict(self.options).items() if key not in _MACHINE}
         reference = self.options.reference
-        resolved = {"diameter": self.diameter, "shift_sigma": self.shift_sigma, "radius": self.radius}
+        resolved = {"diameter": self.diameter, "shift_sigma": self.shift_sigma, "radius": self.radius,
+                    "device": self.device}  # fmt: skip
         return {**given, **resolved, "reference": None if reference is None else str(reference)}
 
 
@@ -79,6 +93,23 @@ def load_table(options: ParticleOptions) -> ParticleTable:
             raise InputError("--passthrough is for cryoSPARC .cs files", path=options.particles)
         given |= {"dark_protein": options.dark_protein, "pixel_size": options.pixel_size}
     return read_particles(options.particles, **given)
+
+
+def sagd_options(settings: Settings) -> SagdOptions:
+    """How sagd is run."""
+    options = settings.options
+    finest = settings.radius / (settings.box * settings.pixel_size)
+    chosen = SagdOptions(
+        seed=options.seed,
+        batch_size=options.batch,
+        shift_sigma=settings.shift_sigma,
+        last_frequency=min(SagdOptions.last_frequency, finest),
+        prior=PriorName(options.prior),
+        prior_strength=options.prior_strength,
+    )
+    few = settings.plan.particles < _PAPER_SCHEDULE_FROM
+    schedule = options.schedule or ("quick" if few else "paper")
+    return chosen.quick() if schedule == "quick" else chosen
 
 
 def settle(options: AbinitioOptions, count: int, box: int, pixel_size: float) -> Settings:
@@ -114,7 +145,7 @@ def settle(options: AbinitioOptions, count: int, box: int, pixel_size: float) ->
     if not 0 < shift_sigma <= side / 4:
         raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
     counted = {"starts": options.starts, "refinements": options.refinements, "batch": options.batch,
-               "iterations": options.iterations}  # fmt: skip
+               "iterations": 1 if options.iterations is None else options.iterations}  # fmt: skip
     for name, number in counted.items():
         if number < 1:
             raise InputError(f"--{name} {number} is not possible", fix="give 1 or more")
@@ -127,7 +158,29 @@ def settle(options: AbinitioOptions, count: int, box: int, pixel_size: float) ->
         filled=diameter / side,
         most_radius=radius,
     )
-    return Settings(options, box, pixel_size, diameter, shift_sigma, radius, plan)
+    return Settings(options, box, pixel_size, diameter, shift_sigma, radius, plan, _device(options))
+
+
+def _device(options: AbinitioOptions) -> str:
+    """cpu or cuda, what is there."""
+    if options.device == "cpu":
+        return "cpu"
+    import torch
+
+    usable = torch.cuda.is_available() and options.method == "stochastic-em"
+    if options.device == "auto":
+        return "cuda" if usable else "cpu"
+    if options.method == "sagd":
+        raise InputError(
+            "sagd runs on the CPU", where="--device", fix="give --device cpu, or --method stochastic-em"
+        )
+    if not usable:
+        raise InputError(
+            "no usable CUDA device was found",
+            where="--device",
+            fix='check "manyviews doctor", or give --device cpu',
+        )
+    return "cuda"
 
 
 def _radius(resolution: float | None, box: int, pixel_size: float) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class EmState:
     iteration
         Iterations done.
     volume
-        ``(D, D, D)`` present map.
+        Present map, a cube with as many voxels as its frequencies need, and with the images' in the end.
     numerator, denominator, radius
         Running `Sums`.
     halves
@@ -131,8 +132,8 @@ class StochasticEm:
         ``(n,)`` their numbers among all particles.
     plan
         The iterations.
-    shape
-        Mask and positivity.
+    positive
+        Whether the density is nowhere below the solvent's.
     shift_sigma
         Prior standard deviation of a shift, pixels.
     seed
@@ -145,6 +146,8 @@ class StochasticEm:
         The processes that share the particles.
     say
         Told in a sentence what was decided.
+    device
+        Where poses are scored and sums are made.
     """
 
     def __init__(
@@ -152,25 +155,27 @@ class StochasticEm:
         images: FourierImages,
         numbers: NDArray[np.int64],
         plan: EmPlan,
-        shape: Shape,
         *,
+        positive: bool = True,
         shift_sigma: float,
         seed: int,
         symmetry: NDArray[np.float64] | None = None,
         independent: bool = False,
         world: World | None = None,
         say: Callable[[str], None] | None = None,
+        device: str = "cpu",
     ) -> None:
         self.images = images
         self.numbers = numbers
         self.plan = plan
-        self.shape = shape
+        self.positive = positive
         self.shift_sigma = shift_sigma
         self.seed = seed
         self.symmetry = np.eye(3)[None] if symmetry is None else symmetry
         self.independent = independent
         self.world = world or SingleWorld()
         self.say = say or (lambda text: None)
+        self.device = device
 
     def init(self) -> EmState:
         """The first random start."""
@@ -204,13 +209,18 @@ class StochasticEm:
 
     def _random_map(self, start: int) -> torch.Tensor:
         seed = int(np.random.SeedSequence([self.seed, start]).generate_state(1)[0])
-        spheres = random_spheres(self.images.box, seed)
+        box = self.plan.working_box(self.plan.first_radius, self.images.box)
+        spheres = random_spheres(box, seed)
         # lane 0 is on rank 0 however many there are
         few = np.flatnonzero(self.numbers % LANES == 0)[:_JUDGES]
         known = self.world.rank == 0 and len(few) > 0
         low = self.images.crop(self.plan.first_radius)
         scale = power_scale(spheres, low.select(few), seed) if known else 1.0
         return spheres * self.world.broadcast(scale)
+
+    @lru_cache(maxsize=4)  # noqa: B019 - a handful of masks, as long as the solver lives
+    def _shape(self, box: int) -> Shape:
+        return Shape.sphere(box, self.plan.filled, self.positive)
 
     def _start(self, state: EmState, task: Task) -> EmState:
         """A mini-batch at low frequency, looked for everywhere."""
@@ -223,7 +233,8 @@ class StochasticEm:
         own, places = self._own(chosen)
         grid = self._grid(volume, radius, rng)
         batch = self.images.crop(radius).select(places)
-        samples, logs = sample_everywhere(batch, grid, self.shift_sigma, offsets[own], _START_DRAWS)
+        lane = chosen[own] % LANES
+        samples, logs = sample_everywhere(batch, grid, self.shift_sigma, offsets[own], _START_DRAWS, lane)
         new = self._maximise(batch, samples, chosen[own], radius, len(chosen))
         sums = new if task.index == 0 else state.sums.mixed(new, plan.share(task.index))
         return self._renewed(state, sums, self._mean(float(logs.sum()), len(chosen)), float(grid.size))
@@ -233,10 +244,11 @@ class StochasticEm:
         rng = np.random.default_rng([self.seed, 0x1DE])
         count = min(_JUDGES, self.plan.particles)
         chosen = np.sort(rng.permutation(self.plan.particles)[:count])
-        _, places = self._own(chosen)
+        own, places = self._own(chosen)
         grid = self._grid(state.volume, state.radius, rng)
         batch = self.images.crop(state.radius).select(places)
-        _, logs = sample_everywhere(batch, grid, self.shift_sigma, np.zeros(len(batch)), 1)
+        lane = chosen[own] % LANES
+        _, logs = sample_everywhere(batch, grid, self.shift_sigma, np.zeros(len(batch)), 1, lane)
         verdict = self._mean(float(logs.sum()), count)
         verdicts, finished = [*state.verdicts, verdict], (*state.finished, state.volume)
         self.say(f"start {len(verdicts)} of {self.plan.starts}: log likelihood {verdict:.2f}")
@@ -256,12 +268,13 @@ class StochasticEm:
         own, places = self._own(chosen)
         offsets = rng.random(size)[own]
         turn = random_rotations(1, rng)[0].astype(np.float32)
-        batch = self.images if len(places) == len(self.images) else self.images.select(places)
+        every = len(places) == len(self.images)
+        batch = self.images if every else self.images.crop(radius).select(places)  # a copy
         known = NO_SAMPLES if plan.looks_everywhere(task.index) else self._known(state.samples, chosen[own])
         parts, total, searched = [], 0.0, 0.0
         for volume, members in self._references(state, chosen[own]):
-            finder = PoseFinder(volume, radius, plan, self.images.box, self.shift_sigma, turn)
-            found = finder.find(batch, members, known, offsets)
+            finder = PoseFinder(volume, radius, plan, self.images.box, self.shift_sigma, turn, self.device)
+            found = finder.find(batch, members, known, offsets, chosen[own] % LANES)
             parts.append(found.samples)
             total += float(found.log_likelihood.sum())
             searched += found.searched
@@ -270,7 +283,8 @@ class StochasticEm:
         renewed = self._renewed(state, new, self._mean(total, size), self._mean(searched, size))
         if self.independent:
             correlation = np.array(renewed.correlation)
-            halves = half_volumes(new, correlation, self.shape, plan.last_start_radius)
+            shape = self._shape(renewed.volume.shape[0])
+            halves = half_volumes(new, correlation, shape, plan.last_start_radius)
             renewed = replace(renewed, halves=halves)
         return self._remember(renewed, samples, chosen, own)
 
@@ -293,7 +307,8 @@ class StochasticEm:
     def _grid(self, volume: torch.Tensor, radius: int, rng: np.random.Generator) -> PoseGrid:
         level = coarse_level(radius, self.images.box, self.plan.filled)
         turn = random_rotations(1, rng)[0].astype(np.float32)
-        return PoseGrid.everywhere(View.of(volume, radius), level, self.images.box, self.shift_sigma, turn)
+        view = View.of(volume, radius, self.device)
+        return PoseGrid.everywhere(view, level, self.images.box, self.shift_sigma, turn)
 
     def _mini_batch(self, task: Task) -> NDArray[np.int64]:
         """The next images of a random order that is new in every pass through all of them."""
@@ -313,16 +328,19 @@ class StochasticEm:
         self, batch: FourierImages, samples: PoseSamples, numbers: NDArray[np.int64], radius: int, size: int
     ) -> Sums:
         """Sums of a batch over all processes, as if all particles had been in it."""
-        numerator, denominator = add_up(batch, samples, numbers % LANES, radius, self.symmetry)
+        numerator, denominator = add_up(batch, samples, numbers % LANES, radius, self.symmetry, self.device)
         total = self.world.sum(torch.from_numpy(numerator)), self.world.sum(torch.from_numpy(denominator))
         return as_sums(*total, radius, self.plan.particles / size)
 
     def _renewed(self, state: EmState, sums: Sums, log_likelihood: float, searched: float) -> EmState:
         """The state with new sums and their volume."""
-        correlation = half_correlation(sums, self.shape)
+        last = state.iteration == self.plan.iterations
+        box = self.images.box if last else self.plan.working_box(sums.radius, self.images.box)
+        shape = self._shape(box)
+        correlation = half_correlation(sums, shape)
         return replace(
             state,
-            volume=whole_volume(sums, correlation, self.shape),
+            volume=whole_volume(sums, correlation, shape),
             numerator=sums.numerator,
             denominator=sums.denominator,
             radius=sums.radius,

@@ -26,6 +26,19 @@ _HARAUZ = (
     "Harauz G, van Heel M (1986) Exact filters for general geometry three dimensional reconstruction. "
     "Optik 73:146-156."
 )
+_PUNJANI = (
+    "Punjani A, Brubaker MA, Fleet DJ (2017) Building proteins in a day: efficient 3D molecular structure "
+    "estimation with electron cryomicroscopy. IEEE Transactions on Pattern Analysis and Machine Intelligence "
+    "39:706-718."
+)
+_CAPPE = (
+    "Cappé O, Moulines E (2009) On-line expectation-maximization algorithm for latent data models. Journal "
+    "of the Royal Statistical Society B 71:593-613."
+)
+_SCHERES = (
+    "Scheres SHW (2012) RELION: implementation of a Bayesian approach to cryo-EM structure determination. "
+    "Journal of Structural Biology 180:519-530."
+)
 _BY_METHOD = {
     "consensus": (_WANG, _SRIDHAR, _BUZZARD),
     "wang2020": (_WANG, _SRIDHAR, _BUZZARD),
@@ -33,6 +46,8 @@ _BY_METHOD = {
     "sirt": (_GILBERT,),
     "cg": (_HESTENES,),
     "wbp": (_HARAUZ,),
+    "stochastic-em": (_CAPPE, _SCHERES),
+    "sagd": (_PUNJANI,),
 }
 
 

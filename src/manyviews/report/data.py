@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import tomllib
@@ -16,11 +15,12 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import MrcStack
+from manyviews.report.particle_data import ParticleRun, as_number, is_particle_run, read_particle_run
+from manyviews.report.tables import FscCurve, Row, read_fsc, read_numbers, read_table
 from manyviews.runs.events import Event, read_events
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Row = dict[str, str]
 
 _OBJECTIVES = ("objective", "residual", "relative_residual", "relative_change")
 
@@ -86,16 +86,12 @@ class Convergence:
 
 
 @dataclass(frozen=True)
-class FscCurve:
-    """Fourier shell correlation: ``frequency`` in 1/angstrom and ``fsc``, both ``(shell,)``."""
-
-    frequency: Float64
-    fsc: Float64
-
-
-@dataclass(frozen=True)
 class RunData:
-    """All that was found; None or empty is what the run has not written."""
+    """All that was found; None or empty is what the run has not written.
+
+    A run over single particles has ``particles``, and no ``convergence`` and ``fsc``: its objective is that
+    of other images and frequencies at every iteration, and its curves say something else.
+    """
 
     path: Path
     record: Mapping[str, Any]
@@ -107,6 +103,7 @@ class RunData:
     fsc: FscCurve | None
     geometry: list[Row]
     notes: tuple[str, ...]
+    particles: ParticleRun | None = None
 
 
 def read_run(path: Path) -> RunData:
@@ -123,17 +120,20 @@ def read_run(path: Path) -> RunData:
         )
     events = read_events(path / "events.jsonl")
     slices, notes = _try_slices(path / "volume.mrc")
+    record = _read_toml(path / "run.toml")
+    particles = read_particle_run(path, record, events) if is_particle_run(record) else None
     return RunData(
         path=path,
-        record=_read_toml(path / "run.toml"),
+        record=record,
         events=events,
         summary=_read_summary(path / "summary.json"),
         slices=slices,
         ncc=_ncc_curves(path / "ncc.csv"),
-        convergence=_convergence(events),
-        fsc=_fsc_curve(path / "fsc.csv"),
-        geometry=_read_table(path / "geometry.csv", ()),
-        notes=notes,
+        convergence=None if particles else _convergence(events),
+        fsc=None if particles else read_fsc(path / "fsc.csv"),
+        geometry=read_table(path / "geometry.csv", ()),
+        notes=notes + (particles.warnings if particles else ()),
+        particles=particles,
     )
 
 
@@ -154,36 +154,6 @@ def _read_summary(path: Path) -> Mapping[str, Any]:
     if not isinstance(summary, dict):
         raise InputError("is not a JSON object", path=path)
     return summary
-
-
-def _read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
-    """Rows of a CSV file with a header line, none if there is no file."""
-    if not path.exists():
-        return []
-    try:
-        with open(path, encoding="utf-8", newline="") as handle:
-            reader = csv.DictReader(handle, restkey="", restval="")
-            rows = [{key: str(value) for key, value in row.items()} for row in reader]
-            missing = set(columns) - set(reader.fieldnames or ())
-    except (ValueError, OSError, csv.Error) as error:
-        raise InputError(f"cannot be read ({error})", path=path) from error
-    if missing:
-        raise InputError(f"has no column {', '.join(sorted(missing))}", path=path, where="line 1")
-    return rows
-
-
-def _numbers(path: Path, rows: list[Row], columns: tuple[str, ...]) -> Float64:
-    """``(row, column)``; an empty field is NaN."""
-    found = np.full((len(rows), len(columns)), math.nan)
-    for number, row in enumerate(rows):
-        for at, column in enumerate(columns):
-            try:
-                found[number, at] = float(row[column] or "nan")
-            except ValueError as error:
-                raise InputError(
-                    f"{column} is {row[column]!r}, not a number", path=path, where=f"line {number + 2}"
-                ) from error
-    return found
 
 
 def _try_slices(path: Path) -> tuple[CentralSlices | None, tuple[str, ...]]:
@@ -219,7 +189,7 @@ def central_slices(path: Path) -> CentralSlices:
 
 def _ncc_curves(path: Path) -> list[NccCurve]:
     columns = ("series", "axis_degrees", "tilt_degrees", "ncc")
-    table = _numbers(path, _read_table(path, columns), columns)
+    table = read_numbers(path, columns)
     curves = []
     for series in np.unique(table[:, 0]):
         rows = table[table[:, 0] == series]
@@ -228,27 +198,17 @@ def _ncc_curves(path: Path) -> list[NccCurve]:
     return curves
 
 
-def _fsc_curve(path: Path) -> FscCurve | None:
-    columns = ("frequency_per_angstrom", "fsc")
-    table = _numbers(path, _read_table(path, columns), columns)
-    return FscCurve(table[:, 0], table[:, 1]) if len(table) else None
-
-
-def _as_number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
 def _convergence(events: list[Event]) -> Convergence | None:
     """The first known measure of the iterations, relative to its start."""
     told = [event for event in events if event.get("kind") in ("start", "iteration")]
     for name in _OBJECTIVES:
-        rows = [event for event in told if math.isfinite(_as_number(event.get(name)))]
+        rows = [event for event in told if math.isfinite(as_number(event.get(name)))]
         if len(rows) < 2:
             continue
-        values = np.array([_as_number(row[name]) for row in rows])
+        values = np.array([as_number(row[name]) for row in rows])
         in_passes = all("data_passes" in row for row in rows)
         key = "data_passes" if in_passes else "iteration"
-        passes = np.array([_as_number(row.get(key, 0)) for row in rows])
+        passes = np.array([as_number(row.get(key, 0)) for row in rows])
         start = values[values > 0][0] if name == "objective" and (values > 0).any() else 1.0
         return Convergence(name, passes, values / start, in_passes)
     return None

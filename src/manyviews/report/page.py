@@ -8,7 +8,7 @@ from html import escape
 
 from manyviews.report.citations import citations
 from manyviews.report.data import RunData
-from manyviews.report.text import flatten, format_value, key_figure, method_of, verdict
+from manyviews.report.text import flatten, format_value, is_done, key_figure, method_of, verdict
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #24292f; --soft: #57606a; --ground: #f6f8fa; --card: #ffffff;
@@ -31,6 +31,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: anywhere; }
 th { font-weight: 600; color: var(--soft); }
+.caption { margin: .6rem 0 0; color: var(--soft); font-size: .9rem; }
 .scroll { overflow: auto; max-height: 32rem; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: .88rem; }
 .note { border-left: 4px solid #e69f00; }
@@ -39,10 +40,32 @@ footer { color: var(--soft); font-size: .85rem; }
 
 FIGURE_TITLES = {
     "slices": ("Central slices", "Central planes of the volume in xy, xz and yz"),
+    "surface": ("Surface", "The surface of the map seen along z, y and x"),
+    "resolution": ("Resolution", "Fourier shell correlation of half maps and with the reference"),
+    "directions": ("View directions", "Equal-area map of the directions from which particles are seen"),
+    "spread": ("Certainty of the poses", "Histogram of the spread of the particles' orientations"),
+    "learning": ("Learning curves", "Likelihood and resolution over the iterations"),
+    "poses": ("Poses evaluated", "Poses scored for an image over the iterations, and their fraction of all"),
     "ncc": ("Fit to the data", "Correlation of views and reprojections against tilt, per tilt axis"),
     "convergence": ("Convergence", "Objective relative to its start against passes over the data"),
     "fsc": ("Comparison with the reference", "Fourier shell correlation"),
 }
+
+CAPTIONS = {
+    "surface": "At the level above which the voxels hold 70 % of all positive density.",
+    "resolution": "Halves whose poses were found with one map share its errors: their curve tells how far "
+    "the images repeat themselves, not how true the map is. --independent-halves gives halves refined "
+    "apart.",
+    "directions": "Each field has the same area on the sphere; 1 is an even share. Empty regions "
+    "mean that the map is less resolved in some directions.",
+    "spread": "Root mean square angle between a particle's best pose and the others that its image allows; "
+    "the last bar holds what is beyond.",
+    "learning": "Each value is of another batch of images, and of more coefficients when the frequency "
+    "rises, so likelihoods compare within one frequency only.",
+    "poses": "All points: directions, in-plane angles and shifts of the quadrature of Punjani, Brubaker and "
+    "Fleet (2017) at the frequency in use.",
+}
+_REFRESH_SECONDS = 20
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> str:
@@ -70,13 +93,19 @@ def _fold(title: str, body: str) -> str:
 def _picture(name: str, png: bytes) -> str:
     title, alternative = FIGURE_TITLES[name]
     data = base64.b64encode(png).decode("ascii")
-    return _section(title, f"<img alt='{escape(alternative)}' src='data:image/png;base64,{data}'>")
+    caption = f"<p class='caption'>{escape(CAPTIONS[name])}</p>" if name in CAPTIONS else ""
+    return _section(title, f"<img alt='{escape(alternative)}' src='data:image/png;base64,{data}'>{caption}")
 
 
 def _title(run: RunData) -> str:
     method = method_of(run)
     name = run.path.resolve().name
     return f"{name}: {run.record.get('job', 'run')}" + (f" by {method}" if method else "")
+
+
+def _told(run: RunData, name: str) -> bool:
+    """Whether a number is there in words too, as a size in bytes may be."""
+    return name.endswith(" bytes") and name.removesuffix(" bytes") in run.summary
 
 
 def _table_of(run: RunData, name: str) -> Mapping[str, object]:
@@ -109,7 +138,7 @@ def render_page(run: RunData, pictures: Mapping[str, bytes]) -> str:
     Every text that comes from files is escaped.
     """
     parts = [f"<section class='note'>{escape(note)}</section>" for note in run.notes]
-    figures = [key_figure(name, value) for name, value in flatten(run.summary)]
+    figures = [key_figure(name, value) for name, value in flatten(run.summary) if not _told(run, name)]
     if figures:
         parts.append(_section("Key figures", _pairs(figures)))
     parts += [_picture(name, pictures[name]) for name in FIGURE_TITLES if name in pictures]
@@ -121,8 +150,11 @@ def render_page(run: RunData, pictures: Mapping[str, bytes]) -> str:
         parts.append(_section("Please cite", f"<ul>{papers}</ul>"))
     title = escape(_title(run))
     started = escape(str(run.record.get("started", "")))
+    # the report of particles is written again and again until the run is done
+    waits = run.particles is not None and not is_done(run)
+    refresh = f"<meta http-equiv='refresh' content='{_REFRESH_SECONDS}'>" if waits else ""
     return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>{refresh}"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main>"
         f"<h1>{title}</h1><p class='verdict'>{escape(verdict(run))}</p>{''.join(parts)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from manyviews.report.data import RunData
 from manyviews.runs.memory import format_bytes
 from manyviews.runs.progress import format_seconds
 
-_UNITS = {"_angstrom": " Å", "_degrees": "°"}
+_UNITS = {"_angstrom": " Å", "_degrees": "°", " (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}
 _SHOWN_ITEMS = 12
 
 
@@ -39,18 +40,19 @@ def format_value(value: Any) -> str:
 
 def key_figure(name: str, value: Any) -> tuple[str, str]:
     """Name and value of a figure for people: the unit moves from the end of the name to the value."""
-    words = name.replace(".", ", ")
+    words = re.sub(r"\.(?!\d)", ", ", name)  # not the dot of a number
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     text = format_value(value)
-    if name.endswith("_seconds") and math.isfinite(number):
-        words = words.removesuffix("_seconds")
+    if name.endswith(("_seconds", " seconds")) and math.isfinite(number):
+        words = words[: -len("_seconds")]
         text = format_seconds(number) if number >= 10 else f"{number:.2g} s"
     elif name.endswith("_bytes") and math.isfinite(number):
         words, text = words.removesuffix("_bytes"), format_bytes(number)
     else:
         for suffix, unit in _UNITS.items():
             if name.endswith(suffix):
-                words, text = words.removesuffix(suffix), text + (unit if value is not None else "")
+                behind = "" if value is None or isinstance(value, str) else unit
+                words, text = words.removesuffix(suffix), text + behind
     return words.replace("_", " "), text
 
 
@@ -72,11 +74,29 @@ def verdict(run: RunData) -> str:
         parts.append(
             f"views and reprojections correlate at {known.mean():.3f} on average ({len(known)} views)"
         )
+    if run.particles is not None:
+        parts += [f"{name} {format_value(value)} Å" for name, value in _resolutions(run)]
     return "; ".join(parts) + "."
 
 
+def _resolutions(run: RunData) -> Iterator[tuple[str, float]]:
+    """The summary's resolutions, without the unit in their names."""
+    for name, value in run.summary.items():
+        if (
+            name.startswith("resolution at")
+            and name.endswith(" (angstrom)")
+            and isinstance(value, int | float)
+        ):
+            yield name.removesuffix(" (angstrom)"), float(value)
+
+
+def is_done(run: RunData) -> bool:
+    """Whether the run says that it is complete."""
+    return any(event.get("kind") == "done" for event in run.events)
+
+
 def _ending(run: RunData) -> str:
-    done = any(event.get("kind") == "done" for event in run.events)
+    done = is_done(run)
     stops = [event for event in run.events if event.get("kind") == "stop"]
     iterations = [event for event in run.events if event.get("kind") == "iteration"]
     count = iterations[-1].get("iteration") if iterations else None
@@ -86,6 +106,7 @@ def _ending(run: RunData) -> str:
         return f"Failed: {stops[-1].get('message') or 'the iteration diverged'}"
     if stops and stops[-1].get("reason") == "converged":
         return f"Converged{after}"
-    if stops or done or run.slices is not None:
+    # a map of particles may lie there before the end, and poses may be looked for after the last iteration
+    if done or (run.particles is None and (stops or run.slices is not None)):
         return f"Complete{after}"
     return f"Not finished: so far{counted or ' no iteration'}"

@@ -38,17 +38,22 @@ LOG_FILE = "log.txt"
 LOGS_FOLDER = "logs"
 SCRATCH_FOLDER = "scratch"
 # what the jobs and the report write, beside the results that the "done" event names
+_PICTURES = (
+    *("slices", "ncc", "convergence", "fsc"),
+    *("surface", "resolution", "directions", "spread", "learning", "poses"),
+)
 _RESULTS = (
     "volume.mrc",
     "ncc.csv",
     "fsc.csv",
+    "fsc_reference.csv",
     "geometry.csv",
+    "directions.csv",
+    "spread.csv",
+    "particles.star",
     "summary.json",
     "report.html",
-    "figures/slices.png",
-    "figures/ncc.png",
-    "figures/convergence.png",
-    "figures/fsc.png",
+    *(f"figures/{name}.png" for name in _PICTURES),
 )
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 _RANK_LOG = re.compile(r"rank-\d{4,}\.txt")

@@ -1,0 +1,66 @@
+"""Ab initio runs by all ranks of an MPI job, for tests of what ranks give and what a killed one leaves.
+
+``mpiexec -n N python em_ranks.py PARTICLES OUT CHECKPOINT_SECONDS CASE...``; a case is a name of `CASES`, run
+in ``OUT/CASE``. The pids of the ranks are in ``OUT/pids``. ``EM_RANKS_FAIL=2`` makes rank 2 raise an error in
+its fifth iteration.
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from em_example import QUICK, reconstruct
+
+from manyviews.errors import ManyviewsError
+from manyviews.parallel import launch
+from manyviews.particles import abinitio as job
+from manyviews.particles import em_plan
+from manyviews.particles.stochastic_em import StochasticEm
+
+SHORT = replace(QUICK, refinements=3)
+CASES = {
+    "plain": SHORT,
+    "halves": replace(SHORT, independent_halves=True, symmetry="C2"),
+    "long": replace(SHORT, refinements=30),
+}
+
+
+def rank_main(particles: Path, out: Path, checkpoint_seconds: float, cases: list[str]) -> None:
+    world = launch.start_world()
+    pids = world.gather(os.getpid())
+    if world.rank == 0:
+        (out / "pids").write_text(" ".join(map(str, pids)))
+    for case in cases:
+        reconstruct(particles, out / case, CASES[case], checkpoint_seconds=checkpoint_seconds, world=world)
+    launch.leave_together()
+
+
+def fail_on(rank: int) -> None:
+    """Make one rank raise where it should work."""
+    step = StochasticEm.step
+
+    def failing(self, state):  # type: ignore[no-untyped-def]
+        if self.world.rank == rank and state.iteration == 4:
+            raise RuntimeError("an error made on purpose")
+        return step(self, state)
+
+    StochasticEm.step = failing
+
+
+def shorten() -> None:
+    """Starts of ten iterations, no pictures: what is tested is not what is found."""
+    em_plan._START_ITERATIONS = 10
+    job.build_report = lambda folder: folder
+
+
+if __name__ == "__main__":
+    shorten()
+    if "EM_RANKS_FAIL" in os.environ:
+        fail_on(int(os.environ["EM_RANKS_FAIL"]))
+    try:
+        rank_main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
+    except ManyviewsError as error:
+        if launch.is_shared():
+            launch.end_job(str(error), error.exit_code)
+        sys.exit(str(error))

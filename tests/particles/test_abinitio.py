@@ -1,0 +1,158 @@
+"""From a STAR file and nothing else to the map that made the images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from em_example import COUNT, FILE_PIXEL, QUICK, likeness, reconstruct, write_example
+from em_ranks import SHORT, shorten
+
+from manyviews.errors import InputError
+from manyviews.geometry.poses import euler_to_matrices
+from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.particle_images import ParticleImages, read_particles, write_particle_stack
+from manyviews.io.relion_particles import write_relion_particles
+from manyviews.metrics.pose_error import pose_errors
+from manyviews.particles import abinitio as job
+from manyviews.particles import em_plan
+from manyviews.particles.methods import run_em
+
+
+@pytest.fixture(autouse=True)
+def _quick(one_thread, monkeypatch):
+    monkeypatch.setattr(job, "build_report", lambda folder: folder / "report.html")
+
+
+@pytest.fixture
+def _short(monkeypatch):
+    monkeypatch.setattr(em_plan, "_START_ITERATIONS", em_plan._START_ITERATIONS)
+    shorten()
+
+
+@pytest.fixture(scope="module")
+def particles(tmp_path_factory):
+    return write_example(tmp_path_factory.mktemp("particles") / "data")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return write_example(tmp_path_factory.mktemp("small") / "data", count=60)
+
+
+def test_the_structure_and_the_poses_are_found(particles, tmp_path):
+    """Up to what no image can tell: the map's own orientation, place and hand."""
+    out, truth = tmp_path / "run", particles.with_name("truth.mrc")
+    found = reconstruct(particles, out, replace(QUICK, reference=truth))
+    assert found.summary["correlation with the reference"] > 0.9
+    assert found.summary["particles"] == COUNT
+    assert json.loads((out / "summary.json").read_text()) == found.summary
+    true, posed = (
+        read_particles(particles.with_name("truth.star")),
+        read_particles(out / "particles.star", data_root=particles.parent),
+    )
+    errors = pose_errors(
+        euler_to_matrices(posed.angles),
+        euler_to_matrices(true.angles),
+        found_shifts=posed.shifts,
+        true_shifts=true.shifts,
+    )
+    assert np.median(errors.angles) < 8
+    assert np.median(errors.shifts) < 0.5 * FILE_PIXEL
+    assert errors.mirrored == (found.summary["hand"] == "other than the reference")
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        ({"noise_colour": 6.0}, {}),
+        ({"no_ctf": True}, {}),
+        ({}, {"independent_halves": True}),
+    ],
+    ids=["coloured noise", "no CTF", "independent halves"],
+)
+def test_other_data_and_other_ways(tmp_path, data, options):
+    star = write_example(tmp_path / "data", **data)
+    found = reconstruct(star, tmp_path / "run", replace(QUICK, **options))
+    assert likeness(tmp_path / "run", star.with_name("truth.mrc")) > 0.9
+    named = [name for name in found.summary if name.startswith("resolution at FSC 0.143")]
+    kind = "independent halves" if options else "halves found with one map"
+    assert named == [f"resolution at FSC 0.143 of {kind} (angstrom)"]
+
+
+def test_a_symmetric_particle(tmp_path):
+    star = write_example(tmp_path / "data", fold=2)
+    reconstruct(star, tmp_path / "run", replace(QUICK, symmetry="C2"))
+    assert likeness(tmp_path / "run", star.with_name("truth.mrc")) > 0.9
+    found = read_mrc(tmp_path / "run" / "volume.mrc")[0][:, 1:, 1:]
+    turned = found[:, ::-1, ::-1]
+    assert np.linalg.norm(found - turned) < 0.03 * np.linalg.norm(found)
+
+
+@pytest.mark.usefixtures("_short")
+def test_images_in_files_give_the_same_bits(small, tmp_path):
+    reconstruct(small, tmp_path / "memory", SHORT)
+    reconstruct(small, tmp_path / "files", replace(SHORT, memory=1e-6, scratch=tmp_path))
+    for name in ("volume.mrc", "particles.star"):
+        assert (tmp_path / "files" / name).read_bytes() == (tmp_path / "memory" / name).read_bytes()
+    assert "images are kept in files" in (tmp_path / "files" / "log.txt").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["files", "memory"]
+
+
+@pytest.mark.usefixtures("_short")
+def test_several_optics_groups(small, tmp_path):
+    """Images of the second group are four times as noisy; each group has its own spectrum."""
+    table = read_particles(small)
+    images = ParticleImages(table).read(np.arange(60)).copy()
+    second = np.arange(60) % 3 == 1
+    images[second] += 2 * np.random.default_rng(0).normal(size=images[second].shape)
+    write_particle_stack(tmp_path / "particles.mrcs", [images], 60, FILE_PIXEL)
+    group = table.optics[0]
+    groups = (group, replace(group, name="other"))
+    split = replace(table, optics=groups, optics_index=second.astype(table.optics_index.dtype),
+                    stacks=(tmp_path / "particles.mrcs",))  # fmt: skip
+    write_relion_particles(tmp_path / "particles.star", split)
+    found = reconstruct(tmp_path / "particles.star", tmp_path / "run", SHORT)
+    again = read_particles(tmp_path / "run" / "particles.star", data_root=tmp_path)
+    assert len(again.optics) == 2
+    np.testing.assert_array_equal(again.optics_index, second)
+    assert found.summary["particles"] == 60
+
+
+def test_too_many_ranks_are_refused():
+    settings = SimpleNamespace(options=None)
+    run = SimpleNamespace(world=SimpleNamespace(size=9, rank=0))
+    with pytest.raises(InputError, match="9 ranks are more than stochastic-em can use"):
+        run_em(SimpleNamespace(settings=settings, run=run))
+
+
+def test_a_reference_of_another_size_is_refused_before_any_work(small, tmp_path):
+    write_mrc(tmp_path / "other.mrc", np.ones((8, 8, 8), np.float32), FILE_PIXEL)
+    with pytest.raises(InputError, match="8 x 8 x 8 voxels"):
+        reconstruct(small, tmp_path / "run", replace(SHORT, reference=tmp_path / "other.mrc"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(small, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="no usable CUDA device"):
+        reconstruct(small, tmp_path / "run", replace(SHORT, device="cuda"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("_short")
+def test_a_gpu_finds_the_structure_too(particles, tmp_path):
+    reconstruct(particles, tmp_path / "run", replace(QUICK, device="cuda"))
+    assert (tmp_path / "run" / "volume.mrc").exists()
+
+
+def test_few_images_are_refused(tmp_path):
+    star = write_example(tmp_path / "data", count=20)
+    with pytest.raises(InputError, match="20 images of 20 pixels are too little"):
+        reconstruct(star, tmp_path / "run")

@@ -1,0 +1,153 @@
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from manyviews.errors import InputError
+from manyviews.geometry.poses import random_rotations, random_steps
+from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.particle_table import OpticsGroup, table_of_stack
+from manyviews.io.relion_particles import read_relion_particles
+from manyviews.particles import live as live_module
+from manyviews.particles.job import Structure
+from manyviews.particles.live import LiveReport
+from manyviews.particles.options import AbinitioOptions
+from manyviews.particles.pose_samples import PoseSamples
+from manyviews.particles.results import RESULTS, in_figures, summarise_poses, write_results
+from manyviews.particles.settings import settle
+from manyviews.report.tables import read_fsc, read_numbers
+from manyviews.runs.folder import RunFolder
+
+BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
+
+
+def table():
+    group = OpticsGroup("one", 300.0, 2.7, 0.1, PIXEL_SIZE, BOX)
+    return table_of_stack(Path("images.mrcs"), group, np.full((COUNT, 2), 15_000.0))
+
+
+def samples(spread_degrees=2.0):
+    """Four poses an image around one, which has the largest weight."""
+    rng = np.random.default_rng(1)
+    centre = random_rotations(COUNT, rng)
+    rotations = np.repeat(centre, DRAWS, axis=0)
+    rotations[1::2] = random_steps(COUNT * DRAWS // 2, spread_degrees, rng) @ rotations[1::2]
+    weights = np.tile([0.4, 0.2, 0.2, 0.2], COUNT)
+    shifts = np.tile([[0, 0], [1, 0], [0, 0], [-1, 0]], (COUNT, 1))
+    parts = rotations.astype(np.float32), shifts.astype(np.float32), weights.astype(np.float32)
+    return PoseSamples(np.repeat(np.arange(COUNT), DRAWS), *parts)
+
+
+def structure(correlation, *, independent=False):
+    rough = np.random.default_rng(2).random((BOX,) * 3)
+    volume = torch.from_numpy(gaussian_filter(rough, 1.5, mode="wrap").astype(np.float32))
+    return Structure(volume, samples(), correlation, independent, {"stopped because": "iterations"})
+
+
+@pytest.fixture
+def settings():
+    return settle(AbinitioOptions(), COUNT, BOX, PIXEL_SIZE)
+
+
+def test_everything_is_written_and_reads_back(tmp_path, settings):
+    falling = [1.0, 0.9, 0.5, 0.1, 0.0]
+    figures = write_results(tmp_path, settings, table(), structure(falling))
+    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {"summary.json"}
+    volume, header = read_mrc(tmp_path / "volume.mrc")
+    assert volume.shape == (BOX,) * 3
+    assert header.pixel_size[0] == pytest.approx(PIXEL_SIZE)
+    posed = read_relion_particles(tmp_path / "particles.star", with_images=False)
+    assert posed.angles.shape == (COUNT, 3)
+    assert set(posed.half) == {1, 2}
+    assert {"manyviewsAngleSpreadDegrees", "manyviewsShiftSpreadAngst"} <= set(posed.extra)
+    np.testing.assert_allclose(read_fsc(tmp_path / "fsc.csv").fsc, falling)
+    directions = read_numbers(tmp_path / "directions.csv", ("z", "longitude_degrees", "particles"))
+    assert directions[:, 2].sum() == COUNT
+    spread = read_numbers(tmp_path / "spread.csv", ("from_degrees", "to_degrees", "particles"))
+    assert spread[:, 2].sum() == COUNT
+    crossing = 2 + (0.5 - 0.143) / 0.4
+    name = "resolution at FSC 0.143 of halves found with one map (angstrom)"
+    assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / crossing, abs=0.01)
+    json.dumps(figures, allow_nan=False)
+
+
+def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, settings):
+    figures = write_results(tmp_path, settings, table(), structure([1.0, 0.9, 0.8, 0.7], independent=True))
+    name = "resolution at FSC 0.143 of independent halves (angstrom)"
+    assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / 3, abs=0.01)
+
+
+def test_no_halves_no_curve(tmp_path, settings):
+    figures = write_results(tmp_path, settings, table(), structure([]))
+    assert read_fsc(tmp_path / "fsc.csv") is None
+    assert not any("FSC" in name for name in figures)
+
+
+def test_a_reference_is_compared_with(tmp_path, settings):
+    found = structure([1.0, 0.5, 0.1])
+    write_mrc(tmp_path / "truth.mrc", found.volume.numpy(), PIXEL_SIZE)
+    options = replace(settings.options, reference=tmp_path / "truth.mrc")
+    figures = write_results(tmp_path, replace(settings, options=options), table(), found)
+    assert figures["correlation with the reference"] > 0.95
+    assert figures["hand"] == "as the reference"
+    assert read_fsc(tmp_path / "fsc_reference.csv") is not None
+
+
+def test_the_best_pose_and_the_spread_around_it():
+    given = samples(0.0)
+    best, angle, shift = summarise_poses(given, COUNT)
+    assert len(best.image) == COUNT
+    np.testing.assert_allclose(best.weights, 0.4)
+    np.testing.assert_allclose(angle, 0, atol=0.05)
+    np.testing.assert_allclose(shift, np.sqrt(0.4), rtol=1e-5)  # two of the five shares are one pixel off
+
+
+def test_infinity_is_a_word():
+    assert in_figures(float("inf")) == "none"
+    assert in_figures(12.3456) == 12.35
+
+
+def live_job(folder, settings):
+    said = []
+    run = RunFolder.open(
+        folder, job="particles abinitio", options=settings.record(), inputs={}, command=["x"]
+    )
+    return SimpleNamespace(run=run, settings=settings, say=said.append), said
+
+
+def test_the_report_is_there_while_the_run_goes_on(tmp_path, settings, monkeypatch):
+    monkeypatch.setattr(live_module, "_SECONDS", 0.0)
+    job, said = live_job(tmp_path / "run", settings)
+    report = LiveReport(job, lambda state: state)
+    with job.run:
+        job.run.event("iteration", iteration=1, log_likelihood=2.0, radius=3.0, poses_an_image=9.0)
+        report(torch.rand((8, 8, 8)))  # a map of low frequencies
+        _, header = read_mrc(tmp_path / "run" / "volume.mrc")
+        assert header.pixel_size[0] == pytest.approx(2 * PIXEL_SIZE)
+        assert "Not finished: so far 1 iteration" in (tmp_path / "run" / "report.html").read_text()
+        before = (tmp_path / "run" / "report.html").stat().st_mtime_ns
+        report._cost_seconds = 1e9  # so costly a report is not written again soon
+        report(torch.rand((8, 8, 8)))
+        assert (tmp_path / "run" / "report.html").stat().st_mtime_ns == before
+    assert said == []
+
+
+def test_a_report_that_fails_does_not_end_the_run(tmp_path, settings, monkeypatch):
+    def fail(folder):
+        raise InputError("no room")
+
+    monkeypatch.setattr(live_module, "_SECONDS", 0.0)
+    monkeypatch.setattr(live_module, "build_report", fail)
+    job, said = live_job(tmp_path / "run", settings)
+    report = LiveReport(job, lambda state: state)
+    with job.run:
+        for _ in range(3):
+            report(torch.rand((8, 8, 8)))
+            time.sleep(0.001)
+    assert said == ["the report is not refreshed any more until the run is done: no room"]
