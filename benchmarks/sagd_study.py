@@ -51,6 +51,8 @@ SHIFT_SIGMA = 5.0
 FILLED = 0.8
 ITERATIONS = 500
 MOVED = 2.0  # spacings that a most likely direction must go to count as elsewhere
+MEASURES = ("kl", "kl_median", "smoothed_kl", "smoothed_kl_median", "best_elsewhere", "directions_held")
+LEAST_SHOWN = 1e-4  # on a logarithmic scale
 Floats = NDArray[np.float64]
 
 
@@ -73,7 +75,7 @@ def direction_masses(memory: PoseMemory, lattice: PoseLattice) -> Floats:
     for number in range(len(rows)):
         columns, values = rows.row(number)
         dense[number, columns] = values
-    return dense / dense.sum(1, keepdims=True)
+    return np.asarray(dense / dense.sum(1, keepdims=True))
 
 
 def carried(masses: Floats, old: PoseLattice, new: PoseLattice) -> Floats:
@@ -146,8 +148,23 @@ def run(images: FourierImages, prior: PriorName, seed: int) -> tuple[torch.Tenso
         "wall_seconds": round(time.monotonic() - wall, 1),
         "batches": len(sagd.batches),
         "objective_of_last_epoch": round(sum(values[-len(sagd.batches) :]), 1),
-        "steps": steps,
+        "epochs": by_epoch(steps, len(sagd.batches)),
     }
+
+
+def by_epoch(steps: list[dict[str, Any]], batches: int) -> list[dict[str, Any]]:
+    """Means over the visits of each epoch, in which the radius does not change."""
+    found = []
+    for first in range(0, len(steps), batches):
+        visits = steps[first : first + batches]
+        means = {
+            name: float(f"{np.mean([visit[name] for visit in visits]):.4g}")
+            for name in ("work", *MEASURES)
+            if all(name in visit for visit in visits)
+        }
+        head = {name: visits[0].get(name) for name in ("radius", "same_radius")}
+        found.append({"epoch": first // batches, **head, **means})
+    return found
 
 
 def specimen(truth: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -174,13 +191,10 @@ def judge(volume: torch.Tensor, truth: NDArray[np.float32], pixel_size: float) -
     }
 
 
-def epochs(run: dict[str, Any], name: str) -> tuple[list[float], list[float]]:
-    """Epochs and means of a measure over the visits of each, of visits without a change of radius."""
-    steps = [step for step in run["steps"] if step.get("same_radius")]
-    numbers = np.array([step["iteration"] // run["batches"] for step in steps])
-    values = np.array([step[name] for step in steps])
-    present = np.unique(numbers)
-    return [float(n) for n in present], [float(values[numbers == n].mean()) for n in present]
+def curve_of(run: dict[str, Any], name: str) -> tuple[list[int], list[float]]:
+    """Epochs and values of a measure, without those before which the radius changed."""
+    chosen = [epoch for epoch in run["epochs"] if epoch["same_radius"]]
+    return [epoch["epoch"] for epoch in chosen], [max(epoch[name], LEAST_SHOWN) for epoch in chosen]
 
 
 def draw(data: dict[str, Any], maps: Path, truth: NDArray[np.float32], path: Path) -> None:
@@ -194,7 +208,8 @@ def draw(data: dict[str, Any], maps: Path, truth: NDArray[np.float32], path: Pat
         title = f"{one['prior']}: {one['resolution_0.5']} Å, background {one['background_over_inside']:.2f}"
         panels[title] = np.load(maps / f"{one['prior']}{one['seed']}.npy")
     figure = Figure(figsize=(11, 6.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1))
+    rows = figure.add_gridspec(2, 1)
+    above, below = figure.add_subfigure(rows[0]), figure.add_subfigure(rows[1])
     middle = len(truth) // 2
     for axes, (title, volume) in zip(above.subplots(1, len(panels)), panels.items(), strict=True):
         plane = volume[:, middle]
@@ -210,7 +225,7 @@ def draw(data: dict[str, Any], maps: Path, truth: NDArray[np.float32], path: Pat
     for axes, (name, label) in zip(below.subplots(1, 3), labels.items(), strict=True):
         for one in data["runs"]:
             style = "-" if one["seed"] == first else "--"
-            numbers, values = epochs(one, name)
+            numbers, values = curve_of(one, name)
             label_ = f"{one['prior']}, seed {one['seed']}"
             axes.semilogy(
                 numbers, values, style, color=colours[one["prior"]], linewidth=1, marker=".", label=label_
@@ -263,7 +278,7 @@ def main() -> None:
             found = {**found, **judged, "load_average": round(os.getloadavg()[0], 1)}
             data["runs"].append(found)
             RESULT.write_text(json.dumps(data, indent=1) + "\n")
-            print({key: found[key] for key in found if key not in ("steps", "fsc")}, flush=True)
+            print({key: found[key] for key in found if key not in ("epochs", "fsc")}, flush=True)
     draw(data, given.maps, truth, RESULT.with_suffix(".png"))
 
 

@@ -1,4 +1,4 @@
-"""Sums of images against the adjoint of the slices in double precision; residuals written out."""
+"""Sums of images against the adjoint of the slices in double precision."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from test_pose_scores_cpu import BOX, DEVICES, IMAGES, PADDING, RADIUS, complex_
 
 from manyviews.geometry.poses import random_rotations
 from manyviews.kernels import pose_scores_torch, pose_sums_torch
-from manyviews.kernels.pose_sums_cpu import add_images, residual_power
-from manyviews.kernels.slices_cpu import gather_slices, splat_slices
-from manyviews.operators.fourier_points import half_plane, shells
+from manyviews.kernels.pose_sums_cpu import add_images
+from manyviews.kernels.slices_cpu import splat_slices
+from manyviews.operators.fourier_points import half_plane
 
 LANES = 3
 H = PADDING * RADIUS + 1
@@ -89,21 +89,3 @@ def test_sums_in_torch_are_the_same(device, elements, monkeypatch):
     pose_sums_torch.add_images(*found, PADDING, **p)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.cpu().numpy(), theirs, atol=1e-5 * np.abs(theirs).max())
-
-
-def test_residuals_are_the_sums_over_shells():
-    p = sums_problem(3)
-    grid = complex_noise(np.random.default_rng(4), *SHAPE)
-    shell = shells(p["points"])
-    starts = np.searchsorted(p["image"], np.arange(IMAGES + 1))
-    found = residual_power(
-        grid, PADDING, p["points"], shell, BOX, p["values"], p["ctf"], p["image"], p["rotations"],
-        p["shifts"], p["weights"], starts,
-    )  # fmt: skip
-    seen = gather_slices(grid.astype(np.complex128), p["rotations"].astype(np.float64), p["points"], PADDING)
-    data, ctf, _ = centred(p)
-    power = p["weights"][:, None] * np.abs(data - ctf * seen) ** 2
-    expected = np.zeros((IMAGES, shell.max() + 1))
-    for pose, image in enumerate(p["image"]):
-        expected[image] += np.bincount(shell, power[pose])
-    np.testing.assert_allclose(found, expected, rtol=1e-5)

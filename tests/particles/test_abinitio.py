@@ -21,6 +21,8 @@ from manyviews.particles import abinitio as job
 from manyviews.particles import em_plan
 from manyviews.particles.methods import run_em
 
+TWO_STARTS = replace(QUICK, starts=2)  # one may end elsewhere; the better one is kept
+
 
 @pytest.fixture(autouse=True)
 def _quick(one_thread, monkeypatch):
@@ -46,7 +48,7 @@ def small(tmp_path_factory):
 def test_the_structure_and_the_poses_are_found(particles, tmp_path):
     """Up to what no image can tell: the map's own orientation, place and hand."""
     out, truth = tmp_path / "run", particles.with_name("truth.mrc")
-    found = reconstruct(particles, out, replace(QUICK, reference=truth))
+    found = reconstruct(particles, out, replace(TWO_STARTS, reference=truth))
     assert found.summary["correlation with the reference"] > 0.9
     assert found.summary["particles"] == COUNT
     assert json.loads((out / "summary.json").read_text()) == found.summary
@@ -67,16 +69,12 @@ def test_the_structure_and_the_poses_are_found(particles, tmp_path):
 
 @pytest.mark.parametrize(
     ("data", "options"),
-    [
-        ({"noise_colour": 6.0}, {}),
-        ({"no_ctf": True}, {}),
-        ({}, {"independent_halves": True}),
-    ],
-    ids=["coloured noise", "no CTF", "independent halves"],
+    [({"noise_colour": 6.0}, {"independent_halves": True}), ({"no_ctf": True}, {})],
+    ids=["coloured noise, independent halves", "no CTF"],
 )
 def test_other_data_and_other_ways(tmp_path, data, options):
     star = write_example(tmp_path / "data", **data)
-    found = reconstruct(star, tmp_path / "run", replace(QUICK, **options))
+    found = reconstruct(star, tmp_path / "run", replace(TWO_STARTS, **options))
     assert likeness(tmp_path / "run", star.with_name("truth.mrc")) > 0.9
     named = [name for name in found.summary if name.startswith("resolution at FSC 0.143")]
     kind = "independent halves" if options else "halves found with one map"
@@ -85,7 +83,7 @@ def test_other_data_and_other_ways(tmp_path, data, options):
 
 def test_a_symmetric_particle(tmp_path):
     star = write_example(tmp_path / "data", fold=2)
-    reconstruct(star, tmp_path / "run", replace(QUICK, symmetry="C2"))
+    reconstruct(star, tmp_path / "run", replace(TWO_STARTS, symmetry="C2"))
     assert likeness(tmp_path / "run", star.with_name("truth.mrc")) > 0.9
     found = read_mrc(tmp_path / "run" / "volume.mrc")[0][:, 1:, 1:]
     turned = found[:, ::-1, ::-1]

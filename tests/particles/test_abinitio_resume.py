@@ -23,7 +23,7 @@ from manyviews.particles import em_plan
 from manyviews.runs.events import read_events
 
 SAME = ("volume.mrc", "particles.star", "fsc.csv", "directions.csv")
-KILLS = 6
+KILLS = 4
 
 # Imports everything once, then forks a process for every line "folder" it reads: what is killed is a process
 # of its own, without the seconds that importing takes.

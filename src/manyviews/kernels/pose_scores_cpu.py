@@ -163,6 +163,17 @@ def _block_tops(cross, power, prior, tops):  # type: ignore[no-untyped-def]
     return best
 
 
+@njit(fastmath=_FAST, cache=True)
+def _exponentials(cross, power, offset, first):  # type: ignore[no-untyped-def]
+    """Sum over one block."""
+    # Nothing is stored in the loop: else the compiler makes two of it, with sums in different orders, and
+    # chooses between them by where the arrays happen to lie.
+    total = 0.0
+    for m in range(first, min(first + _STRIDE, len(cross))):
+        total += math.exp(np.float32(2.0) * cross[m] - power[m] + offset)
+    return total
+
+
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _sample(cross, power, prior, offsets, chosen, log_sums):  # type: ignore[no-untyped-def]
     images, shifts, rotations = cross.shape
@@ -176,10 +187,7 @@ def _sample(cross, power, prior, offsets, chosen, log_sums):  # type: ignore[no-
             for block in range(tops.shape[1]):
                 if tops[t, block] - best < _NEGLIGIBLE:
                     continue
-                first = block * _STRIDE
-                for m in range(first, min(first + _STRIDE, rotations)):
-                    below = np.float32(2.0) * cross[b, t, m] - power[b, m] + prior[t] - best
-                    sums[t, block] += math.exp(below)
+                sums[t, block] = _exponentials(cross[b, t], power[b], prior[t] - best, block * _STRIDE)
                 total += sums[t, block]
         log_sums[b] = best + math.log(total)
         step = total / draws
@@ -194,8 +202,7 @@ def _sample(cross, power, prior, offsets, chosen, log_sums):  # type: ignore[no-
                     continue
                 first = block * _STRIDE
                 for m in range(first, min(first + _STRIDE, rotations)):
-                    below = np.float32(2.0) * cross[b, t, m] - power[b, m] + prior[t] - best
-                    passed += math.exp(below)
+                    passed += math.exp(np.float32(2.0) * cross[b, t, m] - power[b, m] + (prior[t] - best))
                     if passed > following:
                         last = t * rotations + m
                     while drawn < draws and passed > following:

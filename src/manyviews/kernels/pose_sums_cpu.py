@@ -12,7 +12,6 @@ from manyviews.kernels.slices_cpu import (
     SCRATCH,
     add_weighted_slice,
     float_view,
-    read_slice,
     split_points,
 )
 
@@ -89,66 +88,3 @@ def add_images(
         np.asarray(values.view(np.float32)), ctf, precision, group, image, np.ascontiguousarray(rotations),
         np.ascontiguousarray(shifts), weights, starts, np.float32(2 * np.pi / box),
     )  # fmt: skip
-
-
-@njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
-def _residuals(  # type: ignore[no-untyped-def]
-    floats, padding, kx, ky, count, values, ctf, image, rotations, shifts, weights, starts, shell, radian, out
-):
-    reach = int(max(np.max(np.abs(ky)), np.max(np.abs(kx))))
-    for n in prange(len(starts) - 1):
-        scratch = np.empty(SCRATCH, np.float32)
-        cells = np.empty(BLOCK, np.int64)
-        table = np.empty((4, 2 * reach + 1), np.float32)
-        cosine = np.empty(count, np.float32)
-        sine = np.empty(count, np.float32)
-        seen = np.empty(2 * count, np.float32)
-        for s in range(starts[n], starts[n + 1]):
-            i = image[s]
-            fill_phases(cosine, sine, kx, ky, count, -radian * shifts[s, 0], -radian * shifts[s, 1], table)
-            read_slice(floats, rotations[s], kx, ky, count, padding, scratch, cells, seen)
-            for p in range(count):
-                real = values[i, 2 * p]
-                imaginary = values[i, 2 * p + 1]
-                x = real * cosine[p] - imaginary * sine[p] - ctf[i, p] * seen[2 * p]
-                y = real * sine[p] + imaginary * cosine[p] - ctf[i, p] * seen[2 * p + 1]
-                out[n, shell[p]] += weights[s] * (x * x + y * y)
-
-
-def residual_power(
-    grid: NDArray[np.complex64],
-    padding: int,
-    points: NDArray[np.int32],
-    shell: Int64,
-    box: int,
-    values: NDArray[np.complex64],
-    ctf: Float32,
-    image: Int64,
-    rotations: Float32,
-    shifts: Float32,
-    weights: Float32,
-    starts: Int64,
-) -> NDArray[np.float64]:
-    """Sums over each shell of ``w |Y - C S|^2`` of every image.
-
-    Parameters
-    ----------
-    grid, padding, points, box, values, ctf, image, rotations, shifts, weights
-        As in `add_images`, with the poses sorted by image.
-    shell
-        ``(P,)`` shell of each point.
-    starts
-        ``(n + 1,)``: poses ``starts[i]`` to ``starts[i + 1]`` belong to the i-th image.
-
-    Returns
-    -------
-    ``(n, shells)`` float64.
-    """
-    kx, ky = split_points(points, np.float32)
-    out = np.zeros((len(starts) - 1, int(shell.max()) + 1), np.float64)
-    _residuals(
-        float_view(grid), padding, kx, ky, len(points), np.asarray(values.view(np.float32)), ctf, image,
-        np.ascontiguousarray(rotations), np.ascontiguousarray(shifts), weights, starts, shell,
-        np.float32(2 * np.pi / box), out,
-    )  # fmt: skip
-    return out

@@ -32,7 +32,7 @@ from manyviews.particles.results import RESULTS, write_results
 from manyviews.particles.settings import Settings, load_table, settle
 from manyviews.particles.stochastic_em import own_particles
 from manyviews.report.build import REPORT_NAME, build_report
-from manyviews.runs.fingerprint import fingerprint
+from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.memory import available_memory_bytes, format_bytes, peak_memory_bytes, require_disk
@@ -100,7 +100,7 @@ def abinitio(
                 out,
                 job="particles abinitio",
                 options=settings.record(),
-                inputs={str(particles.particles): fingerprint(particles.particles)},
+                inputs=_fingerprints(particles, table),
                 command=command,
                 seed=options.seed,
                 overwrite=overwrite,
@@ -169,6 +169,16 @@ def _room(memory_gib: float | None, world: World) -> float | None:
     free = available_memory_bytes()
     hosts = world.gather(socket.gethostname())
     return None if free is None else _SHARE_FOR_IMAGES * free / hosts.count(socket.gethostname())
+
+
+def _fingerprints(particles: ParticleOptions, table: ParticleTable) -> dict[str, str]:
+    """What identifies the input: the tables whole, the stacks by their size, beginning and end."""
+    tables = [path for path in (particles.particles, particles.passthrough) if path is not None]
+    used = [table.stacks[number] for number in np.unique(table.stack_index)]
+    return {
+        **{str(path): fingerprint(path) for path in tables},
+        **{str(path): sampled_fingerprint(path) for path in used},
+    }
 
 
 def _check_reference(settings: Settings) -> None:

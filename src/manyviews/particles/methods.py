@@ -60,6 +60,8 @@ def run_em(job: Job) -> Structure:
         placement=Placement(world, settings.box, slice(0, settings.box), (), 0, f"{world.size}x1"),
         on_state=LiveReport[EmState](job, lambda state: state.volume),
     )
+    if options.independent_halves and state.radius <= settings.plan.last_start_radius:
+        job.say("warning: the halves share all frequencies that were used; their FSC says nothing")
     figures: dict[str, object] = {"stopped because": str(reason), **_compare_starts(job, state)}
     return Structure(state.volume, state.samples, state.correlation, options.independent_halves, figures)
 

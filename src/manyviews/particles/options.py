@@ -55,7 +55,8 @@ class AbinitioOptions:
     resolution
         Finest resolution to go to, in angstrom. Left out: as far as the halves of the data agree.
     symmetry
-        Point group, e.g. C1, C7, D2, T, O, I, imposed from the start.
+        Point group, e.g. C1, C7, D2, T, O, I. Starts do without it; the best of them is laid on its axes and
+        refined with it.
     starts
         Random starts; the one that explains the images best is gone on with.
     refinements

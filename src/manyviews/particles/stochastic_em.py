@@ -36,10 +36,13 @@ from manyviews.particles.pose_finder import PoseFinder
 from manyviews.particles.pose_grids import coarse_level
 from manyviews.particles.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.random_start import power_scale, random_spheres
+from manyviews.particles.symmetry_axes import lay_on_axes
 
 _START_DRAWS = 48
 _JUDGES = 400
 _AGREED = 0.143
+_LOOKS_SYMMETRIC = 0.9  # at low resolution any compact particle has 0.8
+_NO_SYMMETRY = np.eye(3)[None]
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ class StochasticEm:
     seed
         Of all random numbers, each of which depends on it and the iteration only.
     symmetry
-        ``(n, 3, 3)`` rotations of the particle's point group.
+        ``(n, 3, 3)`` rotations of the particle's point group. Starts do without: imposed on a random map, it
+        leads astray. The best of them is laid on the group's axes, then refined with it.
     independent
         Refine the halves of the particles apart.
     world
@@ -171,7 +175,7 @@ class StochasticEm:
         self.positive = positive
         self.shift_sigma = shift_sigma
         self.seed = seed
-        self.symmetry = np.eye(3)[None] if symmetry is None else symmetry
+        self.symmetry = _NO_SYMMETRY if symmetry is None else symmetry
         self.independent = independent
         self.world = world or SingleWorld()
         self.say = say or (lambda text: None)
@@ -235,7 +239,7 @@ class StochasticEm:
         batch = self.images.crop(radius).select(places)
         lane = chosen[own] % LANES
         samples, logs = sample_everywhere(batch, grid, self.shift_sigma, offsets[own], _START_DRAWS, lane)
-        new = self._maximise(batch, samples, chosen[own], radius, len(chosen))
+        new = self._maximise(batch, samples, chosen[own], radius, len(chosen), _NO_SYMMETRY)
         sums = new if task.index == 0 else state.sums.mixed(new, plan.share(task.index))
         return self._renewed(state, sums, self._mean(float(logs.sum()), len(chosen)), float(grid.size))
 
@@ -253,9 +257,26 @@ class StochasticEm:
         verdicts, finished = [*state.verdicts, verdict], (*state.finished, state.volume)
         self.say(f"start {len(verdicts)} of {self.plan.starts}: log likelihood {verdict:.2f}")
         last = len(verdicts) == self.plan.starts
-        volume = finished[int(np.argmax(verdicts))] if last else state.volume
+        volume = self._on_axes(finished[int(np.argmax(verdicts))]) if last else state.volume
         return replace(
             state, verdicts=verdicts, finished=finished, volume=volume, log_likelihood=verdict, searched=0.0
+        )
+
+    def _on_axes(self, volume: torch.Tensor) -> torch.Tensor:
+        """A map of a start, which knows no symmetry, turned so that symmetry may be imposed from here on."""
+        if len(self.symmetry) == 1:
+            return volume
+        found = lay_on_axes(volume.numpy(), self.symmetry, self.seed)
+        self.say(f"symmetry of the best start: correlation {found.correlation:.2f} with itself")
+        if found.correlation < _LOOKS_SYMMETRIC:
+            self.say(
+                "warning: the structure does not look as symmetric as that; "
+                "compare with a run without --symmetry"
+            )
+        return (
+            torch.from_numpy(found.volume).clamp_(min=0.0)
+            if self.positive
+            else torch.from_numpy(found.volume)
         )
 
     def _refine(self, state: EmState, task: Task) -> EmState:
@@ -279,7 +300,7 @@ class StochasticEm:
             total += float(found.log_likelihood.sum())
             searched += found.searched
         samples = PoseSamples.concatenate(parts).sorted()
-        new = self._maximise(batch, samples, chosen[own], radius, size)
+        new = self._maximise(batch, samples, chosen[own], radius, size, self.symmetry)
         renewed = self._renewed(state, new, self._mean(total, size), self._mean(searched, size))
         if self.independent:
             correlation = np.array(renewed.correlation)
@@ -325,10 +346,16 @@ class StochasticEm:
         return own, np.searchsorted(self.numbers, chosen[own])
 
     def _maximise(
-        self, batch: FourierImages, samples: PoseSamples, numbers: NDArray[np.int64], radius: int, size: int
+        self,
+        batch: FourierImages,
+        samples: PoseSamples,
+        numbers: NDArray[np.int64],
+        radius: int,
+        size: int,
+        symmetry: NDArray[np.float64],
     ) -> Sums:
         """Sums of a batch over all processes, as if all particles had been in it."""
-        numerator, denominator = add_up(batch, samples, numbers % LANES, radius, self.symmetry, self.device)
+        numerator, denominator = add_up(batch, samples, numbers % LANES, radius, symmetry, self.device)
         total = self.world.sum(torch.from_numpy(numerator)), self.world.sum(torch.from_numpy(denominator))
         return as_sums(*total, radius, self.plan.particles / size)
 

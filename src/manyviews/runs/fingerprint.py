@@ -7,6 +7,30 @@ from pathlib import Path
 
 from manyviews.errors import InputError
 
+_SAMPLE_BYTES = 2**20
+
+
+def sampled_fingerprint(path: Path) -> str:
+    """``size:... sha256:...`` of the size, the beginning and the end of a file too large to be read whole.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as handle:
+            digest.update(handle.read(_SAMPLE_BYTES))
+            handle.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(handle.read(_SAMPLE_BYTES))
+    except OSError as error:
+        raise InputError(
+            f"cannot be read ({error.strerror or error})", path=path, fix="check the name and its permissions"
+        ) from error
+    return f"size:{size} sha256:{digest.hexdigest()}"
+
 
 def fingerprint(path: Path) -> str:
     """``sha256:...`` of a whole file, read in blocks.
