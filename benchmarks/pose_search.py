@@ -81,7 +81,7 @@ from pose_search_reference import (
 RESULT = Path(__file__).parent / "results" / "pose_search.json"
 SHIFT_SIGMA = 5.0  # angstrom
 SCALES = (2.0, 10.0, 50.0)
-HALF_SCALE = 10.0
+HALF_SCALES = (2.0, 10.0)
 SETTLED = 5000
 TIMED = 200  # images of a batch that is timed
 LEVELS = {"search, everywhere": 1, "search, one more level": 2, "search, two more levels": 4}
@@ -256,7 +256,7 @@ class Study:
         memory = remembered(found, radius)
         for scale in SCALES:
             rows += self.draws(case, memory, scale)
-        rows.append(self.finer_draws(case, memory))
+        rows += self.finer_draws(case, memory)
         head = {"radius": radius, "resolution_A": round(case.images.box * case.images.pixel_size / radius, 1)}
         rows = [head | {k: rounded(v) for k, v in row.items()} for row in rows]
         for row in rows:
@@ -288,17 +288,20 @@ class Study:
         judged = mean([judge(case, one) for one, _ in answers])
         return [*rows, {"method": "search, known", "cpu_ms": ms, **judged}]
 
-    def finer_draws(self, case: Case, memory: PoseMemory) -> dict[str, Any]:
+    def finer_draws(self, case: Case, memory: PoseMemory) -> list[dict[str, Any]]:
         """On a finer lattice."""
-        fine = finer(case.images, 2)
+        fine, rows = finer(case.images, 2), []
         log_p, joint = self.local(case.images, fine, case.joint, case.lattice)
-        own, judged = replace(case, lattice=fine, log_p=log_p, joint=joint), []
-        for seed in range(self.repeats):
-            first = sampled_answer(own, memory, case.lattice, HALF_SCALE, 300 + seed)[1]
-            answer, second = sampled_answer(own, first, fine, HALF_SCALE, 400 + seed)
-            judged.append(judge(own, answer))
-        ms = sampled_ms(own, second, fine, HALF_SCALE)
-        return {"method": "importance, half spacing", "s0": HALF_SCALE, "cpu_ms": ms, **mean(judged)}
+        own = replace(case, lattice=fine, log_p=log_p, joint=joint)
+        for scale in HALF_SCALES:
+            judged = []
+            for seed in range(self.repeats):
+                first = sampled_answer(own, memory, case.lattice, scale, 300 + seed)[1]
+                answer, second = sampled_answer(own, first, fine, scale, 400 + seed)
+                judged.append(judge(own, answer))
+            ms = sampled_ms(own, second, fine, scale)
+            rows.append({"method": "importance, half spacing", "s0": scale, "cpu_ms": ms, **mean(judged)})
+        return rows
 
     def draws(self, case: Case, full: PoseMemory, scale: float) -> list[dict[str, Any]]:
         """From posteriors of the full sum, and carried."""

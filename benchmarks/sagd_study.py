@@ -205,7 +205,7 @@ def draw(data: dict[str, Any], maps: Path, truth: NDArray[np.float32], path: Pat
     chosen = [run for run in data["runs"] if run["seed"] == first]
     panels = {"truth": truth}
     for one in chosen:
-        title = f"{one['prior']}: {one['resolution_0.5']} Å, background {one['background_over_inside']:.2f}"
+        title = f"{one['prior']}: {one['resolution_0.5']} Å, background {one['background_over_inside']:.3f}"
         panels[title] = np.load(maps / f"{one['prior']}{one['seed']}.npy")
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     rows = figure.add_gridspec(2, 1)

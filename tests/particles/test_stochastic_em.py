@@ -126,9 +126,13 @@ def test_independent_halves_know_each_other_at_low_frequency_only(monkeypatch):
     assert not np.array_equal(odd_found.rotations, odd_again.rotations)
 
 
-def test_symmetry_is_imposed_from_the_start(images):
+def test_symmetry_is_imposed_on_the_refinement(images):
     half_turn = np.diag([-1.0, -1.0, 1.0])
-    state = run(solver(images, symmetry=np.stack([np.eye(3), half_turn])), 3)
+    said: list[str] = []
+    plan = replace(PLAN, starts=1)
+    made = solver(images, plan, symmetry=np.stack([np.eye(3), half_turn]), say=said.append)
+    state = run(made, plan.start_iterations + 1)
+    assert any("correlation" in text for text in said)
     turned = torch.roll(torch.flip(state.volume, (1, 2)), (1, 1), (1, 2))
     inner = slice(1, None)  # an even box has no mirror image of its first plane
     difference = (turned - state.volume)[:, inner, inner].norm() / state.volume.norm()

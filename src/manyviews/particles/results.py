@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.geometry.poses import angular_distance, matrices_to_euler, view_directions
+from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import ParticleTable
@@ -36,7 +37,8 @@ def write_results(
     volume = found.volume.numpy()
     write_mrc(folder / VOLUME_FILE, volume, settings.pixel_size, overwrite=True,
               labels=(f"manyviews particles abinitio, {settings.options.method}",))  # fmt: skip
-    best, spread, shift_spread = summarise_poses(found.samples, len(table))
+    group = symmetry_rotations(settings.options.symmetry)
+    best, spread, shift_spread = summarise_poses(found.samples, len(table), group)
     angles = matrices_to_euler(best.rotations)
     posed = table.with_poses(
         angles,
@@ -68,7 +70,7 @@ def write_results(
 
 
 def summarise_poses(
-    samples: PoseSamples, count: int
+    samples: PoseSamples, count: int, symmetry: NDArray[np.float64] | None = None
 ) -> tuple[PoseSamples, NDArray[np.float64], NDArray[np.float64]]:
     """The best pose of each particle, and the spread of the others around it.
 
@@ -78,6 +80,8 @@ def summarise_poses(
         Sorted by image, at least one an image.
     count
         Particles.
+    symmetry
+        ``(n, 3, 3)`` rotations of the particle's point group: poses that look the same count as one.
 
     Returns
     -------
@@ -88,7 +92,9 @@ def summarise_poses(
     order = np.lexsort((-samples.weights, samples.image))
     first = np.searchsorted(samples.image, np.arange(count))
     best = samples.select(order[first])
-    angle = angular_distance(samples.rotations, best.rotations[samples.image])
+    centre = best.rotations[samples.image]
+    group = np.eye(3)[None] if symmetry is None else symmetry
+    angle = np.min([angular_distance(samples.rotations @ turn, centre) for turn in group], axis=0)
     away = np.sum((samples.shifts - best.shifts[samples.image]) ** 2, axis=1)
     total = np.bincount(samples.image, samples.weights, count)
     spread = np.sqrt(np.bincount(samples.image, samples.weights * angle**2, count) / total)
