@@ -28,6 +28,7 @@ Int64 = NDArray[np.int64]
 
 PADDING = 2
 _SCORES_AT_ONCE = 4_000_000
+_LEAST_ROWS = 16  # of a matrix product; MKL's results with 5 to 11 rows were seen to depend on its threads
 _MARGIN = 14.0  # natural logarithms: poses that are e^14 times less likely than the best are dropped
 _MOST_KEPT = (24, 8, 6)  # poses an image that go on to the next level, from the coarse grid on
 
@@ -126,10 +127,19 @@ def score_everywhere(images: FourierImages, grid: PoseGrid, shift_sigma: float) 
     moved = data[:, None] * np.exp(1j * angle).astype(np.complex64)
     device = grid.slices.device
     moved_parts = torch.from_numpy(moved.view(np.float32).reshape(-1, 2 * points)).to(device)
-    cross = torch.mm(moved_parts, torch.view_as_real(grid.slices).flatten(1).T)
-    power = torch.mm(torch.from_numpy(images.ctf**2 * precision).to(device), grid.strength.T)
+    cross = _product(moved_parts, torch.view_as_real(grid.slices).flatten(1))
+    power = _product(torch.from_numpy(images.ctf**2 * precision).to(device), grid.strength)
     prior = np.sum(grid.shifts**2, axis=1) * (-0.5 / shift_sigma**2)
     return Scores(cross.view(count, len(grid.shifts), -1), power, prior.astype(np.float32))
+
+
+def _product(few: torch.Tensor, many: torch.Tensor) -> torch.Tensor:
+    """``few @ many.T``, never of a handful of rows: their last bits depend on the number of threads."""
+    rows = len(few)
+    if rows >= _LEAST_ROWS:
+        return torch.mm(few, many.T)
+    padded = torch.nn.functional.pad(few, (0, 0, 0, _LEAST_ROWS - rows))
+    return torch.mm(padded, many.T)[:rows]
 
 
 def chunks(lane: Int64, grid: PoseGrid) -> list[Int64]:
