@@ -33,7 +33,7 @@ from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.metrics.fsc import fsc
 from manyviews.metrics.map_alignment import aligned_fsc, soft_sphere
-from manyviews.particles.maximisation import Shape, add_up, as_sums, half_correlation, whole_volume
+from manyviews.particles.maximisation import LANES, Shape, add_up, as_sums, half_correlation, whole_volume
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.pose_samples import PoseSamples
 from manyviews.particles.prepare import noise_spectrum, read_fourier_images
@@ -82,7 +82,7 @@ def true_pose_resolution(folder: Path, diameter: float | None) -> dict[str, floa
         (table.shifts / pixel_size).astype(np.float32),
         np.ones(len(table), np.float32),
     )
-    numerator, denominator = add_up(images, samples, numbers % 8, settings.radius, np.eye(3)[None])
+    numerator, denominator = add_up(images, samples, numbers % LANES, settings.radius, np.eye(3)[None])
     sums = as_sums(torch.from_numpy(numerator), torch.from_numpy(denominator), settings.radius, 1.0)
     truth, _ = read_mrc(folder / "truth.mrc")
     found = {}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
-from manyviews.io.text import LARGEST_NUMBER, parse_number, parse_whole_number
+from manyviews.io.text import LARGEST_NUMBER, parse_number, parse_whole_number, read_text
 
 MAXIMUM_STAR_BYTES = 1024**3
 """Some three million particles; a larger file is the wrong one."""
@@ -60,33 +60,14 @@ def read_star(path: Path) -> tuple[StarBlock, ...]:
     """
     from gemmi import cif
 
-    text = _read_text(Path(path))
+    text = read_text(
+        Path(path), maximum_bytes=MAXIMUM_STAR_BYTES, wanted="the STAR file", images="the images"
+    )
     try:
         document = cif.read_string(text)
         return tuple(_block(block, path) for block in document)
     except (ValueError, RuntimeError) as error:
         raise _not_star(error, text, path) from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with open(path, "rb") as handle:
-            data = handle.read(MAXIMUM_STAR_BYTES + 1)
-    except OSError as error:
-        raise InputError(
-            f"cannot be read ({error.strerror or error})", path=path, fix="check the name and the permissions"
-        ) from error
-    except ValueError as error:
-        raise InputError("is not a possible file name", path=path, fix="check the name") from error
-    if len(data) > MAXIMUM_STAR_BYTES:
-        size = MAXIMUM_STAR_BYTES / 1024**2
-        raise InputError(f"is larger than {size:g} MiB", path=path, fix="give the STAR file, not the images")
-    if b"\0" in data:
-        raise InputError("is binary, not text", path=path, fix="give the STAR file that goes with the images")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def _not_star(error: Exception, text: str, path: Path) -> InputError:

@@ -25,27 +25,44 @@ LARGEST_NUMBER = 1e12
 _LINE_RANGE = re.compile(r"^(?P<file>.+):(?P<first>\d{1,9})-(?P<last>\d{1,9})$")
 
 
-def read_text(path: Path) -> str:
+def read_text(
+    path: Path,
+    *,
+    maximum_bytes: int | None = None,
+    wanted: str = "the text file",
+    images: str = "the stack",
+) -> str:
     """Whole text of a small file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    maximum_bytes
+        A larger one is the wrong one; left out: `MAXIMUM_BYTES`.
+    wanted, images
+        What the user is told to give where the file is no text, and what that goes with.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is larger than 64 MiB, or is not text.
+        If the file cannot be read, is too large, or is not text.
     """
+    most = MAXIMUM_BYTES if maximum_bytes is None else maximum_bytes
     try:
         with open(path, "rb") as handle:
-            data = handle.read(MAXIMUM_BYTES + 1)
+            data = handle.read(most + 1)
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", path=path, fix="check the name and the permissions"
         ) from error
     except ValueError as error:
         raise InputError("is not a possible file name", path=path, fix="check the name") from error
-    if len(data) > MAXIMUM_BYTES:
-        raise InputError("is larger than 64 MiB", path=path, fix="give the text file, not the images")
+    if len(data) > most:
+        size = most / 1024**2
+        raise InputError(f"is larger than {size:g} MiB", path=path, fix=f"give {wanted}, not the images")
     if b"\0" in data:
-        raise InputError("is binary, not text", path=path, fix="give the text file that goes with the stack")
+        raise InputError("is binary, not text", path=path, fix=f"give {wanted} that goes with {images}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.kernels import slices_cpu
+from manyviews.metrics import map_alignment
 from manyviews.metrics.fsc import FscCurve, fsc
 from manyviews.operators.fourier_slice import grid_half, grid_to_volume, mirror_plane, squared_frequency
 from manyviews.operators.image_shift import shift_phases
@@ -227,10 +228,7 @@ def soft_sphere(box: int, pixel_size: float, diameter: float | None = None) -> F
     """
     largest = box / 2 - _EDGE_PIXELS / 2
     radius = largest if diameter is None else min(largest, diameter / 2 / pixel_size)
-    along = np.arange(box, dtype=np.float32) - box // 2
-    distance = np.sqrt(along[:, None, None] ** 2 + along[:, None] ** 2 + along**2)
-    ramp = np.clip((distance - radius) / _EDGE_PIXELS + 0.5, 0, 1)
-    return np.asarray(0.5 * (1 + np.cos(np.pi * ramp)), dtype=np.float32)
+    return map_alignment.soft_sphere(box, radius + _EDGE_PIXELS / 2, _EDGE_PIXELS)
 
 
 def filter_shells(volume: torch.Tensor, passed: Float64) -> torch.Tensor:

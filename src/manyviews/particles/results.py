@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +11,10 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.poses import angular_distance, matrices_to_euler, view_directions
 from manyviews.geometry.symmetry import symmetry_rotations
-from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.relion_particles import write_relion_particles
+from manyviews.io.tables import write_table
 from manyviews.metrics.fsc import FscCurve
 from manyviews.metrics.map_alignment import aligned_fsc
 from manyviews.particles.job import Structure
@@ -119,7 +117,7 @@ def _compare(
 ) -> dict[str, object]:
     truth, _ = read_mrc(reference)
     curve, alignment = aligned_fsc(volume, truth, settings.pixel_size)
-    _write_table(
+    write_table(
         folder / "fsc_reference.csv",
         ("frequency_per_angstrom", "fsc"),
         [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)],
@@ -139,7 +137,7 @@ def in_figures(resolution: float) -> float | str:
 def write_correlation(path: Path, correlation: Sequence[float], side_angstrom: float) -> None:
     """Write a Fourier shell correlation by shell, for a box of that side."""
     rows = [(f"{shell / side_angstrom:.8g}", f"{value:.6f}") for shell, value in enumerate(correlation)]
-    _write_table(path, ("frequency_per_angstrom", "fsc"), rows)
+    write_table(path, ("frequency_per_angstrom", "fsc"), rows)
 
 
 def _write_spread(path: Path, spread_degrees: NDArray[np.float64]) -> None:
@@ -148,7 +146,7 @@ def _write_spread(path: Path, spread_degrees: NDArray[np.float64]) -> None:
     edges = np.linspace(0, largest, _SPREAD_BINS + 1)
     counts, _ = np.histogram(np.minimum(spread_degrees, largest), edges)  # the last bin holds what is beyond
     rows = [(f"{a:.4f}", f"{b:.4f}", n) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
-    _write_table(path, ("from_degrees", "to_degrees", "particles"), rows)
+    write_table(path, ("from_degrees", "to_degrees", "particles"), rows)
 
 
 def _write_directions(path: Path, best: PoseSamples) -> None:
@@ -168,12 +166,4 @@ def _write_directions(path: Path, best: PoseSamples) -> None:
         for i in range(_LATITUDES)
         for j in range(_LONGITUDES)
     ]
-    _write_table(path, ("z", "longitude_degrees", "particles"), rows)
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    atomic_write(path, text.getvalue().encode(), overwrite=True)
+    write_table(path, ("z", "longitude_degrees", "particles"), rows)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import write_mrc_slabs
+from manyviews.io.tables import write_table
 from manyviews.metrics.correlation import ncc_views
 from manyviews.operators.tilt_projector import weighted_energy
 from manyviews.tilt.compare import compare
@@ -103,7 +100,7 @@ def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, n
          geometry.tilt_degrees[view], f"{correlations[view]:.6f}")
         for view in range(len(geometry))
     ]  # fmt: skip
-    _write_table(path, ("view", "series", "section", "axis_degrees", "tilt_degrees", "ncc"), rows)
+    write_table(path, ("view", "series", "section", "axis_degrees", "tilt_degrees", "ncc"), rows)
 
 
 def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) -> None:
@@ -119,22 +116,14 @@ def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) 
          f"{geometry.matrices[view, 1, 3]:.4f}", sources.get(int(geometry.series[view]), ""))
         for view in range(len(geometry))
     ]  # fmt: skip
-    _write_table(path, header, rows)
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    atomic_write(path, text.getvalue().encode(), overwrite=True)
+    write_table(path, header, rows)
 
 
 def _compare(volume: Path, reference: Path, folder: Path) -> dict[str, object]:
     found = compare(volume, reference)
     curve = found.fsc
     rows = [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)]
-    _write_table(folder / "fsc.csv", ("frequency_per_angstrom", "fsc"), rows)
+    write_table(folder / "fsc.csv", ("frequency_per_angstrom", "fsc"), rows)
     return {
         "resolution at FSC 0.5 (angstrom)": found.resolution_half,
         "resolution at FSC 0.143 (angstrom)": found.resolution_143,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from manyviews.io.atomic import atomic_write
 from manyviews.io.imod import write_angles, write_xf, xf_to_raw_to_aligned
 from manyviews.io.mdoc import write_mdoc
 from manyviews.io.mrc import MrcWriter
+from manyviews.io.staging import staged_folder
 from manyviews.runs.toml import dump_toml
 from manyviews.simulate.box import Outline
 from manyviews.simulate.phantoms import Phantom
@@ -119,7 +117,7 @@ def simulate(options: SimulateOptions, out: Path, progress: Progress | None = No
         If an option is impossible or the folder cannot be written.
     """
     _check(options)
-    with _staging(out, options.overwrite) as folder:
+    with staged_folder(out, _OWN_FILES, overwrite=options.overwrite) as folder:
         scene = _scene(options)
         series = [_series(index, scene, options) for index in range(len(options.axes))]
         _write_truth(folder / "truth.mrc", scene, options, progress)
@@ -345,36 +343,3 @@ def _record(series: list[_Series], scene: _Scene, options: SimulateOptions) -> d
         },
         "stacks": stacks,
     }
-
-
-@contextmanager
-def _staging(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder beside ``out`` whose files become those of ``out`` when the block ends well."""
-    staging = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        if out.exists() and not out.is_dir():
-            raise InputError("is a file", path=out, fix="choose another name for the folder")
-        if out.exists() and not overwrite and any(out.iterdir()):
-            raise InputError("exists already", path=out, fix="choose another name or give --overwrite")
-        staging.mkdir(parents=True)
-        yield staging
-        _deliver(staging, out)
-    except OSError as error:
-        raise InputError(
-            f"cannot be written ({error.strerror or error})",
-            path=out,
-            fix="check that the place is writable and has free space",
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _deliver(staging: Path, out: Path) -> None:
-    if not out.exists():
-        staging.rename(out)
-        return
-    for pattern in _OWN_FILES:
-        for old in out.glob(pattern):
-            old.unlink()
-    for new in sorted(staging.iterdir()):
-        os.replace(new, out / new.name)
