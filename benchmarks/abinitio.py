@@ -27,17 +27,24 @@ from typing import Any
 import numpy as np
 import torch
 
+from manyviews.alignment.map_alignment import aligned_fsc, soft_sphere
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.mrc import read_mrc
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.metrics.fsc import fsc
-from manyviews.metrics.map_alignment import aligned_fsc, soft_sphere
-from manyviews.particles.maximisation import LANES, Shape, add_up, as_sums, half_correlation, whole_volume
+from manyviews.particles.em.maximisation import (
+    LANES,
+    RealSpaceConstraint,
+    add_up,
+    as_fourier_sums,
+    half_correlation,
+    whole_volume,
+)
+from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.images.load import noise_spectrum, read_fourier_images
 from manyviews.particles.options import AbinitioOptions
-from manyviews.particles.pose_samples import PoseSamples
-from manyviews.particles.prepare import noise_spectrum, read_fourier_images
-from manyviews.particles.settings import settle
+from manyviews.particles.plan import resolve_plan
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -70,7 +77,7 @@ def true_pose_resolution(folder: Path, diameter: float | None) -> dict[str, floa
     """What the same M step, mask and positivity make of the true poses."""
     table = read_relion_particles(star_files(folder)[1])
     box, pixel_size = ParticleImages(table).box, table.pixel_size
-    settings = settle(AbinitioOptions(diameter=diameter), len(table), box, pixel_size)
+    settings = resolve_plan(AbinitioOptions(diameter=diameter), len(table), box, pixel_size)
     numbers = np.arange(len(table))
     images, spectra, counts = read_fourier_images(
         table, numbers, radius=settings.radius, diameter=settings.diameter, threads=2
@@ -83,11 +90,11 @@ def true_pose_resolution(folder: Path, diameter: float | None) -> dict[str, floa
         np.ones(len(table), np.float32),
     )
     numerator, denominator = add_up(images, samples, numbers % LANES, settings.radius, np.eye(3)[None])
-    sums = as_sums(torch.from_numpy(numerator), torch.from_numpy(denominator), settings.radius, 1.0)
+    sums = as_fourier_sums(torch.from_numpy(numerator), torch.from_numpy(denominator), settings.radius, 1.0)
     truth, _ = read_mrc(folder / "truth.mrc")
     found = {}
     for name, positive in (("true poses", False), ("true poses, not negative", True)):
-        shape = Shape.sphere(box, settings.diameter / (box * pixel_size), positive)
+        shape = RealSpaceConstraint.sphere(box, settings.diameter / (box * pixel_size), positive)
         volume = whole_volume(sums, half_correlation(sums, shape), shape).numpy()
         curve = fsc(volume, truth, pixel_size, mask=soft_sphere(box, box / 2))
         found[name] = round(curve.resolution(0.5), 2)

@@ -31,9 +31,9 @@ from manyviews.simulate.tilt_series import GreyLevels, tilt_series_images
 from manyviews.solvers.driver import advance
 from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions
-from manyviews.tilt.plan import Settings, settle
-from manyviews.tilt.problem import TiltProblem
+from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.reconstruct import make_problem
+from manyviews.tilt.solve.problem import TiltProblem
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -112,10 +112,10 @@ def tilt_geometry(axes: tuple[float, ...], tilts: NDArray[np.float64]) -> TiltGe
     return TiltGeometry.concatenate(series)
 
 
-def prepared(options: ReconstructOptions, views: Views, depth: int) -> tuple[Settings, TiltProblem, float]:
-    """Settings, problem, and the noise-to-signal ratio as the program itself finds them."""
+def prepared(options: ReconstructOptions, views: Views, depth: int) -> tuple[Plan, TiltProblem, float]:
+    """Plan, problem, and the noise-to-signal ratio as the program itself finds them."""
     source: Any = views
-    settings = settle(replace(options, thickness=depth, device="cpu"), source)
+    settings = resolve_plan(replace(options, thickness=depth, device="cpu"), source)
     problem, images = make_problem(source, settings)
     return settings, problem, images.noise_to_signal
 

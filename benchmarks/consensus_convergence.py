@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import manyviews.tilt.methods as methods
-import manyviews.tilt.problem as tilt_problem
+import manyviews.tilt.solve.problem as tilt_problem
 from accuracy import (
     AXES,
     NOISE,
@@ -39,7 +39,7 @@ from accuracy import (
 from manyviews.metrics.error import relative_error
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.tilt.options import ReconstructOptions
-from manyviews.tilt.subsets import make_subsets
+from manyviews.tilt.solve.subsets import make_subsets
 
 SUBSETS = (4, 8, 16, 32, 64)
 SEEDS = (1, 2, 3)

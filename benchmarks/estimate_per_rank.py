@@ -21,11 +21,11 @@ import tempfile
 from pathlib import Path
 
 from manyviews.parallel.layout import Layout
-from manyviews.tilt.estimate import estimate
-from manyviews.tilt.images import ImageSource
+from manyviews.tilt.cost.estimate import estimate
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
-from manyviews.tilt.plan import settle
-from manyviews.tilt.series import resolve_series
+from manyviews.tilt.plan import resolve_plan
+from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.resolve import resolve_series
 from memory_estimate import Data, simulated
 
 RESULT = Path(__file__).parent / "results" / "estimate_per_rank.json"
@@ -67,7 +67,7 @@ def measure(chosen: dict[str, object], layout: Layout, folder: Path) -> dict[str
     """Estimate and run one case."""
     series = simulated(DATA, folder)
     source = ImageSource(resolve_series(series))
-    settings = settle(ReconstructOptions(thickness=DATA.thickness, **chosen), source)  # type: ignore[arg-type]
+    settings = resolve_plan(ReconstructOptions(thickness=DATA.thickness, **chosen), source)  # type: ignore[arg-type]
     stored = sum(path.stat().st_size for path in series.stacks)
     expected = estimate(settings, source.binned_geometry, stored, layout)
     with tempfile.TemporaryDirectory(dir=folder) as out:

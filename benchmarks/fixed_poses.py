@@ -36,7 +36,7 @@ def reconstruct_once(star: Path, output: Path, diameter: float | None, threads: 
     from manyviews.io.relion_particles import read_relion_particles
     from manyviews.operators.contrast_transfer import Optics, ctf_values
     from manyviews.operators.fourier_points import extract, half_plane
-    from manyviews.particles.fourier_images import FourierImages
+    from manyviews.particles.images.fourier_images import FourierImages
     from manyviews.particles.reconstruct import reconstruct
 
     torch.set_num_threads(threads)

@@ -25,7 +25,7 @@ from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.operators.view_kernel import make_kernel
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.solvers.consensus import Consensus
-from manyviews.tilt.subsets import Subset, make_subsets
+from manyviews.tilt.solve.subsets import Subset, make_subsets
 
 VOLUME_SHAPE = (5, 14, 14)
 AXES = (0.0, 45.0, 90.0, 135.0)

@@ -17,11 +17,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from manyviews.tilt.estimate import estimate
-from manyviews.tilt.images import ImageSource
+from manyviews.tilt.cost.estimate import estimate
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
-from manyviews.tilt.plan import settle
-from manyviews.tilt.series import resolve_series
+from manyviews.tilt.plan import resolve_plan
+from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.resolve import resolve_series
 
 RESULT = Path(__file__).parent / "results" / "memory_estimate.json"
 
@@ -86,7 +86,7 @@ def measure(data: Data, chosen: dict[str, object], folder: Path) -> dict[str, ob
     """Estimate and run one case."""
     series = simulated(data, folder)
     source = ImageSource(resolve_series(series))
-    settings = settle(ReconstructOptions(thickness=data.thickness, **chosen), source)  # type: ignore[arg-type]
+    settings = resolve_plan(ReconstructOptions(thickness=data.thickness, **chosen), source)  # type: ignore[arg-type]
     stored = sum(path.stat().st_size for path in series.stacks)
     expected = estimate(settings, source.binned_geometry, stored)
     with tempfile.TemporaryDirectory(dir=folder) as run:

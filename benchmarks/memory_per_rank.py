@@ -102,13 +102,13 @@ def worker_rank(wish: dict[str, Any]) -> dict[str, int]:
     from manyviews.parallel.mpi import MpiWorld
     from manyviews.parallel.world import SingleWorld, World
     from manyviews.solvers.driver import advance
-    from manyviews.tilt.images import ImageSource
     from manyviews.tilt.methods import make_solver
     from manyviews.tilt.options import ReconstructOptions, SeriesOptions
-    from manyviews.tilt.plan import settle
+    from manyviews.tilt.plan import resolve_plan
     from manyviews.tilt.reconstruct import make_problem, set_threads
     from manyviews.tilt.results import reprojection
-    from manyviews.tilt.series import resolve_series
+    from manyviews.tilt.series.images import ImageSource
+    from manyviews.tilt.series.resolve import resolve_series
 
     told: dict[str, int] = {}
     set_threads(1)
@@ -129,7 +129,7 @@ def worker_rank(wish: dict[str, Any]) -> dict[str, int]:
     )
     stacks = tuple(sorted(Path(wish["data"]).glob("axis-*.mrc")))
     source = ImageSource(resolve_series(SeriesOptions(stacks, axis_angle=AXES)))
-    settings = settle(ReconstructOptions(**wish["options"]), source)
+    settings = resolve_plan(ReconstructOptions(**wish["options"]), source)
     problem, images = make_problem(source, settings, place)
     solver = make_solver(problem, settings)
     state = solver.init()

@@ -6,7 +6,7 @@ FOLDER has ``gt.star``, ``noisy.mrcs`` and ``truth.mrc`` (of RELION's projection
 particles abinitio`` does, the map is the truth, as bright as the images ask for. Per radius:
 
 - *full*: `marginal` over the paper's lattice.
-- *search, everywhere*: `PoseFinder` from no knowledge: a coarse grid at radius 8, finer levels around what is left;
+- *search, everywhere*: `PoseSearch` from no knowledge: a coarse grid at radius 8, finer levels around what is left;
   also with one and two more levels at the end, each of half the spacing.
 - *search, known*: from the poses found at the radius before, then once more from its own.
 - *importance, full posteriors*: `sampled_marginal` from posteriors of the full sum at the same radius: the best it
@@ -49,20 +49,21 @@ from manyviews.geometry.poses import euler_to_matrices, random_rotations
 from manyviews.geometry.quadrature import pose_quadrature
 from manyviews.io.mrc import read_mrc
 from manyviews.io.relion_particles import read_relion_particles
-from manyviews.particles import pose_finder, pose_grids
-from manyviews.particles.fourier_images import FourierImages
-from manyviews.particles.importance import PoseDraw, draw_poses, sampled_marginal
-from manyviews.particles.likelihood_terms import ImageTerms
-from manyviews.particles.marginal import Marginal, marginal
+from manyviews.particles.em import pose_grids
+from manyviews.particles.em import pose_search as pose_finder
+from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
+from manyviews.particles.em.pose_search import PoseEstimates, PoseSearch
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.load import noise_spectrum, read_fourier_images
+from manyviews.particles.images.random_start import power_scale
 from manyviews.particles.options import AbinitioOptions
-from manyviews.particles.pose_finder import FoundPoses, PoseFinder
-from manyviews.particles.pose_lattice import PoseLattice
-from manyviews.particles.pose_memory import PoseMemory, SparseRows
-from manyviews.particles.pose_samples import NO_SAMPLES, PoseSamples
-from manyviews.particles.prepare import noise_spectrum, read_fourier_images
-from manyviews.particles.random_start import power_scale
-from manyviews.particles.sagd import Sagd, SagdOptions
-from manyviews.particles.settings import settle
+from manyviews.particles.plan import resolve_plan
+from manyviews.particles.sagd.importance import PoseDraw, draw_poses, sampled_marginal
+from manyviews.particles.sagd.lattice import PoseLattice
+from manyviews.particles.sagd.likelihood import ImageTerms
+from manyviews.particles.sagd.marginal import Marginal, marginal
+from manyviews.particles.sagd.memory import PoseMemory, SparseRows
+from manyviews.particles.sagd.sagd import Sagd, SagdOptions
 from pose_search_reference import (
     EVERY_POSE,
     Answer,
@@ -92,7 +93,7 @@ def load(folder: Path, count: int, radius: int) -> tuple[FourierImages, Floats, 
     table = read_relion_particles(folder / "gt.star")
     truth, _ = read_mrc(folder / "truth.mrc")
     assert table.angles is not None
-    settings = settle(AbinitioOptions(), len(table), len(truth), table.pixel_size)
+    settings = resolve_plan(AbinitioOptions(), len(table), len(truth), table.pixel_size)
     numbers = np.arange(len(table))
     images, spectra, counts = read_fourier_images(table, numbers, radius=radius, diameter=settings.diameter)
     images.noise_variance[:] = noise_spectrum(spectra, counts, images.box)
@@ -117,14 +118,14 @@ def repeated(images: FourierImages) -> FourierImages:
 # --- the search ---
 
 
-def finder(case: Case, turn: NDArray[np.float32]) -> PoseFinder:
+def finder(case: Case, turn: NDArray[np.float32]) -> PoseSearch:
     images = case.images
-    settings = settle(AbinitioOptions(), 2000, images.box, images.pixel_size)
+    settings = resolve_plan(AbinitioOptions(), 2000, images.box, images.pixel_size)
     sigma = SHIFT_SIGMA / images.pixel_size
-    return PoseFinder(case.volume, images.radius, settings.plan, images.box, sigma, turn)
+    return PoseSearch(case.volume, images.radius, settings.plan, images.box, sigma, turn)
 
 
-def searched(case: Case, turn: NDArray[np.float32], known: PoseSamples, draws: int) -> FoundPoses:
+def searched(case: Case, turn: NDArray[np.float32], known: PoseSamples, draws: int) -> PoseEstimates:
     usual, pose_finder.DRAWS = pose_finder.DRAWS, draws
     try:
         count = len(case.images)

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from manyviews.metrics.map_alignment import move_map
-from manyviews.particles.fourier_images import FourierImages
-from manyviews.particles.importance import PoseDraw
-from manyviews.particles.likelihood_terms import ImageTerms, SliceModel, as_real_rows
-from manyviews.particles.marginal import Marginal, pose_weights
-from manyviews.particles.pose_lattice import PoseLattice
+from manyviews.alignment.map_alignment import move_map
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.sagd.importance import PoseDraw
+from manyviews.particles.sagd.lattice import PoseLattice
+from manyviews.particles.sagd.likelihood import ImageTerms, SliceModel, as_real_rows
+from manyviews.particles.sagd.marginal import Marginal, pose_weights
 
 FOLD = 7
 EVERY_POSE = 4096  # draws, so many that all that is worth anything comes

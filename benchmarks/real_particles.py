@@ -19,10 +19,10 @@ from manyviews.errors import InputError
 from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.relion_particles import read_relion_particles, write_relion_particles
-from manyviews.particles.expectation import PoseGrid, View, sample_everywhere
-from manyviews.particles.pose_grids import coarse_level
-from manyviews.particles.prepare import noise_spectrum, read_fourier_images
-from manyviews.particles.random_start import power_scale, random_spheres
+from manyviews.particles.em.expectation import PoseGrid, View, sample_everywhere
+from manyviews.particles.em.pose_grids import coarse_level
+from manyviews.particles.images.load import noise_spectrum, read_fourier_images
+from manyviews.particles.images.random_start import power_scale, random_spheres
 
 RESULT = Path(__file__).parent / "results" / "real_particles.json"
 

@@ -33,16 +33,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from manyviews.alignment.map_alignment import aligned_fsc, soft_sphere
 from manyviews.io.mrc import read_mrc
 from manyviews.io.relion_particles import read_relion_particles
-from manyviews.metrics.map_alignment import aligned_fsc, soft_sphere
-from manyviews.particles.fourier_images import FourierImages
-from manyviews.particles.marginal import information
-from manyviews.particles.pose_lattice import PoseLattice
-from manyviews.particles.pose_memory import LEAST_MASS, PoseMemory
-from manyviews.particles.prepare import noise_spectrum, read_fourier_images
-from manyviews.particles.priors import PriorName
-from manyviews.particles.sagd import Sagd, SagdOptions
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.load import noise_spectrum, read_fourier_images
+from manyviews.particles.sagd.lattice import PoseLattice
+from manyviews.particles.sagd.marginal import information
+from manyviews.particles.sagd.memory import LEAST_MASS, PoseMemory
+from manyviews.particles.sagd.priors import PriorName
+from manyviews.particles.sagd.sagd import Sagd, SagdOptions
 from manyviews.solvers.stochastic_average_gradient import batch_of
 
 RESULT = Path(__file__).parent / "results" / "sagd_study.json"

@@ -183,8 +183,8 @@ def worker_rates(size: str, depth: str, tilts: str, told: str) -> None:
     from manyviews.operators.tilt_projector import TiltProjector
     from manyviews.parallel.launch import start_world
     from manyviews.solvers.space import Space
-    from manyviews.tilt.problem import TiltProblem
     from manyviews.tilt.reconstruct import set_threads
+    from manyviews.tilt.solve.problem import TiltProblem
 
     world = start_world()
     set_threads(1)
@@ -346,7 +346,7 @@ def report(stored: dict[str, Any]) -> str:
         parts.append(
             f"## Measured: {name}, {job['size']} x {job['size']} x {job['depth']}, 4 x {job['tilts']} views\n\n"
             f"Medians of rounds. Layouts marked * have more ranks than the {CORES} cores: "
-            "their efficiency is per core. Exchange is that of the rank with most, waiting included.\n"
+            "their efficiency is per core. World is that of the rank with most, waiting included.\n"
         )
         head = ["layout", "rounds", "s an iteration", "speed-up", "efficiency", "of compute", "compute s",
                 "exchange s", "least", "CPU s", "MB sent", "messages"]  # fmt: skip

@@ -15,13 +15,13 @@ import numpy as np
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.axis_groups import AxisGroup, group_by_axis
-from manyviews.operators.exchange import shares
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.tilt_projector import usual_block_bytes
 from manyviews.operators.view_kernel import padded_shape
 from manyviews.parallel.layout import Layout, dealt
-from manyviews.tilt.problem import VIEWS_PER_CONVOLUTION
-from manyviews.tilt.subsets import make_subsets
+from manyviews.parallel.world import shares
+from manyviews.tilt.solve.problem import VIEWS_PER_CONVOLUTION
+from manyviews.tilt.solve.subsets import make_subsets
 
 AXES = (0.0, 45.0, 90.0, 135.0)
 NUMBER_TEXT_BYTES = 25  # a float as JSON has 3 to 25 characters

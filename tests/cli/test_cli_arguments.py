@@ -10,8 +10,7 @@ import pytest
 
 from manyviews.cli.arguments import CommandParser, Layout, add_options, attribute_texts, build_options
 from manyviews.errors import InputError
-from manyviews.tilt.options import ReconstructOptions, SeriesOptions
-from manyviews.tilt.simulate_options import SimulateOptions
+from manyviews.tilt.options import ReconstructOptions, SeriesOptions, SimulateOptions
 
 
 @dataclass(frozen=True)

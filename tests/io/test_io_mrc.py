@@ -22,7 +22,7 @@ from manyviews.io.mrc import (
     write_mrc,
     write_mrc_slabs,
 )
-from manyviews.operators.exchange import shares
+from manyviews.parallel.world import shares
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "tilt"
 QUICK = settings(max_examples=60, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,9 +10,9 @@ import torch
 
 from manyviews.operators import convolution
 from manyviews.operators.convolution import Convolution
-from manyviews.operators.exchange import shares
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.tiling import Tiling
+from manyviews.parallel.world import shares
 from thread_world import run_ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")

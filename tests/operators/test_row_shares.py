@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from manyviews.operators import row_shares
-from manyviews.operators.exchange import shares
 from manyviews.operators.row_shares import RowShares, gather_rows, scatter_rows
+from manyviews.parallel.world import shares
 from thread_world import run_ranks
 
 CASES = [(12, 5, 1), (12, 5, 3), (7, 3, 5), (1, 1, 4), (9, 20, 2)]

@@ -12,7 +12,6 @@ from scipy.ndimage import gaussian_filter
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.convolution import Convolution
-from manyviews.operators.exchange import shares
 from manyviews.operators.tiling import Tiling
 from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.operators.view_kernel import (
@@ -22,6 +21,7 @@ from manyviews.operators.view_kernel import (
     padded_shape,
     profile_across,
 )
+from manyviews.parallel.world import shares
 from thread_world import run_ranks
 
 VOLUME, IMAGE = (24, 64, 61), (120, 121)

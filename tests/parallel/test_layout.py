@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyviews.errors import InputError
-from manyviews.operators.exchange import shares
 from manyviews.parallel.layout import Layout, alone, choose_layout, dealt, take_place
+from manyviews.parallel.world import shares
 
 SMALL = st.integers(1, 12)
 

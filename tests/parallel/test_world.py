@@ -2,13 +2,12 @@ import pytest
 import torch
 
 from manyviews.errors import ManyviewsError
-from manyviews.operators.exchange import Exchange
 from manyviews.parallel.world import SingleWorld, Traffic, World
 
 
 def test_single_world_is_a_world_of_one():
     world: World = SingleWorld()
-    exchange: Exchange = world
+    exchange: World = world
     tensor = torch.arange(6.0).reshape(3, 2)
     assert (exchange.rank, exchange.size) == (0, 1)
     assert world.sum(tensor) is tensor

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from manyviews.operators.exchange import shares
 from manyviews.parallel import launch, mpi
 from manyviews.parallel.layout import Layout, take_place
-from manyviews.parallel.world import World
+from manyviews.parallel.world import World, shares
 
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.int64)
 

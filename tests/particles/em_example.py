@@ -9,19 +9,18 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from manyviews.alignment.map_alignment import align_map
 from manyviews.geometry.poses import random_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.kernels.slices_cpu import gather_slices
-from manyviews.metrics.map_alignment import align_map
 from manyviews.operators.fourier_points import half_plane, shells
 from manyviews.operators.fourier_slice import volume_to_grid
 from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.abinitio import Abinitio, abinitio
-from manyviews.particles.fourier_images import FourierImages
-from manyviews.particles.options import AbinitioOptions, ParticleOptions
-from manyviews.particles.pose_samples import PoseSamples
+from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.options import AbinitioOptions, ParticleOptions, SimulateOptions
 from manyviews.particles.simulate import simulate
-from manyviews.particles.simulate_options import SimulateOptions
 from manyviews.simulate.phantoms import Gaussians
 
 BOX, RADIUS, PIXEL = 24, 8, 6.0

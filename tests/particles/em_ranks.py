@@ -15,8 +15,8 @@ from em_example import QUICK, reconstruct
 from manyviews.errors import ManyviewsError
 from manyviews.parallel import launch
 from manyviews.particles import abinitio as job
-from manyviews.particles import em_plan
-from manyviews.particles.stochastic_em import StochasticEm
+from manyviews.particles.em import plan as em_plan
+from manyviews.particles.em.refinement import StochasticEm
 
 SHORT = replace(QUICK, refinements=3)
 CASES = {

@@ -8,8 +8,8 @@ import torch
 from manyviews.geometry.poses import random_directions
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import FourierSlices
-from manyviews.particles.fourier_images import FourierImages
-from manyviews.particles.pose_lattice import PoseLattice
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.sagd.lattice import PoseLattice
 
 BOX, RADIUS = 12, 4
 

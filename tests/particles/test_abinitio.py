@@ -18,7 +18,7 @@ from manyviews.io.particle_images import ParticleImages, read_particles, write_p
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.metrics.pose_error import pose_errors
 from manyviews.particles import abinitio as job
-from manyviews.particles import em_plan
+from manyviews.particles.em import plan as em_plan
 from manyviews.particles.methods import run_em
 
 TWO_STARTS = replace(QUICK, starts=2)  # one may end elsewhere; the better one is kept

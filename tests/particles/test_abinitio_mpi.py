@@ -14,7 +14,7 @@ from em_ranks import CASES, shorten
 
 from manyviews.io.mrc import read_mrc
 from manyviews.particles import abinitio as job
-from manyviews.particles import em_plan
+from manyviews.particles.em import plan as em_plan
 from manyviews.runs.events import read_events
 
 SCRIPT = Path(__file__).with_name("em_ranks.py")

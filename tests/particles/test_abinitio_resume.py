@@ -19,7 +19,7 @@ from em_ranks import SHORT, shorten
 
 from manyviews.errors import InputError
 from manyviews.particles import abinitio as job
-from manyviews.particles import em_plan
+from manyviews.particles.em import plan as em_plan
 from manyviews.runs.events import read_events
 
 SAME = ("volume.mrc", "particles.star", "fsc.csv", "directions.csv")

@@ -15,7 +15,7 @@ from manyviews.operators.contrast_transfer import Optics, ctf_values
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.image_shift import shift_phases
 from manyviews.particles import reconstruct as module
-from manyviews.particles.fourier_images import FourierImages
+from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.reconstruct import SliceSums, add_up, reconstruct, signal_power, soft_sphere
 from manyviews.simulate.phantoms import Gaussians
 

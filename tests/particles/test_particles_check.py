@@ -14,11 +14,10 @@ from manyviews.io.particle_images import read_particles
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.particles import check as check_module
 from manyviews.particles.check import check
-from manyviews.particles.cost import estimate_cost, expected_reach
-from manyviews.particles.options import AbinitioOptions, ParticleOptions
-from manyviews.particles.settings import settle
+from manyviews.particles.estimate import estimate_cost, expected_reach
+from manyviews.particles.options import AbinitioOptions, ParticleOptions, SimulateOptions
+from manyviews.particles.plan import resolve_plan
 from manyviews.particles.simulate import simulate
-from manyviews.particles.simulate_options import SimulateOptions
 
 BOX, PIXEL_SIZE, COUNT, SNR = 24, 8.0, 80, 0.5
 
@@ -131,7 +130,7 @@ def test_impossible_options_are_refused_as_a_run_would(simulated, options, words
 
 
 def test_sagd_has_no_time():
-    cost = estimate_cost(settle(AbinitioOptions(method="sagd"), 2000, 64, 4.0), 20)
+    cost = estimate_cost(resolve_plan(AbinitioOptions(method="sagd"), 2000, 64, 4.0), 20)
     assert cost.seconds is None
     assert cost.stages == ()
 
@@ -140,7 +139,7 @@ def test_sagd_has_no_time():
 @given(st.integers(200, 20_000), st.sampled_from([32, 64, 100]), st.integers(1, 4))
 def test_more_of_anything_costs_more(count, box, starts):
     def cost(number, side, tries):
-        return estimate_cost(settle(AbinitioOptions(starts=tries), number, side, 4.0), side // 4)
+        return estimate_cost(resolve_plan(AbinitioOptions(starts=tries), number, side, 4.0), side // 4)
 
     base = cost(count, box, starts)
     assert 0 < base.seconds < cost(count, box, starts + 1).seconds

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from manyviews.cli.main import main
-from manyviews.particles import em_plan
+from manyviews.particles.em import plan as em_plan
 from manyviews.report.tables import read_fsc
 
 COMMANDS = ("simulate", "check", "abinitio", "compare")

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyviews.alignment.map_alignment import move_map
 from manyviews.errors import InputError
 from manyviews.geometry.poses import matrices_to_euler, random_rotations, random_steps
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import write_relion_particles
-from manyviews.metrics.map_alignment import move_map
 from manyviews.particles.compare import compare_maps, compare_poses
 from manyviews.simulate.particles import molecular_complex
 

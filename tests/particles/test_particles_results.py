@@ -15,12 +15,12 @@ from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.particles import live as live_module
+from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.job import Structure
 from manyviews.particles.live import LiveReport
 from manyviews.particles.options import AbinitioOptions
-from manyviews.particles.pose_samples import PoseSamples
+from manyviews.particles.plan import resolve_plan
 from manyviews.particles.results import RESULTS, in_figures, summarise_poses, write_results
-from manyviews.particles.settings import settle
 from manyviews.report.tables import read_fsc, read_numbers
 from manyviews.runs.folder import RunFolder
 
@@ -51,13 +51,13 @@ def structure(correlation, *, independent=False):
 
 
 @pytest.fixture
-def settings():
-    return settle(AbinitioOptions(), COUNT, BOX, PIXEL_SIZE)
+def plan():
+    return resolve_plan(AbinitioOptions(), COUNT, BOX, PIXEL_SIZE)
 
 
-def test_everything_is_written_and_reads_back(tmp_path, settings):
+def test_everything_is_written_and_reads_back(tmp_path, plan):
     falling = [1.0, 0.9, 0.5, 0.1, 0.0]
-    figures = write_results(tmp_path, settings, table(), structure(falling))
+    figures = write_results(tmp_path, plan, table(), structure(falling))
     assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {"summary.json"}
     volume, header = read_mrc(tmp_path / "volume.mrc")
     assert volume.shape == (BOX,) * 3
@@ -77,23 +77,23 @@ def test_everything_is_written_and_reads_back(tmp_path, settings):
     json.dumps(figures, allow_nan=False)
 
 
-def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, settings):
-    figures = write_results(tmp_path, settings, table(), structure([1.0, 0.9, 0.8, 0.7], independent=True))
+def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, plan):
+    figures = write_results(tmp_path, plan, table(), structure([1.0, 0.9, 0.8, 0.7], independent=True))
     name = "resolution at FSC 0.143 of independent halves (angstrom)"
     assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / 3, abs=0.01)
 
 
-def test_no_halves_no_curve(tmp_path, settings):
-    figures = write_results(tmp_path, settings, table(), structure([]))
+def test_no_halves_no_curve(tmp_path, plan):
+    figures = write_results(tmp_path, plan, table(), structure([]))
     assert read_fsc(tmp_path / "fsc.csv") is None
     assert not any("FSC" in name for name in figures)
 
 
-def test_a_reference_is_compared_with(tmp_path, settings):
+def test_a_reference_is_compared_with(tmp_path, plan):
     found = structure([1.0, 0.5, 0.1])
     write_mrc(tmp_path / "truth.mrc", found.volume.numpy(), PIXEL_SIZE)
-    options = replace(settings.options, reference=tmp_path / "truth.mrc")
-    figures = write_results(tmp_path, replace(settings, options=options), table(), found)
+    options = replace(plan.options, reference=tmp_path / "truth.mrc")
+    figures = write_results(tmp_path, replace(plan, options=options), table(), found)
     assert figures["correlation with the reference"] > 0.95
     assert figures["hand"] == "as the reference"
     assert read_fsc(tmp_path / "fsc_reference.csv") is not None
@@ -113,17 +113,15 @@ def test_infinity_is_a_word():
     assert in_figures(12.3456) == 12.35
 
 
-def live_job(folder, settings):
+def live_job(folder, plan):
     said = []
-    run = RunFolder.open(
-        folder, job="particles abinitio", options=settings.record(), inputs={}, command=["x"]
-    )
-    return SimpleNamespace(run=run, settings=settings, say=said.append), said
+    run = RunFolder.open(folder, job="particles abinitio", options=plan.record(), inputs={}, command=["x"])
+    return SimpleNamespace(run=run, plan=plan, say=said.append), said
 
 
-def test_the_report_is_there_while_the_run_goes_on(tmp_path, settings, monkeypatch):
+def test_the_report_is_there_while_the_run_goes_on(tmp_path, plan, monkeypatch):
     monkeypatch.setattr(live_module, "_SECONDS", 0.0)
-    job, said = live_job(tmp_path / "run", settings)
+    job, said = live_job(tmp_path / "run", plan)
     report = LiveReport(job, lambda state: state)
     with job.run:
         job.run.event("iteration", iteration=1, log_likelihood=2.0, radius=3.0, poses_an_image=9.0)
@@ -138,13 +136,13 @@ def test_the_report_is_there_while_the_run_goes_on(tmp_path, settings, monkeypat
     assert said == []
 
 
-def test_a_report_that_fails_does_not_end_the_run(tmp_path, settings, monkeypatch):
+def test_a_report_that_fails_does_not_end_the_run(tmp_path, plan, monkeypatch):
     def fail(folder):
         raise InputError("no room")
 
     monkeypatch.setattr(live_module, "_SECONDS", 0.0)
     monkeypatch.setattr(live_module, "build_report", fail)
-    job, said = live_job(tmp_path / "run", settings)
+    job, said = live_job(tmp_path / "run", plan)
     report = LiveReport(job, lambda state: state)
     with job.run:
         for _ in range(3):

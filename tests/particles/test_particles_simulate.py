@@ -10,8 +10,8 @@ from manyviews.errors import InputError
 from manyviews.io.mrc import read_header, read_mrc, write_mrc
 from manyviews.io.particle_images import read_particles
 from manyviews.operators.contrast_transfer import Optics
+from manyviews.particles.options import SimulateOptions
 from manyviews.particles.simulate import simulate
-from manyviews.particles.simulate_options import SimulateOptions
 from manyviews.simulate.particles import (
     GaussianProjector,
     Poses,

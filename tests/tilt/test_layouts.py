@@ -7,9 +7,9 @@ import pytest
 import torch
 from test_methods import relative, series, solver_of  # noqa: F401
 
-from manyviews.operators.exchange import shares
 from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.parallel.layout import Layout, take_place
+from manyviews.parallel.world import shares
 from manyviews.solvers.driver import iterate
 from thread_world import run_ranks
 

@@ -14,8 +14,8 @@ from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
 from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import METHODS, ReconstructOptions
-from manyviews.tilt.plan import settle
-from manyviews.tilt.problem import TiltProblem
+from manyviews.tilt.plan import resolve_plan
+from manyviews.tilt.solve.problem import TiltProblem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,8 +61,8 @@ def solver_of(series, **options):
     )
     # solvers take the damping from the problem; on the command line not every method has it
     asked = {name: value for name, value in options.items() if name != "damping"}
-    settings = settle(ReconstructOptions(**{"thickness": problem.volume_shape[0], **asked}), source)
-    return make_solver(problem, settings)
+    plan = resolve_plan(ReconstructOptions(**{"thickness": problem.volume_shape[0], **asked}), source)
+    return make_solver(problem, plan)
 
 
 def run(series, iterations, **options):

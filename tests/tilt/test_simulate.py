@@ -10,8 +10,8 @@ from manyviews.io.imod import read_angles, read_xf
 from manyviews.io.mdoc import read_mdoc
 from manyviews.io.mrc import read_header, read_mrc
 from manyviews.simulate.specimens import specimen
+from manyviews.tilt.options import SimulateOptions
 from manyviews.tilt.simulate import simulate
-from manyviews.tilt.simulate_options import SimulateOptions
 
 SMALL = SimulateOptions(
     size=(48, 40), thickness=20, pixel_size=6.0, axes=(0.0, 90.0), tilt_min=-40, tilt_max=40, tilt_step=20
@@ -131,7 +131,7 @@ def test_transform_file_brings_misaligned_images_back(tmp_path):
 
 def test_files_alone_lead_back_to_the_exact_geometry(tmp_path):
     from manyviews.tilt.options import SeriesOptions
-    from manyviews.tilt.series import resolve_series
+    from manyviews.tilt.series.resolve import resolve_series
 
     made = simulate(options(axes=(0.0, -45.0), shift_error=2.0, axis_error=5.0), tmp_path / "data")
     assert made.stacks[1].name == "axis-m045.mrc"

@@ -107,9 +107,9 @@ def add_options(parser: CommandParser, options: type[Any], layout: Layout) -> No
         _add_field(section, item, hints[item.name], texts.get(item.name, ""), layout)
 
 
-def build_options(options: type[Any], found: argparse.Namespace) -> Any:
+def build_options(options: type[Any], arguments: argparse.Namespace) -> Any:
     """The dataclass from what was parsed; fields not given keep their defaults."""
-    given = {item.name: getattr(found, item.name) for item in fields(options) if item.name in found}
+    given = {item.name: getattr(arguments, item.name) for item in fields(options) if item.name in arguments}
     return options(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 

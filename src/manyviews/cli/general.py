@@ -24,11 +24,14 @@ def _add_demo(parser: CommandParser) -> None:
     output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
 
 
-def _demo(found: argparse.Namespace) -> int:
+def _demo(arguments: argparse.Namespace) -> int:
     from manyviews.tilt.demo import demo
 
     result = demo(
-        found.out, overwrite=found.overwrite, quiet=found.quiet, command=("manyviews", *sys.argv[1:])
+        arguments.out,
+        overwrite=arguments.overwrite,
+        quiet=arguments.quiet,
+        command=("manyviews", *sys.argv[1:]),
     )
     print_result(result.summary, result.report)
     return 0
@@ -44,11 +47,11 @@ def _add_doctor(parser: CommandParser) -> None:
     )
 
 
-def _doctor(found: argparse.Namespace) -> int:
+def _doctor(arguments: argparse.Namespace) -> int:
     from manyviews.doctor import examine
 
     failed = False
-    for finding in examine(found.folder):
+    for finding in examine(arguments.folder):
         print(finding.line(), flush=True)
         failed |= finding.state == "fail"
     return 1 if failed else 0
@@ -63,13 +66,13 @@ def _add_compare(parser: CommandParser) -> None:
     )
 
 
-def _compare(found: argparse.Namespace) -> int:
-    from manyviews.tilt.compare import compare
+def _compare(arguments: argparse.Namespace) -> int:
+    from manyviews.compare import compare
 
-    comparison = compare(*found.volumes)
+    comparison = compare(*arguments.volumes)
     print("\n".join(comparison.lines()))
-    if found.out is not None:
-        for path in comparison.write(found.out):
+    if arguments.out is not None:
+        for path in comparison.write(arguments.out):
             print(path)
     return 0
 
@@ -78,10 +81,10 @@ def _add_report(parser: CommandParser) -> None:
     parser.section("input").add_argument("run", type=Path, metavar="RUN", help="Folder of a run.")
 
 
-def _report(found: argparse.Namespace) -> int:
+def _report(arguments: argparse.Namespace) -> int:
     from manyviews.report.build import build_report
 
-    print(build_report(found.run))
+    print(build_report(arguments.run))
     return 0
 
 

@@ -110,19 +110,19 @@ def _run(words: list[str]) -> int:
     return _start(command, found)
 
 
-def _start(command: Command, found: argparse.Namespace) -> int:
+def _start(command: Command, arguments: argparse.Namespace) -> int:
     """Run a command with the other ranks, if there are any."""
     started = launch.launched()
     if started.size == 1:
-        return command.run(found)
+        return command.run(arguments)
     if command.name not in _SHARED:
         if started.rank > 0:
             return 0
         launch.stay_alone()
-        return command.run(found)
+        return command.run(arguments)
     launch.start_world()
     signal.signal(signal.SIGTERM, _stop)
-    code = command.run(found)
+    code = command.run(arguments)
     launch.leave_together()
     return code
 

@@ -103,7 +103,7 @@ def _add_abinitio(parser: CommandParser) -> None:
 
 
 def _add_simulate(parser: CommandParser) -> None:
-    from manyviews.particles.simulate_options import SimulateOptions
+    from manyviews.particles.options import SimulateOptions
 
     for title in ("specimen", "poses", "microscope", "noise", "output"):
         parser.section(title)
@@ -137,12 +137,12 @@ def _add_compare(parser: CommandParser) -> None:
     )
 
 
-def _simulate(found: argparse.Namespace) -> int:
+def _simulate(arguments: argparse.Namespace) -> int:
+    from manyviews.particles.options import SimulateOptions
     from manyviews.particles.simulate import simulate
-    from manyviews.particles.simulate_options import SimulateOptions
     from manyviews.runs.progress import Progress
 
-    with Progress(quiet=found.quiet) as progress:
+    with Progress(quiet=arguments.quiet) as progress:
         begun: set[str] = set()
 
         def tell(name: str, done: int, total: int) -> None:
@@ -151,7 +151,7 @@ def _simulate(found: argparse.Namespace) -> int:
                 progress.start(f"simulating {name}", total)
             progress.update(done)
 
-        made = simulate(build_options(SimulateOptions, found), found.out, tell)
+        made = simulate(build_options(SimulateOptions, arguments), arguments.out, tell)
     for path in (made.particles, made.truth_poses, made.truth):
         print(path)
     print(f"signal to noise: {made.signal_to_noise:.3g}")
@@ -160,51 +160,51 @@ def _simulate(found: argparse.Namespace) -> int:
     return 0
 
 
-def _check(found: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     from manyviews.particles.check import check
 
     checked = check(
-        build_options(ParticleOptions, found),
-        build_options(AbinitioOptions, found),
-        all_images=build_options(_CheckOptions, found).all_images,
+        build_options(ParticleOptions, arguments),
+        build_options(AbinitioOptions, arguments),
+        all_images=build_options(_CheckOptions, arguments).all_images,
     )
     print("\n".join(checked.lines()))
     return 0
 
 
-def _compare(found: argparse.Namespace) -> int:
+def _compare(arguments: argparse.Namespace) -> int:
     from manyviews.particles.compare import TABLES, compare_maps, compare_poses
 
-    options = build_options(_CompareOptions, found)
-    first, second = found.found, found.truth
+    options = build_options(_CompareOptions, arguments)
+    first, second = arguments.found, arguments.truth
     tables = [path.suffix.lower() in TABLES for path in (first, second)]
     if tables[0] != tables[1]:
         raise InputError("a map and a table cannot be compared", fix="give two maps or two tables of poses")
     if all(tables):
-        if found.out is not None or options.mask_diameter is not None:
+        if arguments.out is not None or options.mask_diameter is not None:
             raise InputError("--out and --mask-diameter are for maps", fix="leave them out")
         print("\n".join(compare_poses(first, second, options.symmetry).lines()))
         return 0
     compared = compare_maps(first, second, options.mask_diameter)
     print("\n".join(compared.lines()))
-    if found.out is not None:
-        for path in compared.write(found.out):
+    if arguments.out is not None:
+        for path in compared.write(arguments.out):
             print(path)
     return 0
 
 
-def _abinitio(found: argparse.Namespace) -> int:
+def _abinitio(arguments: argparse.Namespace) -> int:
     from manyviews.parallel.launch import start_world
     from manyviews.particles.abinitio import abinitio
 
     world = start_world()
     result = abinitio(
-        build_options(ParticleOptions, found),
-        build_options(AbinitioOptions, found),
-        found.out,
-        overwrite=found.overwrite,
+        build_options(ParticleOptions, arguments),
+        build_options(AbinitioOptions, arguments),
+        arguments.out,
+        overwrite=arguments.overwrite,
         command=("manyviews", *sys.argv[1:]),
-        quiet=found.quiet,
+        quiet=arguments.quiet,
         world=world,
     )
     if world.rank == 0:

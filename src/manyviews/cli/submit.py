@@ -337,18 +337,18 @@ def _add_submit(parser: CommandParser) -> None:
     add_options(parser, SubmitOptions, _OPTIONS)
 
 
-def _submit(found: argparse.Namespace) -> int:
-    if not found.template:
+def _submit(arguments: argparse.Namespace) -> int:
+    if not arguments.template:
         raise InputError(
             "nothing is submitted from here", fix="give --template for a batch script, and hand it to sbatch"
         )
-    script = batch_script(build_options(SubmitOptions, found), found.words)
-    if found.out is None:
+    script = batch_script(build_options(SubmitOptions, arguments), arguments.words)
+    if arguments.out is None:
         print(script, end="")
         return 0
-    atomic_write(found.out, script.encode("utf-8", "surrogateescape"), overwrite=found.overwrite)
+    atomic_write(arguments.out, script.encode("utf-8", "surrogateescape"), overwrite=arguments.overwrite)
     print("submit it with:")
-    print(f"  {shlex.join(['sbatch', str(found.out)])}")
+    print(f"  {shlex.join(['sbatch', str(arguments.out)])}")
     return 0
 
 

@@ -100,7 +100,7 @@ def _add_reconstruct(parser: CommandParser) -> None:
 
 
 def _add_simulate(parser: CommandParser) -> None:
-    from manyviews.tilt.simulate_options import SimulateOptions
+    from manyviews.tilt.options import SimulateOptions
 
     for title in ("specimen", "geometry", "imperfections", "output"):
         parser.section(title)
@@ -112,27 +112,27 @@ def _add_simulate(parser: CommandParser) -> None:
     output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
 
 
-def _check(found: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     from manyviews.tilt.check import check
 
-    series, options = build_options(SeriesOptions, found), build_options(ReconstructOptions, found)
-    checked = check(series, options, build_options(_CheckOptions, found).ranks)
+    series, options = build_options(SeriesOptions, arguments), build_options(ReconstructOptions, arguments)
+    checked = check(series, options, build_options(_CheckOptions, arguments).ranks)
     print("\n".join(checked.lines()))
     return 0
 
 
-def _reconstruct(found: argparse.Namespace) -> int:
+def _reconstruct(arguments: argparse.Namespace) -> int:
     from manyviews.parallel.launch import start_world
     from manyviews.tilt.reconstruct import reconstruct
 
     world = start_world()
     result = reconstruct(
-        build_options(SeriesOptions, found),
-        build_options(ReconstructOptions, found),
-        found.out,
-        overwrite=found.overwrite,
+        build_options(SeriesOptions, arguments),
+        build_options(ReconstructOptions, arguments),
+        arguments.out,
+        overwrite=arguments.overwrite,
         command=("manyviews", *sys.argv[1:]),
-        quiet=found.quiet,
+        quiet=arguments.quiet,
         world=world,
     )
     if world.rank == 0:
@@ -140,19 +140,19 @@ def _reconstruct(found: argparse.Namespace) -> int:
     return 0
 
 
-def _simulate(found: argparse.Namespace) -> int:
+def _simulate(arguments: argparse.Namespace) -> int:
     from manyviews.runs.progress import Progress
+    from manyviews.tilt.options import SimulateOptions
     from manyviews.tilt.simulate import simulate
-    from manyviews.tilt.simulate_options import SimulateOptions
 
-    with Progress(quiet=found.quiet) as progress:
+    with Progress(quiet=arguments.quiet) as progress:
 
         def tell(name: str, done: int, total: int) -> None:
             if done == 1:
                 progress.start(f"simulating {name}", total)
             progress.update(done)
 
-        simulated = simulate(build_options(SimulateOptions, found), found.out, tell)
+        simulated = simulate(build_options(SimulateOptions, arguments), arguments.out, tell)
     for path in (*simulated.stacks, simulated.truth):
         print(path)
     print("reconstruct with:")

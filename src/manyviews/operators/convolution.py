@@ -14,11 +14,11 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from manyviews.operators.exchange import Exchange, shares
 from manyviews.operators.linear import LinearOperator, register
 from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows, scatter_rows
 from manyviews.operators.tiling import Tile, Tiling
 from manyviews.operators.view_kernel import ViewKernel
+from manyviews.parallel.world import World, shares
 
 Array = NDArray[Any]
 
@@ -59,7 +59,7 @@ class Convolution(LinearOperator):
         *,
         tiling: Tiling | None = None,
         rows: RowShares | None = None,
-        exchange: Exchange | None = None,
+        exchange: World | None = None,
     ) -> None:
         self.exchange = exchange if exchange is not None and exchange.size > 1 else None
         ranks, self.rank = (self.exchange.size, self.exchange.rank) if self.exchange else (1, 0)
@@ -86,7 +86,7 @@ class Convolution(LinearOperator):
         volume_shape: tuple[int, int, int],
         *,
         tiling: Tiling | None = None,
-        exchange: Exchange | None = None,
+        exchange: World | None = None,
     ) -> Convolution:
         """The normal operator of the views of a kernel made with the same ``exchange`` on the tiles' grid."""
         return cls(

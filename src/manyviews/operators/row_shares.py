@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyviews.operators.exchange import Exchange, shares
+from manyviews.parallel.world import World, shares
 
 BLOCK_BYTES = 64 * 2**20
 _COMPLEX = 8
@@ -73,7 +73,7 @@ class RowShares:
 
 
 def gather_rows(
-    planes: NDArray[Any], block: slice, depth: int, rows: RowShares, exchange: Exchange | None
+    planes: NDArray[Any], block: slice, depth: int, rows: RowShares, exchange: World | None
 ) -> NDArray[Any]:
     """All slices of this rank's rows of a block.
 
@@ -110,7 +110,7 @@ def scatter_rows(
     block: slice,
     depth: int,
     rows: RowShares,
-    exchange: Exchange | None,
+    exchange: World | None,
 ) -> None:
     """The way back: put the rows of all ranks into ``planes``, whose slices are this rank's.
 

@@ -17,8 +17,8 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels import select
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
-from manyviews.operators.exchange import Exchange, shares
 from manyviews.operators.linear import LinearOperator, register
+from manyviews.parallel.world import World, shares
 
 ReadViews = Callable[[NDArray[np.int64]], torch.Tensor]
 Shape3 = tuple[int, int, int]
@@ -60,7 +60,7 @@ class TiltProjector(LinearOperator):
         image_shape: tuple[int, int],
         pixel_size: float = 1.0,
         *,
-        exchange: Exchange | None = None,
+        exchange: World | None = None,
         piece_slices: int | None = None,
         block_bytes: int | None = None,
     ) -> None:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.rods_cpu import draw_rods
 from manyviews.operators.axis_groups import AxisGroup
-from manyviews.operators.exchange import Exchange, shares
 from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows
+from manyviews.parallel.world import World, shares
 
 STEPS = 64
 _RADIUS_U = 5.5
@@ -62,7 +62,7 @@ def make_kernel(
     *,
     circulant: bool = False,
     padded: tuple[int, int, int] | None = None,
-    exchange: Exchange | None = None,
+    exchange: World | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> ViewKernel:
@@ -172,7 +172,7 @@ class _AlongZ:
     depth: int
     size: int
     rows: RowShares
-    exchange: Exchange | None
+    exchange: World | None
 
     def own_rows(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
         """The rows of this rank, ``(size, own rows, columns)``."""

@@ -11,8 +11,7 @@ import re
 from dataclasses import dataclass
 
 from manyviews.errors import InputError
-from manyviews.operators.exchange import shares
-from manyviews.parallel.world import SingleWorld, World
+from manyviews.parallel.world import SingleWorld, World, shares
 
 _PATTERN = re.compile(r"(\d{1,6})x(\d{1,6})")
 

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from manyviews.operators.exchange import shares
-from manyviews.parallel.world import Traffic
+from manyviews.parallel.world import Traffic, shares
 
 T = TypeVar("T")
 _SMALL_BYTES = 1 << 16  # sums of no more than this, all ranks together, take one message instead of two

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import torch
 
 from manyviews.errors import ManyviewsError
-from manyviews.operators.exchange import Exchange
 
 T = TypeVar("T")
 
@@ -35,14 +35,39 @@ class Traffic:
     seconds: float = 0.0
 
 
-class World(Exchange, Protocol):
-    """All processes of a job, or some of them: what operators ask of them, and what a job does.
+class World(Protocol):
+    """All processes of a job, or some of them, e.g. those that hold the slabs of one volume.
 
     Every call but `abort` is made by all ranks, in the same order. Tensors are contiguous; results are on the
     device of the argument.
     """
 
     traffic: Traffic
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum of the tensors of all ranks, of the same shape, known to all of them."""
+
+    def sum_scatter(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """Sum of all ranks' tensors, of which rank r gets ``counts[r]`` entries along the first axis."""
+
+    def all_gather(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+        """The tensors of all ranks one after another along the first axis, ``counts[r]`` of rank r."""
+
+    def all_to_all(
+        self, parts: Sequence[torch.Tensor], shapes: Sequence[tuple[int, ...]]
+    ) -> list[torch.Tensor]:
+        """Send ``parts[r]`` to rank r; from rank r comes a tensor of ``shapes[r]`` and the same dtype."""
+
+    def shift(self, tensor: torch.Tensor, by: int) -> torch.Tensor | None:
+        """The tensor of rank ``rank - by``, of the same shape; None where there is no such rank."""
 
     def gather(self, value: T) -> list[T]:
         """Numbers, texts, or lists and tables of them: those of all ranks, in their order, known to all."""
@@ -123,3 +148,10 @@ class SingleWorld:
             Always, with ``message``.
         """
         raise ManyviewsError(message)
+
+
+def shares(count: int, parts: int) -> list[slice]:
+    """``count`` things divided among ``parts`` as evenly as can be, the first ones getting one more."""
+    short, more = divmod(count, parts)
+    ends = [number * short + min(number, more) for number in range(parts + 1)]
+    return [slice(first, last) for first, last in pairwise(ends)]

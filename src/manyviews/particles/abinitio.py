@@ -23,14 +23,14 @@ from manyviews.io.particle_table import ParticleTable
 from manyviews.io.scratch import ScratchFolder
 from manyviews.parallel.launch import local_threads, set_threads
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.particles.fourier_images import FourierImages
+from manyviews.particles.em.refinement import own_particles
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.load import Allocate, image_bytes, noise_spectrum, read_fourier_images
 from manyviews.particles.job import Job
 from manyviews.particles.methods import METHODS
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
-from manyviews.particles.prepare import Allocate, image_bytes, noise_spectrum, read_fourier_images
+from manyviews.particles.plan import Plan, load_table, resolve_plan
 from manyviews.particles.results import RESULTS, write_results
-from manyviews.particles.settings import Settings, load_table, settle
-from manyviews.particles.stochastic_em import own_particles
 from manyviews.report.build import REPORT_NAME, build_report
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.folder import RunFolder
@@ -90,8 +90,8 @@ def abinitio(
     began = time.monotonic()
     world = world or SingleWorld()
     table = load_table(particles)
-    settings = settle(options, len(table), ParticleImages(table).box, table.pixel_size)
-    _check_reference(settings)
+    plan = resolve_plan(options, len(table), ParticleImages(table).box, table.pixel_size)
+    _check_reference(plan)
     symmetry = symmetry_rotations(options.symmetry)
     set_threads(options.threads or local_threads(world))
     with contextlib.ExitStack() as stack:
@@ -99,7 +99,7 @@ def abinitio(
             RunFolder.open(
                 out,
                 job="particles abinitio",
-                options=settings.record(),
+                options=plan.record(),
                 inputs=_fingerprints(particles, table),
                 command=command,
                 seed=options.seed,
@@ -114,13 +114,13 @@ def abinitio(
         for warning in table.warnings if world.rank == 0 else ():
             run.log(f"warning: {warning}")
             progress.message(f"warning: {warning}")
-        images, numbers = _load(stack, table, settings, run, progress)
-        job = Job(settings, table, images, numbers, symmetry, run, progress, interrupt, checkpoint_seconds)
+        images, numbers = _load(stack, table, plan, run, progress)
+        job = Job(plan, table, images, numbers, symmetry, run, progress, interrupt, checkpoint_seconds)
         found = METHODS[options.method](job)
         peaks = world.gather(peak_memory_bytes())
         if world.rank > 0:
             return Abinitio(out, out / REPORT_NAME, {})
-        summary = write_results(out, settings, table, found)
+        summary = write_results(out, plan, table, found)
         summary |= {
             "wall seconds": round(time.monotonic() - began, 2),
             "peak memory" if world.size == 1 else "peak memory of a rank": format_bytes(max(peaks)),
@@ -132,17 +132,17 @@ def abinitio(
 
 
 def _load(
-    stack: contextlib.ExitStack, table: ParticleTable, settings: Settings, run: RunFolder, progress: Progress
+    stack: contextlib.ExitStack, table: ParticleTable, plan: Plan, run: RunFolder, progress: Progress
 ) -> tuple[FourierImages, NDArray[np.int64]]:
     """This process's images, in memory or in files, with the noise of all."""
     world = run.world
     everyone = np.arange(len(table))
     numbers = everyone[own_particles(everyone, world)]
     allocate: Allocate = np.empty
-    size = image_bytes(len(numbers), settings.radius)
-    room = _room(settings.options.memory, world)
+    size = image_bytes(len(numbers), plan.radius)
+    room = _room(plan.options.memory, world)
     if room is not None and size > room:
-        folder = settings.options.scratch or run.path
+        folder = plan.options.scratch or run.path
         require_disk(folder, size)
         run.log(f"images are kept in files in {folder}: {format_bytes(size)}")
         progress.message(f"images are kept in files: {format_bytes(size)}")
@@ -151,15 +151,15 @@ def _load(
     images, spectra, counts = read_fourier_images(
         table,
         numbers,
-        radius=settings.radius,
-        diameter=settings.diameter,
+        radius=plan.radius,
+        diameter=plan.diameter,
         allocate=allocate,
         tell=progress.update,
         threads=torch.get_num_threads(),
     )
     total = world.sum(torch.from_numpy(spectra)).numpy()
     count = world.sum(torch.from_numpy(counts)).numpy()
-    return replace(images, noise_variance=noise_spectrum(total, count, settings.box)), numbers
+    return replace(images, noise_variance=noise_spectrum(total, count, plan.box)), numbers
 
 
 def _room(memory_gib: float | None, world: World) -> float | None:
@@ -181,15 +181,15 @@ def _fingerprints(particles: ParticleOptions, table: ParticleTable) -> dict[str,
     }
 
 
-def _check_reference(settings: Settings) -> None:
+def _check_reference(plan: Plan) -> None:
     """Refuse a reference that the result cannot be compared with, before any work is done."""
-    reference = settings.options.reference
+    reference = plan.options.reference
     if reference is None:
         return
     shape = read_header(reference).shape
-    if shape != (settings.box,) * 3:
+    if shape != (plan.box,) * 3:
         raise InputError(
-            f"the reference has {' x '.join(map(str, shape[::-1]))} voxels, the map will have {settings.box} "
+            f"the reference has {' x '.join(map(str, shape[::-1]))} voxels, the map will have {plan.box} "
             "along each side",
             path=reference,
             fix="give a map of the images' size",

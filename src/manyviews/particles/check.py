@@ -14,10 +14,10 @@ from manyviews.io.particle_images import ParticleImages, check_images
 from manyviews.io.particle_table import ParticleTable
 from manyviews.parallel.launch import local_threads
 from manyviews.parallel.world import SingleWorld
-from manyviews.particles.cost import Cost, Stage, estimate_cost, expected_reach
+from manyviews.particles.estimate import Cost, Stage, estimate_cost, expected_reach
+from manyviews.particles.images.load import background_mask, noise_spectrum, read_fourier_images
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
-from manyviews.particles.prepare import background_mask, noise_spectrum, read_fourier_images
-from manyviews.particles.settings import Settings, load_table, settle
+from manyviews.particles.plan import Plan, load_table, resolve_plan
 from manyviews.runs.memory import available_memory_bytes, format_bytes
 from manyviews.runs.progress import format_seconds
 
@@ -70,7 +70,7 @@ class Checked:
 
     Attributes
     ----------
-    table, settings
+    table, plan
         The particles, and what a reconstruction would do.
     looked_at
         Images that were searched for blank ones and NaN.
@@ -87,7 +87,7 @@ class Checked:
     """
 
     table: ParticleTable
-    settings: Settings
+    plan: Plan
     looked_at: int
     grey: GreyLevels
     reach: int
@@ -98,7 +98,7 @@ class Checked:
     def lines(self) -> list[str]:
         """All of it in words, for a terminal."""
         return [
-            *_data_lines(self.table, self.settings),
+            *_data_lines(self.table, self.plan),
             "",
             *self._image_lines(),
             "",
@@ -108,7 +108,7 @@ class Checked:
         ]
 
     def _resolution(self, radius: int) -> str:
-        return f"{self.settings.box * self.settings.pixel_size / radius:.3g} A"
+        return f"{self.plan.box * self.plan.pixel_size / radius:.3g} A"
 
     def _image_lines(self) -> Iterator[str]:
         grey, count = self.grey, len(self.table)
@@ -125,15 +125,15 @@ class Checked:
         )
 
     def _plan_lines(self) -> Iterator[str]:
-        settings, options = self.settings, self.settings.options
+        plan, options = self.plan, self.plan.options
         yield (
-            f"plan: {options.method}, particle of {settings.diameter:.4g} A, shifts of "
-            f"{settings.shift_sigma:.3g} A, {options.symmetry}, at most {self._resolution(settings.radius)}"
+            f"plan: {options.method}, particle of {plan.diameter:.4g} A, shifts of "
+            f"{plan.shift_sigma:.3g} A, {options.symmetry}, at most {self._resolution(plan.radius)}"
         )
         for stage in self.cost.stages:
             yield f"  {self._stage(stage)}"
         if not self.cost.stages:
-            yield f"  {settings.iterations} iterations of {min(options.batch, len(self.table))} images"
+            yield f"  {plan.iterations} iterations of {min(options.batch, len(self.table))} images"
 
     def _stage(self, stage: Stage) -> str:
         first, last = self._resolution(stage.first_radius), self._resolution(stage.last_radius)
@@ -149,8 +149,8 @@ class Checked:
             f"of it {format_bytes(cost.images_bytes)} for the images{room}"
         )
         if cost.seconds is None:
-            yield f"time: not estimated for {self.settings.options.method}"
-        elif self.settings.device != "cpu":
+            yield f"time: not estimated for {self.plan.options.method}"
+        elif self.plan.device != "cpu":
             yield "time: not estimated on a GPU"
         else:
             share = 1 if self.threads == 1 else _PARALLEL_SHARE
@@ -176,23 +176,23 @@ def check(particles: ParticleOptions, options: AbinitioOptions, *, all_images: b
     """
     table = load_table(particles)
     images = ParticleImages(table)
-    settings = settle(options, len(table), images.box, table.pixel_size)
+    plan = resolve_plan(options, len(table), images.box, table.pixel_size)
     symmetry_rotations(options.symmetry)
     chosen = _sample(len(table), all_images)
     check_images(images, chosen)
     threads = options.threads or local_threads(SingleWorld())
-    grey = _grey_levels(table, images, settings, threads)
-    guess = expected_reach(grey.signal_to_noise, len(table), grey.sampled, settings.plan.filled)
-    reach = min(settings.radius, guess)
+    grey = _grey_levels(table, images, plan, threads)
+    guess = expected_reach(grey.signal_to_noise, len(table), grey.sampled, plan.em.filled)
+    reach = min(plan.radius, guess)
     return Checked(
         table=table,
-        settings=settings,
+        plan=plan,
         looked_at=len(chosen),
         grey=grey,
         reach=reach,
-        cost=estimate_cost(settings, reach),
+        cost=estimate_cost(plan, reach),
         threads=threads,
-        warnings=(*table.warnings, *_warnings(table, settings, grey)),
+        warnings=(*table.warnings, *_warnings(table, plan, grey)),
     )
 
 
@@ -202,12 +202,10 @@ def _sample(count: int, everyone: bool) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, size).round().astype(np.int64))
 
 
-def _grey_levels(
-    table: ParticleTable, images: ParticleImages, settings: Settings, threads: int
-) -> GreyLevels:
+def _grey_levels(table: ParticleTable, images: ParticleImages, plan: Plan, threads: int) -> GreyLevels:
     """Noise, contrast and signal of a sample of the images."""
     chosen = _sample(len(table), False)
-    mask = background_mask(settings.box, settings.diameter / settings.pixel_size)
+    mask = background_mask(plan.box, plan.diameter / plan.pixel_size)
     outside = mask / mask.sum()
     inside = (1 - mask) / (1 - mask).sum()
     figures = []
@@ -226,30 +224,28 @@ def _grey_levels(
         noise_spread=float(noise.std() / max(noise.mean(), 1e-30)),
         brightness=float(brightness.mean()),
         brightness_error=float(brightness.std() / math.sqrt(max(1, len(brightness)))),
-        signal_to_noise=_shell_ratios(table, settings, chosen, threads),
+        signal_to_noise=_shell_ratios(table, plan, chosen, threads),
         whole_ratio=max(0.0, float((variance[usable] / noise[usable] ** 2).mean() - 1)),
     )
 
 
-def _shell_ratios(
-    table: ParticleTable, settings: Settings, chosen: NDArray[np.int64], threads: int
-) -> list[float]:
+def _shell_ratios(table: ParticleTable, plan: Plan, chosen: NDArray[np.int64], threads: int) -> list[float]:
     """Power of the images over that of their background in each shell, less 1."""
     images, spectra, counts = read_fourier_images(
-        table, chosen, radius=settings.radius, diameter=settings.diameter, threads=threads
+        table, chosen, radius=plan.radius, diameter=plan.diameter, threads=threads
     )
-    noise = noise_spectrum(spectra, counts, settings.box)
+    noise = noise_spectrum(spectra, counts, plan.box)
     shell = images.shells()
     power = (np.abs(images.values) ** 2 / noise[images.group][:, shell]).mean(axis=0)
     mean = np.bincount(shell, power) / np.maximum(np.bincount(shell), 1)
-    return [max(0.0, float(value) - 1) for value in mean[: settings.radius + 1]]
+    return [max(0.0, float(value) - 1) for value in mean[: plan.radius + 1]]
 
 
 # --- words ---
 
 
-def _data_lines(table: ParticleTable, settings: Settings) -> Iterator[str]:
-    box, pixel_size = settings.box, settings.pixel_size
+def _data_lines(table: ParticleTable, plan: Plan) -> Iterator[str]:
+    box, pixel_size = plan.box, plan.pixel_size
     stacks = len(np.unique(table.stack_index))
     yield f"particles: {len(table)}, in {stacks} {'stack' if stacks == 1 else 'stacks'}"
     yield f"images: {box} x {box} pixels of {pixel_size:g} A, {box * pixel_size:.4g} A wide"
@@ -284,7 +280,7 @@ def _signal_lacks(grey: GreyLevels, first_radius: int) -> bool:
     return ratio < _LEAST_SIGNAL + 4 / math.sqrt(math.pi * shells.sum() * grey.sampled)
 
 
-def _warnings(table: ParticleTable, settings: Settings, grey: GreyLevels) -> Iterator[str]:
+def _warnings(table: ParticleTable, plan: Plan, grey: GreyLevels) -> Iterator[str]:
     defocus = table.defocus.mean(axis=1)
     has_ctf = any(one.amplitude_contrast < 1 for one in table.optics)
     if has_ctf and np.any(defocus <= 0):
@@ -298,7 +294,7 @@ def _warnings(table: ParticleTable, settings: Settings, grey: GreyLevels) -> Ite
             f"the noise differs by {grey.noise_spread:.0%} between images; each is scaled to noise of 1, "
             "as if grey levels were all that differs"
         )
-    if _signal_lacks(grey, settings.plan.first_radius):
+    if _signal_lacks(grey, plan.em.first_radius):
         yield "hardly any signal at low resolution; are the particles in the middle of their boxes?"
-    if settings.plan.filled > 0.95:
+    if plan.em.filled > 0.95:
         yield "the particle fills the box, so the background is taken from the corners only"

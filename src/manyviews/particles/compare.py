@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyviews.alignment.map_alignment import MapAlignment, aligned_fsc
 from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.geometry.symmetry import symmetry_rotations
@@ -18,7 +19,6 @@ from manyviews.io.mrc import MrcHeader, read_mrc, write_mrc
 from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.metrics.fsc import FscCurve
-from manyviews.metrics.map_alignment import MapAlignment, aligned_fsc
 from manyviews.metrics.pose_error import PoseErrors, pose_errors
 
 TABLES = (".star", ".cs")

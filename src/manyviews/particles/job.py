@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.io.particle_table import ParticleTable
-from manyviews.particles.fourier_images import FourierImages
-from manyviews.particles.pose_samples import PoseSamples
-from manyviews.particles.settings import Settings
+from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.plan import Plan
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.progress import Progress
@@ -23,7 +23,7 @@ class Job:
 
     Attributes
     ----------
-    settings, table
+    plan, table
         What to do, and with which particles.
     images, numbers
         The particles of this process, and which they are.
@@ -35,7 +35,7 @@ class Job:
         Least time between two checkpoints.
     """
 
-    settings: Settings
+    plan: Plan
     table: ParticleTable
     images: FourierImages
     numbers: NDArray[np.int64]

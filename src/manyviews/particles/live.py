@@ -56,9 +56,9 @@ class LiveReport(Generic[S]):
         self._cost_seconds = self._written_at - began
 
     def _write(self, state: S) -> None:
-        folder, settings = self.job.run.path, self.job.settings
+        folder, plan = self.job.run.path, self.job.plan
         volume = self.volume_of(state)
         # a map of low frequencies may have fewer and larger voxels than the images have pixels
-        voxel = settings.box * settings.pixel_size / len(volume)
+        voxel = plan.box * plan.pixel_size / len(volume)
         write_mrc(folder / VOLUME_FILE, volume.cpu().numpy(), voxel, overwrite=True)
         build_report(folder)

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.errors import InputError
-from manyviews.metrics.map_alignment import aligned_fsc
 from manyviews.parallel.launch import local_rank
+from manyviews.particles.em.maximisation import LANES
+from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
+from manyviews.particles.em.pose_search import PoseSearch
+from manyviews.particles.em.refinement import EmState, StochasticEm
 from manyviews.particles.job import Job, Structure
 from manyviews.particles.live import LiveReport
-from manyviews.particles.maximisation import LANES
 from manyviews.particles.options import AbinitioMethod
-from manyviews.particles.pose_finder import PoseFinder
-from manyviews.particles.pose_samples import NO_SAMPLES, PoseSamples
-from manyviews.particles.sagd import Sagd, best_start
-from manyviews.particles.settings import sagd_options
-from manyviews.particles.stochastic_em import EmState, StochasticEm
+from manyviews.particles.plan import sagd_options
+from manyviews.particles.sagd.sagd import Sagd, best_start
 from manyviews.runs.driver import drive
 from manyviews.runs.placement import Placement
 from manyviews.solvers.stochastic_average_gradient import SagState
@@ -29,8 +29,8 @@ _TRIAL_ITERATIONS = 100  # of each of several starts of sagd, at low frequency
 
 def run_em(job: Job) -> Structure:
     """Stochastic expectation maximisation: the default."""
-    settings, world = job.settings, job.run.world
-    options = settings.options
+    plan, world = job.plan, job.run.world
+    options = plan.options
     if world.size > LANES:
         raise InputError(
             f"{world.size} ranks are more than stochastic-em can use",
@@ -39,9 +39,9 @@ def run_em(job: Job) -> Structure:
     solver = StochasticEm(
         job.images,
         job.numbers,
-        settings.plan,
+        plan.em,
         positive=not options.allow_negative,
-        shift_sigma=settings.shift_sigma / settings.pixel_size,
+        shift_sigma=plan.shift_sigma / plan.pixel_size,
         seed=options.seed,
         symmetry=job.symmetry,
         independent=options.independent_halves,
@@ -52,15 +52,15 @@ def run_em(job: Job) -> Structure:
     state, reason = drive(
         solver,
         solver.init(),
-        iterations=settings.plan.iterations,
+        iterations=plan.em.iterations,
         run=job.run,
         progress=job.progress,
         interrupt=job.interrupt,
         checkpoint_seconds=job.checkpoint_seconds,
-        placement=Placement(world, settings.box, slice(0, settings.box), (), 0, f"{world.size}x1"),
+        placement=Placement(world, plan.box, slice(0, plan.box), (), 0, f"{world.size}x1"),
         on_state=LiveReport[EmState](job, lambda state: state.volume),
     )
-    if options.independent_halves and state.radius <= settings.plan.last_start_radius:
+    if options.independent_halves and state.radius <= plan.em.last_start_radius:
         job.say("warning: the halves share all frequencies that were used; their FSC says nothing")
     figures: dict[str, object] = {"stopped because": str(reason), **_compare_starts(job, state)}
     return Structure(state.volume, state.samples, state.correlation, options.independent_halves, figures)
@@ -68,8 +68,8 @@ def run_em(job: Job) -> Structure:
 
 def _own_device(job: Job) -> str:
     """One GPU for each rank of a host."""
-    if job.settings.device != "cuda":
-        return job.settings.device
+    if job.plan.device != "cuda":
+        return job.plan.device
     return f"cuda:{local_rank(job.run.world) % torch.cuda.device_count()}"
 
 
@@ -78,15 +78,15 @@ def _compare_starts(job: Job, state: EmState) -> dict[str, object]:
     if len(state.verdicts) < 2 or job.run.world.rank > 0:
         return {}
     best = int(np.argmax(state.verdicts))
-    reached = job.settings.plan.last_start_radius
-    side = job.settings.box * job.settings.pixel_size
+    reached = job.plan.em.last_start_radius
+    side = job.plan.box * job.plan.pixel_size
     limit = side / reached
     found = []
     for number, volume in enumerate(state.finished):
         if number != best:
             curve, _ = aligned_fsc(
                 volume.numpy(), state.finished[best].numpy(), side / len(volume),
-                radius=job.settings.diameter / 2,
+                radius=job.plan.diameter / 2,
             )  # fmt: skip
             found.append(curve.resolution(0.5))
     others = sum(value <= limit / _STARTS_AGREE for value in found)
@@ -103,13 +103,13 @@ def _compare_starts(job: Job, state: EmState) -> dict[str, object]:
 
 def run_sagd(job: Job) -> Structure:
     """The paper's stochastic average gradients; poses are found at the end, with the map."""
-    settings, world = job.settings, job.run.world
-    options = settings.options
+    plan, world = job.plan, job.run.world
+    options = plan.options
     if world.size > 1:
         raise InputError("sagd runs in one process", fix="leave out mpiexec, or use --method stochastic-em")
     if options.symmetry.upper() != "C1":
         raise InputError("sagd knows no symmetry", fix="use --method stochastic-em")
-    chosen = sagd_options(settings)
+    chosen = sagd_options(plan)
     sagd, start = Sagd(job.images, chosen), None
     if options.starts > 1:
         job.say(f"sagd: trying {options.starts} random starts")
@@ -119,7 +119,7 @@ def run_sagd(job: Job) -> Structure:
     state, reason = drive(
         sagd,
         start or sagd.init(),
-        iterations=settings.iterations,
+        iterations=plan.iterations,
         run=job.run,
         progress=job.progress,
         interrupt=job.interrupt,
@@ -134,18 +134,18 @@ def run_sagd(job: Job) -> Structure:
 
 def find_poses(job: Job, volume: torch.Tensor, radius: int) -> PoseSamples:
     """Poses of all images of this process with a map, looked for everywhere."""
-    settings = job.settings
-    finder = PoseFinder(
+    plan = job.plan
+    finder = PoseSearch(
         volume,
         radius,
-        settings.plan,
-        settings.box,
-        settings.shift_sigma / settings.pixel_size,
+        plan.em,
+        plan.box,
+        plan.shift_sigma / plan.pixel_size,
         np.eye(3, dtype=np.float32),
         _own_device(job),
     )
     everyone = np.arange(len(job.images))
-    offsets = np.random.default_rng([settings.options.seed, 0xF17A]).random(len(everyone))
+    offsets = np.random.default_rng([plan.options.seed, 0xF17A]).random(len(everyone))
     return finder.find(job.images, everyone, NO_SAMPLES, offsets).samples
 
 

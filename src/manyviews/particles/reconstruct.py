@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from manyviews.alignment import map_alignment
 from manyviews.errors import InputError
 from manyviews.kernels import slices_cpu
-from manyviews.metrics import map_alignment
 from manyviews.metrics.fsc import FscCurve, fsc
 from manyviews.operators.fourier_slice import grid_half, grid_to_volume, mirror_plane, squared_frequency
 from manyviews.operators.image_shift import shift_phases
-from manyviews.particles.fourier_images import FourierImages
+from manyviews.particles.images.fourier_images import FourierImages
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

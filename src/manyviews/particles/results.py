@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.poses import angular_distance, matrices_to_euler, view_directions
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
@@ -16,11 +17,10 @@ from manyviews.io.particle_table import ParticleTable
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.io.tables import write_table
 from manyviews.metrics.fsc import FscCurve
-from manyviews.metrics.map_alignment import aligned_fsc
+from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.job import Structure
 from manyviews.particles.live import HALVES_FILE, VOLUME_FILE
-from manyviews.particles.pose_samples import PoseSamples
-from manyviews.particles.settings import Settings
+from manyviews.particles.plan import Plan
 
 PARTICLES_FILE = "particles.star"
 RESULTS = (VOLUME_FILE, PARTICLES_FILE, HALVES_FILE, "directions.csv", "spread.csv", "summary.json")
@@ -28,42 +28,40 @@ _LATITUDES, _LONGITUDES = 18, 36
 _SPREAD_BINS = 40
 
 
-def write_results(
-    folder: Path, settings: Settings, table: ParticleTable, found: Structure
-) -> dict[str, object]:
+def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Structure) -> dict[str, object]:
     """Write map, poses and tables; returns key figures by name."""
     volume = found.volume.numpy()
-    write_mrc(folder / VOLUME_FILE, volume, settings.pixel_size, overwrite=True,
-              labels=(f"manyviews particles abinitio, {settings.options.method}",))  # fmt: skip
-    group = symmetry_rotations(settings.options.symmetry)
+    write_mrc(folder / VOLUME_FILE, volume, plan.pixel_size, overwrite=True,
+              labels=(f"manyviews particles abinitio, {plan.options.method}",))  # fmt: skip
+    group = symmetry_rotations(plan.options.symmetry)
     best, spread, shift_spread = summarise_poses(found.samples, len(table), group)
     angles = matrices_to_euler(best.rotations)
     posed = table.with_poses(
         angles,
-        best.shifts.astype(np.float64) * settings.pixel_size,
+        best.shifts.astype(np.float64) * plan.pixel_size,
         half=np.arange(len(table)) % 2 + 1,
         extra={
             "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
             "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
-            "manyviewsShiftSpreadAngst": [f"{value * settings.pixel_size:.3f}" for value in shift_spread],
+            "manyviewsShiftSpreadAngst": [f"{value * plan.pixel_size:.3f}" for value in shift_spread],
         },
     )
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
     _write_directions(folder / "directions.csv", best)
     _write_spread(folder / "spread.csv", spread)
-    write_correlation(folder / HALVES_FILE, found.correlation, settings.box * settings.pixel_size)
+    write_correlation(folder / HALVES_FILE, found.correlation, plan.box * plan.pixel_size)
     figures: dict[str, object] = {
-        "method": settings.options.method,
+        "method": plan.options.method,
         "particles": len(table),
-        "map (voxels)": settings.box,
-        "pixel size (angstrom)": settings.pixel_size,
+        "map (voxels)": plan.box,
+        "pixel size (angstrom)": plan.pixel_size,
         **found.figures,
-        **_halves(found, settings),
+        **_halves(found, plan),
         "median spread of angles (degrees)": round(float(np.median(spread)), 2),
-        "median spread of shifts (angstrom)": round(float(np.median(shift_spread) * settings.pixel_size), 2),
+        "median spread of shifts (angstrom)": round(float(np.median(shift_spread) * plan.pixel_size), 2),
     }
-    if settings.options.reference is not None:
-        figures |= _compare(folder, volume, settings, settings.options.reference)
+    if plan.options.reference is not None:
+        figures |= _compare(folder, volume, plan, plan.options.reference)
     return figures
 
 
@@ -100,23 +98,21 @@ def summarise_poses(
     return best, spread, shift_spread
 
 
-def _halves(found: Structure, settings: Settings) -> dict[str, object]:
+def _halves(found: Structure, plan: Plan) -> dict[str, object]:
     if not found.correlation:
         return {}
-    side = settings.box * settings.pixel_size
+    side = plan.box * plan.pixel_size
     shells = np.arange(len(found.correlation))
-    curve = FscCurve(shells / side, np.array(found.correlation), np.ones(len(shells)), settings.pixel_size)
+    curve = FscCurve(shells / side, np.array(found.correlation), np.ones(len(shells)), plan.pixel_size)
     kind = "independent halves" if found.independent else "halves found with one map"
     # a curve that never falls says no more than its last shell
     last = side / max(1, len(shells) - 1)
     return {f"resolution at FSC 0.143 of {kind} (angstrom)": in_figures(max(last, curve.resolution(0.143)))}
 
 
-def _compare(
-    folder: Path, volume: NDArray[np.float32], settings: Settings, reference: Path
-) -> dict[str, object]:
+def _compare(folder: Path, volume: NDArray[np.float32], plan: Plan, reference: Path) -> dict[str, object]:
     truth, _ = read_mrc(reference)
-    curve, alignment = aligned_fsc(volume, truth, settings.pixel_size)
+    curve, alignment = aligned_fsc(volume, truth, plan.pixel_size)
     write_table(
         folder / "fsc_reference.csv",
         ("frequency_per_angstrom", "fsc"),

@@ -21,7 +21,7 @@ from manyviews.io.particle_table import OpticsGroup, ParticleTable, table_of_sta
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.io.staging import staged_folder
 from manyviews.operators.contrast_transfer import Optics
-from manyviews.particles.simulate_options import SimulateOptions
+from manyviews.particles.options import SimulateOptions
 from manyviews.runs.toml import dump_toml
 from manyviews.simulate.atoms import atoms_to_density, is_model_file
 from manyviews.simulate.particles import (

@@ -16,11 +16,11 @@ from manyviews.operators.axis_groups import group_by_axis
 from manyviews.parallel.layout import Layout
 from manyviews.runs.memory import available_memory_bytes, format_bytes
 from manyviews.runs.progress import format_seconds
-from manyviews.tilt.images import ImageSource
+from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
-from manyviews.tilt.plan import Settings, settle
-from manyviews.tilt.schedule import Schedule, make_schedule
-from manyviews.tilt.series import Choice, ResolvedSeries, resolve_series
+from manyviews.tilt.plan import Plan, resolve_plan
+from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.resolve import Choice, ResolvedSeries, resolve_series
 
 Float64 = NDArray[np.float64]
 
@@ -66,7 +66,7 @@ class Checked:
     ----------
     series
         Stacks, geometry and the source of every value.
-    settings
+    plan
         What a reconstruction would do.
     thickness_given
         Whether the thickness is the user's; else it is a quarter of the width.
@@ -79,7 +79,7 @@ class Checked:
     """
 
     series: ResolvedSeries
-    settings: Settings
+    plan: Plan
     thickness_given: bool
     schedule: Schedule
     groups: tuple[tuple[float, int, bool], ...]
@@ -107,9 +107,9 @@ class Checked:
         return lines
 
     def _plan_lines(self) -> list[str]:
-        depth, height, width = self.settings.volume_shape
-        record = self.settings.record()
-        size = f"{width} x {height} x {depth} voxels of {self.settings.pixel_size:g} A"
+        depth, height, width = self.plan.volume_shape
+        record = self.plan.record()
+        size = f"{width} x {height} x {depth} voxels of {self.plan.pixel_size:g} A"
         if not self.thickness_given:
             size += " (no --thickness was given: a quarter of the width)"
         hidden = ("volume_shape", "pixel_size")
@@ -123,7 +123,7 @@ class Checked:
         limit = schedule.memory_limit_bytes if self.thickness_given else available_memory_bytes()
         allowed = "" if limit is None else f" of {format_bytes(limit)} that may be used"
         parts = [f"{name} {format_bytes(size)}" for name, size in cost.parts.items()]
-        on_gpu = self.settings.device != "cpu"
+        on_gpu = self.plan.device != "cpu"
         time = f"about {format_seconds(cost.wall_seconds)}"
         scratch = "scratch files and checkpoints" if schedule.streamed else "checkpoints"
         return [
@@ -155,28 +155,28 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     given = options.thickness != 0
     if not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
-    settings = settle(options, source)
-    shape = settings.volume_shape
-    groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], settings.pixel_size)
+    plan = resolve_plan(options, source)
+    shape = plan.volume_shape
+    groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
     return Checked(
         series=resolved,
-        settings=settings,
+        plan=plan,
         thickness_given=given,
-        schedule=_schedule(options, settings, source, ranks, limited=given),
+        schedule=_schedule(options, plan, source, ranks, limited=given),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
-        warnings=(*resolved.warnings, *_warnings(resolved, settings, series, source, thickness_given=given)),
+        warnings=(*resolved.warnings, *_warnings(resolved, plan, series, source, thickness_given=given)),
     )
 
 
 def _schedule(
-    options: ReconstructOptions, settings: Settings, source: ImageSource, ranks: int | None, *, limited: bool
+    options: ReconstructOptions, plan: Plan, source: ImageSource, ranks: int | None, *, limited: bool
 ) -> Schedule:
     if ranks is None:
         ranks = 1 if options.layout is None else Layout.parse(options.layout).ranks
     if ranks < 1:
         raise InputError(f"{ranks} is too few", where="--ranks", fix="give a whole number from 1 on")
     return make_schedule(
-        settings,
+        plan,
         source.binned_geometry,
         sum(stack.path.stat().st_size for stack in source.series.stacks),
         ranks=ranks,
@@ -247,7 +247,7 @@ def _wrapped(start: str, items: Sequence[str], width: int = 100) -> list[str]:
 
 def _warnings(
     series: ResolvedSeries,
-    settings: Settings,
+    plan: Plan,
     options: SeriesOptions,
     source: ImageSource,
     *,
@@ -255,7 +255,7 @@ def _warnings(
 ) -> list[str]:
     geometry = series.geometry
     found = [
-        *_size_warnings(settings, thickness_given=thickness_given),
+        *_size_warnings(plan, thickness_given=thickness_given),
         *_aspect_warnings(series),
         *_near_axes(geometry, same_is_known=not options.axis_angle),
     ]
@@ -264,13 +264,13 @@ def _warnings(
         found += [f"stack {number + 1}: {text}" for text in _tilt_warnings(tilts)]
     if len(geometry) < _FEWEST_VIEWS:
         found.append(f"only {len(geometry)} view{'s' if len(geometry) > 1 else ''}: expect streaks")
-    if settings.normalise == "none":
+    if plan.normalise == "none":
         found += _drift_warnings(geometry, GreyLevels.of(source))
     return found
 
 
-def _size_warnings(settings: Settings, *, thickness_given: bool) -> Iterator[str]:
-    depth, _, width = settings.volume_shape
+def _size_warnings(plan: Plan, *, thickness_given: bool) -> Iterator[str]:
+    depth, _, width = plan.volume_shape
     if not thickness_given:
         yield "no --thickness was given: memory and time are for a quarter of the width"
     if depth < _THINNEST * width:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from manyviews.errors import InputError
 from manyviews.runs.progress import Progress
-from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+from manyviews.tilt.options import ReconstructOptions, SeriesOptions, SimulateOptions
 from manyviews.tilt.reconstruct import Reconstructed, reconstruct
 from manyviews.tilt.simulate import simulate
-from manyviews.tilt.simulate_options import SimulateOptions
 
 DEMO_DATA = SimulateOptions(
     phantom="cell",

@@ -24,9 +24,9 @@ from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
-from manyviews.tilt.plan import SUBSET_METHODS, Settings
-from manyviews.tilt.problem import TiltProblem
-from manyviews.tilt.subsets import Order, Subset, make_subsets
+from manyviews.tilt.plan import SUBSET_METHODS, Plan
+from manyviews.tilt.solve.problem import TiltProblem
+from manyviews.tilt.solve.subsets import Order, Subset, make_subsets
 
 # Weakest view overlap, in units of one view, that weighted back-projection divides by.
 _WEIGHTING_FLOOR = 1.0
@@ -39,20 +39,20 @@ _ANCHOR = 0.03
 Objective = Callable[[torch.Tensor], float]
 
 
-def make_solver(problem: TiltProblem, settings: Settings) -> Solver[Any]:
+def make_solver(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     """The solver of a method, ready for ``init`` or for a checkpoint."""
-    return _MAKERS[settings.method](problem, settings)
+    return _MAKERS[plan.method](problem, plan)
 
 
-def agent_count(settings: Settings) -> int:
+def agent_count(plan: Plan) -> int:
     """View subsets and priors that a method works on at once; 1 for methods without."""
-    if settings.method not in SUBSET_METHODS:
+    if plan.method not in SUBSET_METHODS:
         return 1
-    priors = settings.non_negative + (settings.total_variation > 0) + (settings.smoothness > 0)
-    return settings.subsets + (priors if settings.method == "consensus" else 0)
+    priors = plan.non_negative + (plan.total_variation > 0) + (plan.smoothness > 0)
+    return plan.subsets + (priors if plan.method == "consensus" else 0)
 
 
-def _wbp(problem: TiltProblem, settings: Settings) -> Solver[Any]:
+def _wbp(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     kernel = problem.kernel(circulant=True)
     assert kernel.circulant is not None
     overlap = Overlap(kernel.circulant.cpu().numpy(), kernel.padded)
@@ -67,31 +67,31 @@ def _wbp(problem: TiltProblem, settings: Settings) -> Solver[Any]:
     return WeightedBackProjection(problem.least_squares(kernel), lambda: problem.back_projection(weighted)[0])
 
 
-def _cg(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    return ConjugateGradient(problem.least_squares(), refresh_every=settings.refresh)
+def _cg(problem: TiltProblem, plan: Plan) -> Solver[Any]:
+    return ConjugateGradient(problem.least_squares(), refresh_every=plan.refresh)
 
 
-def _sirt(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    if settings.sirt_form == "landweber":
+def _sirt(problem: TiltProblem, plan: Plan) -> Solver[Any]:
+    if plan.sirt_form == "landweber":
         return Landweber(
             problem.least_squares(),
-            relaxation=settings.relaxation,
-            non_negative=settings.non_negative,
+            relaxation=plan.relaxation,
+            non_negative=plan.non_negative,
         )
     gradient, columns, energy = problem.normalised()
     return NormalisedSirt(
         gradient,
         columns,
         energy,
-        relaxation=settings.relaxation,
-        non_negative=settings.non_negative,
+        relaxation=plan.relaxation,
+        non_negative=plan.non_negative,
         space=problem.space,
     )
 
 
-def _subsets(problem: TiltProblem, settings: Settings) -> tuple[Subset, ...]:
-    order: Order = "adjacent" if settings.subset_order == "adjacent" else "interleaved"
-    return make_subsets(problem.projector.geometry, settings.subsets, settings.overlap, order)
+def _subsets(problem: TiltProblem, plan: Plan) -> tuple[Subset, ...]:
+    order: Order = "adjacent" if plan.subset_order == "adjacent" else "interleaved"
+    return make_subsets(problem.projector.geometry, plan.subsets, plan.overlap, order)
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class _Group:
     together: Together
 
     @classmethod
-    def of(cls, problem: TiltProblem, settings: Settings, *, weighted: bool, priors: int = 0) -> _Group:
-        every = _subsets(problem, settings)
+    def of(cls, problem: TiltProblem, plan: Plan, *, weighted: bool, priors: int = 0) -> _Group:
+        every = _subsets(problem, plan)
         agents = problem.place.own(len(every) + priors)
         subsets = [every[number] for number in agents if number < len(every)]
         pieces = [problem.part(subset, weighted=weighted) for subset in subsets]
@@ -154,25 +154,25 @@ class _Group:
         return lambda x: self.together.total(whole.value(x))
 
 
-def _direct_combine(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    group = _Group.of(problem, settings, weighted=False)
+def _direct_combine(problem: TiltProblem, plan: Plan) -> Solver[Any]:
+    group = _Group.of(problem, plan, weighted=False)
     return DirectCombine(
         group.parts,
-        relaxation=settings.relaxation,
-        objective=group.objective(problem, adds_up=settings.overlap == 0),
+        relaxation=plan.relaxation,
+        objective=group.objective(problem, adds_up=plan.overlap == 0),
         space=problem.space,
         together=group.together,
     )
 
 
-def _wang2020(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    group = _Group.of(problem, settings, weighted=False)
+def _wang2020(problem: TiltProblem, plan: Plan) -> Solver[Any]:
+    group = _Group.of(problem, plan, weighted=False)
 
     def agent(part: LeastSquares) -> Agent:
         return printed_agent(
             lambda x: part.normal(x).neg_().add_(part.target),
-            settings.relaxation / part.lipschitz,
-            settings.inner_iterations,
+            plan.relaxation / part.lipschitz,
+            plan.inner_iterations,
             problem.space,
         )
 
@@ -180,50 +180,48 @@ def _wang2020(problem: TiltProblem, settings: Settings) -> Solver[Any]:
         [agent(part) for part in group.parts],
         problem.space.zeros(),
         space=problem.space,
-        mann=settings.mann,
-        objective=group.objective(problem, adds_up=settings.overlap == 0),
-        passes_per_iteration=float(settings.inner_iterations),
+        mann=plan.mann,
+        objective=group.objective(problem, adds_up=plan.overlap == 0),
+        passes_per_iteration=float(plan.inner_iterations),
         warm_start=False,
         together=group.together,
     )
 
 
-def _consensus(problem: TiltProblem, settings: Settings) -> Solver[Any]:
-    priors = _priors(problem, settings)
-    group = _Group.of(problem, settings, weighted=True, priors=len(priors))
-    anchor = _ANCHOR * problem.spectral_bound / settings.subsets
+def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
+    priors = _priors(problem, plan)
+    group = _Group.of(problem, plan, weighted=True, priors=len(priors))
+    anchor = _ANCHOR * problem.spectral_bound / plan.subsets
     agents = [
-        data_agent(part.hessian, part.target, anchor, settings.inner_iterations, problem.space)
+        data_agent(part.hessian, part.target, anchor, plan.inner_iterations, problem.space)
         for part in group.parts
     ]
-    agents += [priors[number - settings.subsets](1.0 / anchor) for number in group.agents[len(agents) :]]
+    agents += [priors[number - plan.subsets](1.0 / anchor) for number in group.agents[len(agents) :]]
     return Consensus(
         agents,
         problem.space.zeros(),
         space=problem.space,
-        mann=settings.mann,
+        mann=plan.mann,
         objective=group.objective(problem, adds_up=True),
-        passes_per_iteration=float(settings.inner_iterations + 1),
+        passes_per_iteration=float(plan.inner_iterations + 1),
         together=group.together,
     )
 
 
-def _priors(problem: TiltProblem, settings: Settings) -> list[Callable[[float], Agent]]:
+def _priors(problem: TiltProblem, plan: Plan) -> list[Callable[[float], Agent]]:
     """Prior agents, each made from the step sigma^2 of eq. (4)."""
     space, neighbours = problem.space, problem.place.within
     made: list[Callable[[float], Agent]] = []
-    if settings.non_negative:
+    if plan.non_negative:
         made.append(lambda step: non_negative_agent(space))
-    if settings.total_variation > 0:
-        made.append(
-            lambda step: total_variation_agent(settings.total_variation * step, neighbours=neighbours)
-        )
-    if settings.smoothness > 0:
-        made.append(lambda step: smoothness_agent(settings.smoothness * step, 8, space, neighbours))
+    if plan.total_variation > 0:
+        made.append(lambda step: total_variation_agent(plan.total_variation * step, neighbours=neighbours))
+    if plan.smoothness > 0:
+        made.append(lambda step: smoothness_agent(plan.smoothness * step, 8, space, neighbours))
     return made
 
 
-_MAKERS: dict[str, Callable[[TiltProblem, Settings], Solver[Any]]] = {
+_MAKERS: dict[str, Callable[[TiltProblem, Plan], Solver[Any]]] = {
     "wbp": _wbp,
     "sirt": _sirt,
     "cg": _cg,

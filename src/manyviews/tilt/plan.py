@@ -12,8 +12,8 @@ import numpy as np
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.runs.memory import available_memory_bytes, format_bytes, free_disk_bytes
-from manyviews.tilt.images import ImageSource
 from manyviews.tilt.options import METHODS, ReconstructOptions
+from manyviews.tilt.series.images import ImageSource
 
 _ITERATIONS = {"wbp": 1, "sirt": 100, "cg": 15, "direct-combine": 100, "wang2020": 10, "consensus": 20}
 _INNER = {"wang2020": 10, "consensus": 3}
@@ -35,7 +35,7 @@ _ONLY_FOR = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Plan:
     """Options of a reconstruction with nothing left open; see `ReconstructOptions`.
 
     ``volume_shape`` is ``(z, y, x)`` after binning and ``pixel_size`` is angstrom after binning.
@@ -65,13 +65,13 @@ class Settings:
     threads: int
 
     def record(self) -> dict[str, Any]:
-        """The settings for ``run.toml``: all that the result depends on, so not the number of threads."""
+        """The plan for ``run.toml``: all that the result depends on, so not the number of threads."""
         record = {**asdict(self), "volume_shape": list(self.volume_shape)}
         del record["threads"]
         return record
 
 
-def settle(options: ReconstructOptions, source: ImageSource) -> Settings:
+def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     """Fill in what the user left open and refuse what cannot be.
 
     Raises
@@ -89,7 +89,7 @@ def settle(options: ReconstructOptions, source: ImageSource) -> Settings:
             fix="give the thickness of the specimen in unbinned pixels, with some room above and below",
         )
     method = options.method
-    settings = Settings(
+    plan = Plan(
         method=method,
         iterations=_or(options.iterations, _ITERATIONS[method]),
         inner_iterations=_or(options.inner_iterations, _INNER.get(method, 1)),
@@ -113,14 +113,14 @@ def settle(options: ReconstructOptions, source: ImageSource) -> Settings:
         device=_device(options.device),
         threads=options.threads,
     )
-    if method in SUBSET_METHODS and not 1 <= settings.subsets <= len(geometry):
+    if method in SUBSET_METHODS and not 1 <= plan.subsets <= len(geometry):
         raise InputError(
-            f"{len(geometry)} views cannot be divided into {settings.subsets} subsets",
+            f"{len(geometry)} views cannot be divided into {plan.subsets} subsets",
             where="--subsets",
             fix=f"give a number from 1 to {len(geometry)}",
         )
-    _check_size(settings, options.scratch or Path())
-    return settings
+    _check_size(plan, options.scratch or Path())
+    return plan
 
 
 def _or(value: Any, default: Any) -> Any:
@@ -204,16 +204,16 @@ def _device(wanted: str) -> str:
     return "cuda" if usable else "cpu"
 
 
-def _check_size(settings: Settings, folder: Path) -> None:
+def _check_size(plan: Plan, folder: Path) -> None:
     """Refuse at once what neither memory nor disk has room for, before loops over all its slices."""
-    least = _LEAST_VOLUMES * 4 * prod(settings.volume_shape)
+    least = _LEAST_VOLUMES * 4 * prod(plan.volume_shape)
     available = available_memory_bytes()
     if available is None:
         return
     free = available + free_disk_bytes(folder)
     if least > free:
         raise InputError(
-            f"a volume of {' x '.join(map(str, settings.volume_shape[::-1]))} voxels needs at least "
+            f"a volume of {' x '.join(map(str, plan.volume_shape[::-1]))} voxels needs at least "
             f"{format_bytes(least)} of memory and disk, and {format_bytes(free)} are free",
             where="--thickness",
             fix="give a smaller --thickness or a larger --bin",

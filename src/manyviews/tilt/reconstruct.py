@@ -31,16 +31,16 @@ from manyviews.runs.memory import available_memory_bytes, format_bytes, peak_mem
 from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
 from manyviews.solvers.driver import StopReason
-from manyviews.tilt.images import ImageSource
+from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
-from manyviews.tilt.plan import Settings, settle
-from manyviews.tilt.prepared import PreparedImages, prepare
-from manyviews.tilt.problem import TiltProblem
+from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results
-from manyviews.tilt.schedule import Schedule, make_schedule
-from manyviews.tilt.series import ResolvedSeries, resolve_series
-from manyviews.tilt.storage import Storage
+from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.normalise import PreparedImages, prepare
+from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
+from manyviews.tilt.solve.problem import TiltProblem
+from manyviews.tilt.solve.storage import Storage
 
 _DAMPED = ("cg", "consensus", "wbp")
 # Damping in units of one view for a noise-to-signal ratio of 1. With a white signal the best linear answer
@@ -98,22 +98,22 @@ def reconstruct(
     world = world or SingleWorld()
     resolved = resolve_series(series)
     source = ImageSource(resolved, options.bin, options.invert_contrast)
-    settings = settle(options, source)
-    _check_reference(options.reference, settings)
-    schedule = plan_run(source, settings, options, world)
-    set_threads(settings.threads or local_threads(world))
+    plan = resolve_plan(options, source)
+    _check_reference(options.reference, plan)
+    schedule = make_run_schedule(source, plan, options, world)
+    set_threads(plan.threads or local_threads(world))
     place = take_place(world, schedule.layout)
     if place is None:
         return _elsewhere(out)
     with contextlib.ExitStack() as stack:
         storage = _storage(stack, schedule, options.scratch or out)
         # Before the run begins: blank or broken images leave no half-made run behind.
-        problem, images = make_problem(source, settings, place, storage, schedule)
+        problem, images = make_problem(source, plan, place, storage, schedule)
         run = stack.enter_context(
             RunFolder.open(
                 out,
                 job="tilt reconstruct",
-                options=_record(settings, options),
+                options=_record(plan, options),
                 inputs=_fingerprints(source),
                 command=command,
                 overwrite=overwrite,
@@ -123,7 +123,7 @@ def reconstruct(
         progress = stack.enter_context(Progress(quiet=quiet or place.world.rank > 0))
         interrupt = stack.enter_context(Interrupt())
         return _run(
-            _Job(resolved, settings, schedule, problem, images, options.reference, began),
+            _Job(resolved, plan, schedule, problem, images, options.reference, began),
             run,
             progress,
             interrupt,
@@ -136,7 +136,7 @@ class _Job:
     """All that a run works with."""
 
     resolved: ResolvedSeries
-    settings: Settings
+    plan: Plan
     schedule: Schedule
     problem: TiltProblem
     images: PreparedImages
@@ -148,7 +148,7 @@ def _run(
     job: _Job, run: RunFolder, progress: Progress, interrupt: Interrupt, checkpoint_seconds: float
 ) -> Reconstructed:
     """From the opened run folder to the report."""
-    settings, problem, world = job.settings, job.problem, job.problem.place.world
+    plan, problem, world = job.plan, job.problem, job.problem.place.world
     speaks = world.rank == 0
     if run.finished:
         if not speaks:
@@ -160,32 +160,32 @@ def _run(
         run.log(note)
         progress.message(note)
     if speaks:
-        require_disk(run.path, 4 * int(np.prod(settings.volume_shape)))
-        progress.message(f"{settings.method}: back-projecting {len(problem.weights)} views")
-    solver = make_solver(problem, settings)
+        require_disk(run.path, 4 * int(np.prod(plan.volume_shape)))
+        progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
+    solver = make_solver(problem, plan)
     state, reason = drive(
         solver,
         solver.init(),
-        iterations=settings.iterations,
+        iterations=plan.iterations,
         run=run,
         progress=progress,
         interrupt=interrupt,
         checkpoint_seconds=checkpoint_seconds,
-        placement=Placement.at(problem.place, problem.volume_shape[0], agent_count(settings)),
+        placement=Placement.at(problem.place, problem.volume_shape[0], agent_count(plan)),
         space=problem.space,
         kept=1 if job.schedule.streamed else 2,
     )
     volume = state.volume
-    if settings.non_negative:
+    if plan.non_negative:
         # the mean of agents that do not quite agree yet may lie a little below zero
         volume = volume.clamp_(min=0.0)
     measures = state.measures()
     del solver, state
-    summary = write_results(run.path, settings, job.resolved, problem, job.images, volume, job.reference)
+    summary = write_results(run.path, plan, job.resolved, problem, job.images, volume, job.reference)
     peaks = world.gather(peak_memory_bytes())
     if not speaks:
         return _elsewhere(run.path)
-    summary |= _run_figures(settings, reason, measures, peaks, job.began, streamed=job.schedule.streamed)
+    summary |= _run_figures(plan, reason, measures, peaks, job.began, streamed=job.schedule.streamed)
     if world.size > 1:
         summary["ranks (groups x slabs)"] = str(job.schedule.layout)
     atomic_write(run.path / "summary.json", json.dumps(summary, indent=1).encode(), overwrite=True)
@@ -198,7 +198,7 @@ def _elsewhere(folder: Path) -> Reconstructed:
     return Reconstructed(folder, folder / REPORT_NAME, {})
 
 
-def plan_run(source: ImageSource, settings: Settings, options: ReconstructOptions, world: World) -> Schedule:
+def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptions, world: World) -> Schedule:
     """How the run is spread over the ranks of ``world``, and what it keeps in memory; the same on all ranks.
 
     Raises
@@ -210,7 +210,7 @@ def plan_run(source: ImageSource, settings: Settings, options: ReconstructOption
     hosts = world.gather(socket.gethostname())
     available = [size for size in world.gather(available_memory_bytes()) if size is not None]
     return make_schedule(
-        settings,
+        plan,
         source.binned_geometry,
         stored,
         ranks=world.size,
@@ -223,20 +223,20 @@ def plan_run(source: ImageSource, settings: Settings, options: ReconstructOption
 
 def make_problem(
     source: ImageSource,
-    settings: Settings,
+    plan: Plan,
     place: Place | None = None,
     storage: Storage | None = None,
     schedule: Schedule | None = None,
 ) -> tuple[TiltProblem, PreparedImages]:
     """The least-squares problem of a series, and its images as the problem sees them."""
     place = place or alone()
-    device = _own_device(settings.device, place.world)
-    asks_noise = settings.method in _DAMPED and settings.damping is None
-    images = prepare(source, settings.normalise, device, place.world, measure_noise=asks_noise)
+    device = _own_device(plan.device, place.world)
+    asks_noise = plan.method in _DAMPED and plan.damping is None
+    images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
     projector = TiltProjector(
         geometry,
-        settings.volume_shape,
+        plan.volume_shape,
         source.shape[1:],
         source.pixel_size,
         exchange=place.within,
@@ -247,8 +247,8 @@ def make_problem(
         projector=projector,
         read=images.read,
         weights=np.ones(len(geometry)),
-        damping=_damping(settings, images),
-        convolve=settings.normal == "convolution",
+        damping=_damping(plan, images),
+        convolve=plan.normal == "convolution",
         device=device,
         place=place,
         storage=storage or Storage(),
@@ -270,27 +270,27 @@ def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> S
     return Storage(scratch, schedule.work_bytes)
 
 
-def _record(settings: Settings, options: ReconstructOptions) -> dict[str, Any]:
+def _record(plan: Plan, options: ReconstructOptions) -> dict[str, Any]:
     reference = None if options.reference is None else str(options.reference)
-    return {**settings.record(), "reference": reference}
+    return {**plan.record(), "reference": reference}
 
 
-def _damping(settings: Settings, images: PreparedImages) -> float:
+def _damping(plan: Plan, images: PreparedImages) -> float:
     """What was asked for, or what suits the noise; the paper's own methods are not damped."""
-    if settings.damping is not None:
-        return settings.damping
-    return _DAMPING_PER_NOISE * images.noise_to_signal if settings.method in _DAMPED else 0.0
+    if plan.damping is not None:
+        return plan.damping
+    return _DAMPING_PER_NOISE * images.noise_to_signal if plan.method in _DAMPED else 0.0
 
 
-def _check_reference(reference: Path | None, settings: Settings) -> None:
+def _check_reference(reference: Path | None, plan: Plan) -> None:
     """Refuse a reference that the result cannot be compared with, before any work is done."""
     if reference is None:
         return
     header = read_header(reference)
-    if header.shape != settings.volume_shape:
+    if header.shape != plan.volume_shape:
         raise InputError(
             f"the reference has {_sizes(header.shape)} voxels and the volume will have "
-            f"{_sizes(settings.volume_shape)}",
+            f"{_sizes(plan.volume_shape)}",
             path=reference,
             fix="give a reference of the same size, or change --thickness or --bin",
         )
@@ -314,7 +314,7 @@ def _fingerprints(source: ImageSource) -> dict[str, str]:
 
 
 def _run_figures(
-    settings: Settings,
+    plan: Plan,
     reason: StopReason,
     measures: dict[str, float],
     peaks: list[int],
@@ -324,8 +324,8 @@ def _run_figures(
 ) -> dict[str, object]:
     peak = "peak memory" if len(peaks) == 1 else "peak memory of a rank"
     return {
-        "method": settings.method,
-        "volume (x, y, z)": list(settings.volume_shape[::-1]),
+        "method": plan.method,
+        "volume (x, y, z)": list(plan.volume_shape[::-1]),
         "stopped because": str(reason),
         **{name.replace("_", " "): value for name, value in measures.items()},
         "wall seconds": round(time.monotonic() - began, 2),

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from manyviews.compare import compare
 from manyviews.io.mrc import write_mrc_slabs
 from manyviews.io.tables import write_table
 from manyviews.metrics.correlation import ncc_views
 from manyviews.operators.tilt_projector import weighted_energy
-from manyviews.tilt.compare import compare
-from manyviews.tilt.plan import Settings
-from manyviews.tilt.prepared import PreparedImages
-from manyviews.tilt.problem import TiltProblem
-from manyviews.tilt.series import ResolvedSeries
+from manyviews.tilt.plan import Plan
+from manyviews.tilt.series.normalise import PreparedImages
+from manyviews.tilt.series.resolve import ResolvedSeries
+from manyviews.tilt.solve.problem import TiltProblem
 
 VOLUME_FILE = "volume.mrc"
 TABLES = ("ncc.csv", "geometry.csv", "summary.json")
@@ -24,7 +24,7 @@ TABLES = ("ncc.csv", "geometry.csv", "summary.json")
 
 def write_results(
     folder: Path,
-    settings: Settings,
+    plan: Plan,
     resolved: ResolvedSeries,
     problem: TiltProblem,
     images: PreparedImages,
@@ -37,7 +37,7 @@ def write_results(
     ----------
     folder
         The run folder.
-    settings, resolved, problem, images
+    plan, resolved, problem, images
         What was done, and with what.
     volume
         This rank's slab.
@@ -55,12 +55,12 @@ def write_results(
         write_mrc_slabs(
             path,
             volume.cpu().numpy(),
-            place.slab(settings.volume_shape[0]).start,
-            settings.volume_shape[0],
-            settings.pixel_size,
+            place.slab(plan.volume_shape[0]).start,
+            plan.volume_shape[0],
+            plan.pixel_size,
             place.within,
             overwrite=True,
-            labels=(f"manyviews tilt reconstruct, {settings.method}",),
+            labels=(f"manyviews tilt reconstruct, {plan.method}",),
         )
     correlations, energy = reprojection(problem, images, volume)
     if place.world.rank > 0:

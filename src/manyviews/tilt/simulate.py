@@ -30,7 +30,7 @@ from manyviews.simulate.tilt_series import (
     misalignment,
     tilt_series_images,
 )
-from manyviews.tilt.simulate_options import SimulateOptions
+from manyviews.tilt.options import SimulateOptions
 
 Progress = Callable[[str, int, int], None]
 

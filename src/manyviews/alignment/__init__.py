@@ -1,0 +1,1 @@
+"""Laying one map over another: by shape, by Fourier shells, and on its symmetry axes."""

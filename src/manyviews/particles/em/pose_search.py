@@ -1,0 +1,133 @@
+"""Poses of many images given a volume: from everywhere, or from poses known before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.particles.em.expectation import PoseGrid, View, best_everywhere, search
+from manyviews.particles.em.plan import EmPlan
+from manyviews.particles.em.pose_grids import coarse_level, finer_levels
+from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.images.fourier_images import FourierImages
+
+DRAWS = 24
+_KNOWN_LEVELS = 2  # of the finest, for images whose poses are known: wide enough to move on
+
+
+@dataclass(frozen=True)
+class PoseEstimates:
+    """What was found for some images of a batch.
+
+    Attributes
+    ----------
+    samples
+        Of their posteriors, numbered as in the batch.
+    log_likelihood
+        ``(n,)`` log of the sum of the scores of the finest poses.
+    searched
+        Poses scored, of all of them together.
+    """
+
+    samples: PoseSamples
+    log_likelihood: NDArray[np.float64]
+    searched: float
+
+
+class PoseSearch:
+    """Finds poses with one volume.
+
+    Parameters
+    ----------
+    volume
+        ``(D, D, D)``.
+    radius
+        Highest frequency to look at.
+    plan
+        The particle's size, and the radius at which everything is looked at.
+    box
+        Pixels along an image's side.
+    shift_sigma
+        Prior standard deviation of a shift, pixels.
+    turn
+        ``(3, 3)`` of the coarse grid.
+    device
+        Where poses are scored.
+    """
+
+    def __init__(
+        self,
+        volume: torch.Tensor,
+        radius: int,
+        plan: EmPlan,
+        box: int,
+        shift_sigma: float,
+        turn: NDArray[np.float32],
+        device: str = "cpu",
+    ) -> None:
+        self.volume = volume
+        self.device = device
+        self.view = View.of(volume, radius, device)
+        self.coarse = coarse_level(plan.last_start_radius, box, plan.filled)
+        self.levels = finer_levels(self.coarse, radius, box, plan.filled)
+        self.box = box
+        self.shift_sigma = shift_sigma
+        self.turn = turn
+
+    def find(
+        self,
+        batch: FourierImages,
+        members: NDArray[np.int64],
+        known: PoseSamples,
+        offsets: NDArray[np.float64],
+        lane: NDArray[np.int64] | None = None,
+    ) -> PoseEstimates:
+        """Poses of some images of a batch.
+
+        Parameters
+        ----------
+        batch
+            The images.
+        members
+            ``(n,)`` which of them, in ascending order.
+        known
+            Poses to begin with, numbered as in the batch; images that have none are looked for everywhere.
+        offsets
+            ``(N,)`` uniform random numbers, one for each image of the batch.
+        lane
+            ``(N,)`` lane of each image of the batch, see `manyviews.particles.expectation.chunks`.
+        """
+        has_pose = np.zeros(len(batch), bool)
+        has_pose[known.image] = True
+        place = np.full(len(batch), -1)
+        logs = np.zeros(len(batch))
+        parts, searched = [], 0.0
+        for near in (True, False):
+            some = members[has_pose[members] == near]
+            if not len(some):
+                continue
+            place[:] = -1
+            place[some] = np.arange(len(some))
+            images = batch if len(some) == len(batch) else batch.select(some)
+            if near:
+                candidates = known.select(place[known.image] >= 0).renumbered(place)
+                levels = self.levels[-_KNOWN_LEVELS:]
+            else:
+                candidates, levels = self._anywhere(images, None if lane is None else lane[some]), self.levels
+                searched += self._grid_size * len(some)
+            found, logs[some], scored = search(
+                images, self.view, candidates, levels, self.shift_sigma, offsets[some], DRAWS
+            )
+            searched += scored * len(some)
+            parts.append(found.renumbered(some))
+        samples = PoseSamples.concatenate(parts) if parts else known.select(slice(0, 0))
+        return PoseEstimates(samples.sorted(), logs[members], searched)
+
+    def _anywhere(self, images: FourierImages, lane: NDArray[np.int64] | None) -> PoseSamples:
+        low = View.of(self.volume, self.coarse.radius, self.device)
+        grid = PoseGrid.everywhere(low, self.coarse, self.box, self.shift_sigma, self.turn)
+        self._grid_size = float(grid.size)
+        return best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma, lane)

@@ -1,0 +1,1 @@
+"""Particle images as Fourier coefficients."""

@@ -1,0 +1,198 @@
+"""From the options that a user gave to the plan of a run, every default resolved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from manyviews.errors import InputError
+from manyviews.io.particle_images import read_particles
+from manyviews.io.particle_table import ParticleTable
+from manyviews.particles.em.plan import EmPlan
+from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.particles.sagd.priors import PriorName
+from manyviews.particles.sagd.sagd import SagdOptions
+
+_FILLED = 0.8  # of the box, where no diameter is given
+_SHIFTS_OF_BOX = 1 / 40
+_LEAST_PARTICLES = 50
+_LEAST_BOX = 16
+_PAPER_SCHEDULE_FROM = 10_000  # particles
+_RISES_AFTER_THE_LAST = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does.
+
+    Attributes
+    ----------
+    options
+        As given.
+    box, pixel_size
+        Pixels along an image's side, and angstrom.
+    diameter, shift_sigma
+        Angstrom.
+    radius
+        Highest frequency that may be used, Fourier pixels.
+    em
+        Iterations of stochastic EM.
+    device
+        cpu or cuda.
+    """
+
+    options: AbinitioOptions
+    box: int
+    pixel_size: float
+    diameter: float
+    shift_sigma: float
+    radius: int
+    em: EmPlan
+    device: str = "cpu"
+
+    @property
+    def iterations(self) -> int:
+        """Of the method; sagd goes on for some time at its last frequency, as in the paper."""
+        if self.options.method == "stochastic-em":
+            return self.em.iterations
+        if self.options.iterations is not None:
+            return self.options.iterations
+        sagd = sagd_options(self)
+        rises = math.ceil((sagd.last_frequency - sagd.first_frequency) / sagd.frequency_step)
+        return sagd.raise_every * (rises + _RISES_AFTER_THE_LAST)
+
+    def record(self) -> dict[str, Any]:
+        """For ``run.toml``: what changes the result."""
+        given = {key: value for key, value in asdict(self.options).items() if key not in _MACHINE}
+        reference = self.options.reference
+        resolved = {"diameter": self.diameter, "shift_sigma": self.shift_sigma, "radius": self.radius,
+                    "device": self.device}  # fmt: skip
+        return {**given, **resolved, "reference": None if reference is None else str(reference)}
+
+
+_MACHINE = ("threads", "memory", "scratch")
+
+
+def load_table(options: ParticleOptions) -> ParticleTable:
+    """The particles that the options name.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used.
+    """
+    given: dict[str, Any] = {"data_root": options.data_root, "ctf": not options.no_ctf}
+    if options.particles.suffix.lower() == ".cs":
+        if options.dark_protein or options.pixel_size is not None:
+            raise InputError("a .cs file tells contrast and pixel size itself", path=options.particles,
+                             fix="leave out --dark-protein and --pixel-size")  # fmt: skip
+        given["passthrough"] = options.passthrough
+    else:
+        if options.passthrough is not None:
+            raise InputError("--passthrough is for cryoSPARC .cs files", path=options.particles)
+        given |= {"dark_protein": options.dark_protein, "pixel_size": options.pixel_size}
+    return read_particles(options.particles, **given)
+
+
+def sagd_options(plan: Plan) -> SagdOptions:
+    """How sagd is run."""
+    options = plan.options
+    finest = plan.radius / (plan.box * plan.pixel_size)
+    chosen = SagdOptions(
+        seed=options.seed,
+        batch_size=options.batch,
+        shift_sigma=plan.shift_sigma,
+        last_frequency=min(SagdOptions.last_frequency, finest),
+        prior=PriorName(options.prior),
+        prior_strength=options.prior_strength,
+    )
+    few = plan.em.particles < _PAPER_SCHEDULE_FROM
+    schedule = options.schedule or ("quick" if few else "paper")
+    return chosen.quick() if schedule == "quick" else chosen
+
+
+def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: float) -> Plan:
+    """Resolve every default.
+
+    Parameters
+    ----------
+    options
+        As given.
+    count
+        Particles.
+    box, pixel_size
+        Of the images.
+
+    Raises
+    ------
+    InputError
+        If the options or the data make no sense.
+    """
+    side = box * pixel_size
+    if count < _LEAST_PARTICLES or box < _LEAST_BOX:
+        raise InputError(
+            f"{count} images of {box} pixels are too little for a structure",
+            fix=f"give at least {_LEAST_PARTICLES} images of at least {_LEAST_BOX} pixels",
+        )
+    diameter = _FILLED * side if options.diameter is None else options.diameter
+    if not 0.1 * side <= diameter <= side:
+        raise InputError(
+            f"a particle of {diameter:g} angstrom does not go with a box of {side:g} angstrom",
+            fix="give --diameter in angstrom, between a tenth of the box and the box",
+        )
+    shift_sigma = _SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
+    if not 0 < shift_sigma <= side / 4:
+        raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
+    counted = {"starts": options.starts, "refinements": options.refinements, "batch": options.batch,
+               "iterations": 1 if options.iterations is None else options.iterations}  # fmt: skip
+    for name, number in counted.items():
+        if number < 1:
+            raise InputError(f"--{name} {number} is not possible", fix="give 1 or more")
+    radius = _radius(options.resolution, box, pixel_size)
+    em = EmPlan(
+        particles=count,
+        starts=options.starts,
+        refinements=options.refinements,
+        batch=min(options.batch, count),
+        filled=diameter / side,
+        most_radius=radius,
+    )
+    return Plan(options, box, pixel_size, diameter, shift_sigma, radius, em, _device(options))
+
+
+def _device(options: AbinitioOptions) -> str:
+    """cpu or cuda, what is there."""
+    if options.device == "cpu":
+        return "cpu"
+    import torch
+
+    usable = torch.cuda.is_available() and options.method == "stochastic-em"
+    if options.device == "auto":
+        return "cuda" if usable else "cpu"
+    if options.method == "sagd":
+        raise InputError(
+            "sagd runs on the CPU", where="--device", fix="give --device cpu, or --method stochastic-em"
+        )
+    if not usable:
+        raise InputError(
+            "no usable CUDA device was found",
+            where="--device",
+            fix='check "manyviews doctor", or give --device cpu',
+        )
+    return "cuda"
+
+
+def _radius(resolution: float | None, box: int, pixel_size: float) -> int:
+    most = (box - 1) // 2
+    if resolution is None:
+        return most
+    if not resolution >= 2 * pixel_size:
+        raise InputError(
+            f"pixels of {pixel_size:g} angstrom do not reach {resolution:g} angstrom",
+            fix=f"give --resolution {2 * pixel_size:g} or more",
+        )
+    radius = min(most, math.floor(box * pixel_size / resolution + 1e-9))
+    if radius < 4:
+        raise InputError(f"a resolution of {resolution:g} angstrom leaves nothing to see", fix="give less")
+    return radius

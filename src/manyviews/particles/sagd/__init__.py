@@ -1,0 +1,1 @@
+"""The paper's stochastic average gradients with importance sampling."""

@@ -1,0 +1,1 @@
+"""Memory and time of a reconstruction, counted before it starts."""

@@ -1,0 +1,293 @@
+"""What a rank holds and does in each method: phases of memory, and the load of an iteration.
+
+A phase is a sum of named parts, in bytes; counts of volumes follow `manyviews.solvers` and
+`manyviews.tilt.methods` line by line, those that a step makes included.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manyviews.tilt.cost.blocks import FLOAT, Slab
+from manyviews.tilt.cost.views import Load, ViewCosts
+from manyviews.tilt.plan import SUBSET_METHODS, Plan
+
+Parts = dict[str, int]
+
+# Parts that are in files where a run keeps its volumes there.
+IN_FILES = ("kernels", "volumes", "row sums")
+_VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
+_PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
+_WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one group of ranks works on, and the rank of it that holds most.
+
+    Attributes
+    ----------
+    plan
+        Of the run.
+    slab
+        This rank's part of a volume.
+    groups
+        Groups of ranks there are.
+    whole
+        All views.
+    own
+        The views that this group takes in a pass over all of them.
+    parts
+        This group's subsets.
+    union
+        The views of all of them, where their objective is not that of the only one.
+    priors
+        This group's prior agents, by the name of their option.
+    """
+
+    plan: Plan
+    slab: Slab
+    groups: int
+    whole: ViewCosts
+    own: ViewCosts
+    parts: tuple[ViewCosts, ...] = ()
+    union: ViewCosts | None = None
+    priors: tuple[str, ...] = ()
+
+    @property
+    def own_image_bytes(self) -> int:
+        """All images that this rank finishes."""
+        return FLOAT * self.slab.plane * self.own.views // self.slab.ranks
+
+    @property
+    def objective(self) -> ViewCosts | None:
+        """Views that the value of the objective is found from."""
+        return self.union or (self.parts[0] if self.parts else None)
+
+    @property
+    def subset_spectra(self) -> int:
+        """Bytes of the kernels that are held for the subsets and for all of them together."""
+        return sum(views.held_spectrum_bytes for views in self.subset_kernels)
+
+    @property
+    def subset_kernels(self) -> list[ViewCosts]:
+        """The subsets, and all of them together where that is wanted."""
+        return [*self.parts, *([self.union] if self.union else [])]
+
+    @property
+    def _convolves(self) -> bool:
+        return self.plan.normal == "convolution"
+
+    def phase(self, volumes: float, work: int, spectra: int = 0) -> Parts:
+        """Some volumes and a work space."""
+        return {"kernels": spectra, "volumes": round(volumes * self.slab.size_bytes), "work space": work}
+
+    def summing(self, volumes: float, spectra: int = 0) -> list[Parts]:
+        """The sum of a volume over groups, which takes another one; it and the one before are in memory."""
+        if self.groups == 1:
+            return []
+        count = 1 if self.slab.stream is None else 2
+        return [{**self.phase(volumes, 0, spectra), "a sum over groups": count * self.slab.size_bytes}]
+
+    # --- methods without subsets ---
+
+    def setting_up(self, volumes: float = 1) -> list[Parts]:
+        """Making the kernel and back-projecting the images."""
+        kernel = self.whole.spectrum_bytes
+        return [
+            {"making the kernel": self.whole.making_bytes},
+            self.phase(volumes, self.own.back_bytes, kernel),
+            *self.summing(volumes, kernel),
+        ]
+
+    def iterating(self, volumes: float) -> list[Parts]:
+        """The normal operator and all that is held meanwhile."""
+        if self._convolves:
+            return [self.phase(volumes, self.whole.convolution_bytes, self.whole.spectrum_bytes)]
+        return self.passing(volumes)
+
+    def passing(self, volumes: float) -> list[Parts]:
+        """A pass over the images."""
+        held = self.whole.held_spectrum_bytes
+        return [self.phase(volumes, self.own.pass_bytes, held), *self.summing(volumes, held)]
+
+    @property
+    def normal_load(self) -> Load:
+        """The normal operator of all views."""
+        if not self._convolves:
+            return self.pass_load
+        return self.whole.convolution_load + self._vectors
+
+    @property
+    def pass_load(self) -> Load:
+        """All images there and back."""
+        return self.own.pass_load + self._vectors + self.sum_load
+
+    @property
+    def _vectors(self) -> Load:
+        return Load(file_bytes=_VECTOR_PASSES * self.slab.size_bytes)
+
+    # --- methods with subsets ---
+
+    def subset_set_up(self, *, targets_again: bool) -> list[Parts]:
+        """Making the kernels and targets of the subsets, and of all together for the objective."""
+        phases = []
+        held = 0
+        for number, part in enumerate(self.parts):
+            phases.append({**self.phase(number, 0, held), "making the kernel": part.making_bytes})
+            phases.append(self.phase(number + 1, part.back_bytes, held + part.spectrum_bytes))
+            held += part.held_spectrum_bytes
+        if self.union is not None:
+            count = len(self.parts)
+            phases.append({**self.phase(count, 0, held), "making the kernel": self.union.making_bytes})
+            work = self.union.back_bytes if targets_again else 0
+            phases.append(self.phase(count + 1, work, held + self.union.spectrum_bytes))
+        return phases
+
+    def subset_phases(self, volumes: float, objective_volumes: float) -> list[Parts]:
+        """The last answer of an agent, the mean over all of them, and the objective after it."""
+        held = self.subset_spectra
+        phases = self.summing(objective_volumes, held)
+        if self.parts:
+            phases.append(self.phase(volumes, max(part.normal_bytes for part in self.parts), held))
+        if self.objective is not None:
+            result = 0 if self.objective.convolve else 1
+            phases.append(self.phase(objective_volumes + result, self.objective.normal_bytes, held))
+        return phases
+
+    def answers_load(self, normals: int) -> Load:
+        """The answers of all agents, each of so many normal operators, their mean and its objective."""
+        total = self.sum_load
+        for part in self.parts:
+            total += (part.normal_load + self._vectors).times(normals)
+        return total if self.objective is None else total + self.objective.normal_load
+
+    @property
+    def sum_load(self) -> Load:
+        """The sum of a volume over groups."""
+        size = self.slab.size_bytes
+        return Load(0.0, 2.0 * size * (self.groups - 1) / self.groups, 2.0 * size * (self.groups > 1))
+
+
+# --- memory ---
+
+
+def phases(work: Work) -> list[Parts]:
+    """Moments of a run at which a rank may hold most."""
+    # the last pass over the images, when the solver has gone
+    reprojection = {"volumes": work.slab.size_bytes, "projection": work.own.forward_bytes}
+    return [*_PHASES[work.plan.method](work), reprojection]
+
+
+def _wbp(work: Work) -> list[Parts]:
+    spectra = work.whole.spectrum_bytes + work.whole.circulant_bytes
+    filtering = max(work.own.weighting_bytes, work.own.back_bytes)
+    value = work.whole.convolution_bytes if work.whole.convolve else work.own.pass_bytes
+    return [
+        {"making the kernel": work.whole.making_bytes + work.whole.circulant_bytes},
+        # the target; then an empty volume and the result
+        work.phase(3, filtering, spectra),
+        work.phase(3, value, spectra),
+        *work.summing(3, spectra),
+    ]
+
+
+def _sirt(work: Work) -> list[Parts]:
+    if work.plan.sirt_form == "landweber":
+        return [*work.setting_up(), *work.iterating(3)]
+    # no kernel; the row sums of all images, and the column sums
+    rows = work.own_image_bytes
+    mask = work.slab.size_bytes // 4
+    found = [
+        work.phase(1, work.own.forward_bytes),
+        work.phase(2, max(work.own.back_bytes, mask)),
+        work.phase(3, work.own.pass_bytes),
+        *work.summing(3),
+    ]
+    return [{"row sums": rows, **parts} for parts in found]
+
+
+def _cg(work: Work) -> list[Parts]:
+    plan = work.plan
+    rounds = plan.iterations // plan.refresh if plan.refresh else 0
+    # volumes while the projectors run, and while the convolution after them runs: those of the state before
+    # the step, of the step, and of the base; the first rounds share some of them
+    exact, quick = ((0, 6), (9, 11), (11, 13))[min(rounds, 2)]
+    found = [*work.setting_up(), *work.iterating(quick)]
+    return [*found, *work.passing(exact)] if rounds else found
+
+
+def _direct_combine(work: Work) -> list[Parts]:
+    count, union = len(work.parts), work.union is not None
+    # targets, also of all; parts before and after; the volume before and after
+    return [
+        *work.subset_set_up(targets_again=work.plan.overlap > 0),
+        *work.subset_phases(3 * count + union + 1, 3 * count + union + 2),
+    ]
+
+
+def _wang2020(work: Work) -> list[Parts]:
+    count, union = len(work.parts), work.union is not None
+    # targets, also of all; states before and after; start and volume; what an agent works on
+    return [
+        *work.subset_set_up(targets_again=work.plan.overlap > 0),
+        *work.subset_phases(3 * count + union + 4, 3 * count + union + 3),
+    ]
+
+
+# Volumes that a prior agent works in, what it is handed and its answer included.
+_PRIOR_VOLUMES = {"non_negative": 2, "total_variation": 18, "smoothness": 11}
+
+
+def _consensus(work: Work) -> list[Parts]:
+    data, agents = len(work.parts), len(work.parts) + len(work.priors)
+    # targets, also of all; start and volume; states and answers before the iteration
+    held = data + (work.union is not None) + 2 + 2 * agents
+    answering = held + 2 * (data - 1) + 6
+    found = [
+        *work.subset_set_up(targets_again=False),
+        *work.subset_phases(answering, held + 2 * agents + 1),
+    ]
+    spectra = work.subset_spectra
+    for number, name in enumerate(work.priors):
+        found.append(work.phase(held + 2 * (data + number) + _PRIOR_VOLUMES[name], 0, spectra))
+    return found
+
+
+_PHASES = {
+    "wbp": _wbp,
+    "sirt": _sirt,
+    "cg": _cg,
+    "direct-combine": _direct_combine,
+    "wang2020": _wang2020,
+    "consensus": _consensus,
+}
+
+
+# --- time ---
+
+
+def once(work: Work) -> tuple[Load, float]:
+    """What is done once: on all cores of a rank, and seconds on one core."""
+    kernels = work.subset_kernels if work.plan.method in SUBSET_METHODS else [work.whole]
+    serial = sum(views.views for views in kernels) * _PROFILE_SECONDS
+    if work.plan.method == "wbp":
+        serial += work.own_image_bytes / FLOAT * _WEIGHTING_SECONDS
+    seconds = sum(views.kernel_load.seconds for views in kernels)
+    return Load(seconds) + work.pass_load.times(2), serial
+
+
+def iteration(work: Work) -> Load:
+    """One iteration."""
+    plan, method = work.plan, work.plan.method
+    if method == "direct-combine":
+        return work.answers_load(1)
+    if method == "wang2020":
+        return work.answers_load(plan.inner_iterations)
+    if method == "consensus":
+        return work.answers_load(plan.inner_iterations + 1)
+    if method == "sirt" and plan.sirt_form == "normalised":
+        return work.pass_load
+    if method == "cg" and plan.refresh:
+        return work.normal_load + (work.pass_load + work.normal_load).times(1.0 / plan.refresh)
+    return work.normal_load.times(2 if method == "wbp" else 1)

@@ -1,0 +1,257 @@
+"""What projecting and convolving with some views costs a rank: work space, time and messages.
+
+The counts follow `manyviews.operators` line by line. A rank holds a slab of the slices of every volume
+and, of every block of views, its share of the images. Volumes themselves are counted by the methods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.operators.axis_groups import AxisGroup
+from manyviews.operators.tiling import Tiling, choose_tiling, kernel_bytes, work_bytes
+from manyviews.operators.view_kernel import lateral_reach, padded_shape
+from manyviews.tilt.cost.blocks import FLOAT, Shape3, Slab, ViewBlock, sent_of
+from manyviews.tilt.solve.problem import VIEWS_PER_CONVOLUTION
+
+_COMPLEX = 8
+# Many subsets have the same grid, and with many ranks these take milliseconds.
+_kernel_bytes = lru_cache(4096)(kernel_bytes)
+_work_bytes = lru_cache(4096)(work_bytes)
+# Rates of two cores, nanoseconds.
+_CONVOLUTION_NS = 7.0  # a point of the padded grid
+_ROD_NS = 400.0  # a view and slice, drawing the kernel of an oblique group
+
+
+class _Reaching:
+    """Groups of views, equal where their kernels reach equally far: these have the same tiles."""
+
+    def __init__(self, groups: list[AxisGroup], volume_shape: Shape3) -> None:
+        self.groups = groups
+        self.volume_shape = volume_shape
+        self._key = lateral_reach(groups, volume_shape[0]), volume_shape
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Reaching) and self._key == other._key
+
+
+@lru_cache(4096)
+def _streamed_tiling(views: _Reaching, ranks: int, work_bytes: int) -> Tiling:
+    return choose_tiling(views.groups, views.volume_shape, ranks, work_bytes)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Work of a rank.
+
+    Attributes
+    ----------
+    seconds
+        On two cores.
+    sent_bytes
+        To other ranks.
+    file_bytes
+        Read and written, where volumes are in files.
+    """
+
+    seconds: float = 0.0
+    sent_bytes: float = 0.0
+    file_bytes: float = 0.0
+
+    def __add__(self, other: Load) -> Load:
+        return Load(
+            self.seconds + other.seconds,
+            self.sent_bytes + other.sent_bytes,
+            self.file_bytes + other.file_bytes,
+        )
+
+    def times(self, count: float) -> Load:
+        """The same so many times."""
+        return Load(count * self.seconds, count * self.sent_bytes, count * self.file_bytes)
+
+
+@dataclass(frozen=True)
+class ViewCosts:
+    """What some views cost a rank.
+
+    Attributes
+    ----------
+    groups
+        The views by tilt axis.
+    slab
+        What the rank holds.
+    convolution_wanted
+        Whether the normal operator is to be a convolution.
+    is_subset
+        Few views of a subset are projected instead.
+    """
+
+    groups: tuple[AxisGroup, ...]
+    slab: Slab
+    convolution_wanted: bool
+    is_subset: bool = False
+
+    @cached_property
+    def views(self) -> int:
+        """How many there are."""
+        return sum(len(group.views) for group in self.groups)
+
+    @cached_property
+    def rotated(self) -> bool:
+        """Whether slices are turned."""
+        return any(group.rotated for group in self.groups)
+
+    @cached_property
+    def convolve(self) -> bool:
+        """Whether their normal operator is the convolution."""
+        shape = self.slab.volume_shape
+        room = prod(padded_shape(list(self.groups), shape)) / prod(shape)
+        few = self.is_subset and not self.rotated and self.views < VIEWS_PER_CONVOLUTION * room
+        return self.convolution_wanted and not few
+
+    @cached_property
+    def tiling(self) -> Tiling:
+        """Tiles of the convolution, as `manyviews.tilt.storage.Storage` has them.
+
+        Raises
+        ------
+        InputError
+            If even small tiles would not fit.
+        """
+        shape, stream, groups = self.slab.volume_shape, self.slab.stream, list(self.groups)
+        if stream is None:
+            return Tiling.whole(shape, padded_shape(groups, shape))
+        return _streamed_tiling(_Reaching(groups, shape), self.slab.ranks, stream.work_bytes)
+
+    # --- work space ---
+
+    @cached_property
+    def spectrum_bytes(self) -> int:
+        """Own rows of the kernel."""
+        return _kernel_bytes(self.tiling, self.slab.ranks)
+
+    @cached_property
+    def circulant_bytes(self) -> int:
+        """The tapered kernel, whole."""
+        return _kernel_bytes(self.tiling, 1)
+
+    @cached_property
+    def making_bytes(self) -> int:
+        """Work space in which the kernel is made, the kernel included."""
+        return self.convolution_bytes + self.spectrum_bytes
+
+    @cached_property
+    def convolution_bytes(self) -> int:
+        """Work space of a convolution, argument and result left out."""
+        return _work_bytes(self.tiling, self.slab.ranks, 0)
+
+    @cached_property
+    def pass_bytes(self) -> int:
+        """Work space of `residual_gradient`, the result left out."""
+        return max(block.passing(self._kept) for block in self._blocks)
+
+    @cached_property
+    def back_bytes(self) -> int:
+        """Work space of `back_project`, the result left out."""
+        return max(block.backward() for block in self._blocks)
+
+    @cached_property
+    def weighting_bytes(self) -> int:
+        """The same with images that wbp weights."""
+        return max(block.weighting() for block in self._blocks)
+
+    @cached_property
+    def forward_bytes(self) -> int:
+        """Work space of `project_blocks`."""
+        return max(block.forward(self._kept) for block in self._blocks)
+
+    @property
+    def normal_bytes(self) -> int:
+        """Work space of the normal operator."""
+        return self.convolution_bytes if self.convolve else self.pass_bytes
+
+    @property
+    def held_spectrum_bytes(self) -> int:
+        """A kernel of which only the largest value is wanted is dropped again."""
+        return self.spectrum_bytes if self.convolve else 0
+
+    @cached_property
+    def _blocks(self) -> list[ViewBlock]:
+        return [ViewBlock(group, self.slab) for group in self.groups]
+
+    @property
+    def _kept(self) -> int:
+        """Spline coefficients of a whole slab are kept for all groups."""
+        whole = self.slab.piece == self.slab.slices
+        return max(block.coefficients for block in self._blocks) if whole else 0
+
+    # --- time, messages, files ---
+
+    @cached_property
+    def convolution_load(self) -> Load:
+        """A convolution: what it transforms, transposes among the ranks, and reads for every tile."""
+        tiling, slab = self.tiling, self.slab
+        points = tiling.count * prod(tiling.grid)
+        planes = _COMPLEX * slab.slices * tiling.grid[1] * (tiling.grid[2] // 2 + 1)
+        windows = sum(
+            (tile.window_y.stop - tile.window_y.start) * (tile.window_x.stop - tile.window_x.start)
+            for tile in tiling.tiles()
+        )
+        files = FLOAT * slab.slices * (windows + slab.plane) + tiling.count * self.spectrum_bytes
+        return Load(
+            seconds=points * _CONVOLUTION_NS * 1e-9 / slab.ranks,
+            sent_bytes=2 * tiling.count * sent_of(planes, slab.ranks),
+            file_bytes=files,
+        )
+
+    @cached_property
+    def pass_load(self) -> Load:
+        """Projection and its adjoint."""
+        return Load(
+            seconds=sum(block.pair_seconds for block in self._blocks),
+            sent_bytes=sum(block.sent_bytes for block in self._blocks),
+            file_bytes=2 * sum(block.turns for block in self._blocks) * self.slab.size_bytes,
+        )
+
+    @property
+    def normal_load(self) -> Load:
+        """The normal operator."""
+        return self.convolution_load if self.convolve else self.pass_load
+
+    @property
+    def kernel_load(self) -> Load:
+        """Making the kernel."""
+        rods = sum(len(group.views) for group in self.groups if group.rotated) * self.slab.slices
+        points = prod(self.tiling.grid) / self.slab.ranks
+        return Load((rods * _ROD_NS + points * _CONVOLUTION_NS) * 1e-9)
+
+
+def choose_views(groups: list[AxisGroup], views: NDArray[np.int64]) -> tuple[AxisGroup, ...]:
+    """The groups of some views alone, near enough for an estimate: detectors stay as long as for all."""
+    chosen = []
+    for group in groups:
+        mine = np.isin(group.views, views)
+        if not mine.any():
+            continue
+        maps = group.camera_maps
+        own_maps = maps[mine] if maps is not None and len(maps) == len(group.views) else maps
+        chosen.append(
+            replace(
+                group,
+                views=group.views[mine],
+                cosines=group.cosines[mine],
+                sines=group.sines[mine],
+                offsets=group.offsets[mine],
+                sharpening=group.sharpening[mine],
+                camera_maps=own_maps,
+            )
+        )
+    return tuple(chosen)

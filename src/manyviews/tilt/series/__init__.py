@@ -1,0 +1,1 @@
+"""From files and options to views: `resolve`, then `images`, then `normalise`."""

@@ -1,0 +1,138 @@
+"""Images of all views of a series, binned and read when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from manyviews.errors import InputError
+from manyviews.geometry.views import TiltGeometry
+from manyviews.tilt.series.resolve import ResolvedSeries
+
+_FINGERPRINT_BYTES = 1 << 20
+
+
+def block_average(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """Mean of ``factor`` x ``factor`` blocks of an image ``(y, x)``; the remainder is cropped evenly."""
+    if factor == 1:
+        return image
+    rows, columns = (side // factor for side in image.shape)
+    top, left = (_first_pixel(side, factor) for side in image.shape)
+    kept = image[top : top + rows * factor, left : left + columns * factor]
+    means: NDArray[np.float32] = kept.reshape(rows, factor, columns, factor).mean(
+        axis=(1, 3), dtype=np.float32
+    )
+    return means
+
+
+def _first_pixel(side: int, factor: int) -> int:
+    return (side % factor) // 2
+
+
+def _centre_offset(side: int, factor: int) -> float:
+    """Where the centre of the binned side lies, in unbinned pixels from the centre ``side // 2``."""
+    middle_block = (side // factor) // 2
+    return _first_pixel(side, factor) + middle_block * factor + (factor - 1) / 2 - side // 2
+
+
+def bin_geometry(
+    geometry: TiltGeometry, image_shape: tuple[int, int], pixel_size: float, factor: int
+) -> TiltGeometry:
+    """The geometry of block-averaged images.
+
+    Pixel ``n // 2`` of a binned image is not where pixel ``n // 2`` of the full image was; the difference
+    (half a pixel for even sides binned by two) goes into the shifts. ``pixel_size`` is the unbinned one,
+    angstrom.
+    """
+    rows, columns = image_shape
+    matrices = geometry.matrices.copy()
+    matrices[:, 0, 3] -= _centre_offset(columns, factor) * pixel_size
+    matrices[:, 1, 3] -= _centre_offset(rows, factor) * pixel_size
+    return replace(geometry, matrices=matrices)
+
+
+class ImageSource:
+    """Images of a resolved series in the order of its geometry.
+
+    Parameters
+    ----------
+    series
+        The series.
+    bin
+        Average blocks of ``bin`` x ``bin`` pixels.
+    invert_contrast
+        Change the sign of the images.
+
+    Attributes
+    ----------
+    shape
+        ``(view, y, x)`` after binning.
+    pixel_size
+        Angstrom after binning.
+    binned_geometry
+        The geometry that goes with the binned images.
+
+    Raises
+    ------
+    InputError
+        If ``bin`` is not a whole number from 1 to the smaller side.
+    """
+
+    def __init__(self, series: ResolvedSeries, bin: int = 1, invert_contrast: bool = False) -> None:
+        rows, columns = series.image_shape
+        if bin != int(bin) or not 1 <= bin <= min(rows, columns):
+            raise InputError(
+                f"{bin} does not fit images of {columns} x {rows} pixels",
+                where="option bin",
+                fix="give a whole number from 1 to the smaller side",
+            )
+        self.series = series
+        self._bin = int(bin)
+        self._invert_contrast = invert_contrast
+        self.shape = (len(series.geometry), rows // self._bin, columns // self._bin)
+        self.pixel_size = series.pixel_size * self._bin
+        self.binned_geometry = (
+            series.geometry
+            if self._bin == 1
+            else bin_geometry(series.geometry, series.image_shape, series.pixel_size, self._bin)
+        )
+
+    def read(self, views: ArrayLike | None = None) -> NDArray[np.float32]:
+        """The given views (all by default) as float32 ``(n, y, x)``.
+
+        Raises
+        ------
+        InputError
+            If an image holds NaN or infinity, with its file and section.
+        """
+        wanted = np.arange(self.shape[0]) if views is None else np.atleast_1d(np.asarray(views, np.int64))
+        images = np.empty((len(wanted), *self.shape[1:]), dtype=np.float32)
+        geometry = self.series.geometry
+        for image, view in zip(images, wanted, strict=True):
+            stack = self.series.stacks[geometry.series[view]]
+            image[...] = block_average(stack.read(geometry.sections[view])[0], self._bin)
+        if self._invert_contrast:
+            np.negative(images, out=images)
+        return images
+
+    def fingerprint(self) -> list[dict[str, str | int]]:
+        """What identifies the stacks: name, size in bytes, SHA-256 of the first and of the last MiB."""
+        prints: list[dict[str, str | int]] = []
+        for stack in self.series.stacks:
+            size = stack.path.stat().st_size
+            with open(stack.path, "rb") as handle:
+                first = handle.read(_FINGERPRINT_BYTES)
+                handle.seek(max(0, size - _FINGERPRINT_BYTES))
+                last = handle.read(_FINGERPRINT_BYTES)
+            prints.append(
+                {
+                    "name": stack.path.name,
+                    "bytes": size,
+                    "sha256_first_mib": hashlib.sha256(first).hexdigest(),
+                    "sha256_last_mib": hashlib.sha256(last).hexdigest(),
+                }
+            )
+        return prints

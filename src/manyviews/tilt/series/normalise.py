@@ -1,0 +1,128 @@
+"""Images as the solvers get them: normalised tensors on the right device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.errors import InputError
+from manyviews.parallel.world import SingleWorld, World, shares
+from manyviews.tilt.series.images import ImageSource
+
+_BORDER = 0.05
+_LOW_TILT_DEGREES = 15.0
+# Least share of an image's variance that is taken for signal.
+_LEAST_SIGNAL = 0.01
+# Noise is measured in the middle of an image, of this many pixels a side at most.
+_NOISE_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class PreparedImages:
+    """``(image - offset) * gain`` for every view.
+
+    Attributes
+    ----------
+    source
+        Where images come from.
+    offset, gain
+        ``(view,)``.
+    device
+        Where they go.
+    noise_to_signal
+        Variance of the noise over that of the signal, the median over the views; 0 where not measured.
+    """
+
+    source: ImageSource
+    offset: NDArray[np.float32]
+    gain: NDArray[np.float32]
+    device: torch.device
+    noise_to_signal: float = 0.0
+
+    def read(self, views: NDArray[np.int64]) -> torch.Tensor:
+        """Images ``(k, y, x)`` of the given views."""
+        images = self.source.read(views)
+        images -= self.offset[views, None, None]
+        images *= self.gain[views, None, None]
+        return torch.from_numpy(images).to(self.device)
+
+
+def prepare(
+    source: ImageSource,
+    normalise: str,
+    device: torch.device,
+    world: World | None = None,
+    *,
+    measure_noise: bool = True,
+) -> PreparedImages:
+    """Measure grey levels where normalisation asks for it; see ``normalise`` of the options.
+
+    The ranks of ``world`` share the images among them.
+
+    Raises
+    ------
+    InputError
+        If all images are blank, or one is and cannot be normalised.
+    """
+    count = source.shape[0]
+    world = world or SingleWorld()
+    own = shares(count, world.size)[world.rank]
+    offset, gain = np.zeros(count, np.float32), np.ones(count, np.float32)
+    spread, noise = np.zeros(count), np.zeros(count)
+    for view in range(own.start, own.stop):
+        image = source.read([view])[0]
+        # the deviation of equal values is not always zero in floating point
+        spread[view] = float(image.std()) if image.min() < image.max() else 0.0
+        if measure_noise:
+            noise[view] = noise_deviation(_middle(image))
+        if normalise == "background":
+            offset[view] = np.median(_border(image))
+        elif normalise == "statistics":
+            offset[view] = image.mean()
+    for figures in (offset, spread, noise):
+        figures[:] = world.sum(torch.from_numpy(figures)).numpy()
+    if not spread.any():
+        raise InputError("all images are blank", fix="check the stack and its data mode")
+    if normalise == "statistics":
+        if not spread.all():
+            geometry, blank = source.binned_geometry, int(np.argmin(spread))
+            stack, section = geometry.series[blank] + 1, geometry.sections[blank] + 1
+            raise InputError(
+                f"section {section} of stack {stack} is blank and has no grey-level statistics",
+                where="--normalise",
+                fix=f"leave it out with --exclude {stack}:{section}",
+            )
+        low = np.abs(source.binned_geometry.tilt_degrees) <= _LOW_TILT_DEGREES
+        gain[:] = np.median(spread[low] if low.any() else spread) / spread
+    signal = np.maximum(spread**2 - noise**2, _LEAST_SIGNAL * spread**2)
+    ratios = noise[spread > 0] ** 2 / signal[spread > 0]
+    return PreparedImages(source, offset, gain, device, float(np.median(ratios)))
+
+
+def noise_deviation(image: NDArray[np.float32]) -> float:
+    """Standard deviation of white noise in an image ``(y, x)``.
+
+    From second differences in both directions, which no smooth structure has (Immerkaer 1996, Computer Vision
+    and Image Understanding 64:300). Zero for images with fewer than three rows or columns.
+    """
+    if min(image.shape) < 3:
+        return 0.0
+    rows = image[:-2] - 2.0 * image[1:-1] + image[2:]
+    both = rows[:, :-2] - 2.0 * rows[:, 1:-1] + rows[:, 2:]
+    return float(np.abs(both).mean() * np.sqrt(np.pi / 2.0) / 6.0)
+
+
+def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows, columns = (max(0, side - _NOISE_SIDE) // 2 for side in image.shape)
+    return image[rows : rows + _NOISE_SIDE, columns : columns + _NOISE_SIDE]
+
+
+def _border(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Pixels of a frame along the edges."""
+    margin = max(1, int(_BORDER * min(image.shape)))
+    inner = np.zeros(image.shape, bool)
+    inner[margin:-margin, margin:-margin] = True
+    return image[~inner]

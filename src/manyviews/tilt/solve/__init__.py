@@ -1,0 +1,1 @@
+"""The least-squares problem that the solvers of `manyviews.tilt.methods` get."""
