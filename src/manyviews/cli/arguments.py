@@ -101,7 +101,9 @@ class Layout:
 def add_options(parser: CommandParser, options: type[Any], layout: Layout) -> None:
     """Add every field of a dataclass to the parser as ``--field-name``."""
     hints = get_type_hints(options)
-    texts = attribute_texts(options)
+    texts: dict[str, str] = {}
+    for documented in reversed(options.__mro__):
+        texts |= attribute_texts(documented)
     for item in fields(options):
         section = parser.section(layout.sections.get(item.name, layout.section))
         _add_field(section, item, hints[item.name], texts.get(item.name, ""), layout)
@@ -115,7 +117,9 @@ def build_options(options: type[Any], arguments: argparse.Namespace) -> Any:
 
 def attribute_texts(documented: type[Any]) -> dict[str, str]:
     """Field name to help text, from the ``Attributes`` section of a NumPy-style docstring."""
-    _, _, section = inspect.cleandoc(documented.__doc__ or "").partition("Attributes\n----------\n")
+    _, _, section = inspect.cleandoc(vars(documented).get("__doc__") or "").partition(
+        "Attributes\n----------\n"
+    )
     section = re.split(r"\n\w+\n-+\n", section)[0]
     texts: dict[str, list[str]] = {}
     for line in section.splitlines():

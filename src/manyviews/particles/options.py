@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from manyviews.options import MachineOptions
+
 AbinitioMethod = Literal["stochastic-em", "sagd"]
 Prior = Literal["uniform", "exponential", "car"]
 
@@ -42,7 +44,7 @@ class ParticleOptions:
 
 
 @dataclass(frozen=True)
-class AbinitioOptions:
+class AbinitioOptions(MachineOptions):
     """How to reconstruct.
 
     Attributes
@@ -84,14 +86,6 @@ class AbinitioOptions:
         Of all random numbers.
     reference
         A true map (MRC) to compare with, aligned first, either hand.
-    device
-        cpu, cuda, or auto.
-    threads
-        Threads of each rank; 0: the cores, divided among the ranks of a host.
-    memory
-        Memory that each rank may use, GiB. Images that need more are kept in files. Left out: what is free.
-    scratch
-        Folder for such files. Left out: the run folder.
     """
 
     method: AbinitioMethod = "stochastic-em"
@@ -110,10 +104,6 @@ class AbinitioOptions:
     independent_halves: bool = False
     seed: int = 0
     reference: Path | None = None
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    threads: int = 0
-    memory: float | None = None
-    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

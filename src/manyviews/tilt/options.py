@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from manyviews.options import MachineOptions
+
 Method = Literal["wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus"]
 METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus")
 
@@ -56,7 +58,7 @@ class SeriesOptions:
 
 
 @dataclass(frozen=True)
-class ReconstructOptions:
+class ReconstructOptions(MachineOptions):
     """How to reconstruct.
 
     Attributes
@@ -104,15 +106,6 @@ class ReconstructOptions:
         Change the sign of the images, for dark specimens on a bright ground.
     reference
         A true volume (MRC) to compare with: FSC, NCC.
-    device
-        cpu; cuda: NVIDIA through Triton, tested in its interpreter but not yet on a GPU; auto: cuda if there.
-    threads
-        Threads of each rank; 0: the cores, divided among the ranks of a host.
-    memory
-        Memory that each rank may use, GiB. A job that needs more keeps its volumes in files, which is slow
-        but runs. Left out: what is free, divided among the ranks of a host.
-    scratch
-        Folder for such files, best on a quick local disk. Left out: the run folder.
     layout
         GROUPSxSLABS under MPI: groups of ranks for view subsets, each of so many ranks with a slab of slices,
         e.g. 4x2 for 8 ranks. Left out: what leaves the slowest rank the least to do and fits in memory.
@@ -138,10 +131,6 @@ class ReconstructOptions:
     normalise: Literal["none", "background", "statistics"] = "none"
     invert_contrast: bool = False
     reference: Path | None = None
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    threads: int = 0
-    memory: float | None = None
-    scratch: Path | None = None
     layout: str | None = None
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marginal_example import blob_volume, noisy_images, random_lattice
 
+from manyviews.particles.sagd import importance
 from manyviews.particles.sagd.importance import (
     Annealing,
     Draw,
@@ -25,7 +26,6 @@ from manyviews.particles.sagd.importance import (
 from manyviews.particles.sagd.lattice import PoseLattice
 from manyviews.particles.sagd.marginal import marginal
 from manyviews.particles.sagd.memory import MOST_POINTS, PoseMemory, SparseRows
-from manyviews.particles.sagd import importance
 
 LATTICE = random_lattice(40, 12, 9, seed=1)
 

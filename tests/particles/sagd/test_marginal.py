@@ -10,9 +10,9 @@ from scipy.special import logsumexp
 
 from manyviews.operators.fourier_slice import FourierSlices
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.sagd import marginal as module
 from manyviews.particles.sagd.lattice import PoseLattice
 from manyviews.particles.sagd.marginal import information, marginal, relative_error
-from manyviews.particles.sagd import marginal as module
 
 LATTICE = random_lattice(7, 5, 3)
 
