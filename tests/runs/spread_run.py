@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from toy_run import Watched
 
 from manyviews.errors import ManyviewsError
 from manyviews.parallel import launch
@@ -23,6 +24,7 @@ from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
 from manyviews.solvers.space import Space
+from manyviews.solvers.state import AgentSlabs, Slab
 
 DEPTH, AGENTS, ITERATIONS = 5, 3, 12
 
@@ -32,8 +34,8 @@ class SpreadState:
     """A slab, and one for each agent of this rank."""
 
     iteration: int
-    iterate: torch.Tensor
-    states: tuple[torch.Tensor, ...]
+    iterate: Slab
+    states: AgentSlabs
     objective: float
     disagreement: float = 0.5
 
@@ -77,14 +79,13 @@ class SpreadSolver:
         return torch.empty((self.slab.stop - self.slab.start, 4, 3), dtype=torch.float64)
 
 
-def run_at(place, folder, stream=None, seconds=0.0, interrupt=None, solver=None, **options):
+def run_at(place, folder, stream=None, seconds=0.0, interrupt=None, solver=None, on_state=None, **options):
     """Drive the solver in a run folder; a checkpoint an iteration by default."""
     solver = solver or SpreadSolver(place)
     opened = RunFolder.open(folder, job="toy", options={}, inputs={}, command=["toy"], world=place.world)
     with opened as run, Progress(stream=stream or io.StringIO()) as progress:
         return drive(
-            solver,
-            solver.init(),
+            solver if on_state is None else Watched(solver, on_state),
             iterations=ITERATIONS,
             run=run,
             progress=progress,

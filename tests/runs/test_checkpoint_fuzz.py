@@ -1,6 +1,7 @@
 """Whatever happens to the files of a checkpoint, what is loaded is what was saved, or nothing."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ STATE = {
     "step": 0.1,
     "name": "toy",
 }
+FIELDS = {"slabs": frozenset({"volume", "states"}), "of_agents": frozenset({"states"})}
+ALONE = replace(Placement.alone(), **FIELDS)
 FILES = (
     "manifest.json",
     "state.json",
@@ -42,16 +45,16 @@ values = st.recursive(
 
 @pytest.fixture
 def folder(tmp_path):
-    save_checkpoint(tmp_path, STATE, 3)
-    return tmp_path / "checkpoint/000003"
+    save_checkpoint(tmp_path, STATE, 3, placement=ALONE)
+    return tmp_path / "checkpoint/main-000003"
 
 
 def assert_state_or_nothing(run):
     said = []
-    found = load_checkpoint(run, said.append)
+    found = load_checkpoint(run, said.append, placement=ALONE)
     if found is None:
         assert len(said) == 1
-        assert said[0].startswith("checkpoint 000003 is damaged and passed over: ")
+        assert said[0].startswith("checkpoint main-000003 is damaged and passed over: ")
         return
     state, iteration = found
     assert iteration == 3
@@ -85,7 +88,7 @@ def test_changed_bytes(folder, name, at, new, mode):
 def test_any_manifest(folder, data):
     before = (folder / "manifest.json").read_bytes()
     (folder / "manifest.json").write_bytes(data)
-    assert load_checkpoint(folder.parents[1]) is None
+    assert load_checkpoint(folder.parents[1], placement=ALONE) is None
     (folder / "manifest.json").write_bytes(before)
 
 
@@ -122,7 +125,9 @@ def test_all_ranks_agree_about_damage(folder, name, at, bit, slabs):
     (folder / name).write_bytes(data)
     found = in_layout(
         Layout(2, slabs),
-        lambda place: load_checkpoint(folder.parents[1], placement=Placement.at(place, 5, 2)),
+        lambda place: load_checkpoint(
+            folder.parents[1], placement=replace(Placement.at(place, 5, 2), **FIELDS)
+        ),
     )
     assert found == [None] * len(found)
     (folder / name).write_bytes(before)

@@ -20,6 +20,7 @@ from manyviews.runs import npy
 from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
 from manyviews.runs.placement import Placement
 from manyviews.runs.state import state_from_arrays, state_to_arrays
+from manyviews.solvers.state import AgentSlabs, Slab
 
 DEPTH, AGENTS = 7, 5
 LAYOUTS = [Layout(1, 1), Layout(1, 3), Layout(2, 1), Layout(2, 2), Layout(5, 1), Layout(1, 7), Layout(3, 2)]
@@ -31,9 +32,9 @@ class State:
     """One array of each kind."""
 
     iteration: int
-    iterate: torch.Tensor
-    states: tuple[torch.Tensor, ...]
-    answers: tuple[torch.Tensor, ...]
+    iterate: Slab
+    states: AgentSlabs
+    answers: AgentSlabs
     random: torch.Tensor
     weight: torch.Tensor
     objective: float
@@ -48,7 +49,7 @@ def whole(seed=0, depth=DEPTH, agents=AGENTS):
 
     return State(
         iteration=seed,
-        volume=volume(),
+        iterate=volume(),
         states=tuple(volume() for _ in range(agents)),
         answers=(),
         random=generator.get_state(),
@@ -60,7 +61,7 @@ def whole(seed=0, depth=DEPTH, agents=AGENTS):
 def part(state, placement):
     return State(
         iteration=state.iteration,
-        volume=state.iterate[placement.slab],
+        iterate=state.iterate[placement.slab],
         states=tuple(state.states[agent][placement.slab] for agent in placement.agents),
         answers=(),
         random=state.random,
@@ -84,13 +85,13 @@ def assert_equal(a, b):
 
 
 def save(place, folder, state, depth=DEPTH, agents=AGENTS, **options):
-    placement = Placement.at(place, depth, agents)
+    placement = Placement.at(place, depth, agents).holding(State)
     values = state_to_arrays(part(state, placement))
     return save_checkpoint(folder, values, state.iteration, placement=placement, **options)
 
 
 def load(place, folder, depth=DEPTH, agents=AGENTS, **options):
-    placement = Placement.at(place, depth, agents)
+    placement = Placement.at(place, depth, agents).holding(State)
     said = []
     found = load_checkpoint(folder, said.append, placement=placement, **options)
     return (None if found is None else state_from_arrays(State, found[0])), said, placement
@@ -106,13 +107,13 @@ def test_the_files_are_the_same_whatever_ranks_wrote_them(tmp_path, layout):
     written = in_layout(layout, lambda place: save(place, tmp_path, state))
     (tmp_path / "alone").mkdir()
     save_checkpoint(tmp_path / "alone", state_to_arrays(state), 3)
-    expected = content(tmp_path / "alone/checkpoint/000003")
-    found = content(tmp_path / "checkpoint/000003")
+    expected = content(tmp_path / "alone/checkpoint/main-000003")
+    found = content(tmp_path / "checkpoint/main-000003")
     assert {name: found[name] for name in found if name.endswith("npy")} == {
         name: expected[name] for name in expected if name.endswith("npy")
     }
     assert set(written) == {sum(map(len, found.values()))}
-    assert np.array_equal(np.load(tmp_path / "checkpoint/000003/states.4.npy"), state.states[4].numpy())
+    assert np.array_equal(np.load(tmp_path / "checkpoint/main-000003/states.4.npy"), state.states[4].numpy())
 
 
 @pytest.mark.parametrize("writer", LAYOUTS, ids=str)
@@ -159,23 +160,25 @@ def test_each_rank_reads_its_own_part_only(tmp_path, monkeypatch):
 def test_damage_that_one_rank_sees_makes_all_pass_over(tmp_path, layout):
     for iteration in (1, 2):
         in_layout(layout, lambda place, n=iteration: save(place, tmp_path, whole(n)))
-    path = tmp_path / "checkpoint/000002/volume.npy"
+    path = tmp_path / "checkpoint/main-000002/iterate.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1  # in the last slice
     path.write_bytes(data)
     for found, said, placement in in_layout(layout, lambda place: load(place, tmp_path)):
         assert_equal(found, part(whole(1), placement))
         assert len(said) == 1
-        assert f"000002 is damaged and passed over: rank {layout.slabs - 1}: volume.npy: its bytes" in said[0]
+        assert (
+            f"000002 is damaged and passed over: rank {layout.slabs - 1}: iterate.npy: its bytes" in said[0]
+        )
 
 
 def test_one_rank_does_not_mind_damage_in_what_it_does_not_need(tmp_path):
     in_layout(Layout(1, 1), lambda place: save(place, tmp_path, whole(1)))
-    path = tmp_path / "checkpoint/000001/states.0.npy"
+    path = tmp_path / "checkpoint/main-000001/states.0.npy"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    place = Placement(Placement.alone().world, DEPTH, slice(0, DEPTH), [1], AGENTS)
+    place = Placement(Placement.alone().world, DEPTH, slice(0, DEPTH), [1], AGENTS).holding(State)
     assert load_checkpoint(tmp_path, placement=place) is not None
     assert load_checkpoint(tmp_path) is None
 
@@ -219,12 +222,12 @@ def test_a_full_disk_on_one_rank_is_told_on_all(tmp_path, monkeypatch, layout, r
         assert isinstance(error, InputError)
         assert "cannot be written (No space left on device)" in str(error)
         assert (f"rank {rank}" in str(error)) == (rank > 0)
-    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["000001"]
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["main-000001"]
     monkeypatch.undo()
     for found, _, placement in in_layout(layout, lambda place: load(place, tmp_path)):
         assert_equal(found, part(whole(1), placement))
     in_layout(layout, lambda place: save(place, tmp_path, whole(2)))
-    assert load_checkpoint(tmp_path)[1] == 2
+    assert load_checkpoint(tmp_path, placement=Placement.alone().holding(State))[1] == 2
 
 
 @pytest.mark.parametrize("step", ["_prepare", "_complete"])
@@ -237,36 +240,38 @@ def test_a_failure_of_the_first_rank_alone_is_told_on_all(tmp_path, monkeypatch,
     monkeypatch.setattr(module, step, fail)
     errors = outcomes(4, lambda world: save(take_place(world, Layout(2, 2)), tmp_path, whole(2)))
     assert [str(error) for error in errors] == ["x: no; y"] * 4
-    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["000001"]
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["main-000001"]
 
 
 def test_a_really_full_disk(small_disk):
     def volume(place, iteration, size):
-        values = {"volume": np.zeros((10, size, size), np.float32)[place.slab(10)], "n": iteration}
-        return save_checkpoint(small_disk, values, iteration, placement=Placement.at(place, 10))
+        values = {"iterate": np.zeros((10, size, size), np.float32)[place.slab(10)], "n": iteration}
+        return save_checkpoint(
+            small_disk, values, iteration, placement=Placement.at(place, 10).holding(State)
+        )
 
     in_layout(Layout(1, 2), lambda place: volume(place, 1, 80))
     errors = outcomes(2, lambda world: volume(take_place(world, Layout(1, 2)), 2, 150))
     assert all("No space left on device" in str(error) for error in errors)
-    assert [path.name for path in (small_disk / "checkpoint").iterdir()] == ["000001"]
+    assert [path.name for path in (small_disk / "checkpoint").iterdir()] == ["main-000001"]
 
 
 def test_ranks_that_do_not_fit_together_are_refused(tmp_path):
     def other_kind(world):
-        place = Placement.at(take_place(world, Layout(1, 2)), 4)
+        place = Placement.at(take_place(world, Layout(1, 2)), 4).holding(State)
         array = np.zeros((2, 3, 3), "f4" if world.rank else "f8")
-        save_checkpoint(tmp_path, {"volume": array}, 1, placement=place)
+        save_checkpoint(tmp_path, {"iterate": array}, 1, placement=place)
 
     def gap(world):
-        place = Placement(world, 6, slice(4 * world.rank, 4 * world.rank + 2), (), 0)
-        save_checkpoint(tmp_path, {"volume": np.zeros((2, 3, 3))}, 1, placement=place)
+        place = Placement(world, 6, slice(4 * world.rank, 4 * world.rank + 2), (), 0).holding(State)
+        save_checkpoint(tmp_path, {"iterate": np.zeros((2, 3, 3))}, 1, placement=place)
 
     def missing(world):
-        place = Placement.at(take_place(world, Layout(1, 2)), 4)
-        save_checkpoint(tmp_path, {"volume": np.zeros((2, 3, 3))} if world.rank else {}, 1, placement=place)
+        place = Placement.at(take_place(world, Layout(1, 2)), 4).holding(State)
+        save_checkpoint(tmp_path, {"iterate": np.zeros((2, 3, 3))} if world.rank else {}, 1, placement=place)
 
     for work, words in (
-        (other_kind, "different kinds of volume"),
+        (other_kind, "different kinds of iterate"),
         (gap, "do not follow"),
         (missing, "follow"),
     ):
@@ -279,7 +284,7 @@ def test_fewer_or_more_are_kept(tmp_path, keep):
     for iteration in range(1, 6):
         in_layout(Layout(1, 2), lambda place, n=iteration: save(place, tmp_path, whole(n), keep=keep))
     names = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
-    assert names == [f"{iteration:06d}" for iteration in range(6 - keep, 6)]
+    assert names == [f"main-{iteration:06d}" for iteration in range(6 - keep, 6)]
 
 
 def test_slabs_are_read_into_the_room_that_is_given(tmp_path):

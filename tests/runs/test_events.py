@@ -37,12 +37,12 @@ def story(log, start, stop):
     """What a run says; ``start`` is the checkpoint it goes on from, ``stop`` where it is killed."""
     log.append("geometry", {"views": 3, "load_seconds": np.random.default_rng().random()})
     log.append("note", {"text": "same"})
-    log.rewind(start)
+    log.rewind("solve", start)
     for iteration in range(start + 1, 6):
         if iteration > stop:
             return
-        log.append("iteration", {"iteration": iteration, "objective": 1 / iteration})
-    log.append("stop", {"iteration": 5, "reason": "iterations"})
+        log.append("iteration", {"stage": "solve", "iteration": iteration, "objective": 1 / iteration})
+    log.append("stop", {"stage": "solve", "iteration": 5, "reason": "iterations"})
     log.append("note", {"text": "same"})
     log.append("done", {"results": ["volume.mrc"]})
 
@@ -63,3 +63,13 @@ def test_killed_and_resumed_tells_the_same_story(tmp_path, kills):
         return [{k: v for k, v in event.items() if not k.endswith("seconds")} for event in told(file)]
 
     assert plain(path) == plain(tmp_path / "whole.jsonl")
+
+
+def test_a_rewind_spares_the_stages_before_and_drops_those_after(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    for stage in ("first", "second", "third"):
+        for iteration in (1, 2, 3):
+            log.append("iteration", {"stage": stage, "iteration": iteration})
+    EventLog(tmp_path / "events.jsonl").rewind("second", 2)
+    kept = [(event["stage"], event["iteration"]) for event in told(tmp_path / "events.jsonl")]
+    assert kept == [("first", 1), ("first", 2), ("first", 3), ("second", 1), ("second", 2)]

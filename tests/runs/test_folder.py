@@ -19,7 +19,7 @@ def begin(path, **changes):
         "command": ["manyviews", "tilt", "a b"],
         "seed": 5,
     }
-    return RunFolder.open(path, **(arguments | changes))
+    return RunFolder.open(path, results=("volume.mrc", "figures/ncc.png"), **(arguments | changes))
 
 
 def test_new_folder_tells_everything(tmp_path):
@@ -237,3 +237,34 @@ def test_full_disk(small_disk):
     run.close()
     with begin(small_disk / "run") as again:
         again.event("small")
+
+
+def test_nothing_is_written_or_removed_before_a_run_begins(tmp_path):
+    folder = tmp_path / "deep" / "run"
+    with begin(folder, begin=False) as run:
+        run.log("said too early")
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+    assert not folder.exists()
+    with begin(folder) as run:
+        (folder / "volume.mrc").write_text("x")
+        run.finish(["volume.mrc"])
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError), begin(folder, overwrite=True, begin=False):
+        raise InputError("the images are blank")
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
+    with begin(folder, overwrite=True, begin=False) as run:
+        run.log("said too early")
+        run.begin()
+        run.begin()
+    assert not (folder / "volume.mrc").exists()
+    log = (folder / "log.txt").read_text().splitlines()
+    assert [line.split(" ", 1)[1][:7] for line in log] == ["started", "said to"]
+
+
+def test_a_run_of_an_older_version_is_refused(tmp_path):
+    begin(tmp_path).close()
+    text = (tmp_path / "run.toml").read_text().splitlines(keepends=True)
+    (tmp_path / "run.toml").write_text("".join(line for line in text if not line.startswith("results")))
+    with pytest.raises(InputError, match="older version of manyviews"):
+        begin(tmp_path)
+    begin(tmp_path, overwrite=True).close()

@@ -41,7 +41,7 @@ def test_the_first_rank_alone_writes_events(tmp_path):
     def work(world):
         with begin(tmp_path, world) as run:
             run.event("start", rank=world.rank)
-            run.rewind(5)
+            run.rewind("main", 5)
             run.sync()
 
     results(3, work)

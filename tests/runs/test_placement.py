@@ -1,14 +1,19 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+import torch
 
 from fake_world import in_layout
 from manyviews.parallel.layout import Layout
 from manyviews.parallel.world import SingleWorld
-from manyviews.runs.placement import Placement, part_count
+from manyviews.runs.placement import Placement
+from manyviews.solvers.state import Slab
 
 
 def placement(slab=(2, 5), depth=7, agents=(1, 2), agent_count=4):
-    return Placement(SingleWorld(), depth, slice(*slab), agents, agent_count)
+    slabs, of_agents = frozenset({"volume", "states"}), frozenset({"states", "answers"})
+    return Placement(SingleWorld(), depth, slice(*slab), agents, agent_count, "1x1", slabs, of_agents)
 
 
 def test_places_of_a_grid():
@@ -23,18 +28,29 @@ def test_places_of_a_grid():
 
 def test_shapes():
     place = placement()
-    assert place.whole_shape((3, 8, 9)) == (7, 8, 9)
-    assert place.own_parts((7, 8, 9)) == (2, 5)
-    for shape in ((), (4,), (3, 4), (3, 4, 5, 6)):  # the same on all ranks
-        assert place.whole_shape(shape) == shape
-        assert place.own_parts(shape) == (0, 1)
-    with pytest.raises(ValueError, match="no slab of 3 slices"):
-        place.whole_shape((4, 8, 9))
-    with pytest.raises(ValueError, match="no volume of 7 slices"):
-        place.own_parts((6, 8, 9))
-    assert Placement.alone().whole_shape((4, 8, 9)) == (4, 8, 9)
-    assert Placement.alone().own_parts((4, 8, 9)) == (0, 4)
-    assert [part_count(shape) for shape in ((), (4,), (4, 8, 9), (0, 8, 9))] == [1, 1, 4, 0]
+    for name in ("volume", "states.0"):
+        assert place.whole_shape(name, (3, 8, 9)) == (7, 8, 9)
+        assert place.own_parts(name, (7, 8, 9)) == (2, 5)
+        with pytest.raises(ValueError, match="no slab of 3 slices"):
+            place.whole_shape(name, (4, 8, 9))
+        with pytest.raises(ValueError, match="no volume of 7 slices"):
+            place.own_parts(name, (6, 8, 9))
+    for shape in ((), (4,), (3, 4), (3, 8, 9), (3, 4, 5, 6)):  # the same on all ranks, three axes or not
+        assert place.whole_shape("rotations", shape) == shape
+        assert place.own_parts("rotations", shape) == (0, 1)
+
+
+def test_a_process_alone_holds_all_slices():
+    @dataclass
+    class State:
+        iterate: Slab
+        rotations: torch.Tensor
+
+    place = Placement.alone().holding(State)
+    assert place.whole_shape("iterate", (4, 8, 9)) == (4, 8, 9)
+    assert place.own_parts("iterate", (4, 8, 9)) == (0, 4)
+    assert place.own_parts("iterate", (0, 8, 9)) == (0, 0)
+    assert place.own_parts("rotations", (4, 3, 3)) == (0, 1)
 
 
 def test_names_there_and_back():
@@ -70,8 +86,12 @@ def test_a_rank_without_agents():
 
 
 def test_a_tuple_that_is_not_one_for_each_agent_is_refused():
-    with pytest.raises(ValueError, match="parts has 1 items and this rank 2 agents"):
-        placement().to_global({"parts.length": 1, "parts.0": np.zeros(2)})
+    with pytest.raises(ValueError, match="states has 1 items and this rank 2 agents"):
+        placement().to_global({"states.length": 1, "states.0": np.zeros(2)})
+    with pytest.raises(ValueError, match="states has 3 items for 4 agents"):
+        placement().to_local(["states.0", "states.1", "states.2"], {"states.length": 3})
+    other = {"parts.length": 1, "parts.0": np.zeros(2)}  # not of agents: the same on all ranks
+    assert placement().to_global(other) == other
 
 
 @pytest.mark.parametrize("length", [-1, 10**30, 3.0, "4", None, [4]])

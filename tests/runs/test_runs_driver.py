@@ -12,7 +12,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from toy_run import ToySolver, open_toy, toy_main
+from toy_run import ToySolver, Watched, open_toy, toy_main
 
 from manyviews.errors import DivergedError
 from manyviews.runs import driver as module
@@ -26,13 +26,12 @@ from manyviews.solvers.driver import StopReason
 SCRIPT = str(Path(__file__).with_name("toy_run.py"))
 
 
-def run_toy(folder, iterations=20, solver=None, **options):
+def run_toy(folder, iterations=20, solver=None, on_state=None, total=None, **options):
     solver = solver or ToySolver()
-    with open_toy(folder, iterations) as run, Interrupt() as interrupt:
+    with open_toy(folder, total or iterations) as run, Interrupt() as interrupt:
         progress = Progress(stream=io.StringIO())
         return drive(
-            solver,
-            solver.init(),
+            solver if on_state is None else Watched(solver, on_state),
             iterations=iterations,
             run=run,
             progress=progress,
@@ -53,7 +52,8 @@ def test_plain_run(tmp_path):
     assert state.iteration == 20
     assert seen == list(range(1, 21))
     assert [event["iteration"] for event in story(tmp_path)] == [*range(21), 20]
-    assert not (tmp_path / "checkpoint").exists()  # nothing was due in so short a run
+    # nothing was due in so short a run, but what a stage came to is kept
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["main-000020"]
 
 
 class Killed(BaseException):
@@ -89,10 +89,59 @@ def test_converged_run_opened_again_makes_no_further_step(tmp_path):
     assert torch.equal(first.iterate, second.iterate)
 
 
+def test_a_stage_that_has_ended_is_not_run_again(tmp_path):
+    class Counting(ToySolver):
+        steps = 0
+
+        def step(self, state):
+            self.steps += 1
+            return super().step(state)
+
+    for stage in ("first", "second"):
+        first, _ = run_toy(tmp_path, stage=stage)
+    expected = story(tmp_path)
+    for stage in ("first", "second"):
+        solver = Counting()
+        again, reason = run_toy(tmp_path, solver=solver, stage=stage)
+        assert solver.steps == 0
+        assert reason is StopReason.ITERATIONS
+        assert torch.equal(first.iterate, again.iterate)
+    assert story(tmp_path) == expected
+    assert "second: done before, after iteration 20" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_stage_goes_on_from_the_one_before(tmp_path):
+    whole, _ = run_toy(tmp_path / "whole", iterations=20)
+    first, _ = run_toy(tmp_path / "parts", iterations=20, total=30, stage="first")
+    more, _ = run_toy(tmp_path / "more", iterations=30)
+    second, _ = run_toy(tmp_path / "parts", iterations=30, stage="second", start=lambda: first)
+    assert torch.equal(whole.iterate, first.iterate)
+    assert torch.equal(more.iterate, second.iterate)
+    told = [(event["stage"], event["iteration"]) for event in story(tmp_path / "parts")]
+    assert told[-12:] == [("second", n) for n in (*range(20, 31), 30)]
+
+
+def test_states_are_shown_when_it_is_time(tmp_path):
+    class Viewer:
+        def __init__(self):
+            self.seen, self.asked = [], 0
+
+        def is_due(self):
+            self.asked += 1
+            return self.asked % 3 == 0
+
+        def show(self, state):
+            self.seen.append(state.iteration)
+
+    viewer = Viewer()
+    run_toy(tmp_path, viewer=viewer)
+    assert viewer.seen == [3, 6, 9, 12, 15, 18]
+
+
 def test_damaged_checkpoint_falls_back_to_the_same_result(tmp_path):
     whole, _ = run_toy(tmp_path, checkpoint_seconds=0)
     expected = story(tmp_path)
-    newest = tmp_path / "checkpoint/000020/volume.npy"
+    newest = tmp_path / "checkpoint/main-000020/iterate.npy"
     newest.write_bytes(newest.read_bytes()[:-1])
     again, _ = run_toy(tmp_path, checkpoint_seconds=0)
     assert torch.equal(whole.iterate, again.iterate)

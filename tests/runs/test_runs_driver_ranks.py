@@ -107,7 +107,7 @@ def test_a_request_to_one_rank_stops_all_with_a_checkpoint(tmp_path, alone):
         assert isinstance(end, Interrupted)
         assert end.exit_code == 143
         assert "after iteration 4" in str(end)
-    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["000004"]
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["main-000004"]
     assert not (tmp_path / "logs").exists()
     assert not (tmp_path / "lock").exists()
     assert torch.allclose(assembled(in_layout(layout, lambda place: run_at(place, tmp_path))), alone)
@@ -119,7 +119,10 @@ def test_the_clock_of_the_first_rank_decides(tmp_path, first_is_due):
         run_at(place, tmp_path, seconds=0 if (place.world.rank == 0) == first_is_due else 1000)
 
     in_layout(Layout(1, 2), work)
-    assert (tmp_path / "checkpoint").exists() == first_is_due
+    log = [event for event in story(tmp_path) if event["kind"] == "iteration"]
+    kept = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
+    assert kept == (["main-000011", "main-000012"] if first_is_due else ["main-000012"])
+    assert len(log) == ITERATIONS
 
 
 def test_events_tell_what_was_exchanged(tmp_path):
@@ -146,10 +149,10 @@ def test_the_first_rank_alone_speaks(tmp_path):
 
     first, *others = in_layout(Layout(2, 2), work)
     assert others == [""] * 3
-    assert first.splitlines()[0] == f"2x2 ranks, reconstruct: {ITERATIONS} steps"
+    assert first.splitlines()[0] == f"2x2 ranks, main: {ITERATIONS} steps"
     assert "disagreement 0.5, data passes 2" in first
     alone = in_layout(Layout(1, 1), work)[0]
-    assert alone.splitlines()[0] == "going on after iteration 12"
+    assert alone.splitlines()[0] == "main: done before, after iteration 12"
     assert "ranks" not in alone
 
 
@@ -180,7 +183,7 @@ def test_several_ranks_need_a_placement(tmp_path):
         place = take_place(world, Layout(1, 2))
         opened = RunFolder.open(tmp_path, job="toy", options={}, inputs={}, command=[], world=world)
         solver = SpreadSolver(place)
-        drive(solver, solver.init(), iterations=1, run=opened, progress=Progress(), interrupt=Interrupt())
+        drive(solver, iterations=1, run=opened, progress=Progress(), interrupt=Interrupt())
 
     assert all("needs a placement" in str(error) for error in outcomes(2, work))
 
@@ -200,7 +203,6 @@ def test_one_state_is_in_memory_while_another_is_read(tmp_path, monkeypatch):
         with opened as run, Progress(quiet=True, stream=io.StringIO()) as progress:
             return drive(
                 solver,
-                solver.init(),
                 iterations=3,
                 run=run,
                 progress=progress,

@@ -42,7 +42,7 @@ def test_ranks_give_what_one_gives(run_ranks, alone, tmp_path):
     done = run_ranks(4, SCRIPT, out, "2x2", 0, 0)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(out.with_suffix(".npy")), alone, rtol=1e-12)
-    assert done.stderr.splitlines()[0] == "2x2 ranks, reconstruct: 12 steps"
+    assert done.stderr.splitlines()[0] == "2x2 ranks, main: 12 steps"
     iterations = [event for event in read_events(out / "events.jsonl") if event["kind"] == "iteration"]
     assert all(event["exchanged_bytes"] > 0 and event["messages"] > 0 for event in iterations)
     assert sorted(path.name for path in out.iterdir()) == [
@@ -64,7 +64,7 @@ def test_a_killed_rank_and_other_ranks_that_go_on(run_ranks, alone, tmp_path, be
     assert load_checkpoint(out)[1] >= 3
     done = run_ranks(Layout.parse(after).ranks, SCRIPT, out, after, 0, 0)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("going on after iteration ")
+    assert done.stderr.startswith("main: going on after iteration ")
     np.testing.assert_allclose(np.load(out.with_suffix(".npy")), alone, rtol=1e-12)
     assert told(out) == list(range(1, 13))
     assert "took over the lock" in (out / "log.txt").read_text()

@@ -54,7 +54,7 @@ def test_through_a_checkpoint(tmp_path):
 
 def test_tensors_share_memory():
     state = everything()
-    assert state_to_arrays(state)["volume"].ctypes.data == state.iterate.data_ptr()
+    assert state_to_arrays(state)["iterate"].ctypes.data == state.iterate.data_ptr()
 
 
 def test_other_solver_is_refused():

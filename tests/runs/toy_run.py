@@ -15,6 +15,7 @@ from manyviews.runs.driver import drive
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.progress import Progress
+from manyviews.solvers.state import AgentSlabs, Slab
 
 SHAPE = (6, 7, 8)
 
@@ -24,8 +25,8 @@ class ToyState:
     """Heavy-ball descent with one volume for each of two agents and random steps."""
 
     iteration: int
-    iterate: torch.Tensor
-    agents: tuple[torch.Tensor, ...]
+    iterate: Slab
+    agents: AgentSlabs
     random: torch.Tensor
     objective: float
     note: str | None = None
@@ -59,6 +60,20 @@ class ToySolver:
         return ToyState(state.iteration + 1, volume, agents, generator.get_state(), objective)
 
 
+class Watched:
+    """A solver whose states somebody looks at before anything is told or saved of them."""
+
+    def __init__(self, solver, look) -> None:
+        self.solver = solver
+        self.init = solver.init
+        self.look = look
+
+    def step(self, state):
+        state = self.solver.step(state)
+        self.look(state)
+        return state
+
+
 def open_toy(folder: Path, iterations: int = 40) -> RunFolder:
     options = {"iterations": iterations, "nested": {"method": "toy", "left_out": None}}
     return RunFolder.open(
@@ -72,10 +87,8 @@ def toy_main(folder: Path, iterations: int, step_seconds: float, checkpoint_seco
             if run.finished:
                 return 0
             run.event("geometry", views=61)
-            solver = ToySolver(step_seconds)
             state, _ = drive(
-                solver,
-                solver.init(),
+                ToySolver(step_seconds),
                 iterations=iterations,
                 run=run,
                 progress=progress,

@@ -161,7 +161,7 @@ def test_kills_at_random_moments_change_nothing(method, driver, tmp_path):
         code = driver.run(method, run, kill_after=0.1 * delay if aimed else delay, once_iterating=aimed)
         if code == -signal.SIGKILL:
             kills += 1
-            resumed += any((run / "checkpoint").glob("[0-9]*"))
+            resumed += any((run / "checkpoint").glob("reconstruct-*"))
         else:
             assert code == 0
             assert_same(run, reference)
@@ -194,12 +194,12 @@ def test_sigterm_saves_and_the_same_command_goes_on(stacks, driver, tmp_path):
     assert process.returncode == 143
     assert err.splitlines()[-1].startswith("manyviews: interrupted: stopped by SIGTERM after iteration ")
     assert "Traceback" not in err
-    saved = sorted((out / "checkpoint").glob("[0-9]*"))
+    saved = sorted((out / "checkpoint").glob("reconstruct-*"))
     assert len(saved) == 1
     assert not (out / "volume.mrc").exists()
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0
-    assert f"going on after iteration {int(saved[0].name)}" in done.stderr
+    assert f"reconstruct: going on after iteration {int(saved[0].name[-6:])}" in done.stderr
     assert story(out)[-1]["kind"] == "done"
     assert [event["iteration"] for event in story(out) if event["kind"] == "iteration"] == [
         *range(1, iterations + 1)

@@ -28,7 +28,7 @@ from manyviews.parallel.world import SingleWorld, World
 from manyviews.report.build import REPORT_NAME, build_report
 from manyviews.runs.checkpoint import KEPT, STAGE
 from manyviews.runs.driver import drive
-from manyviews.runs.folder import SUMMARY_FILE, RunFolder
+from manyviews.runs.folder import FIGURES_FOLDER, SUMMARY_FILE, RunFolder
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.memory import format_bytes, peak_memory_bytes
 from manyviews.runs.placement import Placement
@@ -66,7 +66,7 @@ class Job:
     options
         Of the run.
     results
-        Files that it may leave.
+        Files that it may leave, less its pictures.
     began
         When, by `time.monotonic`.
     """
@@ -191,6 +191,7 @@ def start_job(
     record: Mapping[str, TomlValue],
     inputs: Mapping[str, str],
     results: Sequence[str],
+    pictures: Sequence[str] = (),
     seed: int | None = None,
     world: World | None = None,
     began: float | None = None,
@@ -209,6 +210,8 @@ def start_job(
         Fingerprint of every input by its name.
     results
         Files that the job may leave in its folder, beside summary and report.
+    pictures
+        Names of the pictures that its report may have.
     seed
         Of all random numbers, if there are any.
     world
@@ -234,7 +237,7 @@ def start_job(
                 inputs=inputs,
                 command=options.command,
                 seed=seed,
-                results=files,
+                results=(*files, *(f"{FIGURES_FOLDER}/{name}.png" for name in pictures)),
                 overwrite=options.overwrite,
                 begin=False,
                 world=world,

@@ -30,6 +30,7 @@ from manyviews.particles.results import RESULTS, write_results
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.memory import available_memory_bytes, format_bytes, require_disk
 
+PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
 _SHARE_FOR_IMAGES = 0.7
 
 
@@ -68,6 +69,7 @@ def abinitio(
         record=plan.record(),
         inputs=_fingerprints(particles, table),
         results=RESULTS,
+        pictures=PICTURES,
         seed=options.seed,
         world=world,
         began=began,

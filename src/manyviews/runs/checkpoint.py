@@ -349,9 +349,12 @@ def _read_folder(
     state.update(own_scalars)
     for name, own_name in names.items():
         entry = manifest.arrays[name]
-        if entry.sliced != placement.is_slab(name):
+        if placement.slabs is None:
+            first, end = 0, entry.parts
+        elif entry.sliced == placement.is_slab(name):
+            first, end = placement.own_parts(name, entry.shape)
+        else:
             raise ValueError(f"{name} {'has' if entry.sliced else 'lacks'} slices")
-        first, end = placement.own_parts(name, entry.shape)
         array = _new_array(entry, end - first, allocate)
         own = digests[name][first:end]
         try:

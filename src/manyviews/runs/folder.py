@@ -420,8 +420,7 @@ def _remove_temporary(path: Path) -> None:
 def _remove_run(path: Path) -> None:
     """Remove what a run wrote; ``run.toml`` last, so that a kill in between leaves a run's folder."""
     remove_checkpoints(path)
-    figures = (f"{FIGURES_FOLDER}/{file.name}" for file in (path / FIGURES_FOLDER).glob("*.png"))
-    names = [*_named_results(path), *(_recorded_results(path) or ()), SUMMARY_FILE, REPORT_FILE, *figures]
+    names = [*_named_results(path), *(_recorded_results(path) or ()), SUMMARY_FILE, REPORT_FILE]
     for name in [*names, EVENTS_FILE, LOG_FILE]:
         file = path / name
         # a folder on the way that is a link leads out of the run

@@ -40,7 +40,7 @@ class Placement:
         How the ranks stand, for people, e.g. ``4x2``.
     slabs, of_agents
         Fields of the state that hold slabs, and those that hold something for each agent; see `holding`. All
-        others are the same on all ranks.
+        others are the same on all ranks. None: nobody has said; a process alone reads all there is.
     """
 
     world: World
@@ -49,7 +49,7 @@ class Placement:
     agents: Sequence[int]
     agent_count: int
     layout: str = "1x1"
-    slabs: frozenset[str] = frozenset()
+    slabs: frozenset[str] | None = None
     of_agents: frozenset[str] = frozenset()
 
     @classmethod
@@ -80,7 +80,7 @@ class Placement:
 
     def is_slab(self, name: str) -> bool:
         """Whether an array of this name (a field, or an item ``field.0`` of it) is a slab."""
-        return name.partition(".")[0] in self.slabs
+        return self.slabs is not None and name.partition(".")[0] in self.slabs
 
     @property
     def _has_all_slices(self) -> bool:

@@ -75,6 +75,8 @@ def refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any])
         If they are not, naming what differs.
     """
     fix = "choose another --out or give --overwrite"
+    if "results" not in old:
+        raise InputError("holds a run of an older version of manyviews", path=path, fix=fix)
     if old["job"] != new["job"]:
         raise InputError(
             f"holds a run of another job ({old['job']!r}, now {new['job']!r})", path=path, fix=fix

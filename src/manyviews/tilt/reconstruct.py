@@ -39,6 +39,7 @@ _DAMPING_PER_NOISE = 10.0
 
 
 RESULTS = (VOLUME_FILE, *TABLES, "fsc.csv")
+PICTURES = ("slices", "ncc", "convergence", "fsc")
 
 
 def reconstruct(
@@ -80,6 +81,7 @@ def reconstruct(
         record={**plan.record(), "reference": reference},
         inputs=_fingerprints(source),
         results=RESULTS,
+        pictures=PICTURES,
         world=place.world,
         began=began,
     ) as job:
