@@ -14,7 +14,8 @@ import pytest
 
 from manyviews import __version__
 from manyviews.cli import main as main_module
-from manyviews.cli.main import COMMANDS, main
+from manyviews.cli.commands import COMMANDS
+from manyviews.cli.main import main
 from manyviews.errors import DivergedError, InputError
 from manyviews.parallel import launch
 from manyviews.runs.interrupt import Interrupted
@@ -29,7 +30,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Make ``manyviews doctor`` raise."""
 
     def fail_with(error: BaseException) -> None:
-        def run(found: object) -> int:
+        def run(options: object) -> int:
             raise error
 
         commands = tuple(replace(c, run=run) if c.name == "doctor" else c for c in COMMANDS)
@@ -132,6 +133,26 @@ def test_every_command_has_help_with_two_examples(command, capsys: pytest.Captur
 def test_examples_parse(words: list[str]):
     command, rest = main_module._find(words)
     command.parser().parse(rest)
+
+
+def test_which_commands_are_for_all_ranks_and_which_have_a_report():
+    parallel = {command.name for command in COMMANDS if command.parallel}
+    reports = {command.name: command.report for command in COMMANDS if command.report}
+    assert parallel == set(reports) == {"tilt reconstruct", "particles abinitio"}
+    assert reports == {
+        "tilt reconstruct": "manyviews.tilt.report",
+        "particles abinitio": "manyviews.particles.report",
+    }
+
+
+def test_what_is_out_of_range_is_refused_before_the_job_is_loaded(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "manyviews.tilt.check", None)
+    assert main(["tilt", "check", "a.mrc", "--ranks", "0"]) == 2
+    assert "--ranks: 0 is too small; give a whole number from 1 on" in capsys.readouterr().err
+    assert (
+        main(["particles", "abinitio", "a.star", "--out", "r", "--refinements", "3", "--method", "sagd"]) == 2
+    )
+    assert "--refinements: sagd has no such option" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):
