@@ -17,6 +17,7 @@ from manyviews.cli import main as main_module
 from manyviews.cli.commands import COMMANDS
 from manyviews.cli.main import main
 from manyviews.errors import DivergedError, InputError
+from manyviews.options import RunOptions
 from manyviews.parallel import launch
 from manyviews.runs.interrupt import Interrupted
 from manyviews.tilt.options import METHODS
@@ -240,21 +241,20 @@ def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) 
 def test_reconstruct_passes_everything_on(monkeypatch, tmp_path, capsys):
     calls = []
 
-    def reconstruct(series, options, out, **rest):
-        calls.append((series, options, out, rest))
-        return SimpleNamespace(summary={"mean_ncc": 0.98765, "method": "cg"}, report=out / "report.html")
+    def reconstruct(series, options, run, world):
+        calls.append((series, options, run, world))
+        return SimpleNamespace(summary={"mean_ncc": 0.98765, "method": "cg"}, report=run.out / "report.html")
 
     fake_module(monkeypatch, "manyviews.tilt.reconstruct", reconstruct=reconstruct)
     monkeypatch.setattr(sys, "argv", ["manyviews", "typed"])
     words = ["a.mrc", "b.mrc", "--axis-angle", "-12.7", "77.3", "--thickness", "9", "--bin", "2", "--quiet"]
     assert main(["tilt", "reconstruct", *words, "--out", str(tmp_path)]) == 0
-    ((series, options, out, rest),) = calls
+    ((series, options, run, world),) = calls
     assert [path.name for path in series.stacks] == ["a.mrc", "b.mrc"]
     assert series.axis_angle == (-12.7, 77.3)
     assert (options.thickness, options.bin, options.method) == (9, 2, "cg")
-    assert out == tmp_path
-    assert rest.pop("world").size == 1
-    assert rest == {"overwrite": False, "quiet": True, "command": ("manyviews", "typed")}
+    assert world.size == 1
+    assert run == RunOptions(tmp_path, overwrite=False, quiet=True, command=("manyviews", "typed"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["mean", "ncc", "0.9877"]
     assert lines[-1] == str(tmp_path / "report.html")

@@ -115,7 +115,7 @@ METHOD_WITH = {"relaxation": "sirt", "refresh": "cg"}
     {"iterations": 0}, {"iterations": -1}, {"inner_iterations": 0}, {"bin": 0},
     {"mann": 0.0}, {"mann": 1.0}, {"mann": float("nan")},
     {"relaxation": 0.0}, {"relaxation": 2.0}, {"relaxation": -0.1}, {"relaxation": float("nan")},
-    {"overlap": -1}, {"refresh": -1}, {"threads": -1},
+    {"overlap": -1}, {"tolerance": -1.0}, {"tolerance": float("nan")}, {"refresh": -1}, {"threads": -1},
     {"damping": -0.1}, {"damping": float("nan")}, {"damping": float("inf")},
     {"total_variation": -1.0}, {"total_variation": float("nan")}, {"smoothness": -1.0},
     {"smoothness": float("inf")}, {"memory": 0.0}, {"memory": float("inf")},

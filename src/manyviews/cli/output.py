@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,7 @@ def run_job(job: Callable[..., Any], *options: Any, run: RunOptions) -> int:
     from manyviews.parallel.launch import start_world
 
     world = start_world()
-    result = job(
-        *options,
-        run.out,
-        overwrite=run.overwrite,
-        command=command_line(),
-        quiet=run.quiet,
-        world=world,
-    )
+    result = job(*options, replace(run, command=command_line()), world=world)
     if world.rank == 0:
         print_result(result.summary, result.report)
     return 0

@@ -68,6 +68,9 @@ class ReconstructOptions(MachineOptions):
     iterations: int | None = option(None, section="method", least=1,
         help="Do this many iterations (outer iterations of consensus and wang2020). Left out: a default for "
         "each method.")
+    tolerance: float = option(0.0, section="method", least=0,
+        help="Stop sooner, when an iteration changes the volume by less than this part of it, e.g. 0.001; 0: "
+        "never.")
     subsets: int | None = option(None, section="method", methods=SUBSET_METHODS,
         help="Divide the views into this many subsets (consensus, wang2020, direct-combine). Left out: what "
         "suits the method and the number of views.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.jobs.device import resolve_device
 from manyviews.options import check_options
 from manyviews.runs.memory import available_memory_bytes, format_bytes, free_disk_bytes
 from manyviews.tilt.options import SUBSET_METHODS, ReconstructOptions
@@ -34,6 +35,7 @@ class Plan:
 
     method: str
     iterations: int
+    tolerance: float
     inner_iterations: int
     subsets: int
     overlap: int
@@ -83,6 +85,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     plan = Plan(
         method=method,
         iterations=_or(options.iterations, _ITERATIONS[method]),
+        tolerance=options.tolerance,
         inner_iterations=_or(options.inner_iterations, _INNER.get(method, 1)),
         subsets=_or(options.subsets, _default_subsets(method, geometry)),
         overlap=_or(options.overlap, _OVERLAP.get(method, 0)),
@@ -101,7 +104,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         bin=options.bin,
         volume_shape=(depth, *source.shape[1:]),
         pixel_size=source.pixel_size,
-        device=_device(options.device),
+        device=resolve_device(options.device),
         threads=options.threads,
     )
     if method in SUBSET_METHODS and not 1 <= plan.subsets <= len(geometry):
@@ -125,23 +128,6 @@ def _default_subsets(method: str, geometry: TiltGeometry) -> int:
     if method == "consensus" and series == 1:
         return max(1, min(4, len(geometry) // _LEAST_VIEWS_A_SUBSET))
     return series
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cpu":
-        return "cpu"
-    import importlib.util
-
-    import torch
-
-    usable = torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
-    if wanted == "cuda" and not usable:
-        raise InputError(
-            "no usable CUDA device was found",
-            where="--device",
-            fix='check "manyviews doctor", or give --device cpu',
-        )
-    return "cuda" if usable else "cpu"
 
 
 def _check_size(plan: Plan, folder: Path) -> None:
