@@ -30,7 +30,7 @@ DATA = {
     ),
     "particles": (
         "particles simulate --box 32 --pixel-size 4 --count 300 --seed 3",
-        "particles abinitio particles.star --diameter 90 --batch 60 --refinements 2",
+        "particles abinitio particles.star --diameter 90 --batch 60",
     ),
 }
 # name: ranks, data, options
@@ -48,10 +48,10 @@ RUNS: dict[str, tuple[int, str, str]] = {
     "consensus, 2 groups": (2, "tilt", "--method consensus --layout 2x1 --iterations 6"),
     "wang2020": (1, "tilt", "--method wang2020 --iterations 3"),
     "direct-combine": (1, "tilt", "--method direct-combine --iterations 10"),
-    "stochastic-em": (1, "particles", "--starts 2"),
-    "stochastic-em, 2 ranks": (2, "particles", "--starts 1"),
+    "stochastic-em": (1, "particles", "--refinements 2 --starts 2"),
+    "stochastic-em, 2 ranks": (2, "particles", "--refinements 2 --starts 1"),
     "stochastic-em, C2, halves apart, in files": (
-        1, "particles", "--starts 1 --symmetry C2 --independent-halves --memory 0.001"
+        1, "particles", "--refinements 2 --starts 1 --symmetry C2 --independent-halves --memory 0.001"
     ),
     "sagd": (1, "particles", "--method sagd --starts 1 --iterations 45"),
     "sagd, 2 starts": (1, "particles", "--method sagd --starts 2 --iterations 110 --schedule paper"),

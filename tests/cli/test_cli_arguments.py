@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from manyviews.cli.arguments import CommandParser, Layout, add_options, attribute_texts, build_options
+from manyviews.cli.arguments import CommandParser, add_options, build_options
+from manyviews.cli.commands import COMMANDS
 from manyviews.errors import InputError
-from manyviews.tilt.options import ReconstructOptions, SeriesOptions, SimulateOptions
+from manyviews.options import check_options, described, option, option_of
 
 
+@described
 @dataclass(frozen=True)
 class Example:
-    """For the tests.
+    """For the tests."""
 
-    Attributes
-    ----------
-    files
-        Some files.
-    angle
-        An angle, 50% of them
-        negative.
-    count
-        A count.
-    way
-        A way.
-    quickly
-        Do it quickly.
-    limit
-        A limit.
-    note
-        A note.
-    centred
-        Centre it.
-    corners
-        Two corners.
+    files: tuple[Path, ...] = option((), section="input", positional=True, help="Read some files.")
+    angle: tuple[float, ...] = option((), section="geometry", help="Set an angle, 50% of them negative.")
+    count: int = option(3, section="method", required=True, least=0, help="Count.")
+    way: Literal["left", "right"] = option("left", section="method", help="Go there.")
+    quickly: bool = option(False, section="method", methods=("right",), help="Do it quickly.")
+    limit: float | None = option(None, section="method", above=0, below=1, help="Set a limit.")
+    note: str = option("", section="method", help="Take a note.")
+    centred: bool = option(True, section="method", help="Centre it.")
+    corners: tuple[float, ...] = option((1.0, 2.0), section="volume", least=-1, help="Set two corners.")
+    silent: str = "not an option"
 
-    Notes
-    -----
-    Not an option.
-    """
-
-    files: tuple[Path, ...] = ()
-    angle: tuple[float, ...] = ()
-    count: int = 3
-    way: Literal["left", "right"] = "left"
-    quickly: bool = False
-    limit: float | None = None
-    note: str = ""
-    centred: bool = True
-    corners: tuple[float, ...] = (1.0, 2.0)
+    @property
+    def method(self) -> str:
+        return self.way
 
 
-def parse(*words: str, layout: Layout | None = None) -> Example:
+def example_parser(*, required: bool = False) -> CommandParser:
     parser = CommandParser("example", "An example.", "FILE [options]", ("manyviews example a",))
-    add_options(parser, Example, layout or Layout("options", positional="files"))
-    return build_options(Example, parser.parse(words))
+    add_options(parser, Example, required=required)
+    return parser
+
+
+def parse(*words: str, required: bool = False) -> Example:
+    return build_options(Example, example_parser(required=required).parse(words))
 
 
 def test_defaults_are_those_of_the_dataclass():
@@ -113,30 +98,86 @@ def test_complaints_are_one_sentence(words: list[str], sentence: str):
     assert "\n" not in str(caught.value)
 
 
-def test_a_required_field_must_be_given():
+def test_what_a_run_requires_must_be_given():
     with pytest.raises(InputError, match="missing: --count"):
-        parse("a", layout=Layout("options", positional="files", required=("count",)))
+        parse("a", required=True)
+    assert parse("a", "--count", "4", required=True).count == 4
 
 
-def test_help_texts_come_from_the_docstring():
-    texts = attribute_texts(Example)
-    assert texts["angle"] == "An angle, 50% of them negative."
-    assert set(texts) == {field.name for field in fields(Example)}
+def test_an_option_without_default_must_always_be_given():
+    @dataclass(frozen=True)
+    class Output:
+        out: Path = option(section="output", help="Write here.")
+
+    parser = CommandParser("example", "An example.", "[options]", ())
+    add_options(parser, Output, required=False)
+    with pytest.raises(InputError, match="missing: --out"):
+        build_options(Output, parser.parse([]))
+    with pytest.raises(TypeError, match="out"):
+        Output()
 
 
-@pytest.mark.parametrize("options", [SeriesOptions, ReconstructOptions, SimulateOptions])
-def test_every_option_is_documented(options: type):
-    texts = attribute_texts(options)
-    assert all(texts.get(field.name) for field in fields(options))
+def test_a_section_that_does_not_exist_is_an_error():
+    with pytest.raises(ValueError, match="no help section 'metod'"):
+        option(1, section="metod", help="Count.")  # type: ignore[arg-type]
+
+
+def test_fields_that_are_no_options_are_left_alone():
+    assert "silent" not in example_parser().format_help()
+
+
+def test_options_are_described_in_python_too():
+    assert str(Example.__doc__).startswith("For the tests.\n\n    Attributes\n    ----------\n    files\n")
+    assert "    angle\n        Set an angle, 50% of them negative.\n" in str(Example.__doc__)
+
+
+OPTIONS = sorted(
+    {options for command in COMMANDS for options in command.options}, key=lambda one: one.__name__
+)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda one: f"{one.__module__}.{one.__name__}")
+def test_every_help_text_is_whole_sentences(options: type):
+    for item in fields(options):
+        if about := option_of(item):
+            assert re.match(r"[A-Z].{9,}\.$", about.help), item.name
+            assert not re.match(r"(Of|The|A|An|Number|Standard)\b", about.help), (
+                f"{item.name}: say what it does"
+            )
 
 
 def test_help_shows_sections_defaults_and_choices():
-    parser = CommandParser("example", "An example.", "FILE [options]", ("manyviews example a",))
-    add_options(parser, Example, Layout("options", sections={"angle": "geometry"}, positional="files"))
-    text = parser.format_help()
+    text = example_parser().format_help()
     assert "geometry:" in text
-    assert "[default: 3]" in text
+    assert text.index("input:") < text.index("geometry:") < text.index("volume:") < text.index("method:")
+    assert "output:" not in text
+    assert "[default: left]" in text
     assert "[default: 1.0 2.0]" in text
     assert "One of left, right." in text
     assert "50% of them" in text
+    assert "[default: 3]" not in text  # must be given to a run
     assert text.rstrip().endswith("manyviews example a")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"count": -1}, "--count: -1 is too small; give a whole number from 0 on"),
+        ({"limit": 0.0}, "--limit: 0 is too small; give a number above 0 and below 1"),
+        ({"limit": 1.5}, "--limit: 1.5 is too large; give a number above 0 and below 1"),
+        ({"limit": float("nan")}, "--limit: nan is not a number; give a number above 0 and below 1"),
+        ({"angle": (1.0, float("inf"))}, "--angle: inf is not a number; give a number"),
+        ({"corners": (-1.0, -2.0)}, "--corners: -2 is too small; give a number from -1 on"),
+        ({"way": "up"}, "--way: 'up' is no way; choose from left, right"),
+        ({"quickly": True}, "--quickly: left has no such option; leave it out, or use --method right"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(options: dict[str, object], sentence: str):
+    with pytest.raises(InputError) as caught:
+        check_options(Example(**options))
+    assert str(caught.value) == sentence
+
+
+def test_what_can_be_passes():
+    check_options(Example())
+    check_options(Example(way="right", quickly=True, limit=0.5, corners=(-1.0, 3.0), note="-"))

@@ -14,8 +14,10 @@ import pytest
 
 from manyviews import __version__
 from manyviews.cli import main as main_module
-from manyviews.cli.main import COMMANDS, main
+from manyviews.cli.commands import COMMANDS
+from manyviews.cli.main import main
 from manyviews.errors import DivergedError, InputError
+from manyviews.options import RunOptions
 from manyviews.parallel import launch
 from manyviews.runs.interrupt import Interrupted
 from manyviews.tilt.options import METHODS
@@ -29,7 +31,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     """Make ``manyviews doctor`` raise."""
 
     def fail_with(error: BaseException) -> None:
-        def run(found: object) -> int:
+        def run(options: object) -> int:
             raise error
 
         commands = tuple(replace(c, run=run) if c.name == "doctor" else c for c in COMMANDS)
@@ -134,6 +136,26 @@ def test_examples_parse(words: list[str]):
     command.parser().parse(rest)
 
 
+def test_which_commands_are_for_all_ranks_and_which_have_a_report():
+    parallel = {command.name for command in COMMANDS if command.parallel}
+    reports = {command.name: command.report for command in COMMANDS if command.report}
+    assert parallel == set(reports) == {"tilt reconstruct", "particles abinitio"}
+    assert reports == {
+        "tilt reconstruct": "manyviews.tilt.report",
+        "particles abinitio": "manyviews.particles.report",
+    }
+
+
+def test_what_is_out_of_range_is_refused_before_the_job_is_loaded(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "manyviews.tilt.check", None)
+    assert main(["tilt", "check", "a.mrc", "--ranks", "0"]) == 2
+    assert "--ranks: 0 is too small; give a whole number from 1 on" in capsys.readouterr().err
+    assert (
+        main(["particles", "abinitio", "a.star", "--out", "r", "--refinements", "3", "--method", "sagd"]) == 2
+    )
+    assert "--refinements: sagd has no such option" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"manyviews {__version__}\n"
@@ -219,21 +241,20 @@ def fake_module(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) 
 def test_reconstruct_passes_everything_on(monkeypatch, tmp_path, capsys):
     calls = []
 
-    def reconstruct(series, options, out, **rest):
-        calls.append((series, options, out, rest))
-        return SimpleNamespace(summary={"mean_ncc": 0.98765, "method": "cg"}, report=out / "report.html")
+    def reconstruct(series, options, run, world):
+        calls.append((series, options, run, world))
+        return SimpleNamespace(summary={"mean_ncc": 0.98765, "method": "cg"}, report=run.out / "report.html")
 
     fake_module(monkeypatch, "manyviews.tilt.reconstruct", reconstruct=reconstruct)
     monkeypatch.setattr(sys, "argv", ["manyviews", "typed"])
     words = ["a.mrc", "b.mrc", "--axis-angle", "-12.7", "77.3", "--thickness", "9", "--bin", "2", "--quiet"]
     assert main(["tilt", "reconstruct", *words, "--out", str(tmp_path)]) == 0
-    ((series, options, out, rest),) = calls
+    ((series, options, run, world),) = calls
     assert [path.name for path in series.stacks] == ["a.mrc", "b.mrc"]
     assert series.axis_angle == (-12.7, 77.3)
     assert (options.thickness, options.bin, options.method) == (9, 2, "cg")
-    assert out == tmp_path
-    assert rest.pop("world").size == 1
-    assert rest == {"overwrite": False, "quiet": True, "command": ("manyviews", "typed")}
+    assert world.size == 1
+    assert run == RunOptions(tmp_path, overwrite=False, quiet=True, command=("manyviews", "typed"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["mean", "ncc", "0.9877"]
     assert lines[-1] == str(tmp_path / "report.html")

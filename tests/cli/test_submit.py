@@ -10,15 +10,18 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from manyviews.cli import main as main_module
+from manyviews.cli.commands import COMMANDS
 from manyviews.cli.main import main
-from manyviews.cli.submit import COMMANDS, SubmitOptions, batch_script
+from manyviews.cli.submit import device_of
 from manyviews.errors import InputError
+from manyviews.parallel import slurm
+from manyviews.parallel.slurm import SubmitOptions
 
 BASH = shutil.which("bash")
 RECONSTRUCT = ("tilt", "reconstruct", "a.mrc", "--thickness", "200", "--out", "run1")
@@ -35,12 +38,14 @@ SECONDS = 20
 pytestmark = pytest.mark.skipif(BASH is None, reason="no bash")
 
 
-@pytest.fixture
-def submit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def submit(*words: str) -> int:
     """``manyviews submit WORDS``."""
-    commands = {command.name: command for command in (*main_module.COMMANDS, *COMMANDS)}
-    monkeypatch.setattr(main_module, "COMMANDS", tuple(commands.values()))
-    return lambda *words: main(["submit", *words])
+    return main(["submit", *words])
+
+
+def batch_script(options: SubmitOptions, words: Sequence[str] = ()) -> str:
+    """The script of a command line that is checked as ``submit`` checks it."""
+    return slurm.batch_script(options, words, partial(device_of, COMMANDS))
 
 
 def requests(script: str) -> list[str]:
@@ -171,17 +176,16 @@ def test_bad_options(options: SubmitOptions, where: str):
         (["--template", "--mpi", "pmi"], "did you mean pmi"),
         (["--template", "--"], "there is no command after --"),
         (["--template", "--", "ls"], "there is no command 'ls'"),
+        (["--template", "--", "submit"], "there is no command 'submit'"),
         (["--template", "--", "tilt", "reconstruct", "a.mrc", "--out", "r"], "missing: --thickness"),
         (["--template", "--", *RECONSTRUCT, "--thicknes", "9"], "did you mean --thickness?"),
         (["--template", "--scratch", "/s", "--", *RECONSTRUCT, "--scratch=/t"], "it is given twice"),
         (["--template", "--scratch", "/s", "--", "demo"], "unknown option --scratch"),
-        (["--template", "--resubmit", "-1"], "--resubmit: -1 is too few"),
+        (["--template", "--resubmit", "-1"], "--resubmit: -1 is too small"),
         (["--nodes", "2"], "give --template for a batch script"),
     ],
 )
-def test_bad_words(
-    words: list[str], part: str, submit: Callable[..., int], capsys: pytest.CaptureFixture[str]
-):
+def test_bad_words(words: list[str], part: str, capsys: pytest.CaptureFixture[str]):
     assert submit(*words) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -189,12 +193,12 @@ def test_bad_words(
     assert err.count("\n") == 1
 
 
-def test_prints(submit: Callable[..., int], capsys: pytest.CaptureFixture[str]):
+def test_prints(capsys: pytest.CaptureFixture[str]):
     assert submit("--template", "--nodes", "2", "--", *RECONSTRUCT) == 0
     assert capsys.readouterr().out == batch_script(SubmitOptions(nodes=2), RECONSTRUCT)
 
 
-def test_writes_a_file_once(submit: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_writes_a_file_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "my job.sh"
     words = ("--template", "--out", str(path))
     assert submit(*words, "--", *RECONSTRUCT) == 0

@@ -121,7 +121,7 @@ def test_bad_images_are_named(simulated, tmp_path, monkeypatch, value, words):
         (AbinitioOptions(diameter=1000), "does not go with a box"),
         (AbinitioOptions(resolution=3), "do not reach"),
         (AbinitioOptions(symmetry="Q3"), "Q3"),
-        (AbinitioOptions(starts=0), "--starts 0"),
+        (AbinitioOptions(starts=0), "--starts: 0 is too small"),
     ],
 )
 def test_impossible_options_are_refused_as_a_run_would(simulated, options, words):

@@ -47,22 +47,54 @@ def test_a_batch_is_no_larger_than_the_data():
         ({"box": 12}, "images of 12 pixels"),
         ({"diameter": 300.0}, "does not go with a box of 256"),
         ({"diameter": 5.0}, "does not go with a box of 256"),
-        ({"diameter": float("nan")}, "does not go with a box"),
+        ({"diameter": float("nan")}, "--diameter: nan is not a number"),
         ({"shift_sigma": 0.0}, "shifts of 0 angstrom"),
         ({"shift_sigma": 100.0}, "shifts of 100 angstrom"),
-        ({"shift_sigma": float("nan")}, "shifts of nan"),
+        ({"shift_sigma": float("nan")}, "--shift-sigma: nan is not a number"),
         ({"resolution": 5.0}, "do not reach 5 angstrom"),
-        ({"resolution": float("nan")}, "do not reach nan"),
+        ({"resolution": float("nan")}, "--resolution: nan is not a number"),
         ({"resolution": 100.0}, "leaves nothing to see"),
-        ({"starts": 0}, "starts 0"),
-        ({"batch": 0}, "batch 0"),
-        ({"refinements": -1}, "refinements -1"),
-        ({"iterations": 0}, "iterations 0"),
+        ({"starts": 0}, "--starts: 0 is too small; give a whole number from 1 on"),
+        ({"batch": 0}, "--batch: 0 is too small"),
+        ({"refinements": -1}, "--refinements: -1 is too small"),
+        ({"iterations": 0, "method": "sagd"}, "--iterations: 0 is too small"),
+        ({"prior_strength": -1.0, "method": "sagd"}, "--prior-strength: -1 is too small"),
+        ({"threads": -1}, "--threads: -1 is too small"),
+        ({"memory": 0.0}, "--memory: 0 is too small; give a number above 0"),
+        ({"method": "guess"}, "--method: 'guess' is no method; choose from stochastic-em, sagd"),
     ],
 )
 def test_impossible_wishes(changes, words):
     with pytest.raises(InputError, match=words):
         settled(**changes)
+
+
+@pytest.mark.parametrize(
+    ("method", "other", "options"),
+    [
+        (
+            "sagd",
+            "stochastic-em",
+            {"symmetry": "D2", "refinements": 5, "allow_negative": True, "independent_halves": True},
+        ),
+        (
+            "stochastic-em",
+            "sagd",
+            {"schedule": "quick", "iterations": 5, "prior": "car", "prior_strength": 2.0},
+        ),
+    ],
+)
+def test_options_that_the_method_lacks_are_refused(method, other, options):
+    settled(method=other, **options)
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        sentence = f"{flag}: {method} has no such option; leave it out, or use --method {other}"
+        with pytest.raises(InputError, match=sentence):
+            settled(method=method, **{name: value})
+
+
+def test_a_point_group_in_small_letters_is_the_same():
+    assert settled(method="sagd", symmetry="c1").options.symmetry == "c1"
 
 
 def test_what_changes_the_result_is_on_record():

@@ -23,11 +23,23 @@ def test_reads_back(table):
 
 
 def test_none_paths_and_odd_bytes():
-    table = {"a": None, "b": Path("x/y"), "c": ("u", 1), "d": "\udcff", "e": float("inf")}
+    table = {"a": None, "b": Path("x/y"), "c": ("u", 1), "d": "\udcff", "e": float("inf"), "f": {"g": None}}
     back = tomllib.loads(dump_toml(table))
-    assert back == {"b": "x/y", "c": ["u", 1], "d": "\ufffd", "e": float("inf")}
+    assert back == {"b": "x/y", "c": ["u", 1], "d": "\ufffd", "e": float("inf"), "f": {}}
+
+
+def test_entries_keep_their_order_and_floats_their_digits():
+    table = {"z": 1, "a": 0.1 + 0.2, "tables": {"y": float("nan"), "b": 1e-300}, "last": -0.0}
+    back = tomllib.loads(dump_toml(table))
+    assert list(back) == ["z", "a", "last", "tables"]  # tables come behind what belongs to none
+    assert list(back["tables"]) == ["y", "b"]
+    assert repr(back["a"]) == repr(0.1 + 0.2)
+    assert repr(back["tables"]["y"]) == "nan"
+    assert repr(back["last"]) == "-0.0"
 
 
 def test_refuses_other_kinds():
     with pytest.raises(TypeError, match="object"):
         dump_toml({"a": object()})
+    with pytest.raises(TypeError, match="NoneType"):
+        dump_toml({"a": [None]})

@@ -39,7 +39,7 @@ def test_a_sound_series_has_no_warnings(tmp_path):
     assert found.warnings == ()
     assert found.lines()[-1] == "no warnings"
     assert found.thickness_given
-    assert found.settings.volume_shape == (12, 30, 34)
+    assert found.plan.volume_shape == (12, 30, 34)
 
 
 def test_stacks_choices_and_what_was_overruled(tmp_path):
@@ -86,7 +86,7 @@ def test_groups_plan_and_cost(tmp_path):
 def test_without_thickness_it_says_so(tmp_path, capsys):
     data = series(tmp_path)
     found = check(data, replace(OPTIONS, thickness=0))
-    assert found.settings.volume_shape[0] == 34 // 4
+    assert found.plan.volume_shape[0] == 34 // 4
     assert not found.thickness_given
     assert "no --thickness was given" in found.warnings[0]
     words = ["tilt", "check", *map(str, data.stacks), "--axis-angle", "0", "90", "--device", "cpu"]
@@ -139,7 +139,7 @@ def test_grey_levels_between_stacks(tmp_path):
 
 def test_thickness_larger_than_memory_is_refused(tmp_path, monkeypatch):
     data = series(tmp_path)
-    monkeypatch.setattr("manyviews.tilt.schedule.available_memory_bytes", lambda: 100 << 20)
+    monkeypatch.setattr("manyviews.tilt.cost.schedule.available_memory_bytes", lambda: 100 << 20)
     with pytest.raises(InputError, match="the reconstruction needs about"):
         check(data, OPTIONS)
     check(data, replace(OPTIONS, thickness=0))

@@ -64,13 +64,21 @@ def test_default_subsets(method, axes, tilts, subsets):
     assert settled(source(axes, tilts), method=method).subsets == subsets
 
 
-def test_what_is_given_wins():
-    given = {
-        "method": "consensus", "iterations": 7, "inner_iterations": 5, "subsets": 6, "overlap": 1,
-        "mann": 0.5, "subset_order": "adjacent", "relaxation": 0.9, "sirt_form": "normalised", "damping": 0.2,
-        "normal": "exact", "refresh": 0, "non_negative": True, "total_variation": 0.1, "smoothness": 0.3,
-        "normalise": "background", "invert_contrast": True, "threads": 2,
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    "given",
+    [
+        {
+            "method": "consensus", "iterations": 7, "inner_iterations": 5, "subsets": 6, "overlap": 1,
+            "mann": 0.5, "subset_order": "adjacent", "damping": 0.2, "normal": "exact", "non_negative": True,
+            "total_variation": 0.1, "smoothness": 0.3, "normalise": "background", "invert_contrast": True,
+            "threads": 2,
+        },
+        {"method": "sirt", "relaxation": 0.9, "sirt_form": "normalised", "non_negative": True},
+        {"method": "cg", "refresh": 0, "damping": 0.0},
+    ],
+    ids=lambda given: given["method"],
+)  # fmt: skip
+def test_what_is_given_wins(given):
     found = settled(**given)
     assert {name: getattr(found, name) for name in given} == given
 
@@ -100,19 +108,22 @@ def test_a_volume_without_slices_is_refused(thickness):
         settled(thickness=thickness, bin=2)
 
 
+METHOD_WITH = {"relaxation": "sirt", "refresh": "cg"}
+
+
 @pytest.mark.parametrize("options", [
     {"iterations": 0}, {"iterations": -1}, {"inner_iterations": 0}, {"bin": 0},
     {"mann": 0.0}, {"mann": 1.0}, {"mann": float("nan")},
     {"relaxation": 0.0}, {"relaxation": 2.0}, {"relaxation": -0.1}, {"relaxation": float("nan")},
-    {"overlap": -1}, {"refresh": -1}, {"threads": -1},
+    {"overlap": -1}, {"tolerance": -1.0}, {"tolerance": float("nan")}, {"refresh": -1}, {"threads": -1},
     {"damping": -0.1}, {"damping": float("nan")}, {"damping": float("inf")},
     {"total_variation": -1.0}, {"total_variation": float("nan")}, {"smoothness": -1.0},
-    {"smoothness": float("inf")},
+    {"smoothness": float("inf")}, {"memory": 0.0}, {"memory": float("inf")},
 ])  # fmt: skip
 def test_numbers_out_of_range_are_refused_by_name(options):
     (name,) = options
     with pytest.raises(InputError) as caught:
-        settled(**{"method": "consensus", **options})
+        settled(**{"method": METHOD_WITH.get(name, "consensus"), **options})
     assert caught.value.where == "--" + name.replace("_", "-")
     assert caught.value.fix is not None
 
@@ -126,7 +137,8 @@ def test_an_unknown_method_is_refused():
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "consensus"])
 def test_priors_belong_to_consensus(prior, method):
     flag = "--" + prior.replace("_", "-")
-    with pytest.raises(InputError, match=f"{flag}: priors are agents of consensus, not of {method}"):
+    sentence = f"{flag}: {method} has no such option; leave it out, or use --method consensus"
+    with pytest.raises(InputError, match=sentence):
         settled(method=method, **{prior: 0.1})
 
 
@@ -135,7 +147,7 @@ def test_who_can_keep_voxels_non_negative(method):
     if method in {"sirt", "consensus"}:
         assert settled(method=method, non_negative=True).non_negative
     else:
-        with pytest.raises(InputError, match=f"--non-negative: {method} cannot keep voxels non-negative"):
+        with pytest.raises(InputError, match=f"--non-negative: {method} has no such option; .* sirt or"):
             settled(method=method, non_negative=True)
 
 
@@ -175,6 +187,12 @@ def test_memory_that_cannot_be_told_is_no_obstacle(monkeypatch):
         ("sirt", {"damping": 0.5}),
         ("wbp", {"mann": 0.5}),
         ("direct-combine", {"inner_iterations": 2}),
+        ("sirt", {"overlap": 0}),
+        ("cg", {"subset_order": "adjacent"}),
+        ("cg", {"relaxation": 0.5}),
+        ("consensus", {"relaxation": 0.5}),
+        ("wang2020", {"sirt_form": "normalised"}),
+        ("sirt", {"refresh": 0}),
     ],
 )
 def test_options_of_other_methods_are_refused(method, option):

@@ -1,19 +1,19 @@
-"""Turn an options dataclass into command-line options; its docstring is their help."""
+"""Turn a dataclass of options, as `manyviews.options` describes them, into a command line."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import inspect
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from manyviews.errors import InputError
+from manyviews.options import SECTIONS, Option, Section, flag, option_of, value_kind
+
+T = TypeVar("T")
 
 _REQUIRED = "the following arguments are required: "  # argparse's words
 
@@ -32,15 +32,13 @@ class CommandParser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=False,
         )
-        self._sections: dict[str, argparse._ArgumentGroup] = {}
+        self._sections = {title: self.add_argument_group(title) for title in SECTIONS}
 
-    def section(self, title: str) -> argparse._ArgumentGroup:
-        """The help section of that title, made on first use."""
-        if title not in self._sections:
-            self._sections[title] = self.add_argument_group(title)
+    def section(self, title: Section) -> argparse._ArgumentGroup:
+        """The help section of that title; one that stays empty is not shown."""
         return self._sections[title]
 
-    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse; only what was given is in the result.
 
         Raises
@@ -49,16 +47,16 @@ class CommandParser(argparse.ArgumentParser):
             One sentence on what cannot be understood.
         """
         options = list(self._option_string_actions)
-        for argument in arguments:
-            name = argument.split("=", 1)[0]
-            if name.startswith("-") and name not in options and not _is_number(argument):
+        for word in words:
+            name = word.split("=", 1)[0]
+            if name.startswith("-") and name not in options and not _is_number(word):
                 raise InputError(f"unknown option {name}", fix=_advice(name, options, self.prog))
         # A leading space keeps argparse from taking numbers such as -1e-3 for options.
-        protected = [f" {a}" if a.startswith("-") and _is_number(a) else a for a in arguments]
-        found, extra = self.parse_known_args(protected)
+        protected = [f" {word}" if word.startswith("-") and _is_number(word) else word for word in words]
+        arguments, extra = self.parse_known_args(protected)
         if extra:
             raise InputError(f"cannot place {extra[0]!r}", fix=f"see `{self.prog} --help`")
-        return found
+        return arguments
 
     def error(self, message: str) -> NoReturn:
         """Say it in one sentence instead of printing the usage."""
@@ -73,94 +71,53 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How the fields of one options dataclass are laid out on the command line.
+def add_options(parser: CommandParser, options: type[Any], *, required: bool = True) -> None:
+    """Add every option of a dataclass to the parser as ``--field-name``.
 
-    Attributes
+    Parameters
     ----------
-    section
-        Help section of the fields that `sections` does not name.
-    sections
-        Field name to help section.
-    metavars
-        Field name to the word that stands for its value in the help.
-    positional
-        The field filled by the arguments without a flag, if any.
+    parser
+        Of the command.
+    options
+        The dataclass; its fields that are no options are left alone.
     required
-        Fields that must be given although the dataclass has a default.
+        Whether those that a run requires must be given.
     """
-
-    section: str
-    sections: Mapping[str, str] = field(default_factory=dict)
-    metavars: Mapping[str, str] = field(default_factory=dict)
-    positional: str | None = None
-    required: tuple[str, ...] = ()
-
-
-def add_options(parser: CommandParser, options: type[Any], layout: Layout) -> None:
-    """Add every field of a dataclass to the parser as ``--field-name``."""
     hints = get_type_hints(options)
-    texts: dict[str, str] = {}
-    for documented in reversed(options.__mro__):
-        texts |= attribute_texts(documented)
     for item in fields(options):
-        section = parser.section(layout.sections.get(item.name, layout.section))
-        _add_field(section, item, hints[item.name], texts.get(item.name, ""), layout)
+        if about := option_of(item):
+            must = about.positional or item.default is MISSING or (about.required and required)
+            _add_option(parser.section(about.section), item, about, *value_kind(hints[item.name]), must)
 
 
-def build_options(options: type[Any], arguments: argparse.Namespace) -> Any:
+def build_options(options: type[T], arguments: argparse.Namespace) -> T:
     """The dataclass from what was parsed; fields not given keep their defaults."""
-    given = {item.name: getattr(arguments, item.name) for item in fields(options) if item.name in arguments}
+    names = [item.name for item in fields(options) if item.name in arguments]  # type: ignore[arg-type]
+    given = {name: getattr(arguments, name) for name in names}
     return options(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
 
 
-def attribute_texts(documented: type[Any]) -> dict[str, str]:
-    """Field name to help text, from the ``Attributes`` section of a NumPy-style docstring."""
-    _, _, section = inspect.cleandoc(vars(documented).get("__doc__") or "").partition(
-        "Attributes\n----------\n"
-    )
-    section = re.split(r"\n\w+\n-+\n", section)[0]
-    texts: dict[str, list[str]] = {}
-    for line in section.splitlines():
-        if line and not line.startswith(" "):
-            texts[line.split(":")[0].strip()] = []
-        elif line.strip():
-            texts[list(texts)[-1]].append(line.strip())
-    return {name: " ".join(words).replace("``", "") for name, words in texts.items()}
-
-
-def _add_field(
-    section: argparse._ArgumentGroup, item: Field[Any], hint: Any, text: str, layout: Layout
+def _add_option(
+    section: argparse._ArgumentGroup, item: Field[Any], about: Option, kind: Any, many: bool, must: bool
 ) -> None:
-    kind, many = _kind(hint)
-    metavar = layout.metavars.get(item.name, _METAVARS.get(kind, "NAME"))
-    required = item.name in layout.required
-    help_text = text + _choices_text(kind, text) + ("" if required else _default_text(item))
-    help_text = help_text.replace("%", "%%")  # argparse formats it
-    if item.name == layout.positional:
+    metavar = about.metavar or _METAVARS.get(kind, "NAME")
+    text = (
+        about.help + _choices_text(kind, about.help) + ("" if must or about.required else _default_text(item))
+    )
+    settings: dict[str, Any] = {"help": text.replace("%", "%%")}  # argparse formats it
+    if about.positional:
         count = "+" if many else None
-        section.add_argument(item.name, nargs=count, type=_converter(kind), metavar=metavar, help=text)
+        section.add_argument(item.name, nargs=count, type=_converter(kind), metavar=metavar, **settings)
         return
-    flag = "--" + item.name.replace("_", "-")
-    settings: dict[str, Any] = {"dest": item.name, "default": argparse.SUPPRESS, "help": help_text}
+    settings |= {"dest": item.name, "default": argparse.SUPPRESS}
     if kind is bool:
         action = argparse.BooleanOptionalAction if item.default is True else "store_true"
-        section.add_argument(flag, action=action, **settings)
+        section.add_argument(flag(item.name), action=action, **settings)
         return
-    settings |= {"type": _converter(kind), "metavar": metavar, "required": required}
+    settings |= {"type": _converter(kind), "metavar": metavar, "required": must}
     if many:
         settings |= {"nargs": "+", "action": "extend"}
-    section.add_argument(flag, **settings)
-
-
-def _kind(hint: Any) -> tuple[Any, bool]:
-    """The type of one value and whether several are taken: ``tuple[Path, ...]`` is ``(Path, True)``."""
-    if get_origin(hint) in (UnionType, Union):
-        hint = next(part for part in get_args(hint) if part is not type(None))
-    if get_origin(hint) is tuple:
-        return get_args(hint)[0], True
-    return hint, False
+    section.add_argument(flag(item.name), **settings)
 
 
 def _choices_text(kind: Any, text: str) -> str:

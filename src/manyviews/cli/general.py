@@ -2,126 +2,121 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from manyviews.cli.arguments import CommandParser
 from manyviews.cli.command import Command
-from manyviews.cli.output import print_result
+from manyviews.cli.output import command_line, print_result
+from manyviews.options import option
 
 
-def _add_demo(parser: CommandParser) -> None:
-    output = parser.section("output")
-    output.add_argument(
-        "--out",
-        type=Path,
-        default=Path("demo-run"),
-        metavar="DIR",
-        help="Folder for the simulated data and the run. [default: demo-run]",
-    )
-    output.add_argument("--overwrite", action="store_true", help="Replace an earlier demo in that folder.")
-    output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
+# fmt: off
+@dataclass(frozen=True)
+class _DemoOptions:
+    """What ``demo`` can be told."""
+
+    out: Path = option(Path("demo-run"), section="output", metavar="DIR",
+        help="Write the simulated data and the run to this folder.")
+    overwrite: bool = option(False, section="output", help="Replace an earlier demo in that folder.")
+    quiet: bool = option(False, section="output", help="Print the result only, no progress.")
 
 
-def _demo(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class _DoctorOptions:
+    """What ``doctor`` can be told."""
+
+    folder: Path = option(Path(), section="machine", metavar="DIR",
+        help="Count the free disk space of this folder.")
+
+
+@dataclass(frozen=True)
+class _CompareOptions:
+    """What ``compare`` can be told."""
+
+    first: Path = option(section="input", metavar="VOLUME", positional=True,
+        help="Compare this volume (MRC).")
+    second: Path = option(section="input", metavar="VOLUME", positional=True,
+        help="Compare it with this one, of the same size.")
+    out: Path | None = option(None, section="output", metavar="DIR",
+        help="Write fsc.csv and fsc.png to this new folder.")
+
+
+@dataclass(frozen=True)
+class _ReportOptions:
+    """What ``report`` can be told."""
+
+    run: Path = option(section="input", metavar="RUN", positional=True,
+        help="Write the report of the run in this folder.")
+# fmt: on
+
+
+def _demo(options: _DemoOptions) -> int:
     from manyviews.tilt.demo import demo
 
-    result = demo(
-        arguments.out,
-        overwrite=arguments.overwrite,
-        quiet=arguments.quiet,
-        command=("manyviews", *sys.argv[1:]),
-    )
+    result = demo(options.out, overwrite=options.overwrite, quiet=options.quiet, command=command_line())
     print_result(result.summary, result.report)
     return 0
 
 
-def _add_doctor(parser: CommandParser) -> None:
-    parser.section("options").add_argument(
-        "--folder",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="Folder whose free disk space counts. [default: this folder]",
-    )
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
+def _doctor(options: _DoctorOptions) -> int:
     from manyviews.doctor import examine
 
     failed = False
-    for finding in examine(arguments.folder):
+    for finding in examine(options.folder):
         print(finding.line(), flush=True)
         failed |= finding.state == "fail"
     return 1 if failed else 0
 
 
-def _add_compare(parser: CommandParser) -> None:
-    parser.section("input").add_argument(
-        "volumes", nargs=2, type=Path, metavar="VOLUME", help="Two MRC volumes of the same size."
-    )
-    parser.section("output").add_argument(
-        "--out", type=Path, metavar="DIR", help="New folder for fsc.csv and fsc.png."
-    )
-
-
-def _compare(arguments: argparse.Namespace) -> int:
+def _compare(options: _CompareOptions) -> int:
     from manyviews.compare import compare
 
-    comparison = compare(*arguments.volumes)
+    comparison = compare(options.first, options.second)
     print("\n".join(comparison.lines()))
-    if arguments.out is not None:
-        for path in comparison.write(arguments.out):
-            print(path)
+    for path in () if options.out is None else comparison.write(options.out):
+        print(path)
     return 0
 
 
-def _add_report(parser: CommandParser) -> None:
-    parser.section("input").add_argument("run", type=Path, metavar="RUN", help="Folder of a run.")
-
-
-def _report(arguments: argparse.Namespace) -> int:
+def _report(options: _ReportOptions) -> int:
     from manyviews.report.build import build_report
 
-    print(build_report(arguments.run))
+    print(build_report(options.run))
     return 0
 
 
-COMMANDS = (
-    Command(
-        name="demo",
-        summary="Simulate a small four-axis data set, reconstruct it and write a report.",
-        usage="[--out DIR] [options]",
-        examples=("manyviews demo", "manyviews demo --out /tmp/demo --quiet"),
-        add=_add_demo,
-        run=_demo,
+DEMO = Command(
+    name="demo",
+    summary="Simulate a small four-axis data set, reconstruct it and write a report.",
+    usage="[--out DIR] [options]",
+    examples=("manyviews demo", "manyviews demo --out /tmp/demo --quiet"),
+    options=(_DemoOptions,),
+    run=_demo,
+)
+DOCTOR = Command(
+    name="doctor",
+    summary="Check this installation and machine, with a fix for whatever is wrong.",
+    usage="[options]",
+    examples=("manyviews doctor", "manyviews doctor --folder /scratch"),
+    options=(_DoctorOptions,),
+    run=_doctor,
+)
+COMPARE = Command(
+    name="compare",
+    summary="Compare two volumes: correlation, Fourier shell correlation and resolution.",
+    usage="A.mrc B.mrc [--out DIR]",
+    examples=(
+        "manyviews compare run1/volume.mrc truth.mrc",
+        "manyviews compare half1.mrc half2.mrc --out fsc",
     ),
-    Command(
-        name="doctor",
-        summary="Check this installation and machine, with a fix for whatever is wrong.",
-        usage="[options]",
-        examples=("manyviews doctor", "manyviews doctor --folder /scratch"),
-        add=_add_doctor,
-        run=_doctor,
-    ),
-    Command(
-        name="compare",
-        summary="Compare two volumes: correlation, Fourier shell correlation and resolution.",
-        usage="A.mrc B.mrc [--out DIR]",
-        examples=(
-            "manyviews compare run1/volume.mrc truth.mrc",
-            "manyviews compare half1.mrc half2.mrc --out fsc",
-        ),
-        add=_add_compare,
-        run=_compare,
-    ),
-    Command(
-        name="report",
-        summary="Write the report of a run again.",
-        usage="RUN",
-        examples=("manyviews report run1", "manyviews report demo-run/reconstruction"),
-        add=_add_report,
-        run=_report,
-    ),
+    options=(_CompareOptions,),
+    run=_compare,
+)
+REPORT = Command(
+    name="report",
+    summary="Write the report of a run again.",
+    usage="RUN",
+    examples=("manyviews report run1", "manyviews report demo-run/reconstruction"),
+    options=(_ReportOptions,),
+    run=_report,
 )

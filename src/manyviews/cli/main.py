@@ -1,7 +1,7 @@
 """``manyviews``: find the command, parse, call, and turn whatever goes wrong into one sentence.
 
-Under an MPI launcher every rank comes here. The commands of `_SHARED` are run by all of them, the others by
-rank 0; rank 0 alone prints; and whatever goes wrong on any rank ends the whole job with one sentence and its
+Under an MPI launcher every rank comes here. A parallel command is run by all of them, any other by rank 0;
+rank 0 alone prints; and whatever goes wrong on any rank ends the whole job with one sentence and its
 exit code.
 """
 
@@ -17,21 +17,13 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from manyviews import __version__
-from manyviews.cli import general, particles, submit, tilt
-from manyviews.cli.command import Command
+from manyviews.cli.command import Command, find_command
+from manyviews.cli.commands import COMMANDS
 from manyviews.cli.failures import explain
 from manyviews.errors import InputError
 from manyviews.parallel import launch
 
-COMMANDS: tuple[Command, ...] = (
-    *general.COMMANDS[:2],
-    *tilt.COMMANDS,
-    *particles.COMMANDS,
-    *submit.COMMANDS,
-    *general.COMMANDS[2:],
-)
 _HELP = ("-h", "--help", "help")
-_SHARED = ("tilt reconstruct", "particles abinitio")
 _READER_GONE = 141
 # Read by OpenMP and PyTorch when they load. Idle threads that spin starve the others on a shared machine, and
 # huge pages save the kernel a third of the time that it spends on handing out memory.
@@ -104,25 +96,25 @@ def _run(words: list[str]) -> int:
         return 0
     command, rest = _find(words)
     try:
-        found = command.parser().parse(rest)
+        arguments = command.parser().parse(rest)
     except SystemExit:  # argparse leaves so after --help
         return 0
-    return _start(command, found)
+    return _start(command, arguments)
 
 
 def _start(command: Command, arguments: argparse.Namespace) -> int:
     """Run a command with the other ranks, if there are any."""
     started = launch.launched()
     if started.size == 1:
-        return command.run(arguments)
-    if command.name not in _SHARED:
+        return command.call(arguments)
+    if not command.parallel:
         if started.rank > 0:
             return 0
         launch.stay_alone()
-        return command.run(arguments)
+        return command.call(arguments)
     launch.start_world()
     signal.signal(signal.SIGTERM, _stop)
-    code = command.run(arguments)
+    code = command.call(arguments)
     launch.leave_together()
     return code
 
@@ -135,10 +127,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _find(words: list[str]) -> tuple[Command, list[str]]:
-    for command in COMMANDS:
-        name = command.name.split()
-        if words[: len(name)] == name:
-            return command, words[len(name) :]
+    if found := find_command(COMMANDS, words):
+        return found
     groups = {command.name.split()[0] for command in COMMANDS if " " in command.name}
     typed = " ".join(words[: 2 if words[0] in groups else 1])
     known = [*(command.name for command in COMMANDS), *sorted(groups)]

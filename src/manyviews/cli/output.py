@@ -1,9 +1,59 @@
-"""How the result of a job is printed."""
+"""How a job is run from the command line, and how its result is printed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from manyviews.options import RunOptions, option
+
+
+# fmt: off
+@dataclass(frozen=True)
+class FolderOptions:
+    """Where simulated data go."""
+
+    out: Path = option(section="output", metavar="DIR",
+        help="Write the simulated data and the truth to this new folder, which appears when it is complete.")
+    quiet: bool = option(False, section="output", help="Print the result only, no progress.")
+# fmt: on
+
+
+def run_job(job: Callable[..., Any], *options: Any, run: RunOptions) -> int:
+    """Run a job in its run folder, with the other ranks if there are any, and print what it found."""
+    from manyviews.parallel.launch import start_world
+
+    world = start_world()
+    result = job(*options, replace(run, command=command_line()), world=world)
+    if world.rank == 0:
+        print_result(result.summary, result.report)
+    return 0
+
+
+def command_line() -> tuple[str, ...]:
+    """The words of this process, for the record."""
+    return ("manyviews", *sys.argv[1:])
+
+
+@contextlib.contextmanager
+def simulation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """What a simulation calls with the name of a file, how much of it is done and how much there is."""
+    from manyviews.runs.progress import Progress
+
+    begun: set[str] = set()
+    with Progress(quiet=quiet) as progress:
+
+        def tell(name: str, done: int, total: int) -> None:
+            if name not in begun:
+                begun.add(name)
+                progress.start(f"simulating {name}", total)
+            progress.update(done)
+
+        yield tell
 
 
 def print_result(summary: Mapping[str, object], report: Path) -> None:

@@ -9,176 +9,132 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from manyviews.options import MachineOptions
+from manyviews.options import MachineOptions, described, option
 
 AbinitioMethod = Literal["stochastic-em", "sagd"]
+Schedule = Literal["quick", "paper"]
 Prior = Literal["uniform", "exponential", "car"]
+_EM: tuple[AbinitioMethod, ...] = ("stochastic-em",)
+_SAGD: tuple[AbinitioMethod, ...] = ("sagd",)
 
 
+# One option a paragraph.
+# fmt: off
+@described
 @dataclass(frozen=True)
 class ParticleOptions:
-    """Which particles.
+    """Which particles."""
 
-    Attributes
-    ----------
-    particles
-        RELION STAR file (3.0, 3.1 or 5.0) or cryoSPARC .cs file of the particles.
-    data_root
-        Folder to which image names in the file are relative. Left out: the file's folder or one above it.
-    passthrough
-        cryoSPARC passthrough .cs, which holds the fields that the other one lacks.
-    dark_protein
-        Protein is dark in the images of a STAR file (RELION's rule is white).
-    no_ctf
-        The images have no contrast transfer function, or are corrected for it.
-    pixel_size
-        Angstrom; left out: what the file says.
-    """
-
-    particles: Path = Path()
-    data_root: Path | None = None
-    passthrough: Path | None = None
-    dark_protein: bool = False
-    no_ctf: bool = False
-    pixel_size: float | None = None
+    particles: Path = option(Path(), section="input", metavar="PARTICLES", positional=True,
+        help="Read the particles from this RELION STAR file (3.0, 3.1 or 5.0) or cryoSPARC .cs file.")
+    data_root: Path | None = option(None, section="input", metavar="DIR",
+        help="Look for the images, as the file names them, in this folder. Left out: the file's folder or "
+        "one above it.")
+    passthrough: Path | None = option(None, section="input",
+        help="Read the fields that the .cs file lacks from this cryoSPARC passthrough .cs file.")
+    dark_protein: bool = option(False, section="input",
+        help="Take protein as dark in the images of a STAR file (RELION's rule is white).")
+    no_ctf: bool = option(False, section="input",
+        help="Take the images as having no contrast transfer function, or as corrected for it.")
+    pixel_size: float | None = option(None, section="input", metavar="ANGSTROM", above=0,
+        help="Take the images to have pixels of this size in angstrom. Left out: what the file says.")
 
 
+@described
 @dataclass(frozen=True)
 class AbinitioOptions(MachineOptions):
-    """How to reconstruct.
+    """How to reconstruct."""
 
-    Attributes
-    ----------
-    method
-        stochastic-em: expectation maximisation on growing batches, no gradient step, the quick default; sagd:
-        the stochastic average gradients of Punjani, Brubaker and Fleet.
-    diameter
-        Of the particle in angstrom; a soft spherical mask is put around it. Left out: 0.8 of the box.
-    resolution
-        Finest resolution to go to, in angstrom. Left out: as far as the halves of the data agree.
-    symmetry
-        Point group, e.g. C1, C7, D2, T, O, I. Starts do without it; the best of them is laid on its axes and
-        refined with it.
-    starts
-        Random starts; the one that explains the images best is gone on with.
-    refinements
-        Iterations of the refinement (stochastic-em).
-    batch
-        Images of a mini-batch.
-    schedule
-        Of sagd: paper, 150 mini-batches at each frequency, or quick, 40. Left out: quick for fewer than
-        10,000 images.
-    iterations
-        Mini-batches of sagd in all. Left out: as many as its schedule needs.
-    shift_sigma
-        Standard deviation of the particles' places around the middle of their images, in angstrom, along x
-        and y. Left out: a fortieth of the box.
-    prior
-        Of the density (sagd): uniform, exponential, or car (each voxel like its neighbours).
-    prior_strength
-        Of the prior, relative to its default.
-    allow_negative
-        Let the density be below that of the solvent.
-    independent_halves
-        Refine two halves of the particles apart, so that their FSC is that of independent maps
-        (stochastic-em).
-    seed
-        Of all random numbers.
-    reference
-        A true map (MRC) to compare with, aligned first, either hand.
-    """
-
-    method: AbinitioMethod = "stochastic-em"
-    diameter: float | None = None
-    resolution: float | None = None
-    symmetry: str = "C1"
-    starts: int = 3
-    refinements: int = 8
-    batch: int = 200
-    schedule: Literal["quick", "paper"] | None = None
-    iterations: int | None = None
-    shift_sigma: float | None = None
-    prior: Prior = "exponential"
-    prior_strength: float = 1.0
-    allow_negative: bool = False
-    independent_halves: bool = False
-    seed: int = 0
-    reference: Path | None = None
+    method: AbinitioMethod = option("stochastic-em", section="method", metavar="METHOD",
+        help="Reconstruct in this way. stochastic-em: expectation maximisation on growing batches, no "
+        "gradient step, the quick default; sagd: the stochastic average gradients of Punjani, Brubaker "
+        "and Fleet.")
+    diameter: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Put a soft spherical mask of this diameter, in angstrom, around the particle. Left out: 0.8 "
+        "of the box.")
+    resolution: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Go to this resolution and no finer, in angstrom. Left out: as far as the halves of the data "
+        "agree.")
+    symmetry: str = option("C1", section="particle", metavar="GROUP", methods=_EM,
+        help="Impose this point group, e.g. C1, C7, D2, T, O, I (stochastic-em). Starts do without it; the "
+        "best of them is laid on its axes and refined with it.")
+    starts: int = option(3, section="method", least=1,
+        help="Make this many random starts; the one that explains the images best is gone on with.")
+    refinements: int = option(8, section="method", least=1, methods=_EM,
+        help="Refine for this many iterations (stochastic-em).")
+    batch: int = option(200, section="method", least=1, help="Take this many images to a mini-batch.")
+    schedule: Schedule | None = option(None, section="method", metavar="SCHEDULE", methods=_SAGD,
+        help="Let sagd stay at each frequency for so long: paper, 150 mini-batches, or quick, 40. Left out: "
+        "quick for fewer than 10,000 images.")
+    iterations: int | None = option(None, section="method", least=1, methods=_SAGD,
+        help="Let sagd go through this many mini-batches in all. Left out: as many as its schedule needs.")
+    shift_sigma: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Expect particles off the middle of their images by this standard deviation, in angstrom, "
+        "along x and y. Left out: a fortieth of the box.")
+    prior: Prior = option("exponential", section="method", metavar="PRIOR", methods=_SAGD,
+        help="Give sagd this prior of the density: uniform, exponential, or car (each voxel is like its "
+        "neighbours).")
+    prior_strength: float = option(1.0, section="method", least=0, methods=_SAGD,
+        help="Make the prior of sagd this strong, relative to its default.")
+    allow_negative: bool = option(False, section="particle", methods=_EM,
+        help="Let the density be below that of the solvent (stochastic-em).")
+    independent_halves: bool = option(False, section="output", methods=_EM,
+        help="Refine two halves of the particles apart, so that their FSC is that of independent maps "
+        "(stochastic-em).")
+    seed: int = option(0, section="method", least=0,
+        help="Draw all random numbers from this seed: the same seed gives the same result.")
+    reference: Path | None = option(None, section="output",
+        help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
+        "hand.")
 
 
+@described
 @dataclass(frozen=True)
 class SimulateOptions:
-    """A specimen, and how its images are taken.
+    """A specimen, and how its images are taken."""
 
-    Attributes
-    ----------
-    specimen
-        complex (made up of Gaussians), the path of a PDB or mmCIF model (also .gz), or of a map in an MRC
-        file.
-    box
-        Side of the images in pixels.
-    pixel_size
-        Angstrom per pixel.
-    count
-        Number of images.
-    resolution
-        Finest detail of an atomic model in angstrom. Left out: three pixels.
-    snr
-        Variance of the noise-free images over that of the noise. Left out: 0.1, unless noise is given.
-    noise
-        Standard deviation of the noise in a pixel for a specimen whose voxels sum to --mass, instead of snr;
-        0 for none.
-    mass
-        Sum of the specimen's voxels that --noise refers to.
-    noise_colour
-        How much stronger than at high frequencies the noise is at low ones, in power; 0 is white.
-    no_ctf
-        Leave the contrast transfer function out.
-    voltage
-        Kilovolts.
-    spherical_aberration
-        Millimetres.
-    amplitude_contrast
-        Part of the contrast that is amplitude contrast, 0 to 1.
-    b_factor
-        Square angstrom; the CTF falls off as exp(-B s^2 / 4).
-    defocus_min
-        Least mean defocus of an image in angstrom.
-    defocus_max
-        Largest mean defocus in angstrom.
-    astigmatism
-        Largest difference between the two defocus values of an image in angstrom.
-    shift_sigma
-        Standard deviation of the particles' shifts in x and in y, angstrom.
-    views
-        uniform, or belt for side views only, around the z axis of the specimen.
-    belt_width
-        Standard deviation in degrees of the latitude of a belt.
-    seed
-        Same seed, same data.
-    overwrite
-        Replace a simulation in the same folder; other files in it stay.
-    """
-
-    specimen: str = "complex"
-    box: int = 64
-    pixel_size: float = 4.0
-    count: int = 2000
-    resolution: float | None = None
-    snr: float | None = None
-    noise: float | None = None
-    mass: float = 80_000.0
-    noise_colour: float = 0.0
-    no_ctf: bool = False
-    voltage: float = 300.0
-    spherical_aberration: float = 2.7
-    amplitude_contrast: float = 0.07
-    b_factor: float = 0.0
-    defocus_min: float = 10_000.0
-    defocus_max: float = 25_000.0
-    astigmatism: float = 600.0
-    shift_sigma: float = 5.0
-    views: Literal["uniform", "belt"] = "uniform"
-    belt_width: float = 15.0
-    seed: int = 0
-    overwrite: bool = False
+    specimen: str = option("complex", section="specimen",
+        help="Simulate this specimen: complex (made up of Gaussians), the path of a PDB or mmCIF model "
+        "(also .gz), or of a map in an MRC file.")
+    box: int = option(64, section="specimen", least=16, help="Make square images of this side, in pixels.")
+    pixel_size: float = option(4.0, section="specimen", metavar="ANGSTROM", above=0,
+        help="Make pixels of this size, in angstrom.")
+    count: int = option(2000, section="specimen", least=1, help="Make this many images.")
+    resolution: float | None = option(None, section="specimen", metavar="ANGSTROM",
+        help="Blur an atomic model to this finest detail, in angstrom. Left out: three pixels.")
+    snr: float | None = option(None, section="noise", above=0,
+        help="Add noise of this ratio of variances, noise-free images over noise. Left out: 0.1, unless "
+        "noise is given.")
+    noise: float | None = option(None, section="noise", least=0,
+        help="Add noise with this standard deviation in a pixel for a specimen whose voxels sum to --mass, "
+        "instead of --snr; 0 for none.")
+    mass: float = option(80_000.0, section="noise", above=0,
+        help="Let --noise refer to a specimen whose voxels have this sum.")
+    noise_colour: float = option(0.0, section="noise", least=0,
+        help="Make the noise so much stronger at low frequencies than at high ones, in power; 0 is white.")
+    no_ctf: bool = option(False, section="microscope", help="Leave the contrast transfer function out.")
+    voltage: float = option(300.0, section="microscope", metavar="KV", above=0,
+        help="Set the voltage of the microscope, in kilovolts.")
+    spherical_aberration: float = option(2.7, section="microscope", metavar="MM", least=0,
+        help="Set the spherical aberration (Cs), in millimetres.")
+    amplitude_contrast: float = option(0.07, section="microscope", least=0, below=1,
+        help="Let this part of the contrast be amplitude contrast, from 0 to below 1.")
+    b_factor: float = option(0.0, section="microscope", least=0,
+        help="Let the CTF fall off by this B factor in square angstrom, as exp(-B s^2 / 4).")
+    defocus_min: float = option(10_000.0, section="microscope", metavar="ANGSTROM", least=0,
+        help="Draw the mean defocus of an image from here on, in angstrom.")
+    defocus_max: float = option(25_000.0, section="microscope", metavar="ANGSTROM", least=0,
+        help="Draw the mean defocus of an image up to here, in angstrom.")
+    astigmatism: float = option(600.0, section="microscope", metavar="ANGSTROM", least=0,
+        help="Let the two defocus values of an image differ by up to so much, in angstrom.")
+    shift_sigma: float = option(5.0, section="poses", metavar="ANGSTROM", least=0,
+        help="Shift the particles in x and in y with this standard deviation, in angstrom.")
+    views: Literal["uniform", "belt"] = option("uniform", section="poses", metavar="VIEWS",
+        help="See the particles from these directions: uniform, or belt for side views only, around the z "
+        "axis of the specimen.")
+    belt_width: float = option(15.0, section="poses", metavar="DEG", above=0,
+        help="Let the latitude of a belt have this standard deviation, in degrees.")
+    seed: int = option(0, section="specimen", least=0,
+        help="Draw all random numbers from this seed: the same seed gives the same data.")
+    overwrite: bool = option(False, section="output",
+        help="Replace a simulation in the same folder; other files in it stay.")

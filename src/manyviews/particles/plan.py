@@ -10,6 +10,7 @@ from manyviews.errors import InputError
 from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.jobs.device import resolve_device
+from manyviews.options import check_options
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.sagd.priors import PriorName
@@ -83,6 +84,7 @@ def load_table(options: ParticleOptions) -> ParticleTable:
     InputError
         If the file cannot be used.
     """
+    check_options(options)
     given: dict[str, Any] = {"data_root": options.data_root, "ctf": not options.no_ctf}
     if options.particles.suffix.lower() == ".cs":
         if options.dark_protein or options.pixel_size is not None:
@@ -130,6 +132,7 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
     InputError
         If the options or the data make no sense.
     """
+    check_options(options)
     side = box * pixel_size
     if count < _LEAST_PARTICLES or box < _LEAST_BOX:
         raise InputError(
@@ -145,11 +148,6 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
     shift_sigma = _SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
     if not 0 < shift_sigma <= side / 4:
         raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
-    counted = {"starts": options.starts, "refinements": options.refinements, "batch": options.batch,
-               "iterations": 1 if options.iterations is None else options.iterations}  # fmt: skip
-    for name, number in counted.items():
-        if number < 1:
-            raise InputError(f"--{name} {number} is not possible", fix="give 1 or more")
     radius = _radius(options.resolution, box, pixel_size)
     em = EmPlan(
         particles=count,

@@ -21,6 +21,7 @@ from manyviews.io.particle_table import OpticsGroup, ParticleTable, table_of_sta
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.io.staging import staged_folder
 from manyviews.operators.contrast_transfer import Optics
+from manyviews.options import check_options
 from manyviews.particles.options import SimulateOptions
 from manyviews.runs.toml import dump_toml
 from manyviews.simulate.atoms import atoms_to_density, is_model_file
@@ -43,7 +44,6 @@ DEFAULT_SNR = 0.1
 _OWN_FILES = ("particles.mrcs", "particles.star", "truth.star", "truth.mrc", "simulate.toml", "README.txt")
 _IMAGES_AT_ONCE = 256
 _IMAGES_MEASURED = 1000
-_SMALLEST_BOX = 16
 
 
 @dataclass(frozen=True)
@@ -143,31 +143,15 @@ def simulate(options: SimulateOptions, out: Path, progress: Progress | None = No
 
 
 def _check(options: SimulateOptions) -> None:
-    def need(good: bool, name: str, what: str, fix: str) -> None:
-        if not good:
-            raise InputError(what, where=f"option {name}", fix=fix)
-
-    for item in fields(options):
-        value = getattr(options, item.name)
-        finite = not isinstance(value, float) or math.isfinite(value)
-        need(finite, item.name, f"{value} is not a number", "give a number")
-    need(options.box >= _SMALLEST_BOX, "box", f"{options.box} pixels are too few", "give 16 or more")
-    for name in ("pixel_size", "count", "mass", "voltage", "belt_width"):
-        value = getattr(options, name)
-        need(value > 0, name, f"{value} is not possible", "give a number above zero")
-    for name in ("noise_colour", "spherical_aberration", "b_factor", "astigmatism", "shift_sigma", "seed"):
-        value = getattr(options, name)
-        need(value >= 0, name, f"{value} is negative", "give zero or more")
-    contrast = options.amplitude_contrast
-    need(0 <= contrast < 1, "amplitude_contrast", f"{contrast} is no part", "give a number from 0 to below 1")
-    ordered = 0 <= options.defocus_min <= options.defocus_max
-    span = f"defocus from {options.defocus_min:g} to {options.defocus_max:g} A"
-    need(ordered, "defocus_min", f"{span} is not possible", "give zero or more, the smaller one first")
-    need(options.views in ("uniform", "belt"), "views", f"{options.views!r} is unknown", "uniform or belt")
-    snr, noise = options.snr, options.noise
-    need(snr is None or noise is None, "snr", "noise was given in two ways", "give either snr or noise")
-    need(snr is None or snr > 0, "snr", f"{snr} is no ratio", "give a number above zero")
-    need(noise is None or noise >= 0, "noise", f"{noise} is negative", "give zero or more")
+    check_options(options)
+    if options.defocus_min > options.defocus_max:
+        raise InputError(
+            f"defocus from {options.defocus_min:g} to {options.defocus_max:g} A is not possible",
+            where="--defocus-min",
+            fix="give the smaller one first",
+        )
+    if options.snr is not None and options.noise is not None:
+        raise InputError("noise was given in two ways", where="--snr", fix="give either --snr or --noise")
 
 
 def _scene(options: SimulateOptions) -> _Scene:

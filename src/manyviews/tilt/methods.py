@@ -24,7 +24,8 @@ from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
-from manyviews.tilt.plan import SUBSET_METHODS, Plan
+from manyviews.tilt.options import SUBSET_METHODS
+from manyviews.tilt.plan import Plan
 from manyviews.tilt.solve.problem import TiltProblem
 from manyviews.tilt.solve.subsets import Order, Subset, make_subsets
 

@@ -9,191 +9,161 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from manyviews.options import MachineOptions
+from manyviews.options import MachineOptions, described, option
 
 Method = Literal["wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus"]
 METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus")
+SubsetOrder = Literal["adjacent", "interleaved"]
+SUBSET_METHODS: tuple[Method, ...] = ("direct-combine", "wang2020", "consensus")
 
 
+# One option a paragraph.
+# fmt: off
+@described
 @dataclass(frozen=True)
 class SeriesOptions:
-    """Which stacks, and how each of them looks at the specimen.
+    """Which stacks, and how each of them looks at the specimen."""
 
-    Attributes
-    ----------
-    stacks
-        Tilt series, MRC files, one for each tilt axis.
-    tilt_angles
-        Angle file of each stack (.tlt, .rawtlt, .xtilt-style lists, .mdoc, .aln, RELION-5 tilt-series .star).
-        Left out: FILE.mdoc or FILE.rawtlt beside the stack, then its extended header.
-    axis_angle
-        Direction of each stack's tilt axis in the image, degrees counter-clockwise from +y.
-    transform
-        IMOD .xf of each stack: raw image to aligned image, one line a section.
-    shifts
-        File of x y shifts in pixels for each stack, one line a section (or TomViz JSON): how far to move each
-        raw image to align it, x along columns and y along rows as stored. TomViz's [x, y] pairs are read as
-        (x, -y), because it shows TIFF images with the first row on top. FILE:FIRST-LAST takes only these
-        lines, counted from 1, where the file is for a longer series than the stack.
-    x_tilt
-        IMOD .xtilt of each stack: rotation about x in degrees, one line a section.
-    tilt_offset
-        Degrees added to every tilt angle (IMOD OFFSET).
-    exclude
-        Views to leave out, counted from 1 as IMOD does, e.g. "1,4-6"; with several stacks "2:1,4-6" means
-        the second one.
-    pixel_size
-        Angstrom per pixel of the stacks as stored; left out: from the header.
-    """
-
-    stacks: tuple[Path, ...] = ()
-    tilt_angles: tuple[Path, ...] = ()
-    axis_angle: tuple[float, ...] = ()
-    transform: tuple[Path, ...] = ()
-    shifts: tuple[Path, ...] = ()
-    x_tilt: tuple[Path, ...] = ()
-    tilt_offset: float = 0.0
-    exclude: tuple[str, ...] = ()
-    pixel_size: float | None = None
+    stacks: tuple[Path, ...] = option((), section="input", metavar="STACK", positional=True,
+        help="Reconstruct from these tilt series, MRC files, one for each tilt axis.")
+    tilt_angles: tuple[Path, ...] = option((), section="input",
+        help="Read the tilt angles of each stack from its angle file (.tlt, .rawtlt, .xtilt-style lists, "
+        ".mdoc, .aln, RELION-5 tilt-series .star). Left out: FILE.mdoc or FILE.rawtlt beside the "
+        "stack, then its extended header.")
+    axis_angle: tuple[float, ...] = option((), section="geometry", metavar="DEG",
+        help="Take each stack's tilt axis to lie in this direction of the image, in degrees "
+        "counter-clockwise from +y.")
+    transform: tuple[Path, ...] = option((), section="geometry",
+        help="Align each stack by its IMOD .xf file, which takes the raw image to the aligned one, one line "
+        "a section.")
+    shifts: tuple[Path, ...] = option((), section="geometry",
+        help="Move the images of each stack by the x y shifts in its file, in pixels, one line a section "
+        "(or TomViz JSON): how far to move each raw image to align it, x along columns and y along "
+        "rows as stored. TomViz's [x, y] pairs are read as (x, -y), because it shows TIFF images with "
+        "the first row on top. FILE:FIRST-LAST takes only these lines, counted from 1, where the file "
+        "is for a longer series than the stack.")
+    x_tilt: tuple[Path, ...] = option((), section="geometry",
+        help="Turn the specimen about x as each stack's IMOD .xtilt file says, in degrees, one line a "
+        "section.")
+    tilt_offset: float = option(0.0, section="geometry", metavar="DEG",
+        help="Add this many degrees to every tilt angle (IMOD's OFFSET).")
+    exclude: tuple[str, ...] = option((), section="input", metavar="VIEWS",
+        help='Leave these views out, counted from 1 as IMOD does, e.g. "1,4-6"; with several stacks '
+        '"2:1,4-6" means the second one.')
+    pixel_size: float | None = option(None, section="input", metavar="ANGSTROM", above=0,
+        help="Take the stacks, as stored, to have pixels of this size in angstrom. Left out: what their "
+        "headers say.")
 
 
+@described
 @dataclass(frozen=True)
 class ReconstructOptions(MachineOptions):
-    """How to reconstruct.
+    """How to reconstruct."""
 
-    Attributes
-    ----------
-    thickness
-        Thickness of the volume in unbinned pixels (z).
-    method
-        consensus, cg, sirt, wbp, or the paper's wang2020 and direct-combine.
-    iterations
-        Iterations (outer iterations of consensus and wang2020); left out: a default for each method.
-    tolerance
-        Stop sooner, when an iteration changes the volume by less than this part of it, e.g. 0.001; 0: never.
-    subsets
-        View subsets of consensus, wang2020 and direct-combine.
-    overlap
-        Views that a subset borrows from the next one.
-    subset_order
-        adjacent: neighbouring angles together, as in the paper; interleaved: every n-th view.
-    bin
-        Average blocks of N x N pixels before anything else.
-    mann
-        Mann averaging factor rho of consensus and wang2020, between 0 and 1.
-    inner_iterations
-        Gradient steps (wang2020) or conjugate-gradient steps (consensus) inside an outer iteration.
-    relaxation
-        Step of sirt and wang2020 as a fraction of the largest stable one.
-    sirt_form
-        landweber (the paper's) or normalised (row and column sums).
-    damping
-        Tikhonov damping of cg, consensus and wbp, in units of one view (1: as strong as one image that says
-        "zero"). Left out: ten times the noise-to-signal ratio measured in the images; 0: plain least squares.
-    normal
-        convolution: project and back-project as one Fourier product, quick, true up to detector edges;
-        exact: by the projectors.
-    refresh
-        Iterations of cg between exact passes over the images that correct the convolution; 0: never.
-    non_negative
-        Keep every voxel at zero or above (sirt, consensus).
-    total_variation
-        Strength of a total-variation agent (consensus); 0 is off.
-    smoothness
-        Strength of a quadratic smoothness agent (consensus); 0 is off.
-    normalise
-        none; background: subtract each view's background level; statistics: give every view mean zero and the
-        spread of the series at low tilt.
-    invert_contrast
-        Change the sign of the images, for dark specimens on a bright ground.
-    reference
-        A true volume (MRC) to compare with: FSC, NCC.
-    layout
-        GROUPSxSLABS under MPI: groups of ranks for view subsets, each of so many ranks with a slab of slices,
-        e.g. 4x2 for 8 ranks. Left out: what leaves the slowest rank the least to do and fits in memory.
-    """
-
-    thickness: int = 0
-    method: Method = "cg"
-    iterations: int | None = None
-    tolerance: float = 0.0
-    subsets: int | None = None
-    overlap: int | None = None
-    subset_order: Literal["adjacent", "interleaved"] | None = None
-    bin: int = 1
-    mann: float | None = None
-    inner_iterations: int | None = None
-    relaxation: float = 0.3
-    sirt_form: Literal["landweber", "normalised"] = "landweber"
-    damping: float | None = None
-    normal: Literal["convolution", "exact"] = "convolution"
-    refresh: int = 5
-    non_negative: bool = False
-    total_variation: float = 0.0
-    smoothness: float = 0.0
-    normalise: Literal["none", "background", "statistics"] = "none"
-    invert_contrast: bool = False
-    reference: Path | None = None
-    layout: str | None = None
+    thickness: int = option(0, section="volume", required=True,
+        help="Make the volume this thick (z), in unbinned pixels.")
+    method: Method = option("cg", section="method", metavar="METHOD",
+        help="Reconstruct in this way: consensus, cg, sirt, wbp, or the paper's wang2020 and "
+        "direct-combine.")
+    iterations: int | None = option(None, section="method", least=1,
+        help="Do this many iterations (outer iterations of consensus and wang2020). Left out: a default for "
+        "each method.")
+    tolerance: float = option(0.0, section="method", least=0,
+        help="Stop sooner, when an iteration changes the volume by less than this part of it, e.g. 0.001; 0: "
+        "never.")
+    subsets: int | None = option(None, section="method", methods=SUBSET_METHODS,
+        help="Divide the views into this many subsets (consensus, wang2020, direct-combine). Left out: what "
+        "suits the method and the number of views.")
+    overlap: int | None = option(None, section="method", least=0, methods=SUBSET_METHODS,
+        help="Let each subset borrow this many views from the next one. Left out: 2 for wang2020, else 0.")
+    subset_order: SubsetOrder | None = option(None, section="method", metavar="ORDER", methods=SUBSET_METHODS,
+        help="Choose how views are divided into subsets. adjacent: neighbouring angles together, as in the "
+        "paper; interleaved: every n-th view. Left out: adjacent for wang2020, else interleaved.")
+    bin: int = option(1, section="volume", least=1,
+        help="Average blocks of N x N pixels before anything else is done.")
+    mann: float | None = option(None, section="method", above=0, below=1, methods=("wang2020", "consensus"),
+        help="Set the Mann averaging factor rho of consensus and wang2020, between 0 and 1. Left out: 0.8.")
+    inner_iterations: int | None = option(None, section="method", least=1, methods=("wang2020", "consensus"),
+        help="Do this many gradient steps (wang2020) or conjugate-gradient steps (consensus) inside an "
+        "outer iteration. Left out: 10 and 3.")
+    relaxation: float = option(0.3, section="method", above=0, below=2,
+        methods=("sirt", "direct-combine", "wang2020"),
+        help="Set the step of sirt, direct-combine and wang2020 to this fraction of the largest stable one.")
+    sirt_form: Literal["landweber", "normalised"] = option("landweber", section="method", metavar="FORM",
+        methods=("sirt",),
+        help="Choose the form of sirt: landweber (the paper's) or normalised (by row and column sums).")
+    damping: float | None = option(None, section="method", least=0, methods=("cg", "consensus", "wbp"),
+        help="Set the Tikhonov damping of cg, consensus and wbp, in units of one view (1: as strong as one "
+        'image that says "zero"). Left out: ten times the noise-to-signal ratio measured in the '
+        "images; 0: plain least squares.")
+    normal: Literal["convolution", "exact"] = option("convolution", section="method", metavar="HOW",
+        help="Choose how to project and back-project in one. convolution: as one Fourier product, quick, "
+        "true up to detector edges; exact: by the projectors.")
+    refresh: int = option(5, section="method", least=0, methods=("cg",),
+        help="Make an exact pass over the images, which corrects the convolution, after every so many "
+        "iterations of cg; 0: never.")
+    non_negative: bool = option(False, section="method", methods=("sirt", "consensus"),
+        help="Keep every voxel at zero or above (sirt, consensus).")
+    total_variation: float = option(0.0, section="method", least=0, methods=("consensus",),
+        help="Add a total-variation agent of this strength (consensus); 0 is off.")
+    smoothness: float = option(0.0, section="method", least=0, methods=("consensus",),
+        help="Add a quadratic smoothness agent of this strength (consensus); 0 is off.")
+    normalise: Literal["none", "background", "statistics"] = option("none", section="input", metavar="HOW",
+        help="Even out the grey levels of the views first. none; background: subtract each view's "
+        "background level; statistics: give every view mean zero and the spread of the series at low "
+        "tilt.")
+    invert_contrast: bool = option(False, section="input",
+        help="Change the sign of the images, for dark specimens on a bright ground.")
+    reference: Path | None = option(None, section="output",
+        help="Compare the result with this true volume (MRC, of the same size): FSC and NCC.")
+    layout: str | None = option(None, section="machine", metavar="GROUPSxSLABS",
+        help="Share the work among MPI ranks in this way: groups of ranks for view subsets, each of so many "
+        "ranks with a slab of slices, e.g. 4x2 for 8 ranks. Left out: what leaves the slowest rank "
+        "the least to do and fits in memory.")
 
 
+@described
 @dataclass(frozen=True)
 class SimulateOptions:
-    """A specimen, and how it is looked at.
+    """A specimen, and how it is looked at."""
 
-    Attributes
-    ----------
-    phantom
-        cell, gaussians, ellipsoids, or the path of a PDB or mmCIF model (also .gz).
-    size
-        Width and height of the images and of the volume in pixels; one number for both.
-    thickness
-        Thickness of the volume (z) in pixels.
-    pixel_size
-        Angstrom per pixel.
-    axes
-        Direction of the tilt axis of each stack in the image, degrees counter-clockwise from +y.
-    tilt_min
-        First tilt in degrees.
-    tilt_max
-        Last tilt in degrees.
-    tilt_step
-        Degrees between views.
-    noise
-        Standard deviation of the noise as a fraction of that of the noise-free untilted image.
-    snr
-        The same as a ratio of variances, signal over noise.
-    drift
-        How much gain and offset differ between and drift along the stacks, e.g. 0.1 for up to 10 %.
-    shift_error
-        Standard deviation of random image shifts in pixels; the .xf files written bring the images back.
-    axis_error
-        Standard deviation in degrees of the angle by which the images of each stack are turned; the .xf
-        files written turn them back.
-    extended
-        Let the specimen go on outside the field, as real ones do.
-    dtype
-        Pixel type of the stacks, float32 or int16 (scaled).
-    seed
-        Same seed, same data.
-    overwrite
-        Replace a simulation in the same folder; other files in it stay.
-    """
-
-    phantom: str = "cell"
-    size: tuple[int, ...] = (256, 256)
-    thickness: int = 64
-    pixel_size: float = 8.0
-    axes: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0)
-    tilt_min: float = -60.0
-    tilt_max: float = 60.0
-    tilt_step: float = 2.0
-    noise: float = 0.0
-    snr: float | None = None
-    drift: float = 0.0
-    shift_error: float = 0.0
-    axis_error: float = 0.0
-    extended: bool = False
-    dtype: Literal["float32", "int16"] = "float32"
-    seed: int = 0
-    overwrite: bool = False
+    phantom: str = option("cell", section="specimen", metavar="PHANTOM",
+        help="Simulate this specimen: cell, gaussians, ellipsoids, or the path of a PDB or mmCIF model "
+        "(also .gz).")
+    size: tuple[int, ...] = option((256, 256), section="specimen", least=1,
+        help="Make images and volume this wide and high, in pixels; one number is for both.")
+    thickness: int = option(64, section="specimen", least=1,
+        help="Make the volume this thick (z), in pixels.")
+    pixel_size: float = option(8.0, section="specimen", metavar="ANGSTROM", above=0,
+        help="Make pixels of this size, in angstrom.")
+    axes: tuple[float, ...] = option((0.0, 45.0, 90.0, 135.0), section="geometry", metavar="DEG",
+        help="Tilt about these axes, one for each stack: directions in the image, in degrees "
+        "counter-clockwise from +y.")
+    tilt_min: float = option(-60.0, section="geometry", metavar="DEG", above=-90, below=90,
+        help="Begin at this tilt angle, in degrees.")
+    tilt_max: float = option(60.0, section="geometry", metavar="DEG", above=-90, below=90,
+        help="End at this tilt angle, in degrees.")
+    tilt_step: float = option(2.0, section="geometry", metavar="DEG", above=0,
+        help="Tilt by so many degrees from one view to the next.")
+    noise: float = option(0.0, section="imperfections", least=0,
+        help="Add noise with this standard deviation, as a fraction of that of the noise-free untilted "
+        "image.")
+    snr: float | None = option(None, section="imperfections", above=0,
+        help="Add noise of this ratio of variances, signal over noise, instead of --noise.")
+    drift: float = option(0.0, section="imperfections", least=0,
+        help="Let gain and offset differ between and drift along the stacks by so much, e.g. 0.1 for up to "
+        "10 %.")
+    shift_error: float = option(0.0, section="imperfections", metavar="PIXELS", least=0,
+        help="Shift the images at random, with this standard deviation in pixels; the .xf files written "
+        "bring the images back.")
+    axis_error: float = option(0.0, section="imperfections", metavar="DEG", least=0,
+        help="Turn the images of each stack by a random angle of this standard deviation in degrees; the "
+        ".xf files written turn them back.")
+    extended: bool = option(False, section="specimen",
+        help="Let the specimen go on outside the field, as real ones do.")
+    dtype: Literal["float32", "int16"] = option("float32", section="output", metavar="TYPE",
+        help="Store pixels of this type, float32 or int16 (scaled).")
+    seed: int = option(0, section="specimen", least=0,
+        help="Draw all random numbers from this seed: the same seed gives the same data.")
+    overwrite: bool = option(False, section="output",
+        help="Replace a simulation in the same folder; other files in it stay.")

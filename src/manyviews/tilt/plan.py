@@ -1,4 +1,4 @@
-"""What a reconstruction will do, settled before it starts: every option with its value, and the sizes."""
+"""What a reconstruction will do, resolved before it starts: every option with its value, and the sizes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.jobs.device import resolve_device
+from manyviews.options import check_options
 from manyviews.runs.memory import available_memory_bytes, format_bytes, free_disk_bytes
-from manyviews.tilt.options import METHODS, ReconstructOptions
+from manyviews.tilt.options import SUBSET_METHODS, ReconstructOptions
 from manyviews.tilt.series.images import ImageSource
 
 _ITERATIONS = {"wbp": 1, "sirt": 100, "cg": 15, "direct-combine": 100, "wang2020": 10, "consensus": 20}
@@ -23,16 +24,6 @@ _PAPER_SUBSETS = 32
 _LEAST_VIEWS_A_SUBSET = 4
 # Volumes that the most frugal method holds at once.
 _LEAST_VOLUMES = 3
-SUBSET_METHODS = ("direct-combine", "wang2020", "consensus")
-# Options that only some methods have; given for another method they are refused rather than ignored.
-_ONLY_FOR = {
-    "subsets": SUBSET_METHODS,
-    "overlap": SUBSET_METHODS,
-    "subset_order": SUBSET_METHODS,
-    "mann": ("wang2020", "consensus"),
-    "inner_iterations": ("wang2020", "consensus"),
-    "damping": ("cg", "consensus", "wbp"),
-}
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     InputError
         Naming the option.
     """
-    _check_numbers(options)
+    check_options(options)
     geometry = source.binned_geometry
     depth = options.thickness // options.bin
     if depth < 1:
@@ -137,57 +128,6 @@ def _default_subsets(method: str, geometry: TiltGeometry) -> int:
     if method == "consensus" and series == 1:
         return max(1, min(4, len(geometry) // _LEAST_VIEWS_A_SUBSET))
     return series
-
-
-def _check_numbers(options: ReconstructOptions) -> None:
-    if options.method not in METHODS:
-        raise InputError(
-            f"{options.method!r} is no method", where="--method", fix=f"choose from {', '.join(METHODS)}"
-        )
-    positive = {"iterations": options.iterations, "inner_iterations": options.inner_iterations}
-    for name, value in {**positive, "bin": options.bin}.items():
-        if value is not None and value < 1:
-            raise InputError(f"{value} is too few", where=_flag(name), fix="give a whole number from 1 on")
-    for name, low, high in (("mann", 0.0, 1.0), ("relaxation", 0.0, 2.0)):
-        value = getattr(options, name)
-        if value is not None and not low < value < high:
-            raise InputError(
-                f"{value:g} is out of range",
-                where=_flag(name),
-                fix=f"give a number between {low:g} and {high:g}",
-            )
-    if options.memory is not None and not 0.0 < options.memory < float("inf"):
-        raise InputError(f"{options.memory:g} is no size", where="--memory", fix="give GiB, more than zero")
-    for name in ("tolerance", "overlap", "refresh", "damping", "total_variation", "smoothness", "threads"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value < float("inf"):
-            raise InputError(
-                f"{value} is below zero or no number", where=_flag(name), fix="give zero or more"
-            )
-    for name, methods in _ONLY_FOR.items():
-        if getattr(options, name) is not None and options.method not in methods:
-            raise InputError(
-                f"{options.method} has no such option",
-                where=_flag(name),
-                fix=f"leave it out, or use --method {' or '.join(methods)}",
-            )
-    priors = options.total_variation > 0 or options.smoothness > 0
-    if priors and options.method != "consensus":
-        raise InputError(
-            f"priors are agents of consensus, not of {options.method}",
-            where="--total-variation" if options.total_variation > 0 else "--smoothness",
-            fix="add --method consensus",
-        )
-    if options.non_negative and options.method not in {"sirt", "consensus"}:
-        raise InputError(
-            f"{options.method} cannot keep voxels non-negative",
-            where="--non-negative",
-            fix="use --method sirt or --method consensus",
-        )
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _check_size(plan: Plan, folder: Path) -> None:

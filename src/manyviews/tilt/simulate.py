@@ -20,6 +20,7 @@ from manyviews.io.imod import write_angles, write_xf, xf_to_raw_to_aligned
 from manyviews.io.mdoc import write_mdoc
 from manyviews.io.mrc import MrcWriter
 from manyviews.io.staging import staged_folder
+from manyviews.options import check_options, flag
 from manyviews.runs.toml import dump_toml
 from manyviews.simulate.box import Outline
 from manyviews.simulate.phantoms import Phantom
@@ -137,47 +138,22 @@ def simulate(options: SimulateOptions, out: Path, progress: Progress | None = No
 
 
 def _check(options: SimulateOptions) -> None:
+    check_options(options)
+
     def need(good: bool, name: str, what: str, fix: str) -> None:
         if not good:
-            raise InputError(what, where=f"option {name}", fix=fix)
+            raise InputError(what, where=flag(name), fix=fix)
 
     size, axes = options.size, options.axes
-    need(len(size) in (1, 2) and min(size) > 0, "size", f"{size} is not a size", "give x and y in pixels")
+    need(len(size) in (1, 2), "size", f"{len(size)} numbers are no size", "give x and y in pixels")
     need(len(axes) > 0, "axes", "no axis was given", "give at least one angle")
     names = [_name(axis) for axis in axes]
     need(len(set(names)) == len(names), "axes", "an axis was given twice", "give every axis once")
-    need(
-        options.thickness > 0,
-        "thickness",
-        f"{options.thickness} is not a thickness",
-        "give pixels above zero",
-    )
-    need(
-        options.pixel_size > 0,
-        "pixel_size",
-        f"{options.pixel_size} is not a size",
-        "give angstrom above zero",
-    )
-    ordered = -90 < options.tilt_min <= options.tilt_max < 90
     tilts = f"tilts from {options.tilt_min:g} to {options.tilt_max:g}"
-    need(ordered, "tilt_min", f"{tilts} are not possible", "give angles in order between -90 and 90")
-    need(
-        options.tilt_step > 0,
-        "tilt_step",
-        f"a step of {options.tilt_step:g} leads nowhere",
-        "give degrees above zero",
-    )
-    for name in ("noise", "drift", "shift_error", "axis_error", "seed"):
-        value = getattr(options, name)
-        need(value >= 0, name, f"{value} is negative", "give zero or more")
-    need(
-        options.snr is None or options.snr > 0,
-        "snr",
-        f"{options.snr} is no ratio",
-        "give a number above zero",
-    )
+    ordered = options.tilt_min <= options.tilt_max
+    need(ordered, "tilt_min", f"{tilts} are not possible", "give the smaller angle first")
     both = options.snr is not None and options.noise > 0
-    need(not both, "snr", "noise was given in two ways", "give either snr or noise")
+    need(not both, "snr", "noise was given in two ways", "give either --snr or --noise")
 
 
 def _tilts(options: SimulateOptions) -> NDArray[np.float64]:

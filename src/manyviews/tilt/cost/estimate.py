@@ -22,7 +22,8 @@ from manyviews.parallel.world import shares
 from manyviews.tilt.cost.blocks import FLOAT, Slab, Stream
 from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, iteration, once, phases
 from manyviews.tilt.cost.views import ViewCosts, choose_views
-from manyviews.tilt.plan import SUBSET_METHODS, Plan
+from manyviews.tilt.options import SUBSET_METHODS
+from manyviews.tilt.plan import Plan
 from manyviews.tilt.solve.subsets import Subset, make_subsets
 
 _PRIORS = ("non_negative", "total_variation", "smoothness")

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from manyviews.tilt.cost.blocks import FLOAT, Slab
 from manyviews.tilt.cost.views import Load, ViewCosts
-from manyviews.tilt.plan import SUBSET_METHODS, Plan
+from manyviews.tilt.options import SUBSET_METHODS
+from manyviews.tilt.plan import Plan
 
 Parts = dict[str, int]
 

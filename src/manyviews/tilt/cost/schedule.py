@@ -14,7 +14,8 @@ from manyviews.runs.memory import available_memory_bytes, format_bytes
 from manyviews.tilt.cost.blocks import Stream
 from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
 from manyviews.tilt.methods import agent_count
-from manyviews.tilt.plan import SUBSET_METHODS, Plan
+from manyviews.tilt.options import SUBSET_METHODS
+from manyviews.tilt.plan import Plan
 
 _GIBIBYTE = 1 << 30
 # Share of the memory that a streamed convolution gets at most: in the rest the system keeps what it can of

@@ -16,6 +16,7 @@ from manyviews.io.imod import parse_section_list, read_angles, read_xf, xf_to_ra
 from manyviews.io.mdoc import Mdoc, read_mdoc
 from manyviews.io.mrc import MrcStack
 from manyviews.io.text import read_shifts
+from manyviews.options import check_options
 from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.series.view_files import Views, angles_only, matching_lines, read_views
 
@@ -130,6 +131,7 @@ def resolve_series(options: SeriesOptions) -> ResolvedSeries:
     InputError
         If files are missing, damaged, do not fit each other, or leave something undetermined.
     """
+    check_options(options)
     if not options.stacks:
         raise InputError("no stack was given", fix="name one MRC file for each tilt axis")
     notes = _Notes()
@@ -222,8 +224,6 @@ def _beside(path: Path, suffix: str) -> Path | None:
 
 
 def _common_pixel_size(inputs: Sequence[_Inputs], given: float | None, notes: _Notes) -> float:
-    if given is not None and not (np.isfinite(given) and given > 0):
-        raise InputError(f"{given} is not a positive number", where="option pixel_size", fix="give angstrom")
     sizes = [_pixel_size(item, given, notes) for item in inputs]
     for item, size in zip(inputs, sizes, strict=True):
         if abs(size - sizes[0]) > _PIXEL_TOLERANCE * sizes[0]:

@@ -1,0 +1,14 @@
+"""All commands, in the order in which ``manyviews --help`` shows them.
+
+A new command is a `Command` in the list of its group, e.g. ``tilt.COMMANDS``, made of the dataclasses of its
+options and a function that is handed them.
+"""
+
+from __future__ import annotations
+
+from manyviews.cli import general, particles, submit, tilt
+from manyviews.cli.command import Command
+
+_JOBS: tuple[Command, ...] = (general.DEMO, general.DOCTOR, *tilt.COMMANDS, *particles.COMMANDS)
+_RESULTS: tuple[Command, ...] = (general.COMPARE, general.REPORT)
+COMMANDS: tuple[Command, ...] = (*_JOBS, submit.command((*_JOBS, *_RESULTS)), *_RESULTS)
