@@ -73,7 +73,9 @@ class Comparison:
         InputError
             If the files exist already or the folder cannot be written.
         """
-        from manyviews.io.atomic import atomic_path, atomic_write
+        from manyviews.io.atomic import atomic_write
+        from manyviews.report.plots import fsc_figure
+        from manyviews.report.style import figure_png
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +85,7 @@ class Comparison:
             ) from None
         table, picture = folder / "fsc.csv", folder / "fsc.png"
         atomic_write(table, self._table().encode("ascii"))
-        with atomic_path(picture) as temporary:
-            self._draw(temporary)
+        atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)))
         return table, picture
 
     def _in_words(self, resolution: float) -> str:
@@ -99,20 +100,6 @@ class Comparison:
         columns = zip(curve.frequency, curve.correlation, curve.half_bit(), curve.samples, strict=True)
         rows = [f"{f:.8g},{c:.6f},{h:.6f},{n:.0f}\n" for f, c, h, n in columns]
         return "frequency_per_angstrom,fsc,half_bit,samples\n" + "".join(rows)
-
-    def _draw(self, path: Path) -> None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(self.fsc.frequency, self.fsc.correlation, label="FSC")
-        axes.plot(self.fsc.frequency[1:], self.fsc.half_bit()[1:], linewidth=0.8, label="half bit")
-        for level in (0.5, 0.143):
-            axes.axhline(level, color="grey", linewidth=0.6, linestyle="--")
-        axes.set(xlabel="frequency (1/angstrom)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.02))
-        axes.set_xlim(0, float(self.fsc.frequency[-1]))
-        axes.legend()
-        figure.savefig(path, format="png", dpi=120)
 
 
 def compare(a: Path, b: Path) -> Comparison:

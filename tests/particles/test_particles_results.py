@@ -137,7 +137,7 @@ def test_the_report_is_there_while_the_run_goes_on(tmp_path, plan, monkeypatch):
 
 
 def test_a_report_that_fails_does_not_end_the_run(tmp_path, plan, monkeypatch):
-    def fail(folder):
+    def fail(folder, sections):
         raise InputError("no room")
 
     monkeypatch.setattr(live_module, "_SECONDS", 0.0)

@@ -5,10 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from manyviews.cli.arguments import CommandParser
 from manyviews.cli.command import Command
 from manyviews.cli.output import print_result
+from manyviews.errors import InputError
+
+if TYPE_CHECKING:
+    from manyviews.report.sections import Sections
+
+# the module of each job that says what a page of its runs shows
+_REPORTS = {
+    "tilt reconstruct": "manyviews.tilt.report",
+    "particles abinitio": "manyviews.particles.report",
+}
 
 
 def _add_demo(parser: CommandParser) -> None:
@@ -83,9 +94,24 @@ def _add_report(parser: CommandParser) -> None:
 
 def _report(arguments: argparse.Namespace) -> int:
     from manyviews.report.build import build_report
+    from manyviews.report.data import read_run
 
-    print(build_report(arguments.run))
+    print(build_report(arguments.run, _sections_of(read_run(arguments.run).job, arguments.run)))
     return 0
+
+
+def _sections_of(job: str, run: Path) -> Sections:
+    """What the job of a run adds to its page."""
+    from importlib import import_module
+
+    if job not in _REPORTS:
+        raise InputError(
+            f"is a run of {job!r}, a job that this version does not know",
+            path=run,
+            fix=f"give a run of {' or '.join(_REPORTS)}",
+        )
+    sections: Sections = import_module(_REPORTS[job]).sections
+    return sections
 
 
 COMMANDS = (

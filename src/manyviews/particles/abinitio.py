@@ -30,6 +30,7 @@ from manyviews.particles.job import Job
 from manyviews.particles.methods import METHODS
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import Plan, load_table, resolve_plan
+from manyviews.particles.report import sections
 from manyviews.particles.results import RESULTS, write_results
 from manyviews.report.build import REPORT_NAME, build_report
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
@@ -128,7 +129,7 @@ def abinitio(
         }
         atomic_write(out / "summary.json", json.dumps(summary, indent=1).encode(), overwrite=True)
         run.finish([*RESULTS, *(["fsc_reference.csv"] if options.reference else [])])
-        return Abinitio(out, build_report(out), summary)
+        return Abinitio(out, build_report(out, sections), summary)
 
 
 def _load(
@@ -202,4 +203,4 @@ def _already(run: RunFolder, progress: Progress) -> Abinitio:
         return Abinitio(run.path, run.path / REPORT_NAME, {})
     progress.message(f"{run.path} holds this run already, finished; nothing to do")
     summary: dict[str, object] = json.loads((run.path / "summary.json").read_text())
-    return Abinitio(run.path, build_report(run.path), summary)
+    return Abinitio(run.path, build_report(run.path, sections), summary)

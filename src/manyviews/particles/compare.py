@@ -63,9 +63,8 @@ class MapComparison:
             If the files exist already or the folder cannot be written.
         """
         from manyviews.io.atomic import atomic_write
-        from manyviews.report.particle_figures import resolution_figure
+        from manyviews.report.plots import resolution_figure
         from manyviews.report.style import figure_png
-        from manyviews.report.tables import FscCurve as Drawn
 
         volume, table, picture = (folder / name for name in ("aligned.mrc", "fsc.csv", "fsc.png"))
         with explain_write_errors(folder):
@@ -74,8 +73,8 @@ class MapComparison:
         pairs = zip(self.curve.frequency, self.curve.correlation, strict=True)
         rows = "".join(f"{frequency:.8g},{value:.6f}\n" for frequency, value in pairs)
         atomic_write(table, f"frequency_per_angstrom,fsc\n{rows}".encode())
-        drawn = Drawn(self.curve.frequency, self.curve.correlation)
-        atomic_write(picture, figure_png(resolution_figure(None, drawn, independent=False)))
+        figure = resolution_figure([(self.curve, "map and reference, aligned", 0.5)])
+        atomic_write(picture, figure_png(figure))
         return volume, table, picture
 
     def _in_words(self, threshold: float) -> str:

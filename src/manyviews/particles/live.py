@@ -11,6 +11,7 @@ import torch
 from manyviews.errors import ManyviewsError
 from manyviews.io.mrc import write_mrc
 from manyviews.particles.job import Job
+from manyviews.particles.report import sections
 from manyviews.report.build import build_report
 
 S = TypeVar("S")
@@ -61,4 +62,4 @@ class LiveReport(Generic[S]):
         # a map of low frequencies may have fewer and larger voxels than the images have pixels
         voxel = plan.box * plan.pixel_size / len(volume)
         write_mrc(folder / VOLUME_FILE, volume.cpu().numpy(), voxel, overwrite=True)
-        build_report(folder)
+        build_report(folder, sections)

@@ -35,6 +35,7 @@ from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
+from manyviews.tilt.report import sections
 from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
@@ -154,7 +155,7 @@ def _run(
         if not speaks:
             return _elsewhere(run.path)
         progress.message(f"{run.path} holds this run already, finished; nothing to do")
-        return Reconstructed(run.path, build_report(run.path), _read_summary(run.path))
+        return Reconstructed(run.path, build_report(run.path, sections), _read_summary(run.path))
     notes = [*(f"warning: {warning}" for warning in job.resolved.warnings), *job.schedule.lines()]
     for note in notes if speaks else ():
         run.log(note)
@@ -190,7 +191,7 @@ def _run(
         summary["ranks (groups x slabs)"] = str(job.schedule.layout)
     atomic_write(run.path / "summary.json", json.dumps(summary, indent=1).encode(), overwrite=True)
     run.finish([VOLUME_FILE, *TABLES, *(["fsc.csv"] if job.reference else [])])
-    return Reconstructed(run.path, build_report(run.path), summary)
+    return Reconstructed(run.path, build_report(run.path, sections), summary)
 
 
 def _elsewhere(folder: Path) -> Reconstructed:

@@ -1,0 +1,300 @@
+"""What a run over single particles adds to the page of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.errors import InputError
+from manyviews.metrics.fsc import FscCurve
+from manyviews.report.common import slices_section
+from manyviews.report.data import RunData, as_number
+from manyviews.report.sections import Citation, Finding, Part, Picture, Section
+from manyviews.report.tables import read_fsc, read_numbers
+from manyviews.report.volume import Model, read_model
+from manyviews.report.words import format_value
+from manyviews.runs.events import Event
+
+Float64 = NDArray[np.float64]
+
+_PUNJANI = (
+    "Punjani A, Brubaker MA, Fleet DJ (2017) Building proteins in a day: efficient 3D molecular structure "
+    "estimation with electron cryomicroscopy. IEEE Transactions on Pattern Analysis and Machine Intelligence "
+    "39:706-718."
+)
+_CAPPE = (
+    "Cappé O, Moulines E (2009) On-line expectation-maximization algorithm for latent data models. Journal "
+    "of the Royal Statistical Society B 71:593-613."
+)
+_SCHERES = (
+    "Scheres SHW (2012) RELION: implementation of a Bayesian approach to cryo-EM structure determination. "
+    "Journal of Structural Biology 180:519-530."
+)
+# by method
+CITATIONS = {"stochastic-em": (_CAPPE, _SCHERES), "sagd": (_PUNJANI,)}
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What every iteration told; NaN where it did not.
+
+    Attributes
+    ----------
+    iteration
+        ``(n,)`` from 1.
+    start
+        ``(n,)`` random starts that were done before it.
+    starts
+        Random starts in all; iterations after them refine. 0 where the method has one start only.
+    fit
+        ``(n,)`` log likelihood of an image, or the objective of a mini-batch.
+    fit_name
+        Which of the two.
+    radius, agreed_radius
+        ``(n,)`` highest frequency in use, and the last at which the halves of the data agree; Fourier pixels.
+    poses
+        ``(n,)`` poses scored for an image on average.
+    all_poses
+        ``(n,)`` points of the quadrature over all poses at that radius, by the rules of Punjani, Brubaker and
+        Fleet (2017), section 3.2: directions, in-plane angles and shifts.
+    fraction
+        ``(n,)`` the one over the other.
+    side_angstrom
+        Of the box, which turns Fourier pixels into angstrom; None where no map tells it yet.
+    """
+
+    iteration: NDArray[np.int64]
+    start: NDArray[np.int64]
+    starts: int
+    fit: Float64
+    fit_name: str
+    radius: Float64
+    agreed_radius: Float64
+    poses: Float64
+    all_poses: Float64
+    fraction: Float64
+    side_angstrom: float | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Particles by the width of their posterior: ``(bin,)``, and the edges ``(bin + 1,)`` of the bins."""
+
+    edges_degrees: Float64
+    particles: Float64
+
+
+@dataclass(frozen=True)
+class ParticleRun:
+    """All that was found beside what every run has.
+
+    Attributes
+    ----------
+    learning
+        The iterations.
+    directions
+        ``(rows, columns)`` particles seen along each direction: fields of equal area, z from -1 to 1 down the
+        rows, longitude from -180 to 180 degrees along them.
+    halves, reference
+        Fourier shell correlation of the two halves of the particles, and of the map with a reference.
+    independent
+        Whether the halves were refined apart.
+    spread
+        Widths of the posteriors.
+    model
+        The map.
+    """
+
+    learning: Learning | None
+    directions: NDArray[np.int64] | None
+    halves: FscCurve | None
+    reference: FscCurve | None
+    independent: bool
+    spread: Spread | None
+    model: Model | None
+
+
+def sections(run: RunData) -> Iterator[Part]:
+    """What the folder of a run holds beside what every run has, finished or not.
+
+    Raises
+    ------
+    InputError
+        If a table is damaged. A map that cannot be read is noted only.
+    """
+    found = read_particle_run(run)
+    yield from _findings(run)
+    yield from slices_section(run.path / "volume.mrc")
+    yield from _map_sections(found)
+    yield from _pose_sections(found)
+    yield from _learning_sections(found)
+    yield from map(Citation, CITATIONS.get(run.method, ()))
+
+
+def _findings(run: RunData) -> Iterator[Finding]:
+    """The summary's resolutions."""
+    for name, value in run.summary.items():
+        words = name.removesuffix(" (angstrom)")
+        if words.startswith("resolution at") and words != name and isinstance(value, int | float):
+            yield Finding(f"{words} {format_value(float(value))} Å")
+
+
+def _map_sections(found: ParticleRun) -> Iterator[Section]:
+    from manyviews.report.plots import resolution_figure, surface_figure
+
+    if found.model is not None and found.model.has_surface:
+        picture = Picture(
+            "surface", "The surface of the map seen along z, y and x", surface_figure(found.model)
+        )
+        caption = "At the level above which the voxels hold 70 % of all positive density."
+        yield Section("Surface", picture, caption)
+    of_halves = "halves refined apart" if found.independent else "halves found with one map (optimistic)"
+    there = ((found.halves, of_halves, 0.143), (found.reference, "map and reference, aligned", 0.5))
+    curves = [(curve, name, level) for curve, name, level in there if curve is not None]
+    if curves:
+        alternative = "Fourier shell correlation of half maps and with the reference"
+        picture = Picture("resolution", alternative, resolution_figure(curves))
+        yield Section(
+            "Resolution",
+            picture,
+            "Halves whose poses were found with one map share its errors: their curve tells how far the "
+            "images repeat themselves, not how true the map is. --independent-halves gives halves refined "
+            "apart.",
+        )
+
+
+def _pose_sections(found: ParticleRun) -> Iterator[Section]:
+    from manyviews.particles.report_figures import directions_figure, spread_figure
+
+    if found.directions is not None:
+        alternative = "Equal-area map of the directions from which particles are seen"
+        yield Section(
+            "View directions",
+            Picture("directions", alternative, directions_figure(found.directions)),
+            "Each field has the same area on the sphere; 1 is an even share. Empty regions mean that the map "
+            "is less resolved in some directions.",
+        )
+    if found.spread is not None:
+        alternative = "Histogram of the spread of the particles' orientations"
+        yield Section(
+            "Certainty of the poses",
+            Picture("spread", alternative, spread_figure(found.spread)),
+            "Root mean square angle between a particle's best pose and the others that its image allows; the "
+            "last bar holds what is beyond.",
+        )
+
+
+def _learning_sections(found: ParticleRun) -> Iterator[Section]:
+    from manyviews.particles.report_figures import learning_figure, poses_figure
+
+    learning = found.learning
+    if learning is None:
+        return
+    alternative = "Likelihood and resolution over the iterations"
+    yield Section(
+        "Learning curves",
+        Picture("learning", alternative, learning_figure(learning)),
+        "Each value is of another batch of images, and of more coefficients when the frequency rises, so "
+        "likelihoods compare within one frequency only.",
+    )
+    if np.isfinite(learning.fraction).any():
+        alternative = "Poses scored for an image over the iterations, and their fraction of all"
+        yield Section(
+            "Poses evaluated",
+            Picture("poses", alternative, poses_figure(learning)),
+            "All points: directions, in-plane angles and shifts of the quadrature of Punjani, Brubaker and "
+            "Fleet (2017) at the frequency in use.",
+        )
+
+
+def read_particle_run(run: RunData) -> ParticleRun:
+    """Read what a run has written so far.
+
+    Raises
+    ------
+    InputError
+        If a table is damaged. A map that cannot be read is left out.
+    """
+    model = _try_model(run.path / "volume.mrc")
+    side = None if model is None or model.voxel_angstrom is None else len(model.volume) * model.voxel_angstrom
+    return ParticleRun(
+        learning=_learning(run.told("iteration"), run.options, side),
+        directions=_directions(run.path / "directions.csv"),
+        halves=read_fsc(run.path / "fsc.csv"),
+        reference=read_fsc(run.path / "fsc_reference.csv"),
+        independent=run.options.get("independent_halves") is True,
+        spread=_spread(run.path / "spread.csv"),
+        model=model,
+    )
+
+
+def _learning(told: Sequence[Event], options: Mapping[str, Any], side: float | None) -> Learning | None:
+    if not told:
+        return None
+
+    def column(name: str) -> Float64:
+        return np.array([as_number(event.get(name)) for event in told])
+
+    name = "log_likelihood" if any("log_likelihood" in event for event in told) else "objective"
+    done = np.nan_to_num(column("starts_done")).astype(np.int64)
+    poses = column("poses_an_image")
+    poses[poses <= 0] = math.nan
+    radius = column("radius")
+    every = _all_poses(radius, as_number(options.get("shift_sigma")))
+    starts = as_number(options.get("starts"))
+    return Learning(
+        iteration=np.nan_to_num(column("iteration")).astype(np.int64),
+        start=np.concatenate([done[:1], done[:-1]]),
+        starts=int(starts) if math.isfinite(starts) and name == "log_likelihood" else 0,
+        fit=column(name),
+        fit_name=name,
+        radius=radius,
+        agreed_radius=column("agreed_radius"),
+        poses=poses,
+        all_poses=every,
+        fraction=column("work") if name == "objective" else poses / every,
+        side_angstrom=side,
+    )
+
+
+def _all_poses(radius: Float64, shift_sigma: float) -> Float64:
+    """Points of the paper's quadrature at each radius, NaN where radius or shifts are not known."""
+    from manyviews.geometry.quadrature import pose_quadrature
+
+    every = np.full(len(radius), math.nan)
+    for value in np.unique(radius[radius > 0]) if shift_sigma >= 0 else ():
+        every[radius == value] = pose_quadrature(float(value), shift_sigma).size
+    return every
+
+
+def _directions(path: Path) -> NDArray[np.int64] | None:
+    columns = ("z", "longitude_degrees", "particles")
+    table = read_numbers(path, columns)
+    if not len(table):
+        return None
+    heights, row = np.unique(table[:, 0], return_inverse=True)
+    longitudes, column = np.unique(table[:, 1], return_inverse=True)
+    if len(table) != len(heights) * len(longitudes) or not np.isfinite(table).all():
+        raise InputError("is not a full grid of directions", path=path)
+    counts = np.zeros((len(heights), len(longitudes)), np.int64)
+    counts[row, column] = table[:, 2].astype(np.int64)
+    return counts
+
+
+def _spread(path: Path) -> Spread | None:
+    table = read_numbers(path, ("from_degrees", "to_degrees", "particles"))
+    return Spread(np.append(table[:, 0], table[-1:, 1]), table[:, 2]) if len(table) else None
+
+
+def _try_model(path: Path) -> Model | None:
+    """The map; None if it is not there, or not to be read (the report says why beside the slices)."""
+    try:
+        return read_model(path) if path.exists() else None
+    except InputError:
+        return None
