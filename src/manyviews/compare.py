@@ -57,9 +57,9 @@ class Comparison:
         nz, ny, nx = self.shape
         return [
             f"{nx} x {ny} x {nz} voxels of {self.pixel_size:g} angstrom",
-            f"resolution at FSC 0.5:      {self._in_words(self.resolution_half)}",
-            f"resolution at FSC 0.143:    {self._in_words(self.resolution_143)}",
-            f"resolution at the half bit: {self._in_words(self.resolution_half_bit)}",
+            f"resolution at FSC 0.5:      {in_words(self.resolution_half, self.pixel_size)}",
+            f"resolution at FSC 0.143:    {in_words(self.resolution_143, self.pixel_size)}",
+            f"resolution at the half bit: {in_words(self.resolution_half_bit, self.pixel_size)}",
             f"NCC: {self.ncc:.4f}",
             f"relative error: {self.relative_error:.4f}"
             f" ({self.scaled_error:.4f} with the first scaled by {self.scale:.4g})",
@@ -88,18 +88,19 @@ class Comparison:
         atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)))
         return table, picture
 
-    def _in_words(self, resolution: float) -> str:
-        if math.isinf(resolution):
-            return "none, the curve is below everywhere"
-        if resolution <= 2 * self.pixel_size:
-            return f"{resolution:.4g} angstrom or better (the limit of the pixel size)"
-        return f"{resolution:.4g} angstrom"
-
     def _table(self) -> str:
         curve = self.fsc
         columns = zip(curve.frequency, curve.correlation, curve.half_bit(), curve.samples, strict=True)
         rows = [f"{f:.8g},{c:.6f},{h:.6f},{n:.0f}\n" for f, c, h, n in columns]
         return "frequency_per_angstrom,fsc,half_bit,samples\n" + "".join(rows)
+
+
+def in_words(resolution: float, pixel_size: float) -> str:
+    """A resolution of `FscCurve.resolution` for a terminal."""
+    if math.isinf(resolution):
+        return "none, the curve is below everywhere"
+    limit = " or better (the limit of the pixel size)" if resolution <= 2 * pixel_size else ""
+    return f"{resolution:.4g} angstrom{limit}"
 
 
 def compare(a: Path, b: Path) -> Comparison:

@@ -18,11 +18,12 @@ from particle_run_example import (
 from manyviews.errors import InputError
 from manyviews.geometry.quadrature import pose_quadrature
 from manyviews.io.mrc import write_mrc
-from manyviews.particles.report import CITATIONS, read_particle_run, sections
+from manyviews.particles.report import CITATIONS, read_learning, sections
 from manyviews.particles.report_figures import _coarser, _without_outliers
 from manyviews.report import build
 from manyviews.report.data import convergence, read_run
 from manyviews.report.sections import Finding, Picture, Section
+from manyviews.report.volume import read_model
 from manyviews.report.words import verdict as words_of
 
 PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
@@ -76,22 +77,33 @@ def test_words_are_those_of_particles(finished):
     assert "objective fell" not in text
 
 
+def pictures(folder):
+    bodies = [part.body for part in sections(read_run(folder)) if isinstance(part, Section)]
+    return {body.name: body.figure for body in bodies if isinstance(body, Picture)}
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
 @pytest.mark.parametrize(
-    ("name", "field"),
+    ("name", "missing"),
     [
-        ("volume.mrc", "model"),
-        ("directions.csv", "directions"),
-        ("spread.csv", "spread"),
-        ("fsc.csv", "halves"),
-        ("fsc_reference.csv", "reference"),
-        ("events.jsonl", "learning"),
+        ("volume.mrc", {"slices", "surface"}),
+        ("directions.csv", {"directions"}),
+        ("spread.csv", {"spread"}),
+        ("fsc.csv", set()),
+        ("fsc_reference.csv", set()),
+        ("events.jsonl", {"learning", "poses"}),
     ],
 )
-def test_what_is_missing_is_left_out(tmp_path, name, field):
+def test_what_is_missing_is_left_out(tmp_path, name, missing):
     folder = write_particle_run(tmp_path / "run")
     (folder / name).unlink()
-    particles = vars(read_particle_run(read_run(folder)))
-    assert {key for key, value in particles.items() if value is None} == {field}
+    found = pictures(folder)
+    assert set(PICTURES) - found.keys() == missing
+    curves = {"fsc.csv": ["map"], "fsc_reference.csv": ["halves"]}.get(name, ["halves", "map"])
+    assert [text.split()[0] for text in legend(found["resolution"])] == curves
 
 
 def test_a_run_that_goes_on_is_shown_and_refreshed(tmp_path):
@@ -107,7 +119,8 @@ def test_a_run_that_goes_on_is_shown_and_refreshed(tmp_path):
         assert "http-equiv='refresh'" in page.read_text()
         assert f"Not finished: so far {count or 'no'} iteration" in text_of(page)
     (folder / "volume.mrc").unlink()
-    assert read_particle_run(read_run(folder)).learning.side_angstrom is None
+    assert read_learning(read_run(folder)).side_angstrom is None
+    build_report(folder)
 
 
 def test_an_empty_run_has_a_page(tmp_path):
@@ -144,7 +157,7 @@ def test_a_map_that_is_no_cube_or_empty_has_no_surface(tmp_path):
 
 
 def test_learning_knows_starts_and_the_share_of_the_quadrature(finished):
-    learning = read_particle_run(read_run(finished)).learning
+    learning = read_learning(read_run(finished), read_model(finished / "volume.mrc"))
     assert learning.side_angstrom == pytest.approx(BOX * PIXEL_SIZE)
     expected = [start for start in range(STARTS) for _ in range(OF_A_START)] + [STARTS] * REFINEMENTS
     assert learning.start.tolist() == expected
@@ -161,7 +174,7 @@ def test_sagd_tells_its_own_fraction(tmp_path):
     assert convergence(run) is not None  # it is of another mini-batch each time, so it is not shown
     titles = [part.title for part in sections(run) if isinstance(part, Section)]
     assert "Convergence" not in titles
-    np.testing.assert_allclose(read_particle_run(run).learning.fraction, 1 / np.arange(1, 9))
+    np.testing.assert_allclose(read_learning(run).fraction, 1 / np.arange(1, 9))
     assert "Building proteins in a day" in text_of(build_report(folder))
     assert "objective fell" not in verdict(run)
     assert len(CITATIONS["sagd"]) == 1
@@ -176,14 +189,9 @@ def test_a_start_far_below_does_not_hide_the_rest():
 
 @pytest.mark.parametrize(("independent", "words"), [(True, "refined apart"), (False, "one map (optimistic)")])
 def test_halves_are_labelled_honestly(tmp_path, independent, words):
-    run = read_run(write_particle_run(tmp_path / "run", independent=independent))
-    (body,) = (
-        part.body for part in sections(run) if isinstance(part, Section) and part.title == "Resolution"
-    )
-    assert isinstance(body, Picture)
-    legend = body.figure.axes[0].get_legend().get_texts()
-    assert words in legend[0].get_text()
-    assert legend[1].get_text().startswith("map and reference")
+    told = legend(pictures(write_particle_run(tmp_path / "run", independent=independent))["resolution"])
+    assert words in told[0]
+    assert told[1].startswith("map and reference")
 
 
 @given(st.integers(0, 2000), st.sampled_from([(18, 36), (4, 8), (3, 5), (1, 1)]))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.alignment.map_alignment import MapAlignment, aligned_fsc
+from manyviews.compare import in_words
 from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.geometry.symmetry import symmetry_rotations
@@ -47,8 +48,8 @@ class MapComparison:
         cosine = (np.trace(self.alignment.rotation) - 1) / 2
         angle = math.degrees(math.acos(float(np.clip(cosine, -1, 1))))
         return [
-            f"resolution at FSC 0.5:    {self._in_words(0.5)}",
-            f"resolution at FSC 0.143:  {self._in_words(0.143)}",
+            f"resolution at FSC 0.5:    {in_words(self.curve.resolution(0.5), self.curve.pixel_size)}",
+            f"resolution at FSC 0.143:  {in_words(self.curve.resolution(0.143), self.curve.pixel_size)}",
             f"correlation:              {self.alignment.correlation:.4f}",
             f"hand:                     {'other than' if self.alignment.mirrored else 'as'} the reference",
             f"moved by:                 {angle:.1f} degrees; {shift} angstrom in x, y, z",
@@ -76,14 +77,6 @@ class MapComparison:
         figure = resolution_figure([(self.curve, "map and reference, aligned", 0.5)])
         atomic_write(picture, figure_png(figure))
         return volume, table, picture
-
-    def _in_words(self, threshold: float) -> str:
-        resolution = self.curve.resolution(threshold)
-        if math.isinf(resolution):
-            return "none, the curve is below everywhere"
-        if resolution <= 2 * self.curve.pixel_size:
-            return f"{resolution:.4g} angstrom or better (the limit of the pixel size)"
-        return f"{resolution:.4g} angstrom"
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.tables import read_fsc, read_numbers
 from manyviews.report.volume import Model, read_model
 from manyviews.report.words import format_value
-from manyviews.runs.events import Event
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Float64 = NDArray[np.float64]
 
@@ -36,6 +38,44 @@ _SCHERES = (
     "Scheres SHW (2012) RELION: implementation of a Bayesian approach to cryo-EM structure determination. "
     "Journal of Structural Biology 180:519-530."
 )
+# title, what it shows, and what a reader must know, by name and in the order of the page
+_PICTURES = {
+    "surface": (
+        "Surface",
+        "The surface of the map seen along z, y and x",
+        "At the level above which the voxels hold 70 % of all positive density.",
+    ),
+    "resolution": (
+        "Resolution",
+        "Fourier shell correlation of half maps and with the reference",
+        "Halves whose poses were found with one map share its errors: their curve tells how far the images "
+        "repeat themselves, not how true the map is. --independent-halves gives halves refined apart.",
+    ),
+    "directions": (
+        "View directions",
+        "Equal-area map of the directions from which particles are seen",
+        "Each field has the same area on the sphere; 1 is an even share. Empty regions mean that the map is "
+        "less resolved in some directions.",
+    ),
+    "spread": (
+        "Certainty of the poses",
+        "Histogram of the spread of the particles' orientations",
+        "Root mean square angle between a particle's best pose and the others that its image allows; the "
+        "last bar holds what is beyond.",
+    ),
+    "learning": (
+        "Learning curves",
+        "Likelihood and resolution over the iterations",
+        "Each value is of another batch of images, and of more coefficients when the frequency rises, so "
+        "likelihoods compare within one frequency only.",
+    ),
+    "poses": (
+        "Poses evaluated",
+        "Poses scored for an image over the iterations, and their fraction of all",
+        "All points: directions, in-plane angles and shifts of the quadrature of Punjani, Brubaker and Fleet "
+        "(2017) at the frequency in use.",
+    ),
+}
 # by method
 CITATIONS = {"stochastic-em": (_CAPPE, _SCHERES), "sagd": (_PUNJANI,)}
 
@@ -90,36 +130,6 @@ class Spread:
     particles: Float64
 
 
-@dataclass(frozen=True)
-class ParticleRun:
-    """All that was found beside what every run has.
-
-    Attributes
-    ----------
-    learning
-        The iterations.
-    directions
-        ``(rows, columns)`` particles seen along each direction: fields of equal area, z from -1 to 1 down the
-        rows, longitude from -180 to 180 degrees along them.
-    halves, reference
-        Fourier shell correlation of the two halves of the particles, and of the map with a reference.
-    independent
-        Whether the halves were refined apart.
-    spread
-        Widths of the posteriors.
-    model
-        The map.
-    """
-
-    learning: Learning | None
-    directions: NDArray[np.int64] | None
-    halves: FscCurve | None
-    reference: FscCurve | None
-    independent: bool
-    spread: Spread | None
-    model: Model | None
-
-
 def sections(run: RunData) -> Iterator[Part]:
     """What the folder of a run holds beside what every run has, finished or not.
 
@@ -128,113 +138,52 @@ def sections(run: RunData) -> Iterator[Part]:
     InputError
         If a table is damaged. A map that cannot be read is noted only.
     """
-    found = read_particle_run(run)
-    yield from _findings(run)
-    yield from slices_section(run.path / "volume.mrc")
-    yield from _map_sections(found)
-    yield from _pose_sections(found)
-    yield from _learning_sections(found)
-    yield from map(Citation, CITATIONS.get(run.method, ()))
-
-
-def _findings(run: RunData) -> Iterator[Finding]:
-    """The summary's resolutions."""
     for name, value in run.summary.items():
         words = name.removesuffix(" (angstrom)")
         if words.startswith("resolution at") and words != name and isinstance(value, int | float):
             yield Finding(f"{words} {format_value(float(value))} Å")
+    yield from slices_section(run.path / "volume.mrc")
+    for name, figure in _figures(run):
+        title, alternative, caption = _PICTURES[name]
+        yield Section(title, Picture(name, alternative, figure), caption)
+    yield from map(Citation, CITATIONS.get(run.method, ()))
 
 
-def _map_sections(found: ParticleRun) -> Iterator[Section]:
+def _figures(run: RunData) -> Iterator[tuple[str, Figure]]:
+    """The pictures that the run has the data for, by their names."""
+    from manyviews.particles import report_figures as figures
     from manyviews.report.plots import resolution_figure, surface_figure
 
-    if found.model is not None and found.model.has_surface:
-        picture = Picture(
-            "surface", "The surface of the map seen along z, y and x", surface_figure(found.model)
-        )
-        caption = "At the level above which the voxels hold 70 % of all positive density."
-        yield Section("Surface", picture, caption)
-    of_halves = "halves refined apart" if found.independent else "halves found with one map (optimistic)"
-    there = ((found.halves, of_halves, 0.143), (found.reference, "map and reference, aligned", 0.5))
-    curves = [(curve, name, level) for curve, name, level in there if curve is not None]
-    if curves:
-        alternative = "Fourier shell correlation of half maps and with the reference"
-        picture = Picture("resolution", alternative, resolution_figure(curves))
-        yield Section(
-            "Resolution",
-            picture,
-            "Halves whose poses were found with one map share its errors: their curve tells how far the "
-            "images repeat themselves, not how true the map is. --independent-halves gives halves refined "
-            "apart.",
-        )
-
-
-def _pose_sections(found: ParticleRun) -> Iterator[Section]:
-    from manyviews.particles.report_figures import directions_figure, spread_figure
-
-    if found.directions is not None:
-        alternative = "Equal-area map of the directions from which particles are seen"
-        yield Section(
-            "View directions",
-            Picture("directions", alternative, directions_figure(found.directions)),
-            "Each field has the same area on the sphere; 1 is an even share. Empty regions mean that the map "
-            "is less resolved in some directions.",
-        )
-    if found.spread is not None:
-        alternative = "Histogram of the spread of the particles' orientations"
-        yield Section(
-            "Certainty of the poses",
-            Picture("spread", alternative, spread_figure(found.spread)),
-            "Root mean square angle between a particle's best pose and the others that its image allows; the "
-            "last bar holds what is beyond.",
-        )
-
-
-def _learning_sections(found: ParticleRun) -> Iterator[Section]:
-    from manyviews.particles.report_figures import learning_figure, poses_figure
-
-    learning = found.learning
-    if learning is None:
-        return
-    alternative = "Likelihood and resolution over the iterations"
-    yield Section(
-        "Learning curves",
-        Picture("learning", alternative, learning_figure(learning)),
-        "Each value is of another batch of images, and of more coefficients when the frequency rises, so "
-        "likelihoods compare within one frequency only.",
-    )
-    if np.isfinite(learning.fraction).any():
-        alternative = "Poses scored for an image over the iterations, and their fraction of all"
-        yield Section(
-            "Poses evaluated",
-            Picture("poses", alternative, poses_figure(learning)),
-            "All points: directions, in-plane angles and shifts of the quadrature of Punjani, Brubaker and "
-            "Fleet (2017) at the frequency in use.",
-        )
-
-
-def read_particle_run(run: RunData) -> ParticleRun:
-    """Read what a run has written so far.
-
-    Raises
-    ------
-    InputError
-        If a table is damaged. A map that cannot be read is left out.
-    """
     model = _try_model(run.path / "volume.mrc")
-    side = None if model is None or model.voxel_angstrom is None else len(model.volume) * model.voxel_angstrom
-    return ParticleRun(
-        learning=_learning(run.told("iteration"), run.options, side),
-        directions=_directions(run.path / "directions.csv"),
-        halves=read_fsc(run.path / "fsc.csv"),
-        reference=read_fsc(run.path / "fsc_reference.csv"),
-        independent=run.options.get("independent_halves") is True,
-        spread=_spread(run.path / "spread.csv"),
-        model=model,
-    )
+    if model is not None and model.has_surface:
+        yield "surface", surface_figure(model)
+    curves = [(curve, name, level) for curve, name, level in _curves(run) if curve is not None]
+    if curves:
+        yield "resolution", resolution_figure(curves)
+    directions = read_directions(run.path / "directions.csv")
+    if directions is not None:
+        yield "directions", figures.directions_figure(directions)
+    spread = read_spread(run.path / "spread.csv")
+    if spread is not None:
+        yield "spread", figures.spread_figure(spread)
+    learning = read_learning(run, model)
+    if learning is not None:
+        yield "learning", figures.learning_figure(learning)
+        if np.isfinite(learning.fraction).any():
+            yield "poses", figures.poses_figure(learning)
 
 
-def _learning(told: Sequence[Event], options: Mapping[str, Any], side: float | None) -> Learning | None:
+def _curves(run: RunData) -> Iterator[tuple[FscCurve | None, str, float]]:
+    """Fourier shell correlations with what they are of and the threshold that counts."""
+    apart = run.options.get("independent_halves") is True
+    of_halves = "halves refined apart" if apart else "halves found with one map (optimistic)"
+    yield read_fsc(run.path / "fsc.csv"), of_halves, 0.143
+    yield read_fsc(run.path / "fsc_reference.csv"), "map and reference, aligned", 0.5
+
+
+def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
+    """What the iterations told, None if there are none; the map tells the side of the box."""
+    told = run.told("iteration")
     if not told:
         return None
 
@@ -246,8 +195,8 @@ def _learning(told: Sequence[Event], options: Mapping[str, Any], side: float | N
     poses = column("poses_an_image")
     poses[poses <= 0] = math.nan
     radius = column("radius")
-    every = _all_poses(radius, as_number(options.get("shift_sigma")))
-    starts = as_number(options.get("starts"))
+    every = _all_poses(radius, as_number(run.options.get("shift_sigma")))
+    starts = as_number(run.options.get("starts"))
     return Learning(
         iteration=np.nan_to_num(column("iteration")).astype(np.int64),
         start=np.concatenate([done[:1], done[:-1]]),
@@ -259,7 +208,7 @@ def _learning(told: Sequence[Event], options: Mapping[str, Any], side: float | N
         poses=poses,
         all_poses=every,
         fraction=column("work") if name == "objective" else poses / every,
-        side_angstrom=side,
+        side_angstrom=None if model is None else model.side_angstrom,
     )
 
 
@@ -273,7 +222,11 @@ def _all_poses(radius: Float64, shift_sigma: float) -> Float64:
     return every
 
 
-def _directions(path: Path) -> NDArray[np.int64] | None:
+def read_directions(path: Path) -> NDArray[np.int64] | None:
+    """``(rows, columns)`` particles seen along each direction, None if there is no file.
+
+    Fields are of equal area, z from -1 to 1 down the rows, longitude from -180 to 180 degrees along them.
+    """
     columns = ("z", "longitude_degrees", "particles")
     table = read_numbers(path, columns)
     if not len(table):
@@ -287,7 +240,8 @@ def _directions(path: Path) -> NDArray[np.int64] | None:
     return counts
 
 
-def _spread(path: Path) -> Spread | None:
+def read_spread(path: Path) -> Spread | None:
+    """The widths of the posteriors, None if there is no file."""
     table = read_numbers(path, ("from_degrees", "to_degrees", "particles"))
     return Spread(np.append(table[:, 0], table[-1:, 1]), table[:, 2]) if len(table) else None
 

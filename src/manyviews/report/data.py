@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,27 +111,22 @@ def read_run(path: Path) -> RunData:
         )
     return RunData(
         path=path,
-        record=_read_toml(path / RUN_FILE),
+        record=_read(path / RUN_FILE, tomllib.loads),
         events=read_events(path / EVENTS_FILE),
         summary=_read_summary(path / "summary.json"),
         warnings=_warnings(path / LOG_FILE),
     )
 
 
-def _read_toml(path: Path) -> Mapping[str, Any]:
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise InputError(f"cannot be read ({error})", path=path) from error
 
 
 def _read_summary(path: Path) -> Mapping[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        summary = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
-        raise InputError(f"cannot be read ({error})", path=path) from error
+    summary = _read(path, json.loads) if path.exists() else {}
     if not isinstance(summary, dict):
         raise InputError("is not a JSON object", path=path)
     return summary

@@ -30,18 +30,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of the page, in the order in which it is handed over.
+    """A titled part of the page, in the order in which it is handed over; a string is a paragraph.
 
-    Attributes
-    ----------
-    title
-        Its heading.
-    body
-        What it shows; a string is a paragraph.
-    caption
-        What a reader must know to read it right.
-    folded
-        Whether only the title shows until it is clicked.
+    The caption says what a reader must know; ``folded`` shows only the title until it is clicked.
     """
 
     title: str

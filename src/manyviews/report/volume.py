@@ -41,6 +41,11 @@ class Model:
     voxel_angstrom: float | None
 
     @property
+    def side_angstrom(self) -> float | None:
+        """Side of the map, None where the voxels' size is not known."""
+        return None if self.voxel_angstrom is None else len(self.volume) * self.voxel_angstrom
+
+    @property
     def has_surface(self) -> bool:
         """Whether it is a cube with some density above zero."""
         return len(set(self.volume.shape)) == 1 and len(self.volume) > 1 and bool((self.volume > 0).any())
