@@ -66,7 +66,7 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
     assert posed.angles.shape == (COUNT, 3)
     assert set(posed.half) == {1, 2}
     assert {"manyviewsAngleSpreadDegrees", "manyviewsShiftSpreadAngst"} <= set(posed.extra)
-    np.testing.assert_allclose(read_fsc(tmp_path / "fsc.csv").fsc, falling)
+    np.testing.assert_allclose(read_fsc(tmp_path / "fsc.csv").correlation, falling)
     directions = read_numbers(tmp_path / "directions.csv", ("z", "longitude_degrees", "particles"))
     assert directions[:, 2].sum() == COUNT
     spread = read_numbers(tmp_path / "spread.csv", ("from_degrees", "to_degrees", "particles"))
