@@ -57,9 +57,9 @@ class Comparison:
         nz, ny, nx = self.shape
         return [
             f"{nx} x {ny} x {nz} voxels of {self.pixel_size:g} angstrom",
-            f"resolution at FSC 0.5:      {self._in_words(self.resolution_half)}",
-            f"resolution at FSC 0.143:    {self._in_words(self.resolution_143)}",
-            f"resolution at the half bit: {self._in_words(self.resolution_half_bit)}",
+            f"resolution at FSC 0.5:      {in_words(self.resolution_half, self.pixel_size)}",
+            f"resolution at FSC 0.143:    {in_words(self.resolution_143, self.pixel_size)}",
+            f"resolution at the half bit: {in_words(self.resolution_half_bit, self.pixel_size)}",
             f"NCC: {self.ncc:.4f}",
             f"relative error: {self.relative_error:.4f}"
             f" ({self.scaled_error:.4f} with the first scaled by {self.scale:.4g})",
@@ -73,7 +73,9 @@ class Comparison:
         InputError
             If the files exist already or the folder cannot be written.
         """
-        from manyviews.io.atomic import atomic_path, atomic_write
+        from manyviews.io.atomic import atomic_write
+        from manyviews.report.plots import fsc_figure
+        from manyviews.report.style import figure_png
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -83,16 +85,8 @@ class Comparison:
             ) from None
         table, picture = folder / "fsc.csv", folder / "fsc.png"
         atomic_write(table, self._table().encode("ascii"))
-        with atomic_path(picture) as temporary:
-            self._draw(temporary)
+        atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)))
         return table, picture
-
-    def _in_words(self, resolution: float) -> str:
-        if math.isinf(resolution):
-            return "none, the curve is below everywhere"
-        if resolution <= 2 * self.pixel_size:
-            return f"{resolution:.4g} angstrom or better (the limit of the pixel size)"
-        return f"{resolution:.4g} angstrom"
 
     def _table(self) -> str:
         curve = self.fsc
@@ -100,19 +94,13 @@ class Comparison:
         rows = [f"{f:.8g},{c:.6f},{h:.6f},{n:.0f}\n" for f, c, h, n in columns]
         return "frequency_per_angstrom,fsc,half_bit,samples\n" + "".join(rows)
 
-    def _draw(self, path: Path) -> None:
-        from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(self.fsc.frequency, self.fsc.correlation, label="FSC")
-        axes.plot(self.fsc.frequency[1:], self.fsc.half_bit()[1:], linewidth=0.8, label="half bit")
-        for level in (0.5, 0.143):
-            axes.axhline(level, color="grey", linewidth=0.6, linestyle="--")
-        axes.set(xlabel="frequency (1/angstrom)", ylabel="Fourier shell correlation", ylim=(-0.1, 1.02))
-        axes.set_xlim(0, float(self.fsc.frequency[-1]))
-        axes.legend()
-        figure.savefig(path, format="png", dpi=120)
+def in_words(resolution: float, pixel_size: float) -> str:
+    """A resolution of `FscCurve.resolution` for a terminal."""
+    if math.isinf(resolution):
+        return "none, the curve is below everywhere"
+    limit = " or better (the limit of the pixel size)" if resolution <= 2 * pixel_size else ""
+    return f"{resolution:.4g} angstrom{limit}"
 
 
 def compare(a: Path, b: Path) -> Comparison:

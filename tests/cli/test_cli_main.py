@@ -305,7 +305,15 @@ def test_check_prints_the_lines(monkeypatch, capsys):
     assert capsys.readouterr().out == "one\ntwo\n"
 
 
-def test_report_prints_the_path(monkeypatch, capsys):
-    fake_module(monkeypatch, "manyviews.report.build", build_report=lambda run: run / "report.html")
-    assert main(["report", "somewhere"]) == 0
-    assert capsys.readouterr().out == "somewhere/report.html\n"
+@pytest.mark.parametrize("job", ["tilt reconstruct", "particles abinitio"])
+def test_report_is_that_of_the_job_in_the_record(tmp_path, capsys, job):
+    (tmp_path / "run.toml").write_text(f'job = "{job}"\n')
+    assert main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
+    assert job in (tmp_path / "report.html").read_text()
+
+
+def test_report_refuses_a_job_that_it_does_not_know(tmp_path, capsys):
+    (tmp_path / "run.toml").write_text('job = "sheep count"\n')
+    assert main(["report", str(tmp_path)]) == 2
+    assert "is a run of 'sheep count', a job that this version does not know" in capsys.readouterr().err

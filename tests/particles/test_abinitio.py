@@ -26,7 +26,7 @@ TWO_STARTS = replace(QUICK, starts=2)  # one may end elsewhere; the better one i
 
 @pytest.fixture(autouse=True)
 def _quick(one_thread, monkeypatch):
-    monkeypatch.setattr(job, "build_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(job, "build_report", lambda folder, sections: folder / "report.html")
 
 
 @pytest.fixture

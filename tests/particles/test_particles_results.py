@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from manyviews.particles.job import Structure
+from manyviews.particles.live import LiveReport
 from scipy.ndimage import gaussian_filter
 
 from manyviews.errors import InputError
@@ -16,8 +18,6 @@ from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.particles import live as live_module
 from manyviews.particles.em.pose_samples import PoseSamples
-from manyviews.particles.job import Structure
-from manyviews.particles.live import LiveReport
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
 from manyviews.particles.results import RESULTS, in_figures, summarise_poses, write_results
@@ -66,7 +66,7 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
     assert posed.angles.shape == (COUNT, 3)
     assert set(posed.half) == {1, 2}
     assert {"manyviewsAngleSpreadDegrees", "manyviewsShiftSpreadAngst"} <= set(posed.extra)
-    np.testing.assert_allclose(read_fsc(tmp_path / "fsc.csv").fsc, falling)
+    np.testing.assert_allclose(read_fsc(tmp_path / "fsc.csv").correlation, falling)
     directions = read_numbers(tmp_path / "directions.csv", ("z", "longitude_degrees", "particles"))
     assert directions[:, 2].sum() == COUNT
     spread = read_numbers(tmp_path / "spread.csv", ("from_degrees", "to_degrees", "particles"))
@@ -137,7 +137,7 @@ def test_the_report_is_there_while_the_run_goes_on(tmp_path, plan, monkeypatch):
 
 
 def test_a_report_that_fails_does_not_end_the_run(tmp_path, plan, monkeypatch):
-    def fail(folder):
+    def fail(folder, sections):
         raise InputError("no room")
 
     monkeypatch.setattr(live_module, "_SECONDS", 0.0)

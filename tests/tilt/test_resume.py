@@ -30,7 +30,7 @@ from manyviews.cli.failures import explain
 from manyviews.options import RunOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.reconstruct import reconstruct
-import manyviews.report.figures, matplotlib.figure, matplotlib.backends.backend_agg
+import manyviews.report.plots, matplotlib.figure, matplotlib.backends.backend_agg
 
 def work(method, iterations, out, stacks):
     series = SeriesOptions(

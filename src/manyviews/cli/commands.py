@@ -10,5 +10,5 @@ from manyviews.cli import general, particles, submit, tilt
 from manyviews.cli.command import Command
 
 _JOBS: tuple[Command, ...] = (general.DEMO, general.DOCTOR, *tilt.COMMANDS, *particles.COMMANDS)
-_RESULTS: tuple[Command, ...] = (general.COMPARE, general.REPORT)
+_RESULTS: tuple[Command, ...] = (general.COMPARE, general.report_command(_JOBS))
 COMMANDS: tuple[Command, ...] = (*_JOBS, submit.command((*_JOBS, *_RESULTS)), *_RESULTS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from manyviews.cli.command import Command
 from manyviews.cli.output import command_line, print_result
+from manyviews.errors import InputError
 from manyviews.options import option
 
 
@@ -78,10 +81,18 @@ def _compare(options: _CompareOptions) -> int:
     return 0
 
 
-def _report(options: _ReportOptions) -> int:
+def _report(options: _ReportOptions, modules: Mapping[str, str]) -> int:
     from manyviews.report.build import build_report
+    from manyviews.report.data import read_run
 
-    print(build_report(options.run))
+    job = read_run(options.run).job
+    if job not in modules:
+        raise InputError(
+            f"is a run of {job!r}, a job that this version does not know",
+            path=options.run,
+            fix=f"give a run of {' or '.join(modules)}",
+        )
+    print(build_report(options.run, import_module(modules[job]).sections))
     return 0
 
 
@@ -112,11 +123,16 @@ COMPARE = Command(
     options=(_CompareOptions,),
     run=_compare,
 )
-REPORT = Command(
-    name="report",
-    summary="Write the report of a run again.",
-    usage="RUN",
-    examples=("manyviews report run1", "manyviews report demo-run/reconstruction"),
-    options=(_ReportOptions,),
-    run=_report,
-)
+
+
+def report_command(commands: Sequence[Command]) -> Command:
+    """``manyviews report`` for the runs of the jobs among some commands."""
+    modules = {command.name: command.report for command in commands if command.report}
+    return Command(
+        name="report",
+        summary="Write the report of a run again.",
+        usage="RUN",
+        examples=("manyviews report run1", "manyviews report demo-run/reconstruction"),
+        options=(_ReportOptions,),
+        run=lambda options: _report(options, modules),
+    )

@@ -26,6 +26,7 @@ from manyviews.jobs.live import LiveReport
 from manyviews.options import MachineOptions, RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.report.build import REPORT_NAME, build_report
+from manyviews.report.sections import Sections
 from manyviews.runs.checkpoint import KEPT, STAGE
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import FIGURES_FOLDER, SUMMARY_FILE, RunFolder
@@ -67,6 +68,8 @@ class Job:
         Of the run.
     results
         Files that it may leave, less its pictures.
+    sections
+        What it adds to its report.
     began
         When, by `time.monotonic`.
     """
@@ -76,6 +79,7 @@ class Job:
     interrupt: Interrupt
     options: RunOptions
     results: tuple[str, ...]
+    sections: Sections
     began: float
     warnings: list[str] = field(default_factory=list)
 
@@ -154,7 +158,7 @@ class Job:
             return JobResult.elsewhere(self.folder)
         self.progress.message(f"{self.folder} holds this run already, finished; nothing to do")
         summary: dict[str, object] = json.loads((self.folder / SUMMARY_FILE).read_text())
-        return JobResult(self.folder, build_report(self.folder), summary)
+        return JobResult(self.folder, build_report(self.folder, self.sections), summary)
 
     def finish(self, summary: Mapping[str, object], *, mapped: bool = False) -> JobResult:
         """Write the key figures, close the run and build its report; all ranks make this call.
@@ -175,11 +179,11 @@ class Job:
         }
         atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
         self.run.finish([name for name in self.results if (self.folder / name).exists()])
-        return JobResult(self.folder, build_report(self.folder), whole)
+        return JobResult(self.folder, build_report(self.folder, self.sections), whole)
 
     def _refresh(self) -> None:
         if self.speaks:
-            build_report(self.folder)
+            build_report(self.folder, self.sections)
 
 
 @contextlib.contextmanager
@@ -191,7 +195,8 @@ def start_job(
     record: Mapping[str, TomlValue],
     inputs: Mapping[str, str],
     results: Sequence[str],
-    pictures: Sequence[str] = (),
+    pictures: Sequence[str],
+    sections: Sections,
     seed: int | None = None,
     world: World | None = None,
     began: float | None = None,
@@ -212,6 +217,8 @@ def start_job(
         Files that the job may leave in its folder, beside summary and report.
     pictures
         Names of the pictures that its report may have.
+    sections
+        What the job adds to its report; see `manyviews.report.build.build_report`.
     seed
         Of all random numbers, if there are any.
     world
@@ -245,4 +252,4 @@ def start_job(
         )
         progress = stack.enter_context(Progress(quiet=options.quiet or world.rank > 0))
         interrupt = stack.enter_context(Interrupt())
-        yield Job(run, progress, interrupt, options, files, began)
+        yield Job(run, progress, interrupt, options, files, sections, began)

@@ -26,11 +26,11 @@ from manyviews.particles.images.load import Allocate, image_bytes, noise_spectru
 from manyviews.particles.methods import METHODS, Particles, check_ranks
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import Plan, load_table, resolve_plan
+from manyviews.particles.report import PICTURES, sections
 from manyviews.particles.results import RESULTS, write_results
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.memory import available_memory_bytes, format_bytes, require_disk
 
-PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
 _SHARE_FOR_IMAGES = 0.7
 
 
@@ -70,6 +70,7 @@ def abinitio(
         inputs=_fingerprints(particles, table),
         results=RESULTS,
         pictures=PICTURES,
+        sections=sections,
         seed=options.seed,
         world=world,
         began=began,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.alignment.map_alignment import MapAlignment, aligned_fsc
+from manyviews.compare import in_words
 from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.geometry.symmetry import symmetry_rotations
@@ -47,8 +48,8 @@ class MapComparison:
         cosine = (np.trace(self.alignment.rotation) - 1) / 2
         angle = math.degrees(math.acos(float(np.clip(cosine, -1, 1))))
         return [
-            f"resolution at FSC 0.5:    {self._in_words(0.5)}",
-            f"resolution at FSC 0.143:  {self._in_words(0.143)}",
+            f"resolution at FSC 0.5:    {in_words(self.curve.resolution(0.5), self.curve.pixel_size)}",
+            f"resolution at FSC 0.143:  {in_words(self.curve.resolution(0.143), self.curve.pixel_size)}",
             f"correlation:              {self.alignment.correlation:.4f}",
             f"hand:                     {'other than' if self.alignment.mirrored else 'as'} the reference",
             f"moved by:                 {angle:.1f} degrees; {shift} angstrom in x, y, z",
@@ -63,9 +64,8 @@ class MapComparison:
             If the files exist already or the folder cannot be written.
         """
         from manyviews.io.atomic import atomic_write
-        from manyviews.report.particle_figures import resolution_figure
+        from manyviews.report.plots import resolution_figure
         from manyviews.report.style import figure_png
-        from manyviews.report.tables import FscCurve as Drawn
 
         volume, table, picture = (folder / name for name in ("aligned.mrc", "fsc.csv", "fsc.png"))
         with explain_write_errors(folder):
@@ -74,17 +74,9 @@ class MapComparison:
         pairs = zip(self.curve.frequency, self.curve.correlation, strict=True)
         rows = "".join(f"{frequency:.8g},{value:.6f}\n" for frequency, value in pairs)
         atomic_write(table, f"frequency_per_angstrom,fsc\n{rows}".encode())
-        drawn = Drawn(self.curve.frequency, self.curve.correlation)
-        atomic_write(picture, figure_png(resolution_figure(None, drawn, independent=False)))
+        figure = resolution_figure([(self.curve, "map and reference, aligned", 0.5)])
+        atomic_write(picture, figure_png(figure))
         return volume, table, picture
-
-    def _in_words(self, threshold: float) -> str:
-        resolution = self.curve.resolution(threshold)
-        if math.isinf(resolution):
-            return "none, the curve is below everywhere"
-        if resolution <= 2 * self.curve.pixel_size:
-            return f"{resolution:.4g} angstrom or better (the limit of the pixel size)"
-        return f"{resolution:.4g} angstrom"
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from manyviews.report.citations import citations
 from manyviews.report.data import RunData
-from manyviews.report.text import flatten, format_value, is_done, key_figure, method_of, verdict
+from manyviews.report.sections import Citation, Finding, Note, Part, Picture, Section, Table
+from manyviews.report.words import format_value, summary_entry, verdict
+from manyviews.runs.record import flatten
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #24292f; --soft: #57606a; --ground: #f6f8fa; --card: #ffffff;
@@ -38,33 +40,6 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: .88r
 footer { color: var(--soft); font-size: .85rem; }
 """
 
-FIGURE_TITLES = {
-    "slices": ("Central slices", "Central planes of the volume in xy, xz and yz"),
-    "surface": ("Surface", "The surface of the map seen along z, y and x"),
-    "resolution": ("Resolution", "Fourier shell correlation of half maps and with the reference"),
-    "directions": ("View directions", "Equal-area map of the directions from which particles are seen"),
-    "spread": ("Certainty of the poses", "Histogram of the spread of the particles' orientations"),
-    "learning": ("Learning curves", "Likelihood and resolution over the iterations"),
-    "poses": ("Poses evaluated", "Poses scored for an image over the iterations, and their fraction of all"),
-    "ncc": ("Fit to the data", "Correlation of views and reprojections against tilt, per tilt axis"),
-    "convergence": ("Convergence", "Objective relative to its start against passes over the data"),
-    "fsc": ("Comparison with the reference", "Fourier shell correlation"),
-}
-
-CAPTIONS = {
-    "surface": "At the level above which the voxels hold 70 % of all positive density.",
-    "resolution": "Halves whose poses were found with one map share its errors: their curve tells how far "
-    "the images repeat themselves, not how true the map is. --independent-halves gives halves refined "
-    "apart.",
-    "directions": "Each field has the same area on the sphere; 1 is an even share. Empty regions "
-    "mean that the map is less resolved in some directions.",
-    "spread": "Root mean square angle between a particle's best pose and the others that its image allows; "
-    "the last bar holds what is beyond.",
-    "learning": "Each value is of another batch of images, and of more coefficients when the frequency "
-    "rises, so likelihoods compare within one frequency only.",
-    "poses": "All points: directions, in-plane angles and shifts of the quadrature of Punjani, Brubaker and "
-    "Fleet (2017) at the frequency in use.",
-}
 _REFRESH_SECONDS = 20
 
 
@@ -73,7 +48,7 @@ def _pairs(rows: Iterable[tuple[str, str]]) -> str:
     return f"<table>{''.join(cells)}</table>"
 
 
-def _table(rows: list[dict[str, str]]) -> str:
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
     names = list(rows[0])
     head = "".join(f"<th scope='col'>{escape(name.replace('_', ' '))}</th>" for name in names)
     body = "".join(
@@ -90,17 +65,22 @@ def _fold(title: str, body: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
-def _picture(name: str, png: bytes) -> str:
-    title, alternative = FIGURE_TITLES[name]
-    data = base64.b64encode(png).decode("ascii")
-    caption = f"<p class='caption'>{escape(CAPTIONS[name])}</p>" if name in CAPTIONS else ""
-    return _section(title, f"<img alt='{escape(alternative)}' src='data:image/png;base64,{data}'>{caption}")
+def _of_job(section: Section, pictures: Mapping[str, bytes]) -> str:
+    """A section that the job has handed over."""
+    if isinstance(section.body, Picture):
+        data = base64.b64encode(pictures[section.body.name]).decode("ascii")
+        body = f"<img alt='{escape(section.body.alternative)}' src='data:image/png;base64,{data}'>"
+    elif isinstance(section.body, Table):
+        body = _table(section.body.rows)
+    else:
+        body = f"<p>{escape(section.body)}</p>"
+    if section.caption:
+        body += f"<p class='caption'>{escape(section.caption)}</p>"
+    return (_fold if section.folded else _section)(section.title, body)
 
 
 def _title(run: RunData) -> str:
-    method = method_of(run)
-    name = run.path.resolve().name
-    return f"{name}: {run.record.get('job', 'run')}" + (f" by {method}" if method else "")
+    return f"{run.path.resolve().name}: {run.job}" + (f" by {run.method}" if run.method else "")
 
 
 def _told(run: RunData, name: str) -> bool:
@@ -118,46 +98,56 @@ def _provenance(run: RunData) -> list[str]:
     parts = []
     command = run.record.get("command")
     if isinstance(command, list):
-        import shlex
-
         parts.append(_fold("Command", f"<pre>{escape(shlex.join(map(str, command)))}</pre>"))
     for title, names in (
         ("Options", ("options",)),
         ("Input files", ("inputs",)),
         ("Versions, machine, seeds", ("versions", "host", "seeds")),
     ):
-        rows = [(key, format_value(value)) for name in names for key, value in flatten(_table_of(run, name))]
+        tables = [flatten(_table_of(run, name)) for name in names]
+        rows = [(key, format_value(value)) for table in tables for key, value in table.items()]
         if rows:
             parts.append(_fold(title, _pairs(rows)))
     return parts
 
 
-def render_page(run: RunData, pictures: Mapping[str, bytes]) -> str:
-    """The page of a run as HTML; ``pictures`` are PNG bytes by the names of `FIGURE_TITLES`.
+def render_page(run: RunData, parts: Sequence[Part], pictures: Mapping[str, bytes]) -> str:
+    """The page of a run as HTML.
 
-    Every text that comes from files is escaped.
+    Parameters
+    ----------
+    run
+        What every run has.
+    parts
+        What its job hands over. Every text is escaped, for it may come from files.
+    pictures
+        PNG bytes by the names of the pictures in ``parts``.
     """
-    parts = [f"<section class='note'>{escape(note)}</section>" for note in run.notes]
-    figures = [key_figure(name, value) for name, value in flatten(run.summary) if not _told(run, name)]
-    if figures:
-        parts.append(_section("Key figures", _pairs(figures)))
-    parts += [_picture(name, pictures[name]) for name in FIGURE_TITLES if name in pictures]
-    if run.geometry:
-        parts.append(_fold(f"Geometry of the {len(run.geometry)} views", _table(run.geometry)))
-    parts += _provenance(run)
-    papers = "".join(f"<li>{escape(paper)}</li>" for paper in citations(method_of(run)))
+    notes = [*(part.text for part in parts if isinstance(part, Note)), *run.warnings]
+    shown = [f"<section class='note'>{escape(note)}</section>" for note in notes]
+    entries = flatten(run.summary).items()
+    summary = [summary_entry(name, value) for name, value in entries if not _told(run, name)]
+    if summary:
+        shown.append(_section("Key figures", _pairs(summary)))
+    shown += [_of_job(part, pictures) for part in parts if isinstance(part, Section)]
+    shown += _provenance(run)
+    papers = "".join(f"<li>{escape(part.paper)}</li>" for part in parts if isinstance(part, Citation))
     if papers:
-        parts.append(_section("Please cite", f"<ul>{papers}</ul>"))
+        shown.append(_section("Please cite", f"<ul>{papers}</ul>"))
+    words = verdict(run, [part.text for part in parts if isinstance(part, Finding)])
+    return _document(run, escape(words), "".join(shown))
+
+
+def _document(run: RunData, words: str, body: str) -> str:
     title = escape(_title(run))
     started = escape(str(run.record.get("started", "")))
-    # the report of particles is written again and again until the run is done
-    waits = run.particles is not None and not is_done(run)
-    refresh = f"<meta http-equiv='refresh' content='{_REFRESH_SECONDS}'>" if waits else ""
+    # the report may be written again and again until the run is done
+    refresh = "" if run.done else f"<meta http-equiv='refresh' content='{_REFRESH_SECONDS}'>"
     return (
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'>{refresh}"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{title}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{title}</h1><p class='verdict'>{escape(verdict(run))}</p>{''.join(parts)}"
+        f"<h1>{title}</h1><p class='verdict'>{words}</p>{body}"
         f"<footer>Written by manyviews{f', run started {started}' if started else ''}.</footer>"
         "</main></body></html>\n"
     )

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.metrics.fsc import FscCurve
 
 Float64 = NDArray[np.float64]
 Row = dict[str, str]
-
-
-@dataclass(frozen=True)
-class FscCurve:
-    """Fourier shell correlation: ``frequency`` in 1/angstrom and ``fsc``, both ``(shell,)``."""
-
-    frequency: Float64
-    fsc: Float64
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
@@ -68,6 +60,13 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> Float64:
 
 
 def read_fsc(path: Path) -> FscCurve | None:
-    """A curve from ``frequency_per_angstrom,fsc``, None if there is none; errors as `read_numbers`."""
+    """A curve from ``frequency_per_angstrom,fsc``, None if there is none; errors as `read_numbers`.
+
+    The last shell counts as the Nyquist frequency. How many samples are in a shell is not in the table: NaN.
+    """
     table = read_numbers(path, ("frequency_per_angstrom", "fsc"))
-    return FscCurve(table[:, 0], table[:, 1]) if len(table) else None
+    if not len(table):
+        return None
+    frequency, correlation = table.T
+    limit = 0.5 / frequency[-1] if frequency[-1] > 0 else math.inf
+    return FscCurve(frequency, correlation, np.full(len(table), math.nan), limit)

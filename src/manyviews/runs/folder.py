@@ -133,7 +133,7 @@ class RunFolder:
         path
             The folder; made if it is not there.
         job
-            What runs, e.g. ``"tilt reconstruct"``.
+            What runs, as its command is typed.
         options
             Every option as resolved; nested tables are welcome, None means not given.
         inputs

@@ -125,11 +125,12 @@ def round_trip(table: Mapping[str, TomlValue]) -> dict[str, Any]:
     return tomllib.loads(dump_toml(table))
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The entries of nested tables by name, dots between the parts of a name."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[prefix + key] = value
     return flat
@@ -137,7 +138,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """``name was OLD, now NEW`` for every entry that differs."""
-    before, after = _flatten(old), _flatten(new)
+    before, after = flatten(old), flatten(new)
     names = sorted(
         name for name in before.keys() | after.keys() if repr(before.get(name)) != repr(after.get(name))
     )

@@ -25,6 +25,7 @@ from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
+from manyviews.tilt.report import PICTURES, sections
 from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_volume
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
@@ -39,7 +40,6 @@ _DAMPING_PER_NOISE = 10.0
 
 
 RESULTS = (VOLUME_FILE, *TABLES, "fsc.csv")
-PICTURES = ("slices", "ncc", "convergence", "fsc")
 
 
 def reconstruct(
@@ -82,6 +82,7 @@ def reconstruct(
         inputs=_fingerprints(source),
         results=RESULTS,
         pictures=PICTURES,
+        sections=sections,
         world=place.world,
         began=began,
     ) as job:

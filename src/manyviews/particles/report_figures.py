@@ -1,9 +1,8 @@
-"""The pictures of a run over single particles: data in, matplotlib figures out."""
+"""Pictures that only runs over single particles have: data in, matplotlib figures out."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,45 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from manyviews.report.isosurface import level_by_mass, smooth_and_fine, surface_image, three_views
-from manyviews.report.particle_data import Learning, Model, Spread
-from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes, scale_bar
-from manyviews.report.tables import FscCurve
+from manyviews.particles.report import Learning, Spread
+from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes
 
 Float64 = NDArray[np.float64]
 
-_SURFACE_PIXELS = 160
-_FINE_BELOW = 97  # voxels along a side; larger maps are fine enough
 _FEWEST_A_FIELD = 8.0
 _PARTS = 12
-_LEVELS = ((0.143, ":"), (0.5, "--"))
-
-
-def has_surface(model: Model) -> bool:
-    """Whether a map is a cube with some density above zero."""
-    return len(set(model.volume.shape)) == 1 and len(model.volume) > 1 and bool((model.volume > 0).any())
-
-
-def surface_figure(model: Model) -> Figure:
-    """The map's surface seen along z, y and x; the level holds 70 % of the density above zero."""
-    figure = new_figure(3.1)
-    side = len(model.volume)
-    factor = 2 if side < _FINE_BELOW else 1
-    fine = smooth_and_fine(model.volume, factor)
-    level = level_by_mass(fine)
-    colours = np.array([0.30, 0.56, 0.78])
-    for place, (name, rotation) in enumerate(three_views()):
-        axes = figure.add_subplot(1, 3, place + 1)
-        light = surface_image(fine, level, rotation, factor * (side // 2), _SURFACE_PIXELS)[..., None]
-        coloured = np.where(np.isfinite(light), np.clip(light * (0.35 + 0.9 * colours), 0, 1), 1.0)
-        axes.imshow(np.nan_to_num(coloured, nan=1.0), origin="lower", interpolation="antialiased")
-        axes.set_title(name, fontsize=9, color=INK)
-        axes.set_axis_off()
-        if place == 0:
-            voxel = model.voxel_angstrom
-            pixel = None if voxel is None else voxel * side / _SURFACE_PIXELS
-            scale_bar(axes, (_SURFACE_PIXELS, _SURFACE_PIXELS), pixel)
-    return figure
 
 
 def _coarser(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -81,70 +48,6 @@ def directions_figure(counts: NDArray[np.int64]) -> Figure:
     bar.set_label("particles / even share", color=INK, fontsize=9)
     bar.ax.tick_params(colors=INK, labelsize=8)
     return figure
-
-
-def crossing(curve: FscCurve, threshold: float) -> tuple[float, bool] | None:
-    """Resolution in angstrom where a curve falls below a threshold, and whether it does.
-
-    The end of its longest run above, as `manyviews.metrics.fsc.FscCurve.resolution`; a curve that is above to
-    its last shell gives that shell and False. None: it is nowhere above.
-    """
-    above = curve.fsc >= threshold
-    above[0] = False  # the mean
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], above, [False]]).astype(np.int8)))
-    if not len(edges):
-        return None
-    end = int(edges[1::2][np.argmax(edges[1::2] - edges[::2])])
-    if end == len(above):
-        return float(1 / curve.frequency[-1]), False
-    upper, lower = curve.fsc[end - 1], curve.fsc[end]
-    part = (upper - threshold) / (upper - lower) if math.isfinite(lower) else 0.0
-    return float(
-        1 / (curve.frequency[end - 1] + part * (curve.frequency[end] - curve.frequency[end - 1]))
-    ), True
-
-
-def _at(curve: FscCurve, threshold: float) -> str:
-    found = crossing(curve, threshold)
-    if found is None:
-        return f"below {threshold:g} everywhere"
-    return f"{threshold:g} at {found[0]:.1f} Å" + ("" if found[1] else " or better")
-
-
-def resolution_figure(halves: FscCurve | None, reference: FscCurve | None, *, independent: bool) -> Figure:
-    """The curves that there are, with what they are of and where they cross 0.143 and 0.5."""
-    figure = new_figure(3.8)
-    axes = plain_axes(figure)
-    of_halves = "halves refined apart" if independent else "halves found with one map (optimistic)"
-    there = ((halves, of_halves, 0.143), (reference, "map and reference, aligned", 0.5))
-    told = [(curve, name, level) for curve, name, level in there if curve is not None]
-    for number, (curve, name, level) in enumerate(told):
-        colour = COLOURS[number if halves is not None else 1]
-        axes.plot(
-            curve.frequency, curve.fsc, color=colour, linewidth=1.6, label=f"{name}: {_at(curve, level)}"
-        )
-        found = crossing(curve, level)
-        if found is not None and found[1]:
-            axes.plot([1 / found[0]], [level], marker="o", color=colour, markersize=5)
-    last = max(float(curve.frequency.max()) for curve, _, _ in told)
-    lowest = min(float(np.nanmin(curve.fsc, initial=0.0)) for curve, _, _ in told)
-    for level, style in _LEVELS:
-        axes.axhline(level, color=INK, linewidth=0.8, linestyle=style)
-        axes.text(last, level + 0.012, f"{level:g}", ha="right", fontsize=8, color=INK)
-    axes.set_ylim(min(-0.05, lowest - 0.05), 1.05)
-    axes.set_xlim(0, last)
-    _angstrom_ticks(axes, last)
-    axes.set_ylabel("Fourier shell correlation", color=INK)
-    axes.legend(fontsize=8, frameon=False, loc="lower left")
-    return figure
-
-
-def _angstrom_ticks(axes: Axes, last: float) -> None:
-    """Frequencies, told as the wavelengths that people speak of."""
-    step = last / 6
-    frequencies = step * np.arange(1, 7)
-    axes.set_xticks([0.0, *frequencies], ["∞", *(f"{1 / value:.1f}" for value in frequencies)])
-    axes.set_xlabel("resolution (Å), even steps of spatial frequency", color=INK)
 
 
 def _pieces(learning: Learning) -> list[slice]:

@@ -1,0 +1,52 @@
+"""Sections that fit more than one job; a job takes those it has the files for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from manyviews.errors import InputError
+from manyviews.report.data import Convergence
+from manyviews.report.sections import Note, Picture, Section, Table
+from manyviews.report.tables import read_fsc, read_table
+from manyviews.report.volume import central_slices
+
+
+def slices_section(path: Path) -> Iterator[Section | Note]:
+    """The central slices of a volume; a note if it cannot be read, nothing if it is not there."""
+    from manyviews.report.plots import slices_figure
+
+    if not path.exists():
+        return
+    try:
+        figure = slices_figure(central_slices(path))
+    except InputError as error:
+        yield Note(f"The volume is not shown: {error}.")
+        return
+    alternative = "Central planes of the volume in xy, xz and yz"
+    yield Section("Central slices", Picture("slices", alternative, figure))
+
+
+def convergence_section(curve: Convergence | None) -> Iterator[Section]:
+    """How the objective fell, nothing where it is not told."""
+    from manyviews.report.plots import convergence_figure
+
+    if curve is not None:
+        alternative = "Objective relative to its start against passes over the data"
+        yield Section("Convergence", Picture("convergence", alternative, convergence_figure(curve)))
+
+
+def fsc_section(path: Path, title: str) -> Iterator[Section]:
+    """The Fourier shell correlation of a table, nothing if it is not there."""
+    from manyviews.report.plots import fsc_figure
+
+    curve = read_fsc(path)
+    if curve is not None:
+        yield Section(title, Picture("fsc", "Fourier shell correlation", fsc_figure(curve)))
+
+
+def table_section(path: Path, title: str) -> Iterator[Section]:
+    """A table, folded; ``{rows}`` in the title becomes their number. Nothing if it is not there or empty."""
+    rows = read_table(path, ())
+    if rows:
+        yield Section(title.format(rows=len(rows)), Table(rows), folded=True)

@@ -1,0 +1,64 @@
+"""The words of a report: names and numbers as people write them, and the verdict."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from manyviews.report.data import RunData
+from manyviews.runs.memory import format_bytes
+from manyviews.runs.progress import format_seconds
+
+_UNITS = {"_angstrom": " Å", "_degrees": "°", " (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}
+_SHOWN_ITEMS = 12
+
+
+def format_value(value: Any) -> str:
+    """A number to four digits, a list with commas, anything else as it is."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "not known"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        shown = ", ".join(format_value(item) for item in value[:_SHOWN_ITEMS])
+        return shown if len(value) <= _SHOWN_ITEMS else f"{shown}, ... ({len(value)} in all)"
+    return "not known" if value is None else str(value)
+
+
+def summary_entry(name: str, value: Any) -> tuple[str, str]:
+    """Name and value of an entry for people: the unit moves from the end of the name to the value."""
+    words = re.sub(r"\.(?!\d)", ", ", name)  # not the dot of a number
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    text = format_value(value)
+    if name.endswith(("_seconds", " seconds")) and math.isfinite(number):
+        words = words[: -len("_seconds")]
+        text = format_seconds(number) if number >= 10 else f"{number:.2g} s"
+    elif name.endswith("_bytes") and math.isfinite(number):
+        words, text = words.removesuffix("_bytes"), format_bytes(number)
+    else:
+        for suffix, unit in _UNITS.items():
+            if name.endswith(suffix):
+                behind = "" if value is None or isinstance(value, str) else unit
+                words, text = words.removesuffix(suffix), text + behind
+    return words.replace("_", " "), text
+
+
+def verdict(run: RunData, findings: Sequence[str] = ()) -> str:
+    """One sentence: how the run ended, and what its job found."""
+    return "; ".join([_ending(run), *findings]) + "."
+
+
+def _ending(run: RunData) -> str:
+    stops, iterations = run.told("stop"), run.told("iteration")
+    count = iterations[-1].get("iteration") if iterations else None
+    counted = "" if count is None else f" {count} iteration{'' if count == 1 else 's'}"
+    after = counted and f" after{counted}"
+    last = stops[-1] if stops else {}
+    if last.get("reason") == "diverged":
+        return f"Failed: {last.get('message') or 'the iteration diverged'}"
+    if last.get("reason") == "converged":
+        return f"Converged{after}"
+    # the last iteration is not the end: results are made of it, and another stage may follow
+    return f"Complete{after}" if run.done else f"Not finished: so far{counted or ' no iteration'}"
