@@ -55,6 +55,7 @@ def test_one_value_or_several_texts_or_paths_numbers_of_python_or_numpy():
         ({"zzz": 3}, "there is no option 'zzz'; choose from stacks, tilt_angles"),
         ({"method": "consenus"}, "option method: there is no 'consenus'; did you mean 'consensus'?"),
         ({"method": 3}, "option method: there is no 3; choose from wbp"),
+        ({"method": np.zeros(2)}, "option method: there is no array"),
         ({"iterations": 2.5}, "option iterations: 2.5 is not a whole number"),
         ({"iterations": True}, "option iterations: True is not a whole number"),
         ({"thickness": None}, "option thickness: None is not a whole number"),

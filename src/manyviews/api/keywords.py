@@ -114,7 +114,7 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
 def _converted_one(name: str, value: Any, kind: Any) -> Any:
     where = f"option {name}"
     if get_origin(kind) is Literal:
-        if value not in get_args(kind):
+        if not isinstance(value, str) or value not in get_args(kind):
             raise InputError(f"there is no {value!r}", where=where, fix=_advice(value, get_args(kind)))
         return value
     wanted, accepted = _KINDS[kind]

@@ -131,7 +131,7 @@ class Run:
         """How far the run is, in a few words."""
         if self.finished:
             return "finished"
-        counts = [event["iteration"] for event in self.events if event.get("kind") == "iteration"]
+        counts = [event.get("iteration") for event in self.events if event.get("kind") == "iteration"]
         return f"not finished, {counts[-1] if counts else 0} iterations done"
 
     def __repr__(self) -> str:
