@@ -33,7 +33,7 @@ def passes_needed(case: Limit, anchor: float, subsets: int, order: str) -> float
     state = solver.init()
     for _ in range(MOST_ITERATIONS):
         state = solver.step(state)
-        if case.distance(state.volume) <= LEVEL:
+        if case.distance(state.iterate) <= LEVEL:
             return float(state.measures()["data_passes"])
     return float("inf")
 

@@ -198,7 +198,7 @@ def follow(setting: Setting, known: Reference) -> dict[str, Any]:
     curves: dict[str, list[float]] = {key: [] for key in KEYS}
     for _ in range(setting.iterations):
         state = solver.step(state)
-        excess, error = known.look(state.volume)
+        excess, error = known.look(state.iterate)
         for key, value in zip(KEYS, (excess, state.measures()["disagreement"], error), strict=True):
             curves[key].append(float(f"{value:.4g}"))
     views = max(len(subset.views) for subset in held)

@@ -160,7 +160,7 @@ def follow(agents: list[tuple[Matrix, Matrix]], dense: Dense) -> Iterator[tuple[
     for iteration in range(1, LOOKS[-1] + 1):
         state = solver.step(state)
         if iteration in LOOKS:
-            yield iteration, state.volume.numpy()
+            yield iteration, state.iterate.numpy()
 
 
 def limits() -> tuple[list[dict[str, Any]], str]:

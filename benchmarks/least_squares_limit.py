@@ -161,12 +161,12 @@ def follow(contender: Contender, case: Limit, last: int) -> list[dict[str, float
     for iteration in range(1, min(last, contender.looks[-1]) + 1):
         state = solver.step(state)
         if iteration in contender.looks:
-            volume = state.volume.numpy()
+            volume = state.iterate.numpy()
             found.append(
                 {
                     "iteration": iteration,
                     "data passes": state.measures()["data_passes"],
-                    "(f - f*) / f*": case.distance(state.volume),
+                    "(f - f*) / f*": case.distance(state.iterate),
                     "distance to the answer": relative_error(volume, case.answer),
                     "error": relative_error(volume, case.truth),
                 }

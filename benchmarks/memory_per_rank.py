@@ -253,23 +253,25 @@ def real_peaks(found: argparse.Namespace, data: Path, wish: dict[str, Any], rank
 
 def worker_real(wish: dict[str, Any]) -> None:
     """A rank of a real run, told its peak when the results are written and before the report is made."""
+    from manyviews.jobs import run as frame
+    from manyviews.options import RunOptions
     from manyviews.parallel.launch import start_world
     from manyviews.tilt import reconstruct as job
     from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 
     world, found = start_world(), []
-    peak = job.peak_memory_bytes
+    peak = frame.peak_memory_bytes
 
     def kept() -> int:
         found.append(peak())
         return found[-1]
 
-    job.peak_memory_bytes = kept
+    frame.peak_memory_bytes = kept
     stacks = tuple(sorted(Path(wish["data"]).glob("axis-*.mrc")))
     options = ReconstructOptions(**wish["options"], layout=wish["layout"], iterations=2)
     job.reconstruct(
-        SeriesOptions(stacks, axis_angle=AXES), options, Path(wish["out"]), world=world, quiet=True,
-        overwrite=True, checkpoint_seconds=1e9,
+        SeriesOptions(stacks, axis_angle=AXES), options,
+        RunOptions(Path(wish["out"]), overwrite=True, quiet=True, checkpoint_seconds=1e9), world=world,
     )  # fmt: skip
     everyone = world.gather(found[-1])
     if world.rank == 0:

@@ -36,6 +36,7 @@ import numpy as np
 import torch
 
 from manyviews.geometry.views import TiltGeometry
+from manyviews.options import RunOptions
 from manyviews.parallel.layout import Layout
 from scaling_model import Network, Rates, draw, model_here, model_paper, model_tables, table
 from scaling_traffic import AXES, Job, blocks_of, geometry_of, traffic_of
@@ -162,7 +163,7 @@ def worker_run(data: str, out: str, wish: str, told: str) -> None:
     driver.advance = timed
     series = SeriesOptions(tuple(sorted(Path(data).glob("axis-*.mrc"))), axis_angle=AXES)
     options = ReconstructOptions(**json.loads(wish))
-    reconstruct(series, options, Path(out), world=world, quiet=True, checkpoint_seconds=1e9)
+    reconstruct(series, options, RunOptions(Path(out), quiet=True, checkpoint_seconds=1e9), world=world)
     everyone = world.gather({"steps": steps, "cpu": time.process_time()})
     if world.rank == 0:
         Path(told).write_text(json.dumps(everyone))

@@ -32,7 +32,7 @@ class SpreadState:
     """A slab, and one for each agent of this rank."""
 
     iteration: int
-    volume: torch.Tensor
+    iterate: torch.Tensor
     states: tuple[torch.Tensor, ...]
     objective: float
     disagreement: float = 0.5
@@ -60,7 +60,7 @@ class SpreadSolver:
     def step(self, state):
         time.sleep(self.step_seconds)
         pairs = zip(state.states, self.targets, strict=True)
-        states = tuple(own + 0.3 * (target - own) + 0.1 * state.volume for own, target in pairs)
+        states = tuple(own + 0.3 * (target - own) + 0.1 * state.iterate for own, target in pairs)
         padded = torch.zeros((DEPTH, 4, 3), dtype=torch.float64)
         for one in states:
             padded[self.slab] += one
@@ -112,7 +112,7 @@ def spread_main(folder: Path, layout: Layout, step_seconds: float, checkpoint_se
         )
     counts = [place.slab(DEPTH).stop - place.slab(DEPTH).start]
     whole = place.within.all_gather(
-        state.volume, [count for one in place.within.gather(counts) for count in one]
+        state.iterate, [count for one in place.within.gather(counts) for count in one]
     )
     if place.world.rank == 0:
         np.save(folder.with_suffix(".npy"), whole.numpy())

@@ -31,7 +31,7 @@ class State:
     """One array of each kind."""
 
     iteration: int
-    volume: torch.Tensor
+    iterate: torch.Tensor
     states: tuple[torch.Tensor, ...]
     answers: tuple[torch.Tensor, ...]
     random: torch.Tensor
@@ -60,7 +60,7 @@ def whole(seed=0, depth=DEPTH, agents=AGENTS):
 def part(state, placement):
     return State(
         iteration=state.iteration,
-        volume=state.volume[placement.slab],
+        volume=state.iterate[placement.slab],
         states=tuple(state.states[agent][placement.slab] for agent in placement.agents),
         answers=(),
         random=state.random,
@@ -295,7 +295,7 @@ def test_slabs_are_read_into_the_room_that_is_given(tmp_path):
 
         found, _, placement = load(place, tmp_path, allocate=allocate)
         assert len(given) == 1 + len(placement.agents)
-        assert found.volume.data_ptr() in {array.ctypes.data for array in given}
+        assert found.iterate.data_ptr() in {array.ctypes.data for array in given}
         assert_equal(found, part(whole(1), placement))
 
     in_layout(Layout(2, 2), work)

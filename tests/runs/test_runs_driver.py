@@ -73,7 +73,7 @@ def test_resumed_is_bit_identical(tmp_path, kill_at, tolerance):
         with pytest.raises(Killed):
             run_toy(tmp_path / "killed", checkpoint_seconds=0, tolerance=tolerance, on_state=kill)
     resumed, again = run_toy(tmp_path / "killed", checkpoint_seconds=0, tolerance=tolerance)
-    assert torch.equal(whole.volume, resumed.volume)
+    assert torch.equal(whole.iterate, resumed.iterate)
     assert torch.equal(whole.random, resumed.random)
     assert all(map(torch.equal, whole.agents, resumed.agents))
     assert (reason, whole.iteration) == (again, resumed.iteration)
@@ -86,7 +86,7 @@ def test_converged_run_opened_again_makes_no_further_step(tmp_path):
     first, _ = run_toy(tmp_path, checkpoint_seconds=0, tolerance=0.02)
     second, reason = run_toy(tmp_path, checkpoint_seconds=0, tolerance=0.02)
     assert reason is StopReason.CONVERGED
-    assert torch.equal(first.volume, second.volume)
+    assert torch.equal(first.iterate, second.iterate)
 
 
 def test_damaged_checkpoint_falls_back_to_the_same_result(tmp_path):
@@ -95,7 +95,7 @@ def test_damaged_checkpoint_falls_back_to_the_same_result(tmp_path):
     newest = tmp_path / "checkpoint/000020/volume.npy"
     newest.write_bytes(newest.read_bytes()[:-1])
     again, _ = run_toy(tmp_path, checkpoint_seconds=0)
-    assert torch.equal(whole.volume, again.volume)
+    assert torch.equal(whole.iterate, again.iterate)
     assert "000020 is damaged" in (tmp_path / "log.txt").read_text()
     assert story(tmp_path) == expected
 
@@ -107,7 +107,7 @@ def test_diverged_is_told(tmp_path, wrong):
             state = super().step(state)
             if state.iteration < 3:
                 return state
-            return replace(state, volume=state.volume * 0 + wrong)
+            return replace(state, iterate=state.iterate * 0 + wrong)
 
     with pytest.raises(DivergedError, match="iteration 3 produced"):
         run_toy(tmp_path, solver=Wrong())
@@ -126,7 +126,7 @@ def test_request_to_stop_saves_and_leaves(tmp_path):
     assert load_checkpoint(tmp_path)[1] == 4
     resumed, _ = run_toy(tmp_path)
     whole, _ = run_toy(tmp_path / "whole")
-    assert torch.equal(whole.volume, resumed.volume)
+    assert torch.equal(whole.iterate, resumed.iterate)
     assert story(tmp_path) == story(tmp_path / "whole")
 
 

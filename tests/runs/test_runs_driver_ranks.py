@@ -25,7 +25,7 @@ LAYOUTS = [Layout(1, 1), Layout(1, 2), Layout(2, 1), Layout(3, 2)]
 
 def assembled(ends):
     """The volume of the first group, from what all its ranks ended with."""
-    return torch.cat([state.volume for state, _ in ends])
+    return torch.cat([state.iterate for state, _ in ends])
 
 
 def story(folder):
@@ -66,7 +66,7 @@ def test_killed_and_resumed_by_the_same_ranks_is_bit_identical(tmp_path, layout,
     for (found, why), (state, reason) in zip(
         in_layout(layout, lambda place: go(place, "killed")), expected, strict=True
     ):
-        assert torch.equal(found.volume, state.volume)
+        assert torch.equal(found.iterate, state.iterate)
         assert all(map(torch.equal, found.states, state.states))
         assert (found.iteration, why) == (state.iteration, reason)
         assert reason is (StopReason.CONVERGED if tolerance else StopReason.ITERATIONS)
@@ -191,7 +191,7 @@ def test_one_state_is_in_memory_while_another_is_read(tmp_path, monkeypatch):
     class Watched(ToySolver):
         def init(self):
             state = super().init()
-            alive.append(weakref.ref(state.volume))
+            alive.append(weakref.ref(state.iterate))
             return state
 
     def work():
@@ -218,4 +218,4 @@ def test_one_state_is_in_memory_while_another_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "load_checkpoint", load)
     second, _ = work()
     assert len(alive) == 2
-    assert torch.equal(first.volume, second.volume)
+    assert torch.equal(first.iterate, second.iterate)

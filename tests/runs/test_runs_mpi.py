@@ -22,7 +22,7 @@ SLOW = 0.03  # seconds of a step, to be met in one
 def alone(tmp_path_factory):
     out = tmp_path_factory.mktemp("alone")
     ((state, _),) = in_layout(Layout(1, 1), lambda place: run_at(place, out))
-    return state.volume.numpy()
+    return state.iterate.numpy()
 
 
 def wait_for(condition, process):

@@ -10,7 +10,7 @@ from manyviews.runs.state import state_from_arrays, state_to_arrays
 @dataclass
 class Everything:
     iteration: int
-    volume: torch.Tensor
+    iterate: torch.Tensor
     agents: tuple[torch.Tensor, ...]
     nested: tuple[tuple[torch.Tensor, float], ...]
     empty: tuple[torch.Tensor, ...]
@@ -23,7 +23,7 @@ class Everything:
 def everything():
     return Everything(
         iteration=3,
-        volume=torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)),
+        iterate=torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)),
         agents=(torch.arange(4, dtype=torch.float64), torch.tensor(True)),
         nested=((torch.zeros(2), 0.1), (torch.ones(1, dtype=torch.int64), float("inf"))),
         empty=(),
@@ -49,12 +49,12 @@ def test_through_a_checkpoint(tmp_path):
     back = state_from_arrays(Everything, values)
     for name in state.__dataclass_fields__:
         assert equal(getattr(state, name), getattr(back, name)), name
-    back.volume += 1  # writable
+    back.iterate += 1  # writable
 
 
 def test_tensors_share_memory():
     state = everything()
-    assert state_to_arrays(state)["volume"].ctypes.data == state.volume.data_ptr()
+    assert state_to_arrays(state)["volume"].ctypes.data == state.iterate.data_ptr()
 
 
 def test_other_solver_is_refused():

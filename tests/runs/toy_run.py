@@ -24,7 +24,7 @@ class ToyState:
     """Heavy-ball descent with one volume for each of two agents and random steps."""
 
     iteration: int
-    volume: torch.Tensor
+    iterate: torch.Tensor
     agents: tuple[torch.Tensor, ...]
     random: torch.Tensor
     objective: float
@@ -52,10 +52,10 @@ class ToySolver:
         generator.set_state(state.random)
         noise = 1e-3 * torch.randn(SHAPE, generator=generator)
         first, second = state.agents
-        velocity = 0.5 * (state.volume - second) - 0.2 * (state.volume - self.target) + noise
-        volume = state.volume + velocity
+        velocity = 0.5 * (state.iterate - second) - 0.2 * (state.iterate - self.target) + noise
+        volume = state.iterate + velocity
         objective = float(((volume - self.target) ** 2).sum())
-        agents = (first + volume / 3, state.volume)
+        agents = (first + volume / 3, state.iterate)
         return ToyState(state.iteration + 1, volume, agents, generator.get_state(), objective)
 
 
@@ -82,7 +82,7 @@ def toy_main(folder: Path, iterations: int, step_seconds: float, checkpoint_seco
                 interrupt=interrupt,
                 checkpoint_seconds=checkpoint_seconds,
             )
-            (folder / "volume.mrc").write_bytes(state.volume.numpy().tobytes())
+            (folder / "volume.mrc").write_bytes(state.iterate.numpy().tobytes())
             run.event("written", name="volume.mrc", wall_seconds=time.perf_counter())
             run.finish(["volume.mrc"])
     except ManyviewsError as error:

@@ -11,7 +11,7 @@ from manyviews.solvers.conjugate_gradient import ConjugateGradient, solve_some
 def test_reaches_the_least_squares_answer(damping, refresh):
     dense = random_dense(damping=damping)
     last = states_of(ConjugateGradient(dense.least_squares(), refresh_every=refresh), 2 * VOXELS)[-1]
-    assert flat(last.volume) == pytest.approx(dense.answer(), abs=1e-7)
+    assert flat(last.iterate) == pytest.approx(dense.answer(), abs=1e-7)
 
 
 @pytest.mark.parametrize("damping", [0.0, 20.0])
@@ -19,7 +19,7 @@ def test_reaches_the_least_squares_answer(damping, refresh):
 def test_objective_in_the_record_is_the_true_data_term(damping, refresh):
     dense = random_dense(damping=damping)
     for state in states_of(ConjugateGradient(dense.least_squares(), refresh_every=refresh), 14):
-        assert state.measures()["objective"] == pytest.approx(0.5 * dense.energy(state.volume))
+        assert state.measures()["objective"] == pytest.approx(0.5 * dense.energy(state.iterate))
 
 
 def test_data_passes_count_the_corrections():
@@ -31,7 +31,7 @@ def test_without_an_exact_gradient_there_is_nothing_to_correct():
     problem = random_dense().least_squares(exact=False)
     plain = states_of(ConjugateGradient(problem), 6)[-1]
     asked = states_of(ConjugateGradient(problem, refresh_every=2), 6)[-1]
-    assert torch.equal(plain.volume, asked.volume)
+    assert torch.equal(plain.iterate, asked.iterate)
 
 
 @pytest.mark.parametrize("damping", [0.0, 20.0])
@@ -41,18 +41,18 @@ def test_a_wrong_quick_operator_is_corrected(damping, seed):
     dense = random_dense(seed, damping=damping, quick_error=0.2)
     states = states_of(ConjugateGradient(dense.least_squares(), refresh_every=5), 100)
     corrected = states[::5]
-    values = [dense.objective(state.volume) for state in corrected]
+    values = [dense.objective(state.iterate) for state in corrected]
     assert np.all(np.diff(values) <= 1e-12 * values[0])
     for state in corrected:
-        assert state.objective == pytest.approx(0.5 * dense.energy(state.volume))
-        assert flat(state.base_gradient) == pytest.approx(dense.gradient(state.volume), abs=1e-8)
-    assert flat(states[-1].volume) == pytest.approx(dense.answer(), abs=1e-6)
+        assert state.objective == pytest.approx(0.5 * dense.energy(state.iterate))
+        assert flat(state.base_gradient) == pytest.approx(dense.gradient(state.iterate), abs=1e-8)
+    assert flat(states[-1].iterate) == pytest.approx(dense.answer(), abs=1e-6)
 
 
 def test_a_wrong_quick_operator_uncorrected_ends_elsewhere():
     dense = random_dense(quick_error=0.2)
     last = states_of(ConjugateGradient(dense.least_squares()), 100)[-1]
-    distance = np.linalg.norm(flat(last.volume) - dense.answer()) / np.linalg.norm(dense.answer())
+    distance = np.linalg.norm(flat(last.iterate) - dense.answer()) / np.linalg.norm(dense.answer())
     assert distance > 0.02
 
 
@@ -61,7 +61,7 @@ def test_a_proposal_uphill_is_turned_down():
     dense = random_dense()
     dense.quick = 0.1 * dense.normal_matrix
     states = states_of(ConjugateGradient(dense.least_squares(), refresh_every=1), 30)
-    values = [dense.objective(state.volume) for state in states]
+    values = [dense.objective(state.iterate) for state in states]
     assert np.all(np.diff(values) <= 1e-12 * values[0])
     assert values[-1] == pytest.approx(dense.objective(dense.answer()), rel=1e-3)
 
@@ -71,7 +71,7 @@ def test_stays_at_the_answer():
     dense = random_dense()
     dense.back_projection = np.zeros(VOXELS)
     last = states_of(ConjugateGradient(dense.least_squares(exact=False)), 3)[-1]
-    assert not last.volume.any()
+    assert not last.iterate.any()
 
 
 def test_a_few_steps_from_a_warm_start():

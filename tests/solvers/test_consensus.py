@@ -39,7 +39,7 @@ def printed(parts, relaxation=0.3, steps=10):
 
 
 def distance(state, answer):
-    return float(np.linalg.norm(flat(state.volume) - answer) / np.linalg.norm(answer))
+    return float(np.linalg.norm(flat(state.iterate) - answer) / np.linalg.norm(answer))
 
 
 @pytest.mark.parametrize("damping", [0.0, 8.0])
@@ -51,7 +51,7 @@ def test_the_fixed_point_is_the_weighted_least_squares_answer(damping, mann):
     assert distance(last, dense.answer()) < 1e-6
     assert last.disagreement < 1e-6
     for answer in last.answers:
-        assert flat(answer) == pytest.approx(flat(last.volume), abs=1e-5)
+        assert flat(answer) == pytest.approx(flat(last.iterate), abs=1e-5)
 
 
 @pytest.mark.parametrize("anchor", [4.0, 30.0])
@@ -118,7 +118,7 @@ def test_a_non_negative_agent_leads_to_the_constrained_answer():
     dense = random_dense()
     parts = overlapping_parts(dense)
     last = states_of(consensus(parts, priors=[non_negative_agent()]), 500)[-1]
-    found = flat(last.volume)
+    found = flat(last.iterate)
     assert (dense.answer() < -0.1).any()
     assert found.min() > -1e-6
     descent = dense.gradient(found)
@@ -133,7 +133,7 @@ def test_the_record_of_an_iteration():
     for number, state in enumerate(states):
         assert state.iteration == number
         assert state.measures() == {
-            "objective": dense.objective(state.volume),
+            "objective": dense.objective(state.iterate),
             "disagreement": state.disagreement,
             "data_passes": 2.0 * number,
         }
@@ -166,7 +166,7 @@ def test_agents_of_two_groups_of_processes_agree_as_if_they_were_together():
         together=Together(4, groups),
     )
     found = half.step(half.init())
-    assert found.volume == pytest.approx(wanted[1].volume)
+    assert found.iterate == pytest.approx(wanted[1].iterate)
     assert groups.sums == 2
 
 

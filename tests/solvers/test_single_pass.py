@@ -13,9 +13,9 @@ def test_weighted_back_projection_is_one_filtering():
     inverse = np.linalg.inv(dense.normal_matrix)
     solver = WeightedBackProjection(dense.least_squares(), lambda: volume(inverse @ dense.back_projection))
     start, done = states_of(solver, 1)
-    assert flat(done.volume) == pytest.approx(dense.answer())
+    assert flat(done.iterate) == pytest.approx(dense.answer())
     for passes, state in enumerate((start, done)):
-        objective = pytest.approx(0.5 * dense.energy(state.volume))
+        objective = pytest.approx(0.5 * dense.energy(state.iterate))
         assert state.measures() == {"objective": objective, "data_passes": passes}
 
 
@@ -26,7 +26,7 @@ def test_direct_combine_of_one_subset_is_landweber(damping):
     combined = states_of(DirectCombine([problem], relaxation=0.3, objective=dense.objective), 8)
     alone = states_of(Landweber(problem, relaxation=0.3), 8)
     for a, b in zip(combined, alone, strict=True):
-        assert flat(a.volume) == pytest.approx(flat(b.volume), abs=1e-12)
+        assert flat(a.iterate) == pytest.approx(flat(b.iterate), abs=1e-12)
 
 
 def test_direct_combine_is_the_mean_of_independent_runs():
@@ -35,8 +35,8 @@ def test_direct_combine_is_the_mean_of_independent_runs():
         [one.least_squares() for one in dense], relaxation=0.9, objective=lambda x: float(x.sum())
     )
     last = states_of(solver, 5)[-1]
-    alone = [states_of(Landweber(one.least_squares(), relaxation=0.9), 5)[-1].volume for one in dense]
-    assert flat(last.volume) == pytest.approx(flat(torch.stack(alone).mean(dim=0)))
+    alone = [states_of(Landweber(one.least_squares(), relaxation=0.9), 5)[-1].iterate for one in dense]
+    assert flat(last.iterate) == pytest.approx(flat(torch.stack(alone).mean(dim=0)))
     for part, one in zip(last.parts, alone, strict=True):
         assert flat(part) == pytest.approx(flat(one))
-    assert last.measures() == {"objective": float(last.volume.sum()), "data_passes": 5.0}
+    assert last.measures() == {"objective": float(last.iterate.sum()), "data_passes": 5.0}

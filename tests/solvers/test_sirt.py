@@ -20,7 +20,7 @@ def test_landweber_follows_its_closed_formula(damping, relaxation):
     left = np.eye(VOXELS) - relaxation / dense.lipschitz * hessian
     for k in (0, 1, 5, 12):
         expected = (np.eye(VOXELS) - np.linalg.matrix_power(left, k)) @ dense.answer()
-        assert flat(states[k].volume) == pytest.approx(expected, abs=1e-10)
+        assert flat(states[k].iterate) == pytest.approx(expected, abs=1e-10)
 
 
 def test_landweber_records_the_objective_before_the_step():
@@ -28,7 +28,7 @@ def test_landweber_records_the_objective_before_the_step():
     states = states_of(Landweber(dense.least_squares(), relaxation=1.0), 4)
     for before, after in itertools.pairwise(states):
         assert after.measures() == {
-            "objective": pytest.approx(0.5 * dense.energy(before.volume)),
+            "objective": pytest.approx(0.5 * dense.energy(before.iterate)),
             "data_passes": after.iteration,
         }
     assert states[0].objective == pytest.approx(0.5 * dense.energy(np.zeros(VOXELS)))
@@ -40,7 +40,7 @@ def test_landweber_diverges_beyond_two(relaxation):
     solver = Landweber(dense.least_squares(), relaxation=relaxation)
     if relaxation < 2.0:
         *_, last = iterate(solver, solver.init(), 2000)
-        assert flat(last.volume) == pytest.approx(dense.answer(), abs=1e-6)
+        assert flat(last.iterate) == pytest.approx(dense.answer(), abs=1e-6)
     else:
         with pytest.raises(DivergedError, match="NaN or infinite"), np.errstate(all="ignore"):
             list(iterate(solver, solver.init(), 10_000))
@@ -50,9 +50,9 @@ def test_landweber_without_negative_voxels_reaches_the_constrained_answer():
     """The optimality conditions: no negative voxel, no descent but into the bound."""
     dense = random_dense()
     states = states_of(Landweber(dense.least_squares(), relaxation=1.0, non_negative=True), 600)
-    assert all(float(state.volume.min()) >= 0.0 for state in states)
-    found = flat(states[-1].volume)
-    descent = dense.gradient(states[-1].volume)
+    assert all(float(state.iterate.min()) >= 0.0 for state in states)
+    found = flat(states[-1].iterate)
+    descent = dense.gradient(states[-1].iterate)
     assert (dense.answer() < 0).any()
     assert np.abs(descent[found > 0]).max() < 1e-8
     assert descent[found == 0].max() < 1e-8
@@ -85,15 +85,15 @@ def test_normalised_sirt_follows_its_formula(rng, non_negative):
     solver, row_scale, column_scale = normalised(matrix, data, relaxation=0.7, non_negative=non_negative)
     x = np.zeros(VOXELS)
     state = solver.init()
-    assert state.volume.shape == SHAPE
+    assert state.iterate.shape == SHAPE
     for _ in range(6):
         before = 0.5 * float(np.sum((data - matrix @ x) ** 2))
         x = x + 0.7 * column_scale * (matrix.T @ (row_scale * (data - matrix @ x)))
         x = np.maximum(x, 0.0) if non_negative else x
         state = solver.step(state)
-        assert flat(state.volume) == pytest.approx(x, abs=1e-12)
+        assert flat(state.iterate) == pytest.approx(x, abs=1e-12)
         assert state.objective == pytest.approx(before)
-    assert not flat(state.volume)[[0, 11]].any()
+    assert not flat(state.iterate)[[0, 11]].any()
 
 
 def test_normalised_sirt_is_stable_below_two_and_fits_consistent_data(rng):
@@ -102,5 +102,5 @@ def test_normalised_sirt_is_stable_below_two_and_fits_consistent_data(rng):
     solver, _, _ = normalised(matrix, matrix @ truth, relaxation=1.9)
     last = states_of(solver, 3000)[-1]
     seen = matrix.any(axis=0)
-    assert flat(last.volume)[seen] == pytest.approx(truth[seen], abs=1e-3)
-    assert torch.isfinite(last.volume).all()
+    assert flat(last.iterate)[seen] == pytest.approx(truth[seen], abs=1e-3)
+    assert torch.isfinite(last.iterate).all()

@@ -10,10 +10,10 @@ from manyviews.solvers.driver import StopReason, check_volume, iterate, relative
 @dataclass(frozen=True)
 class Halved:
     iteration: int
-    volume: torch.Tensor
+    iterate: torch.Tensor
 
     def measures(self):
-        return {"objective": float((self.volume**2).sum())}
+        return {"objective": float((self.iterate**2).sum())}
 
 
 class Halving:
@@ -23,7 +23,7 @@ class Halving:
         return Halved(0, torch.zeros(2, 2, 2))
 
     def step(self, state):
-        return Halved(state.iteration + 1, (state.volume + self.target) / 2)
+        return Halved(state.iteration + 1, (state.iterate + self.target) / 2)
 
 
 def test_iterate_counts_those_behind_it():

@@ -80,7 +80,7 @@ def test_it_reaches_the_unconstrained_minimum_at_a_linear_rate():
     problem = LeastSquaresBatches(10)
     solver = solver_of(problem, step_length=constant_step, non_negative=False)
     truth = torch.linalg.lstsq(problem.matrices.reshape(-1, UNKNOWNS), problem.data.reshape(-1)).solution
-    errors = [float((s.volume.reshape(-1) - truth).norm()) for s in iterate(solver, solver.init(), 1600)]
+    errors = [float((s.iterate.reshape(-1) - truth).norm()) for s in iterate(solver, solver.init(), 1600)]
     assert errors[-1] < 1e-9
     # From 200 to 600 iterations and from 600 to 1000 the error falls by comparable factors.
     first, second = np.log10(errors[199] / errors[599]), np.log10(errors[599] / errors[999])
@@ -99,7 +99,7 @@ def test_with_a_prior_and_positivity_it_reaches_the_constrained_minimum():
     right = torch.linalg.solve_triangular(root, (matrix.T @ data - rate)[:, None], upper=False)[:, 0]
     expected, _ = nnls(root.T.numpy(), right.numpy())
     assert (expected == 0).any()
-    np.testing.assert_allclose(state.volume.reshape(-1).numpy(), expected, atol=1e-8)
+    np.testing.assert_allclose(state.iterate.reshape(-1).numpy(), expected, atol=1e-8)
 
 
 def test_the_running_sum_is_the_sum_of_the_latest_gradients():
@@ -122,7 +122,7 @@ def test_the_first_step_is_a_plain_gradient_step_of_its_mini_batch():
     state = solver.step(solver.init())
     batch = batch_of(0, 4, 0)
     gradient = state.gradients[batch]
-    torch.testing.assert_close(state.volume, solver.start - 0.5 / state.lipschitz * gradient)
+    torch.testing.assert_close(state.iterate, solver.start - 0.5 / state.lipschitz * gradient)
     assert [g.numel() > 0 for g in state.gradients] == [k == batch for k in range(4)]
 
 
@@ -149,16 +149,16 @@ def test_a_state_survives_its_checkpoint_and_goes_on_identically():
     again = state_from_arrays(SagState, dict(state_to_arrays(state)))
     for _ in range(30):
         state, again = solver.step(state), solver.step(again)
-    assert torch.equal(state.volume, again.volume)
+    assert torch.equal(state.iterate, again.iterate)
     assert state.lipschitz == again.lipschitz
 
 
 def test_a_step_leaves_the_state_it_was_given_alone():
     solver = solver_of(LeastSquaresBatches(3))
     state = solver.step(solver.init())
-    copy = replace(state, volume=state.volume.clone(), total=state.total.clone())
+    copy = replace(state, volume=state.iterate.clone(), total=state.total.clone())
     solver.step(state)
-    assert torch.equal(state.volume, copy.volume)
+    assert torch.equal(state.iterate, copy.iterate)
     assert torch.equal(state.total, copy.total)
 
 
@@ -167,7 +167,7 @@ def test_a_gradient_of_zero_moves_nothing():
     problem.matrices.zero_()
     solver = solver_of(problem)
     state = solver.step(solver.step(solver.init()))
-    assert torch.equal(state.volume, solver.start)
+    assert torch.equal(state.iterate, solver.start)
 
 
 def test_the_papers_step_lengths():

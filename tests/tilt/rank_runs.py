@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from manyviews.errors import ManyviewsError
+from manyviews.options import RunOptions
 from manyviews.parallel import launch
 from manyviews.tilt import reconstruct as job
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
@@ -38,9 +39,7 @@ def run_case(case: str, stacks: Path, out: Path, checkpoint_seconds: float) -> N
     job.reconstruct(
         series,
         options,
-        folder,
-        quiet=True,
-        checkpoint_seconds=checkpoint_seconds,
+        RunOptions(folder, quiet=True, checkpoint_seconds=checkpoint_seconds),
         world=launch.start_world(),
     )
 

@@ -96,11 +96,11 @@ def test_every_method_runs_and_fits_the_images(series, options, expected):
     assert isinstance(solver, expected)
     start = solver.init()
     last = list(iterate(solver, start, 1 if options["method"] == "wbp" else 6))[-1]
-    assert last.volume.shape == SHAPE
-    assert last.volume.dtype == torch.float32
+    assert last.iterate.shape == SHAPE
+    assert last.iterate.dtype == torch.float32
     assert last.measures()["data_passes"] >= 1.0
     if options["method"] != "wbp":  # a filter, which does not minimise anything
-        assert energy(series, last.volume) < 0.9 * energy(series, torch.zeros(SHAPE))
+        assert energy(series, last.iterate) < 0.9 * energy(series, torch.zeros(SHAPE))
         assert last.measures()["objective"] < start.measures()["objective"]
 
 
@@ -114,8 +114,8 @@ def test_all_methods_are_here():
 def test_consensus_reaches_the_least_squares_answer(series, options):
     """Damped as asked for, whatever the subsets: the dampings of their agents add up to it."""
     damped = {"damping": 0.3, "normal": "exact"}
-    best = run(series, 60, method="cg", refresh=0, **damped)[-1].volume
-    found = run(series, 40, method="consensus", **damped, **options)[-1].volume
+    best = run(series, 60, method="cg", refresh=0, **damped)[-1].iterate
+    found = run(series, 40, method="consensus", **damped, **options)[-1].iterate
     assert relative(found, best) < 2e-3
 
 
@@ -129,11 +129,11 @@ def test_consensus_makes_an_agent_of_every_subset_and_prior(series):
 
 
 def test_priors_of_consensus_do_what_they_are_for(series):
-    plain = run(series, 8, method="consensus", subsets=3)[-1].volume
-    positive = run(series, 8, method="consensus", subsets=3, non_negative=True)[-1].volume
+    plain = run(series, 8, method="consensus", subsets=3)[-1].iterate
+    positive = run(series, 8, method="consensus", subsets=3, non_negative=True)[-1].iterate
     assert float(positive.min()) > 0.3 * float(plain.min())
     for prior in ("total_variation", "smoothness"):
-        calmer = run(series, 8, method="consensus", subsets=3, **{prior: 2.0})[-1].volume
+        calmer = run(series, 8, method="consensus", subsets=3, **{prior: 2.0})[-1].iterate
         assert roughness(calmer) < 0.9 * roughness(plain)
 
 
@@ -144,7 +144,7 @@ def roughness(x):
 def test_sirt_without_negative_voxels(series):
     for form in ("landweber", "normalised"):
         last = run(series, 4, method="sirt", sirt_form=form, non_negative=True)[-1]
-        assert float(last.volume.min()) >= 0.0
+        assert float(last.iterate.min()) >= 0.0
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.5])
@@ -152,21 +152,21 @@ def test_direct_combine_of_one_subset_is_landweber(series, damping):
     options = {"relaxation": 0.8, "damping": damping, "normal": "exact"}
     combined = run(series, 5, method="direct-combine", subsets=1, **options)[-1]
     alone = run(series, 5, method="sirt", **options)[-1]
-    assert relative(combined.volume, alone.volume) < 1e-5
+    assert relative(combined.iterate, alone.iterate) < 1e-5
 
 
 @pytest.mark.parametrize("method", ["direct-combine", "wang2020", "consensus"])
 @pytest.mark.parametrize("overlap", [0, 1])
 def test_the_objective_in_the_record_is_the_exact_one(series, method, overlap):
     state = run(series, 3, method=method, normal="exact", overlap=overlap, subsets=3)[-1]
-    assert state.objective == pytest.approx(0.5 * energy(series, state.volume), rel=1e-3)
+    assert state.objective == pytest.approx(0.5 * energy(series, state.iterate), rel=1e-3)
 
 
 def test_cg_counts_and_corrects_as_asked(series):
     passes = [run(series, 4, method="cg", refresh=n)[-1].data_passes for n in (0, 2)]
     assert passes == [4.0, 6.0]
     corrected = run(series, 4, method="cg", refresh=2)[-1]
-    assert corrected.objective == pytest.approx(0.5 * energy(series, corrected.volume), rel=1e-4)
+    assert corrected.objective == pytest.approx(0.5 * energy(series, corrected.iterate), rel=1e-4)
 
 
 @pytest.mark.parametrize("axis", [0.0, 90.0])
@@ -175,7 +175,7 @@ def test_weighted_back_projection_keeps_amplitudes(axis):
     geometry = TiltGeometry.from_tilt_axis(np.arange(-89.0, 90.0, 2.0), axis)
     truth = gaussian((24, 28, 28), 2.5, amplitude=3.0)
     series = problem_of(geometry, truth)
-    found = run(series, 1, method="wbp")[-1].volume
+    found = run(series, 1, method="wbp")[-1].iterate
     assert float(found[12, 14, 14]) == pytest.approx(3.0, rel=0.1)
     assert relative(found, truth) < 0.15
 
@@ -186,5 +186,5 @@ def test_weighted_back_projection_of_several_axes_weighs_them_together():
     once = TiltGeometry.from_tilt_axis(tilts, 0.0)
     twice = TiltGeometry.concatenate([once, TiltGeometry.from_tilt_axis(tilts, 0.0, series=1)])
     truth = gaussian((16, 20, 20), 2.0)
-    volumes = [run(problem_of(geometry, truth), 1, method="wbp")[-1].volume for geometry in (once, twice)]
+    volumes = [run(problem_of(geometry, truth), 1, method="wbp")[-1].iterate for geometry in (once, twice)]
     assert relative(*volumes) < 0.1

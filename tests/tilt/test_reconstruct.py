@@ -11,6 +11,7 @@ import pytest
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import read_header, read_mrc, write_mrc
+from manyviews.options import RunOptions
 from manyviews.runs.events import read_events
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
@@ -42,6 +43,10 @@ def tiny(tmp_path_factory):
     return series(tmp_path_factory.mktemp("tiny"))
 
 
+def quiet_run(out, **more):
+    return RunOptions(out, quiet=True, **more)
+
+
 OPTIONS = ReconstructOptions(thickness=SHAPE[0], device="cpu")
 
 
@@ -54,7 +59,7 @@ def rows_of(path):
 def test_every_method_leaves_a_whole_run(method, tiny, tmp_path):
     reference = tiny.stacks[0].with_name("truth.mrc")
     options = replace(OPTIONS, method=method, reference=reference)
-    result = reconstruct(tiny, options, tmp_path / "run", quiet=True)
+    result = reconstruct(tiny, options, quiet_run(tmp_path / "run"))
     run = result.run_folder
     header = read_header(run / "volume.mrc")
     assert header.shape == SHAPE
@@ -83,18 +88,18 @@ def test_more_iterations_come_nearer_to_the_images(method, tiny, tmp_path):
     ends = []
     for count in (2, 8):
         options = replace(OPTIONS, method=method, iterations=count)
-        result = reconstruct(tiny, options, tmp_path / str(count), quiet=True)
+        result = reconstruct(tiny, options, quiet_run(tmp_path / str(count)))
         ends.append(result.summary["exact objective"])
     assert ends[1] < ends[0]
 
 
 def test_a_finished_run_is_left_alone(tiny, tmp_path, capsys):
     out = tmp_path / "run"
-    first = reconstruct(tiny, OPTIONS, out, quiet=True)
+    first = reconstruct(tiny, OPTIONS, quiet_run(out))
     stamps = {name: (out / name).stat().st_mtime_ns for name in ("volume.mrc", "ncc.csv", "summary.json")}
     events = (out / "events.jsonl").read_bytes()
     capsys.readouterr()
-    again = reconstruct(tiny, OPTIONS, out, quiet=True)
+    again = reconstruct(tiny, OPTIONS, quiet_run(out))
     assert "nothing to do" in capsys.readouterr().err
     assert again.summary == json.loads(json.dumps(first.summary))
     assert stamps == {name: (out / name).stat().st_mtime_ns for name in stamps}
@@ -103,29 +108,29 @@ def test_a_finished_run_is_left_alone(tiny, tmp_path, capsys):
 
 def test_other_options_are_refused_by_name_until_overwrite(tiny, tmp_path):
     out = tmp_path / "run"
-    reconstruct(tiny, OPTIONS, out, quiet=True)
+    reconstruct(tiny, OPTIONS, quiet_run(out))
     before = (out / "volume.mrc").read_bytes()
     other = replace(OPTIONS, method="sirt", iterations=2)
     said = "other options: iterations was 15, now 2, method was 'cg'"
     with pytest.raises(InputError, match=said) as caught:
-        reconstruct(tiny, other, out, quiet=True)
+        reconstruct(tiny, other, quiet_run(out))
     assert caught.value.path == str(out)
     assert (out / "volume.mrc").read_bytes() == before
-    reconstruct(tiny, other, out, overwrite=True, quiet=True)
+    reconstruct(tiny, other, quiet_run(out, overwrite=True))
     assert (out / "volume.mrc").read_bytes() != before
     assert json.loads((out / "summary.json").read_text())["method"] == "sirt"
 
 
 def test_other_geometry_is_refused(tiny, tmp_path):
     out = tmp_path / "run"
-    reconstruct(tiny, OPTIONS, out, quiet=True)
+    reconstruct(tiny, OPTIONS, quiet_run(out))
     with pytest.raises(InputError, match="other input files: geometry"):
-        reconstruct(replace(tiny, axis_angle=(0.0, 89.0)), OPTIONS, out, quiet=True)
+        reconstruct(replace(tiny, axis_angle=(0.0, 89.0)), OPTIONS, quiet_run(out))
 
 
 def test_same_command_same_bytes(tiny, tmp_path):
     volumes = [
-        (reconstruct(tiny, OPTIONS, tmp_path / name, quiet=True).run_folder / "volume.mrc").read_bytes()
+        (reconstruct(tiny, OPTIONS, quiet_run(tmp_path / name)).run_folder / "volume.mrc").read_bytes()
         for name in "ab"
     ]
     assert volumes[0] == volumes[1]
@@ -136,15 +141,14 @@ def test_sizes_odd_even_and_not_square(shape, tmp_path):
     result = reconstruct(
         series(tmp_path / "data", shape=shape, axes=(0.0, 45.0)),
         replace(OPTIONS, thickness=shape[0]),
-        tmp_path / "run",
-        quiet=True,
+        quiet_run(tmp_path / "run"),
     )
     assert_beads(result, BEADS)
 
 
 def test_binning(tmp_path):
     data = series(tmp_path / "data", shape=(24, 60, 68))
-    result = reconstruct(data, replace(OPTIONS, thickness=24, bin=2), tmp_path / "run", quiet=True)
+    result = reconstruct(data, replace(OPTIONS, thickness=24, bin=2), quiet_run(tmp_path / "run"))
     header = read_header(result.run_folder / "volume.mrc")
     assert header.shape == (12, 30, 34)
     np.testing.assert_allclose(header.pixel_size, 2 * PIXEL, rtol=1e-6)
@@ -152,11 +156,11 @@ def test_binning(tmp_path):
 
 
 def test_quiet_says_nothing_and_otherwise_progress_is_told(tiny, tmp_path, capsys):
-    reconstruct(tiny, OPTIONS, tmp_path / "quiet", quiet=True)
+    reconstruct(tiny, OPTIONS, quiet_run(tmp_path / "quiet"))
     out, err = capsys.readouterr()
     assert out == ""
     assert "reconstruct: " not in err
-    reconstruct(tiny, OPTIONS, tmp_path / "told")
+    reconstruct(tiny, OPTIONS, RunOptions(tmp_path / "told"))
     assert "reconstruct: 15 of 15" in capsys.readouterr().err
 
 
@@ -166,7 +170,7 @@ def test_excluded_views_do_not_count(tiny, tmp_path):
     spoiled = tmp_path / "spoiled.mrc"
     write_mrc(spoiled, images, PIXEL, is_volume=False)
     data = replace(tiny, stacks=(spoiled, tiny.stacks[1]), exclude=("1:4", "2:1-2"))
-    result = reconstruct(data, OPTIONS, tmp_path / "run", quiet=True)
+    result = reconstruct(data, OPTIONS, quiet_run(tmp_path / "run"))
     rows = rows_of(result.run_folder / "ncc.csv")
     kept = [(row["series"], int(row["section"])) for row in rows]
     assert kept == [("0", n) for n in range(9) if n != 3] + [("1", n) for n in range(2, 9)]
@@ -179,14 +183,14 @@ def test_dark_specimens(tiny, tmp_path):
         stacks.append(tmp_path / stack.name)
         write_mrc(stacks[-1], 7.0 - read_mrc(stack)[0], PIXEL, is_volume=False)
     options = replace(OPTIONS, invert_contrast=True, normalise="background")
-    result = reconstruct(replace(tiny, stacks=tuple(stacks)), options, tmp_path / "run", quiet=True)
+    result = reconstruct(replace(tiny, stacks=tuple(stacks)), options, quiet_run(tmp_path / "run"))
     assert_beads(result, BEADS)
 
 
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny, tmp_path):
     options = replace(OPTIONS, memory=0.01)
     with pytest.raises(InputError, match=r"needs about .* MiB of memory and --memory allows 10\.2 MiB"):
-        reconstruct(tiny, options, tmp_path / "run", quiet=True)
+        reconstruct(tiny, options, quiet_run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -194,7 +198,7 @@ def test_reference_of_another_size(tiny, tmp_path):
     write_mrc(tmp_path / "other.mrc", np.zeros((3, 4, 5), np.float32), PIXEL)
     options = replace(OPTIONS, reference=tmp_path / "other.mrc")
     with pytest.raises(InputError, match="5 x 4 x 3 voxels and the volume will have 34 x 30 x 12"):
-        reconstruct(tiny, options, tmp_path / "run", quiet=True)
+        reconstruct(tiny, options, quiet_run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -255,7 +259,7 @@ def test_beads_are_where_they_should_be(axes, tmp_path):
     files = [write_series(tmp_path, axis, f"s{number}") for number, axis in enumerate(axes)]
     stacks, angles = zip(*files, strict=True)
     data = SeriesOptions(stacks=stacks, tilt_angles=angles, axis_angle=axes)
-    assert_beads(reconstruct(data, OPTIONS, tmp_path / "run", quiet=True), BEADS)
+    assert_beads(reconstruct(data, OPTIONS, quiet_run(tmp_path / "run")), BEADS)
 
 
 @pytest.mark.parametrize("axis", [0.0, 90.0])
@@ -270,7 +274,7 @@ def test_beads_of_raw_images_with_transforms(axis, tmp_path):
     data = SeriesOptions(
         stacks=(stack,), tilt_angles=(angles,), axis_angle=(axis,), transform=(tmp_path / "raw.xf",)
     )
-    assert_beads(reconstruct(data, OPTIONS, tmp_path / "run", quiet=True), BEADS)
+    assert_beads(reconstruct(data, OPTIONS, quiet_run(tmp_path / "run")), BEADS)
 
 
 def test_the_wrong_hand_is_told_apart(tmp_path):
@@ -278,7 +282,7 @@ def test_the_wrong_hand_is_told_apart(tmp_path):
     stack, angles = write_series(tmp_path, 0.0, "s")
     angles.write_text("\n".join(str(-tilt) for tilt in TILTS))
     data = SeriesOptions(stacks=(stack,), tilt_angles=(angles,), axis_angle=(0.0,))
-    result = reconstruct(data, OPTIONS, tmp_path / "run", quiet=True)
+    result = reconstruct(data, OPTIONS, quiet_run(tmp_path / "run"))
     assert_beads(result, BEADS * (1, 1, -1))
     with pytest.raises(AssertionError):
         assert_beads(result, BEADS)

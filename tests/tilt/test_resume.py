@@ -27,6 +27,7 @@ DRIVER = """
 import os, sys
 from pathlib import Path
 from manyviews.cli.failures import explain
+from manyviews.options import RunOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.reconstruct import reconstruct
 import manyviews.report.figures, matplotlib.figure, matplotlib.backends.backend_agg
@@ -38,7 +39,7 @@ def work(method, iterations, out, stacks):
     options = ReconstructOptions(
         thickness={thickness}, method=method, iterations=iterations, device="cpu", threads=1
     )
-    reconstruct(series, options, Path(out), quiet=True, checkpoint_seconds=0)
+    reconstruct(series, options, RunOptions(Path(out), quiet=True, checkpoint_seconds=0))
 
 for line in sys.stdin:
     method, iterations, out, *stacks = line.rstrip("\\n").split("\\t")

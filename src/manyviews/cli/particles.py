@@ -11,6 +11,7 @@ from manyviews.cli.arguments import CommandParser, Layout, add_options, build_op
 from manyviews.cli.command import Command
 from manyviews.cli.output import print_result
 from manyviews.errors import InputError
+from manyviews.options import RunOptions
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 
 _PARTICLES = Layout(
@@ -201,10 +202,12 @@ def _abinitio(arguments: argparse.Namespace) -> int:
     result = abinitio(
         build_options(ParticleOptions, arguments),
         build_options(AbinitioOptions, arguments),
-        arguments.out,
-        overwrite=arguments.overwrite,
-        command=("manyviews", *sys.argv[1:]),
-        quiet=arguments.quiet,
+        RunOptions(
+            arguments.out,
+            overwrite=arguments.overwrite,
+            quiet=arguments.quiet,
+            command=("manyviews", *sys.argv[1:]),
+        ),
         world=world,
     )
     if world.rank == 0:

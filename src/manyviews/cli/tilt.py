@@ -10,6 +10,7 @@ from pathlib import Path
 from manyviews.cli.arguments import CommandParser, Layout, add_options, build_options
 from manyviews.cli.command import Command
 from manyviews.cli.output import print_result
+from manyviews.options import RunOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 
 _SERIES = Layout(
@@ -129,10 +130,12 @@ def _reconstruct(arguments: argparse.Namespace) -> int:
     result = reconstruct(
         build_options(SeriesOptions, arguments),
         build_options(ReconstructOptions, arguments),
-        arguments.out,
-        overwrite=arguments.overwrite,
-        command=("manyviews", *sys.argv[1:]),
-        quiet=arguments.quiet,
+        RunOptions(
+            arguments.out,
+            overwrite=arguments.overwrite,
+            quiet=arguments.quiet,
+            command=("manyviews", *sys.argv[1:]),
+        ),
         world=world,
     )
     if world.rank == 0:

@@ -1,152 +1,188 @@
-"""The ways to a structure: each makes its solver, runs it in the run folder and hands over what it found."""
+"""The ways to a structure: each runs its solvers as stages of the job and hands over what they found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.errors import InputError
-from manyviews.parallel.launch import local_rank
+from manyviews.jobs.device import own_device
+from manyviews.jobs.run import Job
 from manyviews.particles.em.maximisation import LANES
-from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
+from manyviews.particles.em.pose_assignment import PoseAssignment
 from manyviews.particles.em.pose_search import PoseSearch
-from manyviews.particles.em.refinement import EmState, StochasticEm
-from manyviews.particles.job import Job, Structure
-from manyviews.particles.live import LiveReport
+from manyviews.particles.em.problem import EmProblem
+from manyviews.particles.em.refinement import Refinement
+from manyviews.particles.em.starts import RandomStarts
+from manyviews.particles.em.state import StartsState
+from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import AbinitioMethod
-from manyviews.particles.plan import sagd_options
-from manyviews.particles.sagd.sagd import Sagd, best_start
-from manyviews.runs.driver import drive
-from manyviews.runs.placement import Placement
+from manyviews.particles.plan import Plan, sagd_options
+from manyviews.particles.results import Reconstruction, preview
+from manyviews.particles.sagd.sagd import Sagd
 from manyviews.solvers.stochastic_average_gradient import SagState
 
 _STARTS_AGREE = 0.8
 _TRIAL_ITERATIONS = 100  # of each of several starts of sagd, at low frequency
 
 
-def run_em(job: Job) -> Structure:
-    """Stochastic expectation maximisation: the default."""
-    plan, world = job.plan, job.run.world
-    options = plan.options
-    if world.size > LANES:
+@dataclass(frozen=True)
+class Particles:
+    """What a method works with.
+
+    Attributes
+    ----------
+    plan
+        What to do.
+    images, numbers
+        The particles of this process, and which they are.
+    symmetry
+        ``(n, 3, 3)`` rotations of the point group.
+    """
+
+    plan: Plan
+    images: FourierImages
+    numbers: NDArray[np.int64]
+    symmetry: NDArray[np.float64]
+
+
+def check_ranks(plan: Plan, ranks: int) -> None:
+    """Refuse more ranks than a method can use, before anything is read.
+
+    Raises
+    ------
+    InputError
+        Naming the method.
+    """
+    if plan.options.method == "sagd" and ranks > 1:
+        raise InputError("sagd runs in one process", fix="leave out mpiexec, or use --method stochastic-em")
+    if ranks > LANES:
         raise InputError(
-            f"{world.size} ranks are more than stochastic-em can use",
+            f"{ranks} ranks are more than stochastic-em can use",
             fix=f"start {LANES} at most, each with more --threads",
         )
-    solver = StochasticEm(
-        job.images,
-        job.numbers,
+
+
+def run_em(job: Job, particles: Particles) -> Reconstruction:
+    """Stochastic expectation maximisation, the default: random starts, then the refinement of the best."""
+    plan, options = particles.plan, particles.plan.options
+    problem = EmProblem(
+        particles.images,
+        particles.numbers,
         plan.em,
-        positive=not options.allow_negative,
         shift_sigma=plan.shift_sigma / plan.pixel_size,
         seed=options.seed,
-        symmetry=job.symmetry,
+        positive=not options.allow_negative,
+        symmetry=particles.symmetry,
         independent=options.independent_halves,
-        world=world,
+        world=job.world,
         say=job.say,
-        device=_own_device(job),
+        warn=lambda text: job.warn([text]),
+        device=str(own_device(plan.device, job.world)),
     )
-    state, reason = drive(
-        solver,
-        solver.init(),
-        iterations=plan.em.iterations,
-        run=job.run,
-        progress=job.progress,
-        interrupt=job.interrupt,
-        checkpoint_seconds=job.checkpoint_seconds,
-        placement=Placement(world, plan.box, slice(0, plan.box), (), 0, f"{world.size}x1"),
-        on_state=LiveReport[EmState](job, lambda state: state.volume),
+    show = preview(job, plan)
+    starts, _ = job.solve(
+        RandomStarts(problem),
+        plan.em.starts * plan.em.start_iterations,
+        stage="starts",
+        preview=lambda state: show(state.iterate),
+    )
+    state, reason = job.solve(
+        Refinement(problem, starts),
+        plan.em.iterations,
+        stage="refinement",
+        preview=lambda state: show(state.iterate),
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
-        job.say("warning: the halves share all frequencies that were used; their FSC says nothing")
-    figures: dict[str, object] = {"stopped because": str(reason), **_compare_starts(job, state)}
-    return Structure(state.volume, state.samples, state.correlation, options.independent_halves, figures)
+        job.warn(["the halves share all frequencies that were used; their FSC says nothing"])
+    return Reconstruction(
+        state.iterate,
+        state.samples,
+        state.correlation,
+        options.independent_halves,
+        {"stopped because": str(reason), **_compare_starts(job, plan, starts)},
+    )
 
 
-def _own_device(job: Job) -> str:
-    """One GPU for each rank of a host."""
-    if job.plan.device != "cuda":
-        return job.plan.device
-    return f"cuda:{local_rank(job.run.world) % torch.cuda.device_count()}"
-
-
-def _compare_starts(job: Job, state: EmState) -> dict[str, object]:
+def _compare_starts(job: Job, plan: Plan, state: StartsState) -> dict[str, object]:
     """How far the other starts agree with the best: the lowest common resolution, and a warning."""
-    if len(state.verdicts) < 2 or job.run.world.rank > 0:
+    if len(state.start_scores) < 2 or not job.speaks:
         return {}
-    best = int(np.argmax(state.verdicts))
-    reached = job.plan.em.last_start_radius
-    side = job.plan.box * job.plan.pixel_size
-    limit = side / reached
+    best = int(np.argmax(state.start_scores))
+    side = plan.box * plan.pixel_size
+    limit = side / plan.em.last_start_radius
     found = []
     for number, volume in enumerate(state.finished):
         if number != best:
             curve, _ = aligned_fsc(
-                volume.numpy(), state.finished[best].numpy(), side / len(volume),
-                radius=job.plan.diameter / 2,
-            )  # fmt: skip
+                volume.numpy(), state.finished[best].numpy(), side / len(volume), radius=plan.diameter / 2
+            )
             found.append(curve.resolution(0.5))
     others = sum(value <= limit / _STARTS_AGREE for value in found)
     if others < len(found):
-        job.say(
-            f"warning: {len(found) - others} of {len(found)} other random starts came to another structure; "
-            "the best was kept, but try more with --starts, or another --seed, before you believe it"
+        job.warn(
+            [
+                f"{len(found) - others} of {len(found)} other random starts came to another structure; "
+                "the best was kept, but try more with --starts, or another --seed, before you believe it"
+            ]
         )
     return {
         "starts that agree with the best": f"{others} of {len(found)}",
-        "log likelihood of the starts": [round(value, 2) for value in state.verdicts],
+        "log likelihood of the starts": [round(value, 2) for value in state.start_scores],
     }
 
 
-def run_sagd(job: Job) -> Structure:
-    """The paper's stochastic average gradients; poses are found at the end, with the map."""
-    plan, world = job.plan, job.run.world
-    options = plan.options
-    if world.size > 1:
-        raise InputError("sagd runs in one process", fix="leave out mpiexec, or use --method stochastic-em")
-    if options.symmetry.upper() != "C1":
-        raise InputError("sagd knows no symmetry", fix="use --method stochastic-em")
+def run_sagd(job: Job, particles: Particles) -> Reconstruction:
+    """The paper's stochastic average gradients: trials where there are several starts, the map, its poses."""
+    plan, images = particles.plan, particles.images
     chosen = sagd_options(plan)
-    sagd, start = Sagd(job.images, chosen), None
-    if options.starts > 1:
-        job.say(f"sagd: trying {options.starts} random starts")
-        seeds = [options.seed + 1000 * number for number in range(options.starts)]
-        sagd, start, objectives = best_start(job.images, chosen, seeds, _TRIAL_ITERATIONS)
-        job.say(f"objectives of the starts: {', '.join(f'{value:.6g}' for value in objectives)}")
-    state, reason = drive(
+    seeds = [plan.options.seed + 1000 * number for number in range(plan.options.starts)]
+    sagd, start = best_trial(job, [Sagd(images, replace(chosen, seed=seed)) for seed in seeds])
+    show = preview(job, plan)
+    state, reason = job.solve(
         sagd,
-        start or sagd.init(),
-        iterations=plan.iterations,
-        run=job.run,
-        progress=job.progress,
-        interrupt=job.interrupt,
-        checkpoint_seconds=job.checkpoint_seconds,
-        on_state=LiveReport[SagState](job, sagd.final_volume),
+        plan.iterations,
+        stage="descent",
+        start=None if start is None else lambda: start,
+        preview=lambda state: show(sagd.final_volume(state)),
     )
     volume = sagd.final_volume(state)
-    job.say("finding the poses of all particles")
-    samples = find_poses(job, volume, sagd.radius(state.iteration))
-    return Structure(volume, samples, [], False, {"stopped because": str(reason)})
-
-
-def find_poses(job: Job, volume: torch.Tensor, radius: int) -> PoseSamples:
-    """Poses of all images of this process with a map, looked for everywhere."""
-    plan = job.plan
-    finder = PoseSearch(
+    search = PoseSearch(
         volume,
-        radius,
+        sagd.radius(state.iteration),
         plan.em,
         plan.box,
         plan.shift_sigma / plan.pixel_size,
         np.eye(3, dtype=np.float32),
-        _own_device(job),
+        str(own_device(plan.device, job.world)),
     )
-    everyone = np.arange(len(job.images))
-    offsets = np.random.default_rng([plan.options.seed, 0xF17A]).random(len(everyone))
-    return finder.find(job.images, everyone, NO_SAMPLES, offsets).samples
+    offsets = np.random.default_rng([plan.options.seed, 0xF17A]).random(len(images))
+    assignment = PoseAssignment(images, search, volume, offsets)
+    found, _ = job.solve(assignment, assignment.iterations, stage="poses")
+    return Reconstruction(volume, found.samples, [], False, {"stopped because": str(reason)})
 
 
-METHODS: Mapping[AbinitioMethod, Callable[[Job], Structure]] = {"stochastic-em": run_em, "sagd": run_sagd}
+def best_trial(job: Job, trials: list[Sagd]) -> tuple[Sagd, SagState | None]:
+    """The most promising of several starts and its state, each run for a while at low frequencies.
+
+    A start that got stuck is told by its objective, the sum over the last epoch, once frequencies are high
+    enough: 5 % above the others at radius 7 and 8, and little below, in the one case that was seen.
+    """
+    if len(trials) == 1:
+        return trials[0], None
+    states = []
+    for number, sagd in enumerate(trials, start=1):
+        iterations = max(_TRIAL_ITERATIONS, len(sagd.batches))
+        states.append(job.solve(sagd, iterations, stage=f"trial-{number}")[0])
+    objectives = [sum(state.values) for state in states]
+    job.say(f"objectives of the starts: {', '.join(f'{value:.6g}' for value in objectives)}")
+    best = objectives.index(min(objectives))
+    return trials[best], states[best]
+
+
+Method = Callable[[Job, Particles], Reconstruction]
+METHODS: Mapping[AbinitioMethod, Method] = {"stochastic-em": run_em, "sagd": run_sagd}

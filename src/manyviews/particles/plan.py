@@ -9,6 +9,7 @@ from typing import Any
 from manyviews.errors import InputError
 from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
+from manyviews.jobs.device import resolve_device
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.sagd.priors import PriorName
@@ -163,24 +164,11 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
 
 def _device(options: AbinitioOptions) -> str:
     """cpu or cuda, what is there."""
-    if options.device == "cpu":
-        return "cpu"
-    import torch
-
-    usable = torch.cuda.is_available() and options.method == "stochastic-em"
-    if options.device == "auto":
-        return "cuda" if usable else "cpu"
-    if options.method == "sagd":
+    if options.method == "sagd" and options.device == "cuda":
         raise InputError(
             "sagd runs on the CPU", where="--device", fix="give --device cpu, or --method stochastic-em"
         )
-    if not usable:
-        raise InputError(
-            "no usable CUDA device was found",
-            where="--device",
-            fix='check "manyviews doctor", or give --device cpu',
-        )
-    return "cuda"
+    return "cpu" if options.method == "sagd" else resolve_device(options.device, triton=False)
 
 
 def _radius(resolution: float | None, box: int, pixel_size: float) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from manyviews.alignment.map_alignment import aligned_fsc
@@ -16,19 +18,57 @@ from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.io.tables import write_table
+from manyviews.jobs.run import Job
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
-from manyviews.particles.job import Structure
-from manyviews.particles.live import HALVES_FILE, VOLUME_FILE
 from manyviews.particles.plan import Plan
 
+VOLUME_FILE = "volume.mrc"
+HALVES_FILE = "fsc.csv"
+REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, HALVES_FILE, "directions.csv", "spread.csv", "summary.json")
+RESULTS = (VOLUME_FILE, PARTICLES_FILE, HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
 _LATITUDES, _LONGITUDES = 18, 36
 _SPREAD_BINS = 40
 
 
-def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Structure) -> dict[str, object]:
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a method found.
+
+    Attributes
+    ----------
+    volume
+        ``(D, D, D)``.
+    samples
+        Poses of all particles.
+    correlation
+        Fourier shell correlation of the halves by shell; empty where there are none.
+    independent
+        Whether the halves were refined apart.
+    summary
+        Key summary by name.
+    """
+
+    volume: torch.Tensor
+    samples: PoseSamples
+    correlation: list[float]
+    independent: bool
+    summary: dict[str, object]
+
+
+def preview(job: Job, plan: Plan) -> Callable[[torch.Tensor], None]:
+    """Writes the present map, which may have fewer and larger voxels than the images have pixels."""
+
+    def show(volume: torch.Tensor) -> None:
+        if job.speaks:
+            voxel = plan.box * plan.pixel_size / len(volume)
+            write_mrc(job.folder / VOLUME_FILE, volume.cpu().numpy(), voxel, overwrite=True)
+
+    return show
+
+
+def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Reconstruction) -> dict[str, object]:
     """Write map, poses and tables; returns key figures by name."""
     volume = found.volume.numpy()
     write_mrc(folder / VOLUME_FILE, volume, plan.pixel_size, overwrite=True,
@@ -50,19 +90,19 @@ def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Structu
     _write_directions(folder / "directions.csv", best)
     _write_spread(folder / "spread.csv", spread)
     write_correlation(folder / HALVES_FILE, found.correlation, plan.box * plan.pixel_size)
-    figures: dict[str, object] = {
+    summary: dict[str, object] = {
         "method": plan.options.method,
         "particles": len(table),
         "map (voxels)": plan.box,
         "pixel size (angstrom)": plan.pixel_size,
-        **found.figures,
+        **found.summary,
         **_halves(found, plan),
         "median spread of angles (degrees)": round(float(np.median(spread)), 2),
         "median spread of shifts (angstrom)": round(float(np.median(shift_spread) * plan.pixel_size), 2),
     }
     if plan.options.reference is not None:
-        figures |= _compare(folder, volume, plan, plan.options.reference)
-    return figures
+        summary |= _compare(folder, volume, plan, plan.options.reference)
+    return summary
 
 
 def summarise_poses(
@@ -98,7 +138,7 @@ def summarise_poses(
     return best, spread, shift_spread
 
 
-def _halves(found: Structure, plan: Plan) -> dict[str, object]:
+def _halves(found: Reconstruction, plan: Plan) -> dict[str, object]:
     if not found.correlation:
         return {}
     side = plan.box * plan.pixel_size
@@ -114,7 +154,7 @@ def _compare(folder: Path, volume: NDArray[np.float32], plan: Plan, reference: P
     truth, _ = read_mrc(reference)
     curve, alignment = aligned_fsc(volume, truth, plan.pixel_size)
     write_table(
-        folder / "fsc_reference.csv",
+        folder / REFERENCE_FILE,
         ("frequency_per_angstrom", "fsc"),
         [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)],
     )

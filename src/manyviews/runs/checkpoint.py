@@ -1,13 +1,13 @@
 """Checkpoints: a solver's state on disk, whole or not at all, no pickle anywhere.
 
-``RUN/checkpoint/NNNNNN/`` holds one ``.npy`` file an array, the numbers and texts in ``state.json``, the
-SHA-256 of every slice of every array in ``parts.sha256``, and ``manifest.json`` with the shapes and with
-size and SHA-256 of the other files, written last. All of it is written beside its place, brought to the
-disk and renamed.
+``RUN/checkpoint/STAGE-NNNNNN/``, after iteration N of a stage, holds one ``.npy`` file an array, the numbers
+and texts in ``state.json``, the SHA-256 of every slice of every slab and of every other array in
+``parts.sha256``, and ``manifest.json`` with the shapes and with size and SHA-256 of the other files, written
+last. All of it is written beside its place, brought to the disk and renamed.
 
 The arrays are global: each rank writes its own slices of its own agents' volumes, and reads and verifies
-those it needs, whatever ranks wrote them. Two are kept; a damaged one is passed over, by all ranks, for the
-one before.
+those it needs, whatever ranks wrote them. Two of a stage are kept; a damaged one is passed over, by all
+ranks, for the one before.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from manyviews.errors import InputError
 from manyviews.io.atomic import sync_folder
 from manyviews.io.faults import explain_write_errors
 from manyviews.io.shared_file import Span, require_cover, reserve, together, write_at, writes_span
@@ -45,8 +46,11 @@ Allocate = Callable[[], NDArray[Any]]
 
 CHECKPOINT_FOLDER = "checkpoint"
 KEPT = 2
-_FOLDER = re.compile(r"\d{6,}")
-_TEMPORARY_FOLDER = re.compile(r"\.\d{6,}\.tmp")
+STAGE = "main"
+_STAGE = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)*")
+_FOLDER = re.compile(rf"({_STAGE.pattern})-(\d{{6,}})")
+_OLD_FOLDER = re.compile(r"\d{6,}")  # of versions that knew no stages
+_TEMPORARY_FOLDER = re.compile(rf"\.({_FOLDER.pattern}|{_OLD_FOLDER.pattern})\.tmp")
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError)
 
 
@@ -67,9 +71,15 @@ class _Held:
 
 
 def save_checkpoint(
-    folder: Path, state: StateValues, iteration: int, *, placement: Placement | None = None, keep: int = KEPT
+    folder: Path,
+    state: StateValues,
+    iteration: int,
+    *,
+    stage: str = STAGE,
+    placement: Placement | None = None,
+    keep: int = KEPT,
 ) -> int:
-    """Write a checkpoint of a run and remove all but the newest.
+    """Write a checkpoint of a stage of a run and remove all but its newest.
 
     Parameters
     ----------
@@ -80,10 +90,12 @@ def save_checkpoint(
         underscores, dots between them).
     iteration
         Iterations done.
+    stage
+        Which stage: lower-case letters, digits and underscores, with hyphens between them.
     placement
         Which part of the state this is; left out: all of it. All ranks call this at the same time.
     keep
-        How many checkpoints to keep, this one included. While it is being written there is one more.
+        How many checkpoints of the stage to keep, this one included; one more while it is being written.
 
     Returns
     -------
@@ -102,17 +114,20 @@ def save_checkpoint(
     """
     placement = placement or Placement.alone()
     world = placement.world
+    if not _STAGE.fullmatch(stage):
+        raise ValueError(f"{stage!r} cannot be the name of a stage")
+    name = f"{stage}-{iteration:06d}"
     arrays, scalars = _divide(placement.to_global(state))
     # before anything is written, so that what cannot be stored leaves no trace
     content = json.dumps({"iteration": iteration, "values": scalars}).encode()
     held = _announce(arrays, placement)
     root = folder / CHECKPOINT_FOLDER
-    temporary = root / f".{iteration:06d}.tmp"
+    temporary = root / f".{name}.tmp"
     speaks = world.rank == 0
     try:
         together(world, lambda: _prepare(root, temporary, held) if speaks else None)
         written = together(world, lambda: _write_own(temporary, arrays, held, world.rank))
-        complete = partial(_complete, root, temporary, content, held, written, iteration, keep)
+        complete = partial(_complete, root / name, temporary, content, held, written, keep)
         other_bytes = together(world, lambda: complete() if speaks else 0)
     except BaseException:
         if speaks:
@@ -126,10 +141,11 @@ def load_checkpoint(
     folder: Path,
     say: Callable[[str], None] = lambda text: None,
     *,
+    stage: str = STAGE,
     placement: Placement | None = None,
     allocate: Allocate | None = None,
 ) -> tuple[dict[str, StateValue], int] | None:
-    """The newest whole checkpoint of a run, or None if there is none.
+    """The newest whole checkpoint of a stage of a run, or None if there is none.
 
     Parameters
     ----------
@@ -137,6 +153,8 @@ def load_checkpoint(
         The run folder.
     say
         Called with a sentence for every checkpoint that is damaged and passed over.
+    stage
+        Which stage.
     placement
         Which part of the state this rank wants; left out: all of it. All ranks call this at the same time,
         and get the same checkpoint.
@@ -152,21 +170,39 @@ def load_checkpoint(
     placement = placement or Placement.alone()
     world = placement.world
     root = folder / CHECKPOINT_FOLDER
-    listed = [path.name for path in reversed(_checkpoints(root))] if world.rank == 0 else []
+    listed = [path.name for path in reversed(_checkpoints(root, stage))] if world.rank == 0 else []
     for name in world.broadcast(listed):
         state: dict[str, StateValue] = {}
         told = together(world, partial(_try_to_read, root / name, state, placement, allocate))
         failures = [f"rank {rank}: {text}" if rank else text for rank, text in enumerate(told) if text]
         if not failures:
-            return state, int(name)
+            return state, _iteration(root / name)
         state.clear()  # makes room for the next
         say(f"checkpoint {name} is damaged and passed over: {failures[0]}")
     return None
 
 
-def has_checkpoints(folder: Path) -> bool:
-    """Whether there is a checkpoint, whole or not."""
-    return bool(_checkpoints(folder / CHECKPOINT_FOLDER))
+def has_checkpoints(folder: Path, stage: str = STAGE) -> bool:
+    """Whether there is a checkpoint of a stage, whole or not."""
+    return bool(_checkpoints(folder / CHECKPOINT_FOLDER, stage))
+
+
+def refuse_old_checkpoints(folder: Path) -> None:
+    """Make sure that a run has no checkpoint of a version that knew no stages.
+
+    Raises
+    ------
+    InputError
+        If it has, naming it.
+    """
+    root = folder / CHECKPOINT_FOLDER
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        if _OLD_FOLDER.fullmatch(path.name):
+            raise InputError(
+                "was written by an older version of manyviews, which this one cannot go on from",
+                path=path,
+                fix="give --overwrite to start afresh, or finish the run with that version",
+            )
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -175,18 +211,24 @@ def remove_checkpoints(folder: Path) -> None:
     if root.is_symlink() or not root.is_dir():
         return
     _remove_half_written(root)
-    for path in _checkpoints(root):
-        _remove_one(path)
+    for path in root.iterdir():
+        if (_FOLDER.fullmatch(path.name) or _OLD_FOLDER.fullmatch(path.name)) and not path.is_symlink():
+            _remove_one(path)
     with contextlib.suppress(OSError):
         root.rmdir()
 
 
-def _checkpoints(root: Path) -> list[Path]:
-    """The checkpoint folders, oldest first."""
+def _checkpoints(root: Path, stage: str) -> list[Path]:
+    """The checkpoint folders of a stage, oldest first."""
     if not root.is_dir():
         return []
-    found = [path for path in root.iterdir() if _FOLDER.fullmatch(path.name) and not path.is_symlink()]
-    return sorted(found, key=lambda path: int(path.name))
+    named = [(path, _FOLDER.fullmatch(path.name)) for path in root.iterdir() if not path.is_symlink()]
+    return sorted((path for path, match in named if match and match[1] == stage), key=_iteration)
+
+
+def _iteration(path: Path) -> int:
+    """Iterations done at a checkpoint."""
+    return int(path.name.rpartition("-")[2])
 
 
 def _divide(values: StateValues) -> tuple[dict[str, NDArray[Any]], dict[str, StateValue]]:
@@ -202,9 +244,10 @@ def _announce(arrays: Mapping[str, NDArray[Any]], placement: Placement) -> dict[
     """Tell all ranks what this one holds, and learn what they do; the same table on all of them."""
     own = {}
     for name, array in arrays.items():
-        whole = placement.whole_shape(array.shape)
+        whole = placement.whole_shape(name, array.shape)
         header_bytes(whole, array.dtype)  # refuses what is not numbers
-        own[name] = [ArrayEntry(whole, array.dtype).to_json(), list(placement.own_parts(whole))]
+        entry = ArrayEntry(whole, array.dtype, placement.is_slab(name))
+        own[name] = [entry.to_json(), list(placement.own_parts(name, whole))]
     told = placement.world.gather(own)
     held = {}
     for name in dict.fromkeys(name for table in told for name in table):
@@ -246,35 +289,36 @@ def _write_own(
             span = one.spans[rank]
             if span is None or not writes_span(one.spans, rank):
                 continue
-            parts = write_parts(temporary / f"{name}.npy", arrays[name], one.entry.shape, span[0])
+            parts = write_parts(
+                temporary / f"{name}.npy", arrays[name], one.entry.shape, span[0], sliced=one.entry.sliced
+            )
             digests[name] = b"".join(parts).hex()
     return digests
 
 
 def _complete(
-    root: Path,
+    target: Path,
     temporary: Path,
     content: bytes,
     held: Mapping[str, _Held],
     written: list[dict[str, str]],
-    iteration: int,
     keep: int,
 ) -> int:
     """Write all that is no array, the manifest last, and put the folder in its place; bytes written."""
     digests = [table[name] for name, one in held.items() for table in _in_order(one.spans, written)]
+    root = target.parent
     with explain_write_errors(root):
         files = {
             SCALARS_NAME: write_synced(temporary / SCALARS_NAME, content),
             DIGESTS_NAME: write_synced(temporary / DIGESTS_NAME, bytes.fromhex("".join(digests))),
         }
-        manifest = Manifest(iteration, {name: one.entry for name, one in held.items()}, files)
+        manifest = Manifest(target.name, {name: one.entry for name, one in held.items()}, files)
         size = manifest.write(temporary)
         sync_folder(temporary)
-        target = root / f"{iteration:06d}"
         _remove_one(target)  # a damaged one that the run fell back from
         os.replace(temporary, target)
         sync_folder(root)
-        _keep_newest(root, iteration, keep)
+        _keep_newest(target, keep)
     return size + sum(size for size, _ in files.values())
 
 
@@ -305,10 +349,13 @@ def _read_folder(
     state.update(own_scalars)
     for name, own_name in names.items():
         entry = manifest.arrays[name]
-        first, end = placement.own_parts(entry.shape)
+        if entry.sliced != placement.is_slab(name):
+            raise ValueError(f"{name} {'has' if entry.sliced else 'lacks'} slices")
+        first, end = placement.own_parts(name, entry.shape)
         array = _new_array(entry, end - first, allocate)
+        own = digests[name][first:end]
         try:
-            read_parts(path / f"{name}.npy", array, entry.shape, first, digests[name][first:end])
+            read_parts(path / f"{name}.npy", array, entry.shape, first, own, sliced=entry.sliced)
         except ValueError as error:
             raise ValueError(f"{name}.npy: {error}") from error
         state[own_name] = array
@@ -316,19 +363,20 @@ def _read_folder(
 
 def _new_array(entry: ArrayEntry, parts: int, allocate: Allocate | None) -> NDArray[Any]:
     """Room for some parts of an array."""
-    shape = (parts, *entry.shape[1:]) if len(entry.shape) == 3 else entry.shape
-    if allocate is not None and len(shape) == 3:
+    shape = (parts, *entry.part_shape) if entry.sliced else entry.shape
+    if allocate is not None and entry.sliced:
         array = allocate()
         if (array.shape, array.dtype) == (shape, entry.dtype) and array.flags.c_contiguous:
             return array
     return aligned_empty(shape, entry.dtype)
 
 
-def _keep_newest(root: Path, iteration: int, keep: int) -> None:
-    """Keep this checkpoint and those before; later ones are damaged, else the run had begun from them."""
-    numbered = _checkpoints(root)
-    earlier = [path for path in numbered if int(path.name) < iteration]
-    later = [path for path in numbered if int(path.name) > iteration]
+def _keep_newest(newest: Path, keep: int) -> None:
+    """Keep this checkpoint and those before; later ones are damaged, else the stage had gone on from them."""
+    stage, iteration = newest.name.rpartition("-")[0], _iteration(newest)
+    numbered = _checkpoints(newest.parent, stage)
+    earlier = [path for path in numbered if _iteration(path) < iteration]
+    later = [path for path in numbered if _iteration(path) > iteration]
     for path in [*earlier[: max(0, len(earlier) - keep + 1)], *later]:
         _remove_one(path)
 

@@ -1,4 +1,4 @@
-"""The one loop with files: a solver's iterations with events, checkpoints, progress and a clean way out."""
+"""The one loop with files: a stage of a run, with events, checkpoints, progress and a clean way out."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
 from manyviews.errors import DivergedError, InputError
 from manyviews.parallel.world import World
-from manyviews.runs.checkpoint import KEPT, has_checkpoints, load_checkpoint, save_checkpoint
+from manyviews.runs.checkpoint import KEPT, STAGE, has_checkpoints, load_checkpoint, save_checkpoint
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
 from manyviews.runs.state import StateValue, state_from_arrays, state_to_arrays
-from manyviews.solvers.driver import Solver, SolverState, StopReason, advance, stop_reason
+from manyviews.solvers.driver import Solver, StopReason, advance, stop_reason
 from manyviews.solvers.space import Space
+from manyviews.solvers.state import SolverState
 
 S = TypeVar("S", bound=SolverState)
+S_contra = TypeVar("S_contra", contravariant=True)
 
 _CHANGE = "driver.relative_change"
+_STOPPED = "driver.stopped"
 _MOST_OF_RUN_TIME = 0.1
 _TELLING = ("objective", "disagreement", "relative_change", "data_passes")
 _MOST_TOLD = 3
@@ -69,35 +72,52 @@ class _Agreed:
         Of the signal that one of them got, 0 for none.
     save
         Whether a checkpoint is due.
+    show
+        Whether the present answer is to be shown.
     exchanged
         Fields of the event: what the iteration had them tell each other.
     """
 
     signal_number: int
     save: bool
+    show: bool
     exchanged: dict[str, float]
 
     @classmethod
-    def on(cls, world: World, signal_number: int | None, save: bool, exchange: list[float]) -> _Agreed:
-        """Tell what this rank knows: one message an iteration."""
-        told = world.gather([signal_number or 0, int(save), *exchange])
-        signals, due, sent, messages, seconds = zip(*told, strict=True)
+    def on(cls, world: World, signal_number: int | None, due: list[bool], exchange: list[float]) -> _Agreed:
+        """Tell what this rank knows, ``due`` to save and to show: one message an iteration."""
+        told = world.gather([signal_number or 0, *map(int, due), *exchange])
+        signals, save, show, sent, messages, seconds = zip(*told, strict=True)
         exchanged = {
             "exchanged_bytes": int(sum(sent)),
             "messages": int(sum(messages)),
             "exchange_seconds": max(seconds),
         }
-        return cls(int(max(signals)), bool(due[0]), exchanged if world.size > 1 else {})
+        return cls(int(max(signals)), bool(save[0]), bool(show[0]), exchanged if world.size > 1 else {})
+
+
+class Viewer(Protocol[S_contra]):
+    """Shows the present answer of a run now and then."""
+
+    def is_due(self) -> bool:
+        """Whether it is time; what rank 0 says holds for all."""
+
+    def show(self, state: S_contra) -> None:
+        """Show it; all ranks make this call."""
 
 
 class _Loop(Generic[S]):
     """One call of `drive`: what its steps share."""
 
-    def __init__(self, run: RunFolder, progress: Progress, placement: Placement, kept: int) -> None:
+    def __init__(
+        self, stage: str, run: RunFolder, progress: Progress, placement: Placement, kept: int
+    ) -> None:
+        self.stage = stage
         self.run = run
         self.progress = progress
         self.placement = placement
         self.kept = kept
+        self.resumed = False
         self.speaks = placement.world.rank == 0
 
     def say(self, text: str) -> None:
@@ -108,34 +128,42 @@ class _Loop(Generic[S]):
 
     def resume(
         self, kind: type[S], device: torch.device, space: Space | None
-    ) -> tuple[S, float | None] | None:
-        """The state of the newest whole checkpoint and its last change, None where there is none."""
+    ) -> tuple[S, float | None, StopReason | None] | None:
+        """State, last change, and why the stage ended if it had; None without a whole checkpoint."""
         in_memory = space is None or device.type != "cpu"
         allocate = None if space is None or in_memory else lambda: space.allocate().numpy()
-        found = load_checkpoint(self.run.path, self.say, placement=self.placement, allocate=allocate)
+        found = load_checkpoint(
+            self.run.path, self.say, stage=self.stage, placement=self.placement, allocate=allocate
+        )
         if found is None:
             return None
         values, iteration = found
-        change = values.pop(_CHANGE, None)
+        change, stopped = values.pop(_CHANGE, None), values.pop(_STOPPED, None)
         try:
             state = state_from_arrays(kind, values, device)
+            reason = None if stopped is None else StopReason(str(stopped))
         except ValueError as error:
             raise InputError(
                 f"its checkpoint was written by another version ({error})",
                 path=self.run.path,
                 fix="give --overwrite",
             ) from error
-        self.say(f"going on after iteration {iteration}")
-        return state, change if isinstance(change, float) else None
+        self.resumed = True
+        if reason is None:
+            self.say(f"{self.stage}: going on after iteration {iteration}")
+        else:
+            self.say(f"{self.stage}: done before, after iteration {iteration}")
+        return state, change if isinstance(change, float) else None, reason
 
-    def save(self, state: S, change: float | None) -> None:
+    def save(self, state: S, change: float | None, stopped: StopReason | None = None) -> None:
         """Write a checkpoint."""
         self.run.sync()
         values: dict[str, StateValue] = state_to_arrays(state)
         save_checkpoint(
             self.run.path,
-            {**values, _CHANGE: change},
+            {**values, _CHANGE: change, _STOPPED: None if stopped is None else stopped.value},
             state.iteration,
+            stage=self.stage,
             placement=self.placement,
             keep=self.kept,
         )
@@ -145,22 +173,58 @@ class _Loop(Generic[S]):
         size = self.placement.world.size
         if self.speaks:
             ranks = f"{self.placement.layout} ranks, " if size > 1 else ""
-            self.progress.start(f"{ranks}reconstruct", iterations)
+            self.progress.start(f"{ranks}{self.stage}", iterations)
+
+    def record_start(self, state: S) -> None:
+        """The first line of events of the stage."""
+        self.run.event("start", stage=self.stage, iteration=state.iteration, **state.measures())
 
     def record_iteration(self, state: S, change: float | None, exchanged: dict[str, float]) -> None:
         """One line of events, and how far it is."""
         measures = state.measures()
         if change is not None:
             measures = {**measures, "relative_change": change}
-        self.run.event("iteration", iteration=state.iteration, **measures, **exchanged)
+        self.run.event("iteration", stage=self.stage, iteration=state.iteration, **measures, **exchanged)
         if self.speaks:
             self.progress.update(state.iteration, _note(measures))
 
     def record_stop(self, iteration: int, reason: StopReason, text: str) -> None:
-        """The last line of events."""
-        self.run.event("stop", iteration=iteration, reason=reason.value, message=text)
+        """The last line of events of the stage."""
+        self.run.event("stop", stage=self.stage, iteration=iteration, reason=reason.value, message=text)
         if self.speaks:
-            self.run.log(f"stopped after iteration {iteration}: {text or reason.value}")
+            self.run.log(f"{self.stage} stopped after iteration {iteration}: {text or reason.value}")
+
+    def advance(
+        self,
+        solver: Solver[S],
+        state: S,
+        clock: _CheckpointClock,
+        interrupt: Interrupt,
+        viewer: Viewer[S] | None,
+        measure_change: bool,
+        space: Space | None,
+    ) -> tuple[S, float | None]:
+        """One iteration, told, shown and saved; the next state and how much it changed."""
+        world = self.placement.world
+        before = _exchanged(world)
+        try:
+            state, change = advance(solver, state, measure_change=measure_change, space=space)
+        except DivergedError as error:
+            self.record_stop(state.iteration + 1, StopReason.DIVERGED, str(error))
+            raise
+        exchange = [now - then for now, then in zip(_exchanged(world), before, strict=True)]
+        due = [clock.is_due(), viewer is not None and viewer.is_due()]
+        agreed = _Agreed.on(world, interrupt.signal_number, due, exchange)
+        self.record_iteration(state, change, agreed.exchanged)
+        if agreed.signal_number or agreed.save:
+            with clock.saving():
+                self.save(state, change)
+        if agreed.signal_number:
+            interrupt.tell(agreed.signal_number)
+            interrupt.raise_if_requested(state.iteration)
+        if viewer is not None and agreed.show:
+            viewer.show(state)
+        return state, change
 
 
 def _note(measures: dict[str, float]) -> str:
@@ -171,28 +235,30 @@ def _note(measures: dict[str, float]) -> str:
 
 def drive(
     solver: Solver[S],
-    state: S,
     *,
     iterations: int,
     run: RunFolder,
     progress: Progress,
     interrupt: Interrupt,
+    stage: str = STAGE,
+    start: Callable[[], S] | None = None,
     checkpoint_seconds: float = 30.0,
     tolerance: float = 0.0,
-    on_state: Callable[[S], None] | None = None,
+    viewer: Viewer[S] | None = None,
     placement: Placement | None = None,
     space: Space | None = None,
     kept: int = KEPT,
 ) -> tuple[S, StopReason]:
-    """Run a solver in a run folder, from its newest checkpoint if the run is resumed.
+    """Run a solver as a stage of a run, from its newest checkpoint if the run is resumed.
 
     Killed at any moment and called again in the same way, it gives bit-identical results, as long as the
-    solver's step depends on its state and fixed data alone.
+    solver's step depends on its state and fixed data alone. The last state is kept until the run is done: a
+    stage that has ended is not run again.
 
     Parameters
     ----------
-    solver, state
-        The algorithm and its start, ``solver.init()``, whose measures are told in the event ``start``.
+    solver
+        The algorithm.
     iterations
         Iterations in all.
     run
@@ -201,13 +267,17 @@ def drive(
         Told of every iteration.
     interrupt
         Looked at after every iteration; a request to stop is met with a checkpoint.
+    stage
+        Its name among the stages of the run, which follow each other in the same order at every call.
+    start
+        Makes the first state, whose measures are told in the event ``start``; left out: ``solver.init``.
     checkpoint_seconds
         Least time between two checkpoints; longer where saving would take more than a tenth of the run. 0
         saves after every iteration.
     tolerance
-        Stop when the relative change of the volume falls below it; 0 never.
-    on_state
-        Called with every new state.
+        Stop when the relative change of the iterate falls below it; 0 never.
+    viewer
+        Shows states.
     placement
         Which part of the state this rank holds; left out: all of it. All ranks call this at the same time.
     space
@@ -223,7 +293,7 @@ def drive(
     Raises
     ------
     DivergedError
-        If the volume gets NaN, infinite or constant; the event ``stop`` tells the iteration.
+        If the iterate gets NaN, infinite or constant; the event ``stop`` tells the iteration.
     Interrupted
         If a signal came.
     InputError
@@ -233,37 +303,28 @@ def drive(
     """
     if placement is None and run.world.size > 1:
         raise ValueError("a run of several ranks needs a placement")
-    placement = placement or Placement.alone()
-    world = placement.world
-    loop: _Loop[S] = _Loop(run, progress, placement, kept)
-    change: float | None = None
-    if run.resumed and world.broadcast(has_checkpoints(run.path)):
-        kind, device = type(state), state.volume.device
+    begin = start or solver.init
+    state = begin()
+    placement = (placement or Placement.alone()).holding(type(state))
+    loop: _Loop[S] = _Loop(stage, run, progress, placement, kept)
+    resumed: tuple[S, float | None, StopReason | None] | None = None
+    if run.resumed and placement.world.broadcast(has_checkpoints(run.path, stage)):
+        kind, device = type(state), state.iterate.device
         del state  # memory for one state is enough
-        state, change = loop.resume(kind, device, space) or (solver.init(), None)
+        resumed = loop.resume(kind, device, space)
+        state = begin() if resumed is None else resumed[0]
+    change, ended = (None, None) if resumed is None else resumed[1:]
+    del resumed
+    if ended is not None:
+        return state, ended
     if run.resumed:
-        run.rewind(state.iteration)
-    if state.iteration == 0:
-        run.event("start", iteration=0, **state.measures())
+        run.rewind(stage, state.iteration)
+    if not loop.resumed:
+        loop.record_start(state)
     clock = _CheckpointClock(checkpoint_seconds)
     loop.start(iterations)
     while (reason := stop_reason(state.iteration, iterations, change, tolerance)) is None:
-        before = _exchanged(world)
-        try:
-            state, change = advance(solver, state, measure_change=tolerance > 0, space=space)
-        except DivergedError as error:
-            loop.record_stop(state.iteration + 1, StopReason.DIVERGED, str(error))
-            raise
-        exchange = [now - then for now, then in zip(_exchanged(world), before, strict=True)]
-        if on_state is not None:
-            on_state(state)
-        agreed = _Agreed.on(world, interrupt.signal_number, clock.is_due(), exchange)
-        loop.record_iteration(state, change, agreed.exchanged)
-        if agreed.signal_number or agreed.save:
-            with clock.saving():
-                loop.save(state, change)
-        if agreed.signal_number:
-            interrupt.tell(agreed.signal_number)
-            interrupt.raise_if_requested(state.iteration)
+        state, change = loop.advance(solver, state, clock, interrupt, viewer, tolerance > 0, space)
     loop.record_stop(state.iteration, reason, "")
+    loop.save(state, change, reason)
     return state, reason

@@ -65,16 +65,16 @@ def _line(event: Event) -> str:
     return json.dumps(event, allow_nan=False) + "\n"
 
 
-def _whole_lines(data: bytes, iteration: float) -> tuple[list[Event], int]:
-    """The events before a torn line or one of a later iteration, and the number of their bytes."""
+def _whole_lines(data: bytes, stage: str, iteration: float) -> tuple[list[Event], int]:
+    """The events before a torn line or one of a stage's later iteration, and the number of their bytes."""
     events: list[Event] = []
     size = 0
     for line in data.splitlines(keepends=True):
         event = _parse(line)
-        number = None if event is None else event.get("iteration")
         if event is None or not line.endswith(b"\n"):
             break
-        if isinstance(number, int | float) and number > iteration:
+        number = event.get("iteration")
+        if event.get("stage") == stage and isinstance(number, int | float) and number > iteration:
             break
         events.append(event)
         size += len(line)
@@ -93,13 +93,13 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._said: Counter[str] = Counter()
-        self._keep(math.inf)
+        self._keep("", math.inf)
 
-    def _keep(self, iteration: float) -> None:
-        """Cut the file before a torn line and before the first event of a later iteration."""
+    def _keep(self, stage: str, iteration: float) -> None:
+        """Cut the file before a torn line and before the first event of a stage's later iteration."""
         with explain_write_errors(self.path), open(self.path, "ab+") as handle:
             handle.seek(0)
-            events, size = _whole_lines(handle.read(), iteration)
+            events, size = _whole_lines(handle.read(), stage, iteration)
             handle.truncate(size)
         self._told = Counter(map(_content, events)) - self._said
 
@@ -122,9 +122,9 @@ class EventLog:
         with explain_write_errors(self.path), open(self.path, "ab") as handle:
             handle.write(_line(event).encode())
 
-    def rewind(self, iteration: int) -> None:
-        """Drop what came after ``iteration``; what remains is not written a second time."""
-        self._keep(iteration)
+    def rewind(self, stage: str, iteration: int) -> None:
+        """Drop what came after ``iteration`` of a stage; what remains is not written a second time."""
+        self._keep(stage, iteration)
 
     def sync(self) -> None:
         """Bring the file to the disk."""

@@ -8,7 +8,7 @@ import re
 import shlex
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -19,7 +19,7 @@ from manyviews.io.atomic import atomic_write
 from manyviews.io.faults import explain_write_errors
 from manyviews.io.shared_file import together
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.runs.checkpoint import remove_checkpoints
+from manyviews.runs.checkpoint import refuse_old_checkpoints, remove_checkpoints
 from manyviews.runs.events import EventLog, read_events
 from manyviews.runs.interrupt import Interrupted
 from manyviews.runs.lock import LOCK_NAME, release_lock, take_lock
@@ -37,24 +37,10 @@ EVENTS_FILE = "events.jsonl"
 LOG_FILE = "log.txt"
 LOGS_FOLDER = "logs"
 SCRATCH_FOLDER = "scratch"
-# what the jobs and the report write, beside the results that the "done" event names
-_PICTURES = (
-    *("slices", "ncc", "convergence", "fsc"),
-    *("surface", "resolution", "directions", "spread", "learning", "poses"),
-)
-_RESULTS = (
-    "volume.mrc",
-    "ncc.csv",
-    "fsc.csv",
-    "fsc_reference.csv",
-    "geometry.csv",
-    "directions.csv",
-    "spread.csv",
-    "particles.star",
-    "summary.json",
-    "report.html",
-    *(f"figures/{name}.png" for name in _PICTURES),
-)
+FIGURES_FOLDER = "figures"
+# what the frame of a job leaves beside the results that it names
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 _RANK_LOG = re.compile(r"rank-\d{4,}\.txt")
 _VISIBLE_SECONDS = 10.0  # network file systems may show new files late
@@ -108,13 +94,22 @@ class RunFolder:
         0 found when it was opened.
     """
 
-    def __init__(self, path: Path, *, resumed: bool, finished: bool, world: World) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        resumed: bool,
+        finished: bool,
+        world: World,
+        begin: Callable[[], list[str]] | None = None,
+    ) -> None:
         self.path = path
         self.resumed = resumed
         self.finished = finished
         self.world = world
-        # it cuts the file, so there is one only
-        self._events = EventLog(path / EVENTS_FILE) if world.rank == 0 else None
+        self._begin = begin
+        self._unsaid: list[str] = []
+        self._events: EventLog | None = None
 
     @classmethod
     def open(
@@ -126,10 +121,12 @@ class RunFolder:
         inputs: Mapping[str, str],
         command: Sequence[str],
         seed: int | None = None,
+        results: Sequence[str] = (),
         overwrite: bool = False,
+        begin: bool = True,
         world: World | None = None,
     ) -> RunFolder:
-        """Begin a run in a new folder, or continue the same run in an old one; all ranks make this call.
+        """Take a new folder for a run, or continue the same run in an old one; all ranks make this call.
 
         Parameters
         ----------
@@ -145,8 +142,13 @@ class RunFolder:
             The command line.
         seed
             Seed of all random numbers, if there are any.
+        results
+            Names of all files that the run may leave within the folder, so that ``overwrite`` can remove
+            them one day.
         overwrite
             Start anew: remove the files that an earlier run wrote, and only these.
+        begin
+            Begin at once; else nothing is written or removed before `begin` is called.
         world
             The processes of the run; left out: this one alone.
 
@@ -157,7 +159,7 @@ class RunFolder:
             is not the same folder on all of them.
         """
         world = world or SingleWorld()
-        record = make_record(job, options, inputs, command, seed, world.size)
+        record = make_record(job, options, inputs, command, seed, world.size, results)
         run: RunFolder | None = None
 
         def take() -> dict[str, Any]:
@@ -170,11 +172,37 @@ class RunFolder:
         try:
             found = together(world, take)[0]
             together(world, lambda: _wait_to_see(path, found["token"]))
+            run = run or cls(
+                path, resumed=found["resumed"], finished=found["finished"], world=world, begin=list
+            )
+            if begin:
+                run.begin()
         except BaseException:
-            if run is not None:
+            if run is not None and world.rank == 0:
                 run.close()
             raise
-        return run or cls(path, resumed=found["resumed"], finished=found["finished"], world=world)
+        return run
+
+    def begin(self) -> None:
+        """Write what the folder holds of a run that has begun, once; all ranks make this call.
+
+        Until then a folder is only held: what turns out wrong with the input leaves no trace, and what an
+        earlier run left is still there.
+
+        Raises
+        ------
+        InputError
+            On all ranks, if the folder cannot be written.
+        """
+        if self._begin is None:
+            return
+        make, self._begin = self._begin, None
+        notes = together(self.world, make)[self.world.rank]
+        # it cuts the file, so there is one only
+        self._events = EventLog(self.path / EVENTS_FILE) if self.world.rank == 0 else None
+        unsaid, self._unsaid = [*notes, *self._unsaid], []
+        for text in unsaid:
+            self.log(text)
 
     @property
     def results(self) -> tuple[Path, ...]:
@@ -190,10 +218,10 @@ class RunFolder:
         if self._events is not None:
             self._events.append(kind, fields)
 
-    def rewind(self, iteration: int) -> None:
-        """Drop the events after the checkpoint of ``iteration``, from which the run goes on."""
+    def rewind(self, stage: str, iteration: int) -> None:
+        """Drop the events after the checkpoint of ``iteration`` of a stage, from which the run goes on."""
         if self._events is not None:
-            self._events.rewind(iteration)
+            self._events.rewind(stage, iteration)
 
     def sync(self) -> None:
         """Bring the events to the disk."""
@@ -201,7 +229,13 @@ class RunFolder:
             self._events.sync()
 
     def log(self, text: str) -> None:
-        """Add a line with a time stamp to ``log.txt``, or to this rank's own file in ``logs``."""
+        """Add a line with a time stamp to ``log.txt``, or to this rank's own file in ``logs``.
+
+        What is said before the run begins is written when it does.
+        """
+        if self._begin is not None:
+            self._unsaid.append(text)
+            return
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         path = self.path / LOG_FILE
         if self.world.rank > 0:
@@ -238,9 +272,14 @@ class RunFolder:
         self.finished = True
 
     def close(self) -> None:
-        """Give the folder back to others."""
+        """Give the folder back to others; one that was made for a run that never began goes."""
         if self.world.rank == 0:
             release_lock(self.path)
+            if self._begin is not None:
+                with contextlib.suppress(OSError):
+                    (self.path / SCRATCH_FOLDER).rmdir()
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()  # which takes empty folders only
 
     def __enter__(self) -> RunFolder:
         """The run itself."""
@@ -286,29 +325,31 @@ def _open_locked(
 ) -> RunFolder:
     with explain_write_errors(path):
         _refuse_foreign(path)
-        if overwrite:
-            _remove_run(path)
-        _remove_temporary(path)
-    old = read_record(path)
+    old = None if overwrite else read_record(path)
     new = round_trip(record)
-    if old is None:
-        atomic_write(path / RUN_FILE, dump_toml(record).encode())
-    else:
+    if old is not None:
         refuse_other_run(path, old, new)
+        refuse_old_checkpoints(path)
+    finished = old is not None and _is_finished(path)
     silent = old is not None and takeover is None and _ended_without_a_word(path)
-    run = RunFolder(path, resumed=old is not None, finished=_is_finished(path), world=world)
-    run.log(f"{'continued' if run.resumed else 'started'}: {shlex.join(new['command'])}")
-    if run.finished:
-        # it may have been killed after it was done and before it had tidied up
+
+    def begin() -> list[str]:
         with explain_write_errors(path):
-            remove_checkpoints(path)
-    if takeover:
-        run.log(takeover)
-    if silent:
-        run.log("the run before ended without a word; it may have been killed")
-    for note in changes(old, new) if old else ():
-        run.log(note)
-    return run
+            if overwrite:
+                _remove_run(path)
+            _remove_temporary(path)
+            if finished:  # it may have been killed after it was done and before it had tidied up
+                remove_checkpoints(path)
+        if old is None:
+            atomic_write(path / RUN_FILE, dump_toml(record).encode())
+        return [
+            f"{'started' if old is None else 'continued'}: {shlex.join(new['command'])}",
+            *([takeover] if takeover else []),
+            *(["the run before ended without a word; it may have been killed"] if silent else []),
+            *(changes(old, new) if old else ()),
+        ]
+
+    return RunFolder(path, resumed=old is not None, finished=finished, world=world, begin=begin)
 
 
 def _is_finished(path: Path) -> bool:
@@ -369,7 +410,7 @@ def _refuse_foreign(path: Path) -> None:
 
 def _remove_temporary(path: Path) -> None:
     """Files that a killed run left half written; the lock says that nobody writes them now."""
-    figures = path / "figures"
+    figures = path / FIGURES_FOLDER
     for folder in (path, figures) if figures.is_dir() and not figures.is_symlink() else (path,):
         for entry in folder.iterdir():
             if _TEMPORARY.fullmatch(entry.name) and entry.is_file():
@@ -378,9 +419,10 @@ def _remove_temporary(path: Path) -> None:
 
 def _remove_run(path: Path) -> None:
     """Remove what a run wrote; ``run.toml`` last, so that a kill in between leaves a run's folder."""
-    names = [*(_recorded_results(path) or ()), *_RESULTS, EVENTS_FILE, LOG_FILE]
     remove_checkpoints(path)
-    for name in names:
+    figures = (f"{FIGURES_FOLDER}/{file.name}" for file in (path / FIGURES_FOLDER).glob("*.png"))
+    names = [*_named_results(path), *(_recorded_results(path) or ()), SUMMARY_FILE, REPORT_FILE, *figures]
+    for name in [*names, EVENTS_FILE, LOG_FILE]:
         file = path / name
         # a folder on the way that is a link leads out of the run
         if file.parent.resolve().is_relative_to(path.resolve()) and (file.is_file() or file.is_symlink()):
@@ -390,7 +432,16 @@ def _remove_run(path: Path) -> None:
         for file in logs.iterdir():
             if _RANK_LOG.fullmatch(file.name) and (file.is_file() or file.is_symlink()):
                 file.unlink()
-    for folder in ("figures", LOGS_FOLDER, SCRATCH_FOLDER):
+    for folder in (FIGURES_FOLDER, LOGS_FOLDER, SCRATCH_FOLDER):
         with contextlib.suppress(OSError):
             (path / folder).rmdir()
     (path / RUN_FILE).unlink(missing_ok=True)
+
+
+def _named_results(path: Path) -> list[str]:
+    """The files that a run said it might leave; none where its record cannot be read."""
+    try:
+        names = (read_record(path) or {}).get("results", [])
+    except InputError:
+        return []
+    return [name for name in names if _is_inside(name)] if isinstance(names, list) else []

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from manyviews.runs.npy import DIGEST_BYTES, file_bytes
-from manyviews.runs.placement import part_count
 
 MANIFEST_NAME = "manifest.json"
 SCALARS_NAME = "state.json"
 DIGESTS_NAME = "parts.sha256"
-FORMAT = 2
+FORMAT = 3
 _OTHER_FILES = frozenset((SCALARS_NAME, DIGESTS_NAME))
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 _DTYPE = re.compile(r"[<>|][biufc]\d{1,2}")
@@ -44,15 +43,24 @@ class ArrayEntry:
     ----------
     shape, dtype
         Of all slices.
+    sliced
+        Whether each entry along its first axis is a part that is written, read and verified by itself; else
+        the array is one part.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    sliced: bool = False
 
     @property
     def parts(self) -> int:
         """Parts with a digest each."""
-        return part_count(self.shape)
+        return self.shape[0] if self.sliced else 1
+
+    @property
+    def part_shape(self) -> tuple[int, ...]:
+        """Of one part."""
+        return self.shape[1:] if self.sliced else self.shape
 
     @property
     def file_bytes(self) -> int:
@@ -61,7 +69,7 @@ class ArrayEntry:
 
     def to_json(self) -> list[Any]:
         """As it stands in the manifest, and as ranks tell it to each other."""
-        return [self.dtype.str, list(self.shape)]
+        return [self.dtype.str, list(self.shape), self.sliced]
 
     @classmethod
     def from_json(cls, value: Any) -> ArrayEntry:
@@ -72,7 +80,7 @@ class ArrayEntry:
         ValueError, TypeError
             If it is something else.
         """
-        kind, shape = value
+        kind, shape, sliced = value
         if not isinstance(kind, str) or not _DTYPE.fullmatch(kind):
             raise ValueError(f"{kind!r} is no type of numbers")
         are_lengths = isinstance(shape, list) and all(
@@ -80,7 +88,9 @@ class ArrayEntry:
         )
         if not are_lengths or len(shape) > _MOST_AXES:
             raise ValueError(f"{shape!r} is no shape of an array")
-        return cls(tuple(shape), np.dtype(kind))
+        if type(sliced) is not bool or (sliced and not shape):
+            raise ValueError(f"{sliced!r} does not say whether an array of shape {shape!r} has slices")
+        return cls(tuple(shape), np.dtype(kind), sliced)
 
 
 @dataclass(frozen=True)
@@ -89,15 +99,15 @@ class Manifest:
 
     Attributes
     ----------
-    iteration
-        Iterations done.
+    name
+        Of the checkpoint's folder.
     arrays
         By name, in the order of their digests in `DIGESTS_NAME`.
     files
         Size and SHA-256 of the files that are no arrays, by name.
     """
 
-    iteration: int
+    name: str
     arrays: Mapping[str, ArrayEntry]
     files: Mapping[str, tuple[int, str]]
 
@@ -105,7 +115,7 @@ class Manifest:
         """Write it, the last file of a checkpoint; its size in bytes."""
         content = {
             "format": FORMAT,
-            "iteration": self.iteration,
+            "name": self.name,
             "arrays": {name: entry.to_json() for name, entry in self.arrays.items()},
             "files": self.files,
         }
@@ -123,13 +133,13 @@ class Manifest:
         content = json.loads(_read_plain(folder / MANIFEST_NAME, _JSON_LIMIT_BYTES))
         if content["format"] != FORMAT:
             raise ValueError("it was written by another version")
-        if content["iteration"] != int(folder.name):
+        if content["name"] != folder.name:
             raise ValueError(f"{MANIFEST_NAME} belongs to another checkpoint")
         arrays, files = dict(content["arrays"]), dict(content["files"])
         for name in [*(name for name in arrays if not is_key(name)), *(files.keys() - _OTHER_FILES)]:
             raise ValueError(f"{MANIFEST_NAME} names {name!r}, which is no part of a checkpoint")
         manifest = cls(
-            content["iteration"],
+            folder.name,
             {name: ArrayEntry.from_json(entry) for name, entry in arrays.items()},
             {name: (size, sha256) for name, (size, sha256) in files.items()},
         )

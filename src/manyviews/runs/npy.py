@@ -1,7 +1,7 @@
 """Arrays in and out of ``.npy`` files part by part, hashed on the way, with no second copy and no pickle.
 
-A part is a slice of a volume, or the whole of an array that has not three axes. Several ranks may write and
-read parts of one file.
+A part is a slice of a volume, or the whole of any other array. Several ranks may write and read parts of one
+file.
 """
 
 from __future__ import annotations
@@ -47,29 +47,27 @@ def header_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     return b"\x93NUMPY\x01\x00" + size + (text + " " * room + "\n").encode()
 
 
-def part_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Bytes of one part of an array."""
-    return math.prod(shape[1:] if len(shape) == 3 else shape) * dtype.itemsize
-
-
 def file_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
     """Bytes of the whole file of an array."""
     return len(header_bytes(shape, dtype)) + math.prod(shape) * dtype.itemsize
 
 
-def write_parts(path: Path, array: Array, whole: tuple[int, ...], first: int) -> list[bytes]:
+def write_parts(path: Path, array: Array, whole: tuple[int, ...], first: int, *, sliced: bool) -> list[bytes]:
     """Write ``array`` as the parts from ``first`` on of a file that has its size, and bring it to the disk.
+
+    ``sliced``: every entry along the first axis is a part, else the whole array ``whole`` is one.
 
     Returns
     -------
     list of bytes
         SHA-256 of each part.
     """
-    offset = len(header_bytes(whole, array.dtype)) + first * part_bytes(whole, array.dtype)
+    size = math.prod(whole[1:] if sliced else whole) * array.dtype.itemsize
+    offset = len(header_bytes(whole, array.dtype)) + first * size
     digests = []
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
     try:
-        for part in _parts(array):
+        for part in array if sliced else [array]:
             digest = hashlib.sha256()
             for block in _byte_blocks(part):
                 write_at(descriptor, block, offset)
@@ -83,7 +81,7 @@ def write_parts(path: Path, array: Array, whole: tuple[int, ...], first: int) ->
 
 
 def read_parts(
-    path: Path, array: Array, whole: tuple[int, ...], first: int, digests: Sequence[bytes]
+    path: Path, array: Array, whole: tuple[int, ...], first: int, digests: Sequence[bytes], *, sliced: bool
 ) -> None:
     """Fill ``array`` with the parts from ``first`` on of a file that `write_parts` wrote.
 
@@ -95,6 +93,8 @@ def read_parts(
         Shape of the array in the file.
     digests
         SHA-256 of each part that is read.
+    sliced
+        As in `write_parts`.
 
     Raises
     ------
@@ -102,13 +102,13 @@ def read_parts(
         If it is damaged or not what `write_parts` writes.
     """
     header = header_bytes(whole, array.dtype)
-    size = part_bytes(whole, array.dtype)
+    size = math.prod(whole[1:] if sliced else whole) * array.dtype.itemsize
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as handle:
         _require_size(handle.fileno(), file_bytes(whole, array.dtype))
         if handle.read(len(header)) != header:
             raise ValueError("its header has changed since it was written")
         handle.seek(len(header) + first * size)
-        for part, expected in zip(_parts(array), digests, strict=True):
+        for part, expected in zip(array if sliced else [array], digests, strict=True):
             digest = hashlib.sha256()
             for block in _byte_blocks(part):
                 _fill(handle, block)
@@ -123,10 +123,6 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     memory = np.empty(size + _ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     return memory[start : start + size].view(dtype).reshape(shape)
-
-
-def _parts(array: Array) -> Iterator[Array]:
-    yield from array if array.ndim == 3 else [array]
 
 
 def _byte_blocks(array: Array) -> Iterator[memoryview]:

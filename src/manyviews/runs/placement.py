@@ -7,7 +7,7 @@ a run that was saved by some ranks can go on with others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from manyviews.parallel.layout import Place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.state import LENGTH, StateValue, StateValues
+from manyviews.solvers.state import agent_fields, slab_fields
 
 Shape = tuple[int, ...]
 
@@ -30,15 +31,16 @@ class Placement:
     depth
         Slices of a whole volume.
     slab
-        The slices that this rank holds of every array with three axes ``(z, y, x)``; other arrays are the
-        same on all ranks.
+        The slices that this rank holds of every slab ``(z, y, x)``.
     agents
-        Numbers of the agents whose volumes this rank holds: item j of a tuple of arrays belongs to agent
-        ``agents[j]``.
+        Numbers of the agents whose arrays this rank holds: item j of a tuple belongs to agent ``agents[j]``.
     agent_count
         Agents of all ranks.
     layout
         How the ranks stand, for people, e.g. ``4x2``.
+    slabs, of_agents
+        Fields of the state that hold slabs, and those that hold something for each agent; see `holding`. All
+        others are the same on all ranks.
     """
 
     world: World
@@ -47,6 +49,8 @@ class Placement:
     agents: Sequence[int]
     agent_count: int
     layout: str = "1x1"
+    slabs: frozenset[str] = frozenset()
+    of_agents: frozenset[str] = frozenset()
 
     @classmethod
     def at(cls, place: Place, depth: int, agent_count: int = 1) -> Placement:
@@ -65,6 +69,19 @@ class Placement:
         """The part of a process that holds everything, whatever that is."""
         return cls(SingleWorld(), 0, slice(0, 0), (), 0)
 
+    @classmethod
+    def same(cls, world: World) -> Placement:
+        """All ranks hold the same."""
+        return cls(world, 0, slice(0, 0), (), 0, f"{world.size}x1")
+
+    def holding(self, state: type) -> Placement:
+        """The part of a state of this type, as its fields declare it."""
+        return replace(self, slabs=slab_fields(state), of_agents=agent_fields(state))
+
+    def is_slab(self, name: str) -> bool:
+        """Whether an array of this name (a field, or an item ``field.0`` of it) is a slab."""
+        return name.partition(".")[0] in self.slabs
+
     @property
     def _has_all_slices(self) -> bool:
         return (self.slab.start, self.slab.stop) == (0, self.depth)
@@ -73,33 +90,35 @@ class Placement:
     def _has_all_agents(self) -> bool:
         return len(self.agents) == self.agent_count
 
-    def whole_shape(self, own: Shape) -> Shape:
+    def whole_shape(self, name: str, own: Shape) -> Shape:
         """Shape of a whole array of which this rank holds one of shape ``own``.
 
         Raises
         ------
         ValueError
-            If it has three axes and is no slab.
+            If it should be a slab and is none.
         """
-        if len(own) != 3 or self._has_all_slices:
+        if not self.is_slab(name) or self._has_all_slices:
             return own
         length = self.slab.stop - self.slab.start
-        if own[0] != length:
-            raise ValueError(f"an array of shape {own} is no slab of {length} slices")
+        if len(own) != 3 or own[0] != length:
+            raise ValueError(f"{name} of shape {own} is no slab of {length} slices")
         return (self.depth, *own[1:])
 
-    def own_parts(self, whole: Shape) -> tuple[int, int]:
-        """First and end of this rank's parts (`part_count`) of an array of shape ``whole``.
+    def own_parts(self, name: str, whole: Shape) -> tuple[int, int]:
+        """First and end of this rank's parts, slices of a slab or the one of any other array, of ``whole``.
 
         Raises
         ------
         ValueError
-            If it has three axes and is no volume of this many slices.
+            If it should be a volume of this many slices and is none.
         """
-        if len(whole) != 3 or self._has_all_slices:
-            return 0, part_count(whole)
-        if whole[0] != self.depth:
-            raise ValueError(f"an array of shape {whole} is no volume of {self.depth} slices")
+        if not self.is_slab(name):
+            return 0, 1
+        if self._has_all_slices:
+            return 0, whole[0]
+        if len(whole) != 3 or whole[0] != self.depth:
+            raise ValueError(f"{name} of shape {whole} is no volume of {self.depth} slices")
         return self.slab.start, self.slab.stop
 
     def to_global(self, values: StateValues) -> dict[str, StateValue]:
@@ -113,7 +132,7 @@ class Placement:
         renamed = dict(values)
         if self._has_all_agents:
             return renamed
-        for field, length in _tuples(_arrays(values), values):
+        for field, length in self._tuples(_arrays(values), values):
             if length != len(self.agents):
                 raise ValueError(f"{field} has {length} items and this rank {len(self.agents)} agents")
             items = [renamed.pop(f"{field}.{number}") for number in range(length)]
@@ -143,34 +162,28 @@ class Placement:
         own = dict(scalars)
         if self._has_all_agents:
             return names, own
-        for field, length in _tuples(arrays, scalars):
+        for field, length in self._tuples(arrays, scalars):
             if length != self.agent_count:
-                continue  # no tuple with an item for each agent: the same on all ranks
+                raise ValueError(f"{field} has {length} items for {self.agent_count} agents")
             for number in range(length):
                 del names[f"{field}.{number}"]
             names |= {f"{field}.{agent}": f"{field}.{number}" for number, agent in enumerate(self.agents)}
             own[f"{field}.{LENGTH}"] = len(self.agents)
         return names, own
 
-
-def part_count(shape: Shape) -> int:
-    """Parts of an array that are written, read and verified by themselves: slices of volumes, else one."""
-    return shape[0] if len(shape) == 3 else 1
+    def _tuples(self, arrays: Sequence[str], scalars: Mapping[str, Any]) -> list[tuple[str, int]]:
+        """Field and length of every tuple that holds an array for each agent and is not empty."""
+        known = set(arrays)
+        found = []
+        for field in sorted(self.of_agents):
+            length = scalars.get(f"{field}.{LENGTH}")
+            # as many arrays as that are there, or the length is a damaged file's
+            if type(length) is not int or not 0 < length <= len(known):
+                continue
+            if all(f"{field}.{number}" in known for number in range(length)):
+                found.append((field, length))
+        return found
 
 
 def _arrays(values: StateValues) -> list[str]:
     return [name for name, value in values.items() if isinstance(value, np.ndarray)]
-
-
-def _tuples(arrays: Sequence[str], scalars: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Field and length of every tuple of arrays that is not empty and not within another."""
-    known = set(arrays)
-    found = []
-    for name, length in scalars.items():
-        field, dot, last = name.rpartition(".")
-        if not dot or "." in field or last != LENGTH or not isinstance(length, int):
-            continue
-        # as many arrays as that are there, or the length is a damaged file's
-        if 0 < length <= len(known) and all(f"{field}.{number}" in known for number in range(length)):
-            found.append((field, length))
-    return found

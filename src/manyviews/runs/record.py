@@ -27,6 +27,7 @@ def make_record(
     command: Sequence[str],
     seed: int | None,
     ranks: int,
+    results: Sequence[str] = (),
 ) -> dict[str, TomlValue]:
     """The record of a run that starts now; the arguments are those of `RunFolder.open`."""
     return {
@@ -35,6 +36,7 @@ def make_record(
         "command": list(command),
         "options": options,
         "inputs": inputs,
+        "results": list(results),
         "seeds": {"main": seed},
         "versions": _versions(),
         "host": {"cpus": os.cpu_count(), "ranks": ranks, "system": platform.platform()},

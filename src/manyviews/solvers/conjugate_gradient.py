@@ -8,6 +8,7 @@ import torch
 
 from manyviews.solvers.least_squares import LeastSquares, Map
 from manyviews.solvers.space import Space
+from manyviews.solvers.state import Slab
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class ConjugateGradientState:
     """
 
     iteration: int
-    volume: torch.Tensor
-    residual: torch.Tensor
-    direction: torch.Tensor
+    iterate: Slab
+    residual: Slab
+    direction: Slab
     slope: float
-    base: torch.Tensor
-    base_gradient: torch.Tensor
+    base: Slab
+    base_gradient: Slab
     base_energy: float
-    target: torch.Tensor
+    target: Slab
     offset: float
     objective: float
     data_passes: float
@@ -74,7 +75,7 @@ class ConjugateGradient:
         start = problem.vectors.zeros()
         return ConjugateGradientState(
             iteration=0,
-            volume=start,
+            iterate=start,
             residual=problem.target,
             direction=problem.target,
             slope=problem.vectors.inner(problem.target, problem.target),
@@ -100,7 +101,7 @@ class ConjugateGradient:
         bent = problem.hessian(state.direction)
         curvature = inner(state.direction, bent)
         length = state.slope / curvature if curvature > 0.0 else 0.0
-        volume = space.add(state.volume, state.direction, length)
+        volume = space.add(state.iterate, state.direction, length)
         residual = bent.mul_(-length).add_(state.residual)
         slope = inner(residual, residual)
         ratio = slope / state.slope if state.slope > 0.0 else 0.0
@@ -109,7 +110,7 @@ class ConjugateGradient:
         return replace(
             state,
             iteration=state.iteration + 1,
-            volume=volume,
+            iterate=volume,
             residual=residual,
             direction=space.add(residual, state.direction, ratio),
             slope=slope,
@@ -123,8 +124,8 @@ class ConjugateGradient:
         inner = space.inner
         if problem.exact_gradient is None:
             return state
-        gradient, energy = problem.exact_gradient(state.volume)
-        move = space.add(state.volume, state.base, -1.0)
+        gradient, energy = problem.exact_gradient(state.iterate)
+        move = space.add(state.iterate, state.base, -1.0)
         damping = problem.damping
         descent = inner(state.base_gradient, move) - damping * inner(state.base, move)
         bend = inner(state.base_gradient, move) - inner(gradient, move)
@@ -140,7 +141,7 @@ class ConjugateGradient:
         residual = space.add(gradient, volume, -damping)
         return replace(
             state,
-            volume=volume,
+            iterate=volume,
             residual=residual,
             direction=residual,
             slope=inner(residual, residual),

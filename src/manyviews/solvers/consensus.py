@@ -19,6 +19,7 @@ from typing import Protocol
 import torch
 
 from manyviews.solvers.space import Space
+from manyviews.solvers.state import AgentSlabs, Slab
 
 
 class Agent(Protocol):
@@ -33,9 +34,9 @@ class ConsensusState:
     """Between outer iterations; see the module docstring."""
 
     iteration: int
-    volume: torch.Tensor
-    states: tuple[torch.Tensor, ...]
-    answers: tuple[torch.Tensor, ...]
+    iterate: Slab
+    states: AgentSlabs
+    answers: AgentSlabs
     objective: float
     disagreement: float
     data_passes: float
@@ -146,9 +147,9 @@ class Consensus:
         answers: list[torch.Tensor] = []
         spread = 0.0
         for number, (agent, own) in enumerate(zip(self.agents, state.states, strict=True)):
-            handed = space.add(state.volume, own, -0.5).mul_(2.0)
+            handed = space.add(state.iterate, own, -0.5).mul_(2.0)
             answer = agent(handed, state.answers[number] if self.warm_start else handed)
-            spread += space.distance(answer, state.volume) ** 2
+            spread += space.distance(answer, state.iterate) ** 2
             # w_i <- rho (2 v_i - z_i) + (1 - rho) w_i
             moved = handed.mul_(-self.mann).add_(answer, alpha=2.0 * self.mann)
             states.append(moved.add_(own, alpha=1.0 - self.mann))
@@ -159,7 +160,7 @@ class Consensus:
         spread = self.together.total(spread) / self.together.agents
         return ConsensusState(
             iteration=state.iteration + 1,
-            volume=volume,
+            iterate=volume,
             states=tuple(states),
             answers=tuple(answers),
             objective=self.objective(volume),

@@ -11,22 +11,7 @@ import torch
 
 from manyviews.errors import DivergedError
 from manyviews.solvers.space import Space
-
-
-class SolverState(Protocol):
-    """Everything a solver knows between two iterations: a dataclass of tensors and numbers."""
-
-    @property
-    def iteration(self) -> int:
-        """Iterations done; 0 at the start."""
-
-    @property
-    def volume(self) -> torch.Tensor:
-        """The present answer, ``(z, y, x)``."""
-
-    def measures(self) -> dict[str, float]:
-        """Figures of this iteration by name, e.g. ``objective`` and ``data_passes``."""
-
+from manyviews.solvers.state import SolverState
 
 S = TypeVar("S", bound=SolverState)
 
@@ -91,10 +76,10 @@ def advance(
     DivergedError
         See `check_volume`.
     """
-    before = state.volume if measure_change else None
+    before = state.iterate if measure_change else None
     state = solver.step(state)
-    check_volume(state.volume, state.iteration, space)
-    change = None if before is None else relative_change(before, state.volume, space)
+    check_volume(state.iterate, state.iteration, space)
+    change = None if before is None else relative_change(before, state.iterate, space)
     return state, change
 
 

@@ -10,6 +10,7 @@ import torch
 from manyviews.solvers.consensus import Together
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.space import Space
+from manyviews.solvers.state import AgentSlabs, Slab
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class FilteredState:
     """Before and after the one step."""
 
     iteration: int
-    volume: torch.Tensor
+    iterate: Slab
     objective: float
 
     def measures(self) -> dict[str, float]:
@@ -57,8 +58,8 @@ class CombinedState:
     """Between iterations: every subset's own volume, and their mean."""
 
     iteration: int
-    volume: torch.Tensor
-    parts: tuple[torch.Tensor, ...]
+    iterate: Slab
+    parts: AgentSlabs
     objective: float
 
     def measures(self) -> dict[str, float]:

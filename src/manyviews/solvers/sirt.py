@@ -13,6 +13,7 @@ import torch
 
 from manyviews.solvers.least_squares import LeastSquares
 from manyviews.solvers.space import Space
+from manyviews.solvers.state import Slab
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class SirtState:
     """Between iterations: the volume, and the objective before the last step."""
 
     iteration: int
-    volume: torch.Tensor
+    iterate: Slab
     objective: float
 
     def measures(self) -> dict[str, float]:
@@ -53,10 +54,10 @@ class Landweber:
     def step(self, state: SirtState) -> SirtState:
         """One gradient step."""
         problem = self.problem
-        normal = problem.normal(state.volume)
-        objective = problem.objective(state.volume, normal)
-        gradient = normal.neg_().add_(problem.target).sub_(state.volume, alpha=problem.damping)
-        volume = gradient.mul_(self.relaxation / problem.lipschitz).add_(state.volume)
+        normal = problem.normal(state.iterate)
+        objective = problem.objective(state.iterate, normal)
+        gradient = normal.neg_().add_(problem.target).sub_(state.iterate, alpha=problem.damping)
+        volume = gradient.mul_(self.relaxation / problem.lipschitz).add_(state.iterate)
         if self.non_negative:
             volume.clamp_(min=0.0)
         return SirtState(state.iteration + 1, volume, objective)
@@ -104,8 +105,8 @@ class NormalisedSirt:
 
     def step(self, state: SirtState) -> SirtState:
         """One step."""
-        gradient, energy = self.weighted_gradient(state.volume)
-        volume = gradient.mul_(self.column_scale).mul_(self.relaxation).add_(state.volume)
+        gradient, energy = self.weighted_gradient(state.iterate)
+        volume = gradient.mul_(self.column_scale).mul_(self.relaxation).add_(state.iterate)
         if self.non_negative:
             volume.clamp_(min=0.0)
         return SirtState(state.iteration + 1, volume, 0.5 * energy)

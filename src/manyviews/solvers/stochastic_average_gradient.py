@@ -108,21 +108,27 @@ class SagState:
         Present estimate of the Lipschitz constant of a mini-batch's gradient; 0: none.
     searched
         False: the constant is a guess, and the next step searches for it.
-    value
-        ``f_k(V)`` of the mini-batch of the last step, before that step.
+    values
+        ``f_k(V)`` of the mini-batches of the last steps, each before its step, as many as there are
+        mini-batches at most.
     work
         Cost of the last step as a fraction of the cost without approximation.
     """
 
     iteration: int
-    volume: torch.Tensor
+    iterate: torch.Tensor
     total: torch.Tensor
     gradients: tuple[torch.Tensor, ...]
     memories: tuple[Memory, ...]
     lipschitz: float
     searched: bool
-    value: float
+    values: list[float]
     work: float
+
+    @property
+    def value(self) -> float:
+        """Of the last step; 0 before the first."""
+        return self.values[-1] if self.values else 0.0
 
     def measures(self) -> dict[str, float]:
         """Objective of the last mini-batch, Lipschitz constant, work of the last step, batches seen."""
@@ -206,13 +212,13 @@ class StochasticAverageGradient:
         count = self.objective.batches
         return SagState(
             iteration=0,
-            volume=self.start,
+            iterate=self.start,
             total=self.space.zeros(),
             gradients=tuple(self.start.new_empty(0) for _ in range(count)),
             memories=tuple(() for _ in range(count)),
             lipschitz=0.0,
             searched=False,
-            value=0.0,
+            values=[],
             work=0.0,
         )
 
@@ -221,7 +227,7 @@ class StochasticAverageGradient:
         iteration = state.iteration + 1
         batch = batch_of(state.iteration, self.objective.batches, self.seed)
         memory = state.memories[batch]
-        found = self.objective.evaluate(state.volume, batch, iteration, memory)
+        found = self.objective.evaluate(state.iterate, batch, iteration, memory)
         lipschitz = self._lipschitz(state, batch, iteration, found)
         total = self.space.add(state.total, found.gradient)
         if state.gradients[batch].numel():
@@ -230,23 +236,23 @@ class StochasticAverageGradient:
         seen = sum(gradient.numel() > 0 for gradient in gradients)
         return SagState(
             iteration=iteration,
-            volume=self._moved(state, total, seen, lipschitz),
+            iterate=self._moved(state, total, seen, lipschitz),
             total=total,
             gradients=gradients,
             memories=_replaced(state.memories, batch, found.memory),
             lipschitz=lipschitz,
             searched=True,
-            value=found.value,
+            values=[*state.values, found.value][-self.objective.batches :],
             work=found.work,
         )
 
     def _moved(self, state: SagState, total: torch.Tensor, seen: int, lipschitz: float) -> torch.Tensor:
         """The volume after the step, cut off at zero."""
         length = self.step_length(state.iteration) / (seen * lipschitz)
-        volume = self.space.add(state.volume, total, -length)
+        volume = self.space.add(state.iterate, total, -length)
         if self.prior is not None:
             share = seen / self.objective.batches
-            volume.add_(self.prior.gradient(state.volume), alpha=length * share)
+            volume.add_(self.prior.gradient(state.iterate), alpha=length * share)
         return volume.clamp_(min=0.0) if self.non_negative else volume
 
     def _lipschitz(self, state: SagState, batch: int, iteration: int, found: Evaluation) -> float:
@@ -256,7 +262,7 @@ class StochasticAverageGradient:
             return state.lipschitz or 1.0
 
         def passes(lipschitz: float) -> bool:
-            trial = self.space.add(state.volume, found.gradient, -1.0 / lipschitz)
+            trial = self.space.add(state.iterate, found.gradient, -1.0 / lipschitz)
             value = self.objective.value(trial, batch, iteration, state.memories[batch])
             return found.value - value >= 0.5 * square / lipschitz
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from manyviews.errors import InputError
+from manyviews.jobs.run import JobResult
+from manyviews.options import RunOptions
 from manyviews.runs.progress import Progress
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions, SimulateOptions
-from manyviews.tilt.reconstruct import Reconstructed, reconstruct
+from manyviews.tilt.reconstruct import reconstruct
 from manyviews.tilt.simulate import simulate
 
 DEMO_DATA = SimulateOptions(
@@ -33,7 +35,7 @@ def demo(
     overwrite: bool = False,
     quiet: bool = False,
     command: Sequence[str] = (),
-) -> Reconstructed:
+) -> JobResult:
     """Simulate into ``out/data``, reconstruct into ``out/reconstruction`` by the default method.
 
     Data of an earlier demonstration are used again, and its run goes on or is reported as it ended.
@@ -64,9 +66,8 @@ def demo(
     if len(series.stacks) != len(data_options.axes):
         raise InputError("its stacks are not those of the demo", path=data, fix="give --overwrite")
     options = ReconstructOptions(thickness=data_options.thickness, reference=data / "truth.mrc")
-    return reconstruct(
-        series, options, out / "reconstruction", overwrite=overwrite, command=command, quiet=quiet
-    )
+    run = RunOptions(out / "reconstruction", overwrite=overwrite, quiet=quiet, command=tuple(command))
+    return reconstruct(series, options, run)
 
 
 def _simulate_once(folder: Path, options: SimulateOptions, *, overwrite: bool, quiet: bool) -> None:

@@ -69,6 +69,8 @@ class ReconstructOptions(MachineOptions):
         consensus, cg, sirt, wbp, or the paper's wang2020 and direct-combine.
     iterations
         Iterations (outer iterations of consensus and wang2020); left out: a default for each method.
+    tolerance
+        Stop sooner, when an iteration changes the volume by less than this part of it, e.g. 0.001; 0: never.
     subsets
         View subsets of consensus, wang2020 and direct-combine.
     overlap
@@ -114,6 +116,7 @@ class ReconstructOptions(MachineOptions):
     thickness: int = 0
     method: Method = "cg"
     iterations: int | None = None
+    tolerance: float = 0.0
     subsets: int | None = None
     overlap: int | None = None
     subset_order: Literal["adjacent", "interleaved"] | None = None

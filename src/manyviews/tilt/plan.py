@@ -11,6 +11,7 @@ import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.jobs.device import resolve_device
 from manyviews.runs.memory import available_memory_bytes, format_bytes, free_disk_bytes
 from manyviews.tilt.options import METHODS, ReconstructOptions
 from manyviews.tilt.series.images import ImageSource
@@ -43,6 +44,7 @@ class Plan:
 
     method: str
     iterations: int
+    tolerance: float
     inner_iterations: int
     subsets: int
     overlap: int
@@ -92,6 +94,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     plan = Plan(
         method=method,
         iterations=_or(options.iterations, _ITERATIONS[method]),
+        tolerance=options.tolerance,
         inner_iterations=_or(options.inner_iterations, _INNER.get(method, 1)),
         subsets=_or(options.subsets, _default_subsets(method, geometry)),
         overlap=_or(options.overlap, _OVERLAP.get(method, 0)),
@@ -110,7 +113,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         bin=options.bin,
         volume_shape=(depth, *source.shape[1:]),
         pixel_size=source.pixel_size,
-        device=_device(options.device),
+        device=resolve_device(options.device),
         threads=options.threads,
     )
     if method in SUBSET_METHODS and not 1 <= plan.subsets <= len(geometry):
@@ -155,7 +158,7 @@ def _check_numbers(options: ReconstructOptions) -> None:
             )
     if options.memory is not None and not 0.0 < options.memory < float("inf"):
         raise InputError(f"{options.memory:g} is no size", where="--memory", fix="give GiB, more than zero")
-    for name in ("overlap", "refresh", "damping", "total_variation", "smoothness", "threads"):
+    for name in ("tolerance", "overlap", "refresh", "damping", "total_variation", "smoothness", "threads"):
         value = getattr(options, name)
         if value is not None and not 0 <= value < float("inf"):
             raise InputError(
@@ -185,23 +188,6 @@ def _check_numbers(options: ReconstructOptions) -> None:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _device(wanted: str) -> str:
-    if wanted == "cpu":
-        return "cpu"
-    import importlib.util
-
-    import torch
-
-    usable = torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
-    if wanted == "cuda" and not usable:
-        raise InputError(
-            "no usable CUDA device was found",
-            where="--device",
-            fix='check "manyviews doctor", or give --device cpu',
-        )
-    return "cuda" if usable else "cpu"
 
 
 def _check_size(plan: Plan, folder: Path) -> None:

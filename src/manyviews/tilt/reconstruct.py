@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from manyviews.errors import InputError
-from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_header
 from manyviews.io.scratch import ScratchFolder
+from manyviews.jobs.device import own_device
+from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.operators.tilt_projector import TiltProjector
-from manyviews.parallel.launch import local_rank, local_threads, set_threads
+from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.report.build import REPORT_NAME, build_report
-from manyviews.runs.driver import drive
-from manyviews.runs.folder import RunFolder
-from manyviews.runs.interrupt import Interrupt
-from manyviews.runs.memory import available_memory_bytes, format_bytes, peak_memory_bytes, require_disk
+from manyviews.runs.memory import available_memory_bytes, require_disk
 from manyviews.runs.placement import Placement
-from manyviews.runs.progress import Progress
-from manyviews.solvers.driver import StopReason
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
-from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results
+from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_volume
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
@@ -48,42 +38,20 @@ _DAMPED = ("cg", "consensus", "wbp")
 _DAMPING_PER_NOISE = 10.0
 
 
-@dataclass(frozen=True)
-class Reconstructed:
-    """Where the result is, and its key figures by name (on the first rank; empty on the others)."""
-
-    run_folder: Path
-    report: Path
-    summary: dict[str, object]
+RESULTS = (VOLUME_FILE, *TABLES, "fsc.csv")
 
 
 def reconstruct(
-    series: SeriesOptions,
-    options: ReconstructOptions,
-    out: Path,
-    *,
-    overwrite: bool = False,
-    command: Sequence[str] = (),
-    quiet: bool = False,
-    checkpoint_seconds: float = 30.0,
-    world: World | None = None,
-) -> Reconstructed:
+    series: SeriesOptions, options: ReconstructOptions, run: RunOptions, *, world: World | None = None
+) -> JobResult:
     """Reconstruct one volume from one or several tilt series.
 
     Parameters
     ----------
     series, options
         What from, and how.
-    out
-        Run folder; the same call on the same folder goes on where an earlier one stopped.
-    overwrite
-        Start afresh in a folder that holds a run.
-    command
-        The command line, for the record.
-    quiet
-        No progress.
-    checkpoint_seconds
-        Least time between checkpoints; 0: one an iteration.
+    run
+        Where to; the same call on the same folder goes on where an earlier one stopped.
     world
         The processes that work on it, each of which makes this call; left out: this one alone.
 
@@ -101,101 +69,69 @@ def reconstruct(
     plan = resolve_plan(options, source)
     _check_reference(options.reference, plan)
     schedule = make_run_schedule(source, plan, options, world)
-    set_threads(plan.threads or local_threads(world))
     place = take_place(world, schedule.layout)
     if place is None:
-        return _elsewhere(out)
-    with contextlib.ExitStack() as stack:
-        storage = _storage(stack, schedule, options.scratch or out)
-        # Before the run begins: blank or broken images leave no half-made run behind.
-        problem, images = make_problem(source, plan, place, storage, schedule)
-        run = stack.enter_context(
-            RunFolder.open(
-                out,
-                job="tilt reconstruct",
-                options=_record(plan, options),
-                inputs=_fingerprints(source),
-                command=command,
-                overwrite=overwrite,
-                world=place.world,
-            )
-        )
-        progress = stack.enter_context(Progress(quiet=quiet or place.world.rank > 0))
-        interrupt = stack.enter_context(Interrupt())
-        return _run(
-            _Job(resolved, plan, schedule, problem, images, options.reference, began),
-            run,
-            progress,
-            interrupt,
-            checkpoint_seconds,
-        )
+        return JobResult.elsewhere(run.out)
+    reference = None if options.reference is None else str(options.reference)
+    with start_job(
+        "tilt reconstruct",
+        run,
+        options,
+        record={**plan.record(), "reference": reference},
+        inputs=_fingerprints(source),
+        results=RESULTS,
+        world=place.world,
+        began=began,
+    ) as job:
+        if job.finished:
+            return job.result()
+        job.warn(resolved.warnings)
+        for line in schedule.lines():
+            job.say(line)
+        with contextlib.ExitStack() as stack:
+            storage = _storage(stack, schedule, options.scratch or run.out)
+            problem, images = make_problem(source, plan, place, storage, schedule)
+            summary = _solve(job, problem, images, resolved, plan, schedule, options.reference)
+        return job.finish(summary, mapped=schedule.streamed)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """All that a run works with."""
-
-    resolved: ResolvedSeries
-    plan: Plan
-    schedule: Schedule
-    problem: TiltProblem
-    images: PreparedImages
-    reference: Path | None
-    began: float
-
-
-def _run(
-    job: _Job, run: RunFolder, progress: Progress, interrupt: Interrupt, checkpoint_seconds: float
-) -> Reconstructed:
-    """From the opened run folder to the report."""
-    plan, problem, world = job.plan, job.problem, job.problem.place.world
-    speaks = world.rank == 0
-    if run.finished:
-        if not speaks:
-            return _elsewhere(run.path)
-        progress.message(f"{run.path} holds this run already, finished; nothing to do")
-        return Reconstructed(run.path, build_report(run.path), _read_summary(run.path))
-    notes = [*(f"warning: {warning}" for warning in job.resolved.warnings), *job.schedule.lines()]
-    for note in notes if speaks else ():
-        run.log(note)
-        progress.message(note)
-    if speaks:
-        require_disk(run.path, 4 * int(np.prod(plan.volume_shape)))
-        progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
-    solver = make_solver(problem, plan)
-    state, reason = drive(
-        solver,
-        solver.init(),
-        iterations=plan.iterations,
-        run=run,
-        progress=progress,
-        interrupt=interrupt,
-        checkpoint_seconds=checkpoint_seconds,
+def _solve(
+    job: Job,
+    problem: TiltProblem,
+    images: PreparedImages,
+    resolved: ResolvedSeries,
+    plan: Plan,
+    schedule: Schedule,
+    reference: Path | None,
+) -> dict[str, object]:
+    """From the problem to the files of the result; key figures by name."""
+    if job.speaks:
+        require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
+        job.progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
+    state, reason = job.solve(
+        make_solver(problem, plan),
+        plan.iterations,
+        stage="reconstruct",
+        tolerance=plan.tolerance,
+        preview=lambda state: write_volume(job.folder, plan, problem.place, state.iterate),
         placement=Placement.at(problem.place, problem.volume_shape[0], agent_count(plan)),
         space=problem.space,
-        kept=1 if job.schedule.streamed else 2,
+        kept=1 if schedule.streamed else 2,
     )
-    volume = state.volume
-    if plan.non_negative:
-        # the mean of agents that do not quite agree yet may lie a little below zero
-        volume = volume.clamp_(min=0.0)
-    measures = state.measures()
-    del solver, state
-    summary = write_results(run.path, plan, job.resolved, problem, job.images, volume, job.reference)
-    peaks = world.gather(peak_memory_bytes())
-    if not speaks:
-        return _elsewhere(run.path)
-    summary |= _run_figures(plan, reason, measures, peaks, job.began, streamed=job.schedule.streamed)
-    if world.size > 1:
-        summary["ranks (groups x slabs)"] = str(job.schedule.layout)
-    atomic_write(run.path / "summary.json", json.dumps(summary, indent=1).encode(), overwrite=True)
-    run.finish([VOLUME_FILE, *TABLES, *(["fsc.csv"] if job.reference else [])])
-    return Reconstructed(run.path, build_report(run.path), summary)
-
-
-def _elsewhere(folder: Path) -> Reconstructed:
-    """What a rank returns that does not speak."""
-    return Reconstructed(folder, folder / REPORT_NAME, {})
+    # the mean of agents that do not quite agree yet may lie a little below zero
+    volume = state.iterate.clamp_(min=0.0) if plan.non_negative else state.iterate
+    measures = {name.replace("_", " "): value for name, value in state.measures().items()}
+    del state
+    summary = write_results(job.folder, plan, resolved, problem, images, volume, reference)
+    ranks = {"ranks (groups x slabs)": str(schedule.layout)} if job.world.size > 1 else {}
+    return {
+        **summary,
+        "method": plan.method,
+        "volume (x, y, z)": list(plan.volume_shape[::-1]),
+        "stopped because": str(reason),
+        **measures,
+        **ranks,
+    }
 
 
 def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptions, world: World) -> Schedule:
@@ -230,7 +166,7 @@ def make_problem(
 ) -> tuple[TiltProblem, PreparedImages]:
     """The least-squares problem of a series, and its images as the problem sees them."""
     place = place or alone()
-    device = _own_device(plan.device, place.world)
+    device = own_device(plan.device, place.world)
     asks_noise = plan.method in _DAMPED and plan.damping is None
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
@@ -256,23 +192,11 @@ def make_problem(
     return problem, images
 
 
-def _own_device(device: str, world: World) -> torch.device:
-    """One GPU for each rank of a host."""
-    if device != "cuda":
-        return torch.device(device)
-    return torch.device("cuda", local_rank(world) % torch.cuda.device_count())
-
-
 def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> Storage:
     if not schedule.streamed:
         return Storage()
     scratch = stack.enter_context(ScratchFolder(folder / "scratch"))
     return Storage(scratch, schedule.work_bytes)
-
-
-def _record(plan: Plan, options: ReconstructOptions) -> dict[str, Any]:
-    reference = None if options.reference is None else str(options.reference)
-    return {**plan.record(), "reference": reference}
 
 
 def _damping(plan: Plan, images: PreparedImages) -> float:
@@ -311,30 +235,3 @@ def _fingerprints(source: ImageSource) -> dict[str, str]:
     for values in (geometry.matrices, geometry.series, geometry.sections):
         digest.update(np.ascontiguousarray(values).tobytes())
     return {**prints, "geometry": digest.hexdigest(), "pixel size": repr(source.pixel_size)}
-
-
-def _run_figures(
-    plan: Plan,
-    reason: StopReason,
-    measures: dict[str, float],
-    peaks: list[int],
-    began: float,
-    *,
-    streamed: bool,
-) -> dict[str, object]:
-    peak = "peak memory" if len(peaks) == 1 else "peak memory of a rank"
-    return {
-        "method": plan.method,
-        "volume (x, y, z)": list(plan.volume_shape[::-1]),
-        "stopped because": str(reason),
-        **{name.replace("_", " "): value for name, value in measures.items()},
-        "wall seconds": round(time.monotonic() - began, 2),
-        # what is mapped of files counts, though the system may take it back
-        f"{peak}, mapped files included" if streamed else peak: format_bytes(max(peaks)),
-        "peak memory bytes": max(peaks),
-    }
-
-
-def _read_summary(folder: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((folder / "summary.json").read_text())
-    return found

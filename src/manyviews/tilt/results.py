@@ -13,13 +13,14 @@ from manyviews.io.mrc import write_mrc_slabs
 from manyviews.io.tables import write_table
 from manyviews.metrics.correlation import ncc_views
 from manyviews.operators.tilt_projector import weighted_energy
+from manyviews.parallel.layout import Place
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.series.normalise import PreparedImages
 from manyviews.tilt.series.resolve import ResolvedSeries
 from manyviews.tilt.solve.problem import TiltProblem
 
 VOLUME_FILE = "volume.mrc"
-TABLES = ("ncc.csv", "geometry.csv", "summary.json")
+TABLES = ("ncc.csv", "geometry.csv")
 
 
 def write_results(
@@ -49,21 +50,9 @@ def write_results(
     dict
         Key figures by name; empty on all ranks but the first.
     """
-    place = problem.place
-    path = folder / VOLUME_FILE
-    if place.group == 0:
-        write_mrc_slabs(
-            path,
-            volume.cpu().numpy(),
-            place.slab(plan.volume_shape[0]).start,
-            plan.volume_shape[0],
-            plan.pixel_size,
-            place.within,
-            overwrite=True,
-            labels=(f"manyviews tilt reconstruct, {plan.method}",),
-        )
+    write_volume(folder, plan, problem.place, volume)
     correlations, energy = reprojection(problem, images, volume)
-    if place.world.rank > 0:
+    if problem.place.world.rank > 0:
         return {}
     _write_ncc(folder / "ncc.csv", problem, correlations)
     _write_geometry(folder / "geometry.csv", resolved, problem)
@@ -73,8 +62,23 @@ def write_results(
         "lowest NCC of reprojections": float(correlations.min()),
     }
     if reference is not None:
-        figures |= _compare(path, reference, folder)
+        figures |= _compare(folder / VOLUME_FILE, reference, folder)
     return figures
+
+
+def write_volume(folder: Path, plan: Plan, place: Place, volume: torch.Tensor) -> None:
+    """Write a volume of which this rank holds the slab ``volume``; every rank makes this call."""
+    if place.group == 0:
+        write_mrc_slabs(
+            folder / VOLUME_FILE,
+            volume.cpu().numpy(),
+            place.slab(plan.volume_shape[0]).start,
+            plan.volume_shape[0],
+            plan.pixel_size,
+            place.within,
+            overwrite=True,
+            labels=(f"manyviews tilt reconstruct, {plan.method}",),
+        )
 
 
 def reprojection(

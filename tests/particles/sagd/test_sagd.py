@@ -98,7 +98,7 @@ def run(sagd: Sagd, iterations: int, state: SagState | None = None) -> SagState:
 def test_the_data_become_far_more_likely_and_the_map_stays_positive(images):
     sagd = Sagd(images, OPTIONS)
     state = run(sagd, 24)
-    assert state.volume.min() >= 0
+    assert state.iterate.min() >= 0
     low, lattice = images.crop(3), sagd.lattice(3)
     found = marginal(low, sagd.final_volume(state), lattice, gradient=False).log_probability.sum()
     start = marginal(low, sagd.final_volume(sagd.init()), lattice, gradient=False).log_probability.sum()
@@ -114,14 +114,14 @@ def test_a_run_taken_up_again_goes_on_identically(images):
     assert state.work < 1
     again = state_from_arrays(SagState, dict(state_to_arrays(state)))
     ended, resumed = run(first, 20, state), run(Sagd(images, options), 20, again)
-    assert torch.equal(ended.volume, resumed.volume)
+    assert torch.equal(ended.iterate, resumed.iterate)
     assert ended.lipschitz == resumed.lipschitz
     for a, b in zip(ended.memories, resumed.memories, strict=True):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def test_seeds_give_different_runs(images):
-    volumes = [run(Sagd(images, replace(OPTIONS, seed=seed)), 1).volume for seed in (0, 1)]
+    volumes = [run(Sagd(images, replace(OPTIONS, seed=seed)), 1).iterate for seed in (0, 1)]
     assert not torch.equal(*volumes)
 
 
@@ -138,7 +138,7 @@ def test_the_best_start_has_the_least_objective_and_can_be_gone_on_with(images):
     best = objectives.index(min(objectives))
     assert sagd.options.seed == [3, 4, 5][best]
     alone = run(Sagd(images, replace(OPTIONS, seed=sagd.options.seed)), 5)
-    assert torch.equal(alone.volume, state.volume)
+    assert torch.equal(alone.iterate, state.iterate)
     assert sagd.step(state).iteration == 6
 
 
@@ -159,12 +159,12 @@ def test_fewer_voxels_for_low_frequencies():
 def test_a_change_of_voxels_keeps_map_and_sum_of_gradients(images):
     state = run(Sagd(images, OPTIONS), 4)
     moved = change_box(state, 14)
-    back = regrid_volume(moved.volume, state.volume.shape[0])
-    assert float((back - state.volume).norm() / state.volume.norm()) < 0.25  # what positivity costs
+    back = regrid_volume(moved.iterate, state.iterate.shape[0])
+    assert float((back - state.iterate).norm() / state.iterate.norm()) < 0.25  # what positivity costs
     torch.testing.assert_close(
         moved.total, sum(g for g in moved.gradients if g.numel()), rtol=1e-3, atol=1e-3
     )
-    assert change_box(state, state.volume.shape[0]) is state
+    assert change_box(state, state.iterate.shape[0]) is state
 
 
 def test_gradients_on_other_voxels_are_those_of_the_objective_there(images):
@@ -213,7 +213,7 @@ def test_draws_that_save_nothing_are_not_made(images):
 @pytest.mark.parametrize("prior", list(PriorName))
 def test_all_priors_run(images, prior):
     state = run(Sagd(images, replace(OPTIONS, prior=prior)), 3)
-    assert torch.isfinite(state.volume).all()
+    assert torch.isfinite(state.iterate).all()
 
 
 def test_spheres_are_the_same_in_every_box():

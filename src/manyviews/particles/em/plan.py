@@ -21,7 +21,7 @@ class Task:
     Attributes
     ----------
     kind
-        "start": a mini-batch of one of the random starts; "judge": score what a start came to; "refine": a
+        "start": a mini-batch of one of the random starts; "score": score what a start came to; "refine": a
         large batch, at frequencies that grow.
     start
         Which start, from 0; the number of starts in refinement.
@@ -69,7 +69,7 @@ class EmPlan:
 
     @property
     def start_iterations(self) -> int:
-        """Iterations of one start, judging it included."""
+        """Iterations of one start, scoring it included."""
         return _START_ITERATIONS + 1
 
     @property
@@ -82,7 +82,7 @@ class EmPlan:
         start, index = divmod(done, self.start_iterations)
         if start >= self.starts:
             return Task("refine", self.starts, done - self.starts * self.start_iterations)
-        return Task("start" if index < _START_ITERATIONS else "judge", start, index)
+        return Task("start" if index < _START_ITERATIONS else "score", start, index)
 
     @property
     def first_radius(self) -> int:

@@ -14,7 +14,6 @@ for each mini-batch, small until the end: at a radius of 13 it is 0.19 MB a mini
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -138,7 +137,7 @@ class Sagd:
 
     def final_volume(self, state: SagState) -> torch.Tensor:
         """The map of a state on as many voxels as the images have pixels."""
-        return regrid_volume(state.volume, self.images.box)
+        return regrid_volume(state.iterate, self.images.box)
 
     def lattice(self, radius: int) -> PoseLattice:
         """Poses to sum over at a radius."""
@@ -186,42 +185,6 @@ class Sagd:
         )
 
 
-def best_start(
-    images: FourierImages, options: SagdOptions, seeds: Sequence[int], iterations: int
-) -> tuple[Sagd, SagState, list[float]]:
-    """The most promising of several starts: each is run for a while at low frequencies.
-
-    A start that got stuck is told by its objective, the sum over the last epoch, once frequencies are high
-    enough: 5 % above the others at radius 7 and 8, and little below, in the one case that was seen.
-
-    Parameters
-    ----------
-    images, options
-        As of `Sagd`; the seed of the options is not used.
-    seeds
-        One for each start.
-    iterations
-        To run each of them; an epoch at least.
-
-    Returns
-    -------
-    The solver of the best start, its state to go on from, and the objectives of all starts.
-    """
-    found: list[tuple[Sagd, SagState]] = []
-    objectives: list[float] = []
-    for seed in seeds:
-        sagd = Sagd(images, replace(options, seed=seed))
-        state, epoch = sagd.init(), len(sagd.batches)
-        total = 0.0
-        for _ in range(max(iterations, epoch)):
-            state = sagd.step(state)
-            total += state.value if state.iteration > max(iterations, epoch) - epoch else 0.0
-        found.append((sagd, state))
-        objectives.append(total)
-    best = objectives.index(min(objectives))
-    return *found[best], objectives
-
-
 def working_box(radius: int, box: int) -> int:
     """Voxels along a side of a map that holds frequencies up to a radius, even, at most ``box``."""
     return min(box, 2 * math.ceil(VOXELS_PER_RADIUS * (radius + 1) / 2))
@@ -229,12 +192,12 @@ def working_box(radius: int, box: int) -> int:
 
 def change_box(state: SagState, box: int) -> SagState:
     """A state on other voxels: the same map, slopes and Lipschitz constant, in their terms."""
-    old = state.volume.shape[0]
+    old = state.iterate.shape[0]
     if old == box:
         return state
     return replace(
         state,
-        volume=regrid_volume(state.volume, box).clamp_(min=0.0),
+        iterate=regrid_volume(state.iterate, box).clamp_(min=0.0),
         total=regrid_gradient(state.total, box),
         gradients=tuple(regrid_gradient(g, box) if g.numel() else g for g in state.gradients),
         lipschitz=regrid_curvature(state.lipschitz, old, box),

@@ -1,0 +1,46 @@
+"""Which device and how many threads a rank works with."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+
+from manyviews.errors import InputError
+from manyviews.options import MachineOptions
+from manyviews.parallel.launch import local_rank, local_threads, set_threads
+from manyviews.parallel.world import World
+
+
+def resolve_device(wanted: str, *, triton: bool = True) -> str:
+    """``cpu`` or ``cuda`` for what the user wants, ``auto`` included; ``triton``: CUDA is of no use without.
+
+    Raises
+    ------
+    InputError
+        If there is no usable CUDA device.
+    """
+    if wanted == "cpu":
+        return "cpu"
+    usable = torch.cuda.is_available() and (not triton or importlib.util.find_spec("triton") is not None)
+    if wanted == "cuda" and not usable:
+        raise InputError(
+            "no usable CUDA device was found",
+            where="--device",
+            fix='check "manyviews doctor", or give --device cpu',
+        )
+    return "cuda" if usable else "cpu"
+
+
+def own_device(device: str, world: World) -> torch.device:
+    """One GPU for each rank of a host."""
+    if device != "cuda":
+        return torch.device(device)
+    return torch.device("cuda", local_rank(world) % torch.cuda.device_count())
+
+
+def use_threads(machine: MachineOptions, world: World) -> int:
+    """Take the threads that were asked for, or this rank's share of the cores; how many."""
+    count = machine.threads or local_threads(world)
+    set_threads(count)
+    return count

@@ -1,0 +1,245 @@
+"""One way to run a job in a folder: what it says, saves, shows and leaves, whatever its science.
+
+    with start_job("tilt reconstruct", run, machine, record=..., inputs=..., results=...) as job:
+        if job.finished:
+            return job.result()
+        state, reason = job.solve(solver, iterations, stage="reconstruct")
+        return job.finish(summary)
+
+A run begins with its first stage. Whatever is wrong with the input before that is one sentence, and the
+folder is as it was. A run is a list of stages, each saved by itself; one that has ended is not run again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from manyviews.io.atomic import atomic_write
+from manyviews.jobs.device import use_threads
+from manyviews.jobs.live import LiveReport
+from manyviews.options import MachineOptions, RunOptions
+from manyviews.parallel.world import SingleWorld, World
+from manyviews.report.build import REPORT_NAME, build_report
+from manyviews.runs.checkpoint import KEPT, STAGE
+from manyviews.runs.driver import drive
+from manyviews.runs.folder import SUMMARY_FILE, RunFolder
+from manyviews.runs.interrupt import Interrupt
+from manyviews.runs.memory import format_bytes, peak_memory_bytes
+from manyviews.runs.placement import Placement
+from manyviews.runs.progress import Progress
+from manyviews.runs.toml import TomlValue
+from manyviews.solvers.driver import Solver, StopReason
+from manyviews.solvers.space import Space
+from manyviews.solvers.state import SolverState
+
+S = TypeVar("S", bound=SolverState)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """Where the result is, and its key figures by name (on the first rank; empty on the others)."""
+
+    run_folder: Path
+    report: Path
+    summary: dict[str, object]
+
+    @classmethod
+    def elsewhere(cls, folder: Path) -> JobResult:
+        """What a rank returns that does not speak, or has nothing to do."""
+        return cls(folder, folder / REPORT_NAME, {})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job at work in its folder; `start_job` makes it.
+
+    Attributes
+    ----------
+    run, progress, interrupt
+        Where it is written down, shown and stopped.
+    options
+        Of the run.
+    results
+        Files that it may leave.
+    began
+        When, by `time.monotonic`.
+    """
+
+    run: RunFolder
+    progress: Progress
+    interrupt: Interrupt
+    options: RunOptions
+    results: tuple[str, ...]
+    began: float
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def world(self) -> World:
+        """The ranks at work."""
+        return self.run.world
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.run.path
+
+    @property
+    def finished(self) -> bool:
+        """Whether an earlier call has done it all."""
+        return self.run.finished
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this is the rank that writes and tells."""
+        return self.world.rank == 0
+
+    def say(self, text: str) -> None:
+        """Tell the log and the user, from the first rank."""
+        if self.speaks:
+            self.run.log(text)
+            self.progress.message(text)
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Tell what the user should know, each once; the report and the result repeat it."""
+        for text in warnings:
+            if text not in self.warnings:
+                self.warnings.append(text)
+                self.say(f"warning: {text}")
+
+    def solve(
+        self,
+        solver: Solver[S],
+        iterations: int,
+        *,
+        stage: str = STAGE,
+        start: Callable[[], S] | None = None,
+        tolerance: float = 0.0,
+        preview: Callable[[S], None] | None = None,
+        placement: Placement | None = None,
+        space: Space | None = None,
+        kept: int = KEPT,
+    ) -> tuple[S, StopReason]:
+        """Run a solver as a stage; parameters as of `manyviews.runs.driver.drive`.
+
+        ``preview`` writes the present answer where the report finds it, all ranks together.
+        """
+        self.run.begin()
+        viewer = None if preview is None else LiveReport(preview, self._refresh, self.say)
+        return drive(
+            solver,
+            iterations=iterations,
+            run=self.run,
+            progress=self.progress,
+            interrupt=self.interrupt,
+            stage=stage,
+            start=start,
+            checkpoint_seconds=self.options.checkpoint_seconds,
+            tolerance=tolerance,
+            viewer=viewer,
+            placement=placement or Placement.same(self.world),
+            space=space,
+            kept=kept,
+        )
+
+    def result(self) -> JobResult:
+        """What a run that was finished before has left."""
+        self.run.begin()
+        if not self.speaks:
+            return JobResult.elsewhere(self.folder)
+        self.progress.message(f"{self.folder} holds this run already, finished; nothing to do")
+        summary: dict[str, object] = json.loads((self.folder / SUMMARY_FILE).read_text())
+        return JobResult(self.folder, build_report(self.folder), summary)
+
+    def finish(self, summary: Mapping[str, object], *, mapped: bool = False) -> JobResult:
+        """Write the key figures, close the run and build its report; all ranks make this call.
+
+        ``mapped``: volumes or images were in files, of which the system counts what it has at hand.
+        """
+        self.run.begin()
+        peaks = self.world.gather(peak_memory_bytes())
+        if not self.speaks:
+            return JobResult.elsewhere(self.folder)
+        peak = "peak memory" if len(peaks) == 1 else "peak memory of a rank"
+        whole = {
+            **summary,
+            "wall seconds": round(time.monotonic() - self.began, 2),
+            f"{peak}, mapped files included" if mapped else peak: format_bytes(max(peaks)),
+            "peak memory bytes": max(peaks),
+            **({"warnings": list(self.warnings)} if self.warnings else {}),
+        }
+        atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
+        self.run.finish([name for name in self.results if (self.folder / name).exists()])
+        return JobResult(self.folder, build_report(self.folder), whole)
+
+    def _refresh(self) -> None:
+        if self.speaks:
+            build_report(self.folder)
+
+
+@contextlib.contextmanager
+def start_job(
+    name: str,
+    options: RunOptions,
+    machine: MachineOptions,
+    *,
+    record: Mapping[str, TomlValue],
+    inputs: Mapping[str, str],
+    results: Sequence[str],
+    seed: int | None = None,
+    world: World | None = None,
+    began: float | None = None,
+) -> Iterator[Job]:
+    """Hold a folder for a job; all ranks make this call.
+
+    Parameters
+    ----------
+    name
+        The job, e.g. ``"tilt reconstruct"``.
+    options, machine
+        Where it runs, and with what.
+    record
+        All options that the result depends on, resolved.
+    inputs
+        Fingerprint of every input by its name.
+    results
+        Files that the job may leave in its folder, beside summary and report.
+    seed
+        Of all random numbers, if there are any.
+    world
+        The processes that work on it; left out: this one alone.
+    began
+        When the job was called, by `time.monotonic`; left out: now.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be taken: see `manyviews.runs.folder.RunFolder.open`.
+    """
+    began = time.monotonic() if began is None else began
+    world = world or SingleWorld()
+    use_threads(machine, world)
+    files = (*results, SUMMARY_FILE)
+    with contextlib.ExitStack() as stack:
+        run = stack.enter_context(
+            RunFolder.open(
+                options.out,
+                job=name,
+                options=record,
+                inputs=inputs,
+                command=options.command,
+                seed=seed,
+                results=files,
+                overwrite=options.overwrite,
+                begin=False,
+                world=world,
+            )
+        )
+        progress = stack.enter_context(Progress(quiet=options.quiet or world.rank > 0))
+        interrupt = stack.enter_context(Interrupt())
+        yield Job(run, progress, interrupt, options, files, began)

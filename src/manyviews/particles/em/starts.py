@@ -1,0 +1,144 @@
+"""Random starts at low frequency: the first stage of stochastic expectation maximisation.
+
+Each start runs on mini-batches, whose running sums are divided anew in every iteration (online EM: Cappe &
+Moulines, J. R. Stat. Soc. B 71 (2009) 593), and is then scored by a few images. The start that explains them
+best is gone on with, laid on the axes of the point group if there is one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.alignment.symmetry_axes import lay_on_axes
+from manyviews.particles.em.expectation import sample_everywhere
+from manyviews.particles.em.maximisation import LANES, FourierSums
+from manyviews.particles.em.plan import Task
+from manyviews.particles.em.problem import NO_SYMMETRY, EmProblem
+from manyviews.particles.em.state import StartsState
+from manyviews.particles.images.random_start import power_scale, random_spheres
+
+_DRAWS = 48
+_SCORING_IMAGES = 400
+_LOOKS_SYMMETRIC = 0.9  # at low resolution any compact particle has 0.8
+
+
+class RandomStarts:
+    """Solver of the first stage.
+
+    Parameters
+    ----------
+    problem
+        The particles.
+    """
+
+    def __init__(self, problem: EmProblem) -> None:
+        self.problem = problem
+
+    def init(self) -> StartsState:
+        """The first random start."""
+        radius = self.problem.plan.first_radius
+        sums = FourierSums.zeros(radius)
+        return StartsState(
+            iteration=0,
+            iterate=self._random_map(0),
+            numerator=sums.numerator,
+            denominator=sums.denominator,
+            radius=radius,
+            finished=(),
+            start_scores=[],
+            log_likelihood=0.0,
+            correlation=[0.0] * (radius + 1),
+            searched=0.0,
+        )
+
+    def step(self, state: StartsState) -> StartsState:
+        """One mini-batch of a start, or the scoring of one."""
+        task = self.problem.plan.task(state.iteration)
+        state = replace(state, iteration=state.iteration + 1)
+        return self._improve(state, task) if task.kind == "start" else self._score(state)
+
+    def _random_map(self, start: int) -> torch.Tensor:
+        problem, plan = self.problem, self.problem.plan
+        seed = int(np.random.SeedSequence([problem.seed, start]).generate_state(1)[0])
+        box = plan.working_box(plan.first_radius, problem.images.box)
+        spheres = random_spheres(box, seed)
+        # lane 0 is on rank 0 however many there are
+        few = np.flatnonzero(problem.numbers % LANES == 0)[:_SCORING_IMAGES]
+        known = problem.world.rank == 0 and len(few) > 0
+        low = problem.images.crop(plan.first_radius)
+        scale = power_scale(spheres, low.select(few), seed) if known else 1.0
+        return spheres * problem.world.broadcast(scale)
+
+    def _improve(self, state: StartsState, task: Task) -> StartsState:
+        """A mini-batch at low frequency, looked for everywhere."""
+        problem, plan = self.problem, self.problem.plan
+        volume = self._random_map(task.start) if task.index == 0 else state.iterate
+        radius = plan.start_radius(task.index)
+        rng = np.random.default_rng([problem.seed, state.iteration])
+        chosen = self._mini_batch(task)
+        offsets = rng.random(len(chosen))
+        own, places = problem.own(chosen)
+        grid = problem.grid(volume, radius, rng)
+        batch = problem.images.crop(radius).select(places)
+        lane = chosen[own] % LANES
+        samples, logs = sample_everywhere(batch, grid, problem.shift_sigma, offsets[own], _DRAWS, lane)
+        new = problem.sums(batch, samples, chosen[own], radius, len(chosen), NO_SYMMETRY)
+        sums = new if task.index == 0 else state.sums.mixed(new, plan.share(task.index))
+        iterate, correlation = problem.volume(sums)
+        return replace(
+            state,
+            iterate=iterate,
+            numerator=sums.numerator,
+            denominator=sums.denominator,
+            radius=sums.radius,
+            correlation=correlation,
+            log_likelihood=problem.mean(float(logs.sum()), len(chosen)),
+            searched=float(grid.size),
+        )
+
+    def _score(self, state: StartsState) -> StartsState:
+        """The log likelihood of a few images under what a start came to; then choose among all starts."""
+        problem, plan = self.problem, self.problem.plan
+        rng = np.random.default_rng([problem.seed, 0x1DE])
+        count = min(_SCORING_IMAGES, plan.particles)
+        chosen = np.sort(rng.permutation(plan.particles)[:count])
+        own, places = problem.own(chosen)
+        grid = problem.grid(state.iterate, state.radius, rng)
+        batch = problem.images.crop(state.radius).select(places)
+        lane = chosen[own] % LANES
+        _, logs = sample_everywhere(batch, grid, problem.shift_sigma, np.zeros(len(batch)), 1, lane)
+        score = problem.mean(float(logs.sum()), count)
+        scores, finished = [*state.start_scores, score], (*state.finished, state.iterate)
+        problem.say(f"start {len(scores)} of {plan.starts}: log likelihood {score:.2f}")
+        last = len(scores) == plan.starts
+        volume = self._on_axes(finished[int(np.argmax(scores))]) if last else state.iterate
+        return replace(
+            state, start_scores=scores, finished=finished, iterate=volume, log_likelihood=score, searched=0.0
+        )
+
+    def _on_axes(self, volume: torch.Tensor) -> torch.Tensor:
+        """A map of a start, which knows no symmetry, turned so that symmetry may be imposed from here on."""
+        problem = self.problem
+        if len(problem.symmetry) == 1:
+            return volume
+        found = lay_on_axes(volume.numpy(), problem.symmetry, problem.seed)
+        problem.say(f"symmetry of the best start: correlation {found.correlation:.2f} with itself")
+        if found.correlation < _LOOKS_SYMMETRIC:
+            problem.warn(
+                "the structure does not look as symmetric as that; compare with a run without --symmetry"
+            )
+        laid = torch.from_numpy(found.volume)
+        return laid.clamp_(min=0.0) if problem.positive else laid
+
+    def _mini_batch(self, task: Task) -> NDArray[np.int64]:
+        """The next images of a random order that is new in every pass through all of them."""
+        count = self.problem.plan.particles
+        size = min(self.problem.plan.batch, count)
+        a_pass = count // size
+        epoch, place = divmod(task.index, a_pass)
+        order = np.random.default_rng([self.problem.seed, task.start, epoch]).permutation(count)
+        return np.sort(order[place * size : (place + 1) * size])

@@ -1,0 +1,116 @@
+"""What the two stages of stochastic expectation maximisation know between their iterations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from manyviews.particles.em.maximisation import FourierSums
+from manyviews.particles.em.pose_samples import PoseSamples
+
+_AGREED = 0.143
+
+
+@dataclass(frozen=True)
+class StartsState:
+    """Between two iterations of the random starts.
+
+    Attributes
+    ----------
+    iteration
+        Iterations done.
+    iterate
+        Present map, a cube with as many voxels as its frequencies need.
+    numerator, denominator, radius
+        Running `FourierSums`.
+    finished
+        Maps of the starts that are done.
+    start_scores
+        Mean log likelihood of the same few images under each of them.
+    log_likelihood
+        Of the last batch, mean of an image, without the images' own energy.
+    correlation
+        Of the halves, by shell.
+    searched
+        Poses scored for an image on average in the last iteration.
+    """
+
+    iteration: int
+    iterate: torch.Tensor
+    numerator: torch.Tensor
+    denominator: torch.Tensor
+    radius: int
+    finished: tuple[torch.Tensor, ...]
+    start_scores: list[float]
+    log_likelihood: float
+    correlation: list[float]
+    searched: float
+
+    @property
+    def sums(self) -> FourierSums:
+        """Running numerators and denominators."""
+        return FourierSums(self.numerator, self.denominator, self.radius)
+
+    def measures(self) -> dict[str, float]:
+        """Log likelihood, highest frequency in Fourier pixels, halves' agreement, poses scored an image."""
+        found = _measures(self.log_likelihood, self.radius, self.correlation, self.searched)
+        return {**found, "starts_done": float(len(self.start_scores))}
+
+
+@dataclass(frozen=True)
+class RefinementState:
+    """Between two iterations of the refinement; what is not told here is as in `StartsState`.
+
+    Attributes
+    ----------
+    iteration
+        Iterations done, those of the starts included.
+    iterate
+        Present map, with as many voxels as the images have pixels in the end.
+    halves
+        Maps of the two halves where they are refined apart, else empty.
+    image, rotations, shifts, weights
+        `PoseSamples` of the particles that refinement has seen.
+    """
+
+    iteration: int
+    iterate: torch.Tensor
+    radius: int
+    halves: tuple[torch.Tensor, ...]
+    log_likelihood: float
+    correlation: list[float]
+    searched: float
+    image: torch.Tensor
+    rotations: torch.Tensor
+    shifts: torch.Tensor
+    weights: torch.Tensor
+
+    @property
+    def samples(self) -> PoseSamples:
+        """Poses of the particles that refinement has seen."""
+        parts = (self.image, self.rotations, self.shifts, self.weights)
+        return PoseSamples(*(part.numpy() for part in parts))
+
+    def measures(self) -> dict[str, float]:
+        """Log likelihood, highest frequency in Fourier pixels, halves' agreement, poses scored an image."""
+        return _measures(self.log_likelihood, self.radius, self.correlation, self.searched)
+
+
+def _measures(
+    log_likelihood: float, radius: int, correlation: list[float], searched: float
+) -> dict[str, float]:
+    return {
+        "log_likelihood": log_likelihood,
+        "radius": float(radius),
+        "agreed_radius": float(agreed_radius(correlation)),
+        "poses_an_image": searched,
+    }
+
+
+def agreed_radius(correlation: list[float]) -> int:
+    """The last shell before the halves' correlation falls below 0.143."""
+    for shell, value in enumerate(correlation):
+        if shell > 0 and value < _AGREED:
+            return shell - 1
+    return max(0, len(correlation) - 1)
