@@ -89,9 +89,9 @@ def test_particles_come_to_their_job_and_back(tmp_path, monkeypatch):
     """The job itself is another test's matter."""
     told = []
 
-    def job(particles, options, out, world, **others):
-        told.append((particles, options, RunOptions(out, **others), world.size))
-        write_run(out, job="particles abinitio")
+    def job(particles, options, run, world):
+        told.append((particles, options, run, world.size))
+        write_run(run.out, job="particles abinitio")
 
     monkeypatch.setattr(particle_job, "abinitio", job)
     star, out = tmp_path / "particles.star", tmp_path / "run"

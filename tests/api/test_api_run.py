@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 
 import numpy as np
@@ -41,9 +42,17 @@ def test_a_run_that_goes_on_is_seen_to_go_on(tmp_path):
     with pytest.raises(mv.InputError, match=r"run: has no volume yet \(volume.mrc is missing\)"):
         _ = run.volume
     save_checkpoint(folder, {"volume": VOLUME, "objective": 0.5, "iteration": 2}, 2)
+    assert run.stages == ("main",)
     state = run.state()
     assert (state["objective"], state["iteration"]) == (0.5, 2)
     np.testing.assert_array_equal(state["volume"], VOLUME)
+    save_checkpoint(folder, {"volume": 2 * VOLUME}, 1, stage="refine")
+    for stage, seconds in (("main", 10), ("refine", 20)):
+        os.utime(next((folder / "checkpoint").glob(f"{stage}-*")), (seconds, seconds))
+    assert run.stages == ("main", "refine")
+    np.testing.assert_array_equal(run.state()["volume"], 2 * VOLUME)
+    assert run.state("main")["iteration"] == 2
+    assert run.state("absent") is None
     with open(folder / "events.jsonl", "a") as handle:
         handle.write('{"kind": "iteration", "iteration": 3}\n{"kind": "itera')
     assert "3 iterations done" in repr(run)

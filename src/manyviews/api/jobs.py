@@ -10,6 +10,7 @@ from manyviews.api.keywords import Files, build_options, command_line, shows_opt
 from manyviews.api.run import Run, open_run
 from manyviews.options import RunOptions
 from manyviews.parallel.launch import start_world
+from manyviews.parallel.world import World
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 
@@ -42,10 +43,11 @@ def reconstruct(stacks: Files, *, out: str | PathLike[str], thickness: int, **op
         If the iteration diverges or the run is interrupted.
     """
     given = {"stacks": stacks, "out": out, "thickness": thickness, **options}
-    series, how, run = _options("tilt reconstruct", "stacks", given, SeriesOptions, ReconstructOptions)
+    series, how, run, world = _options("tilt reconstruct", "stacks", given, SeriesOptions, ReconstructOptions)
     from manyviews.tilt.reconstruct import reconstruct as run_job
 
-    run_job(series, how, **vars(run), world=start_world())
+    run_job(series, how, run, world=world)
+    world.barrier()  # all processes find the run as the first of them has left it
     return open_run(run.out)
 
 
@@ -75,14 +77,20 @@ def abinitio(particles: str | PathLike[str], *, out: str | PathLike[str], **opti
         If the iteration diverges or the run is interrupted.
     """
     given = {"particles": particles, "out": out, **options}
-    which, how, run = _options("particles abinitio", "particles", given, ParticleOptions, AbinitioOptions)
+    which, how, run, world = _options(
+        "particles abinitio", "particles", given, ParticleOptions, AbinitioOptions
+    )
     from manyviews.particles.abinitio import abinitio as run_job
 
-    run_job(which, how, **vars(run), world=start_world())
+    run_job(which, how, run, world=world)
+    world.barrier()
     return open_run(run.out)
 
 
-def _options(command: str, positional: str, given: dict[str, Any], *kinds: type[Any]) -> tuple[Any, Any, Any]:
-    """Options of the data, of the method and of the run, the last with the command for the record."""
+def _options(
+    command: str, positional: str, given: dict[str, Any], *kinds: type[Any]
+) -> tuple[Any, Any, RunOptions, World]:
+    """Options of the data, of the method and of the run, which has the command, and who works on it."""
     what, how, run = build_options(given, *kinds, RunOptions)
-    return what, how, replace(run, command=command_line(command, positional, (what, how, run), given))
+    words = command_line(command, positional, (what, how, run), given)
+    return what, how, replace(run, command=words), start_world()

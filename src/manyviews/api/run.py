@@ -103,12 +103,24 @@ class Run:
         """The report, to be opened in a browser; while the run goes on it may not be there yet."""
         return self.folder / "report.html"
 
-    def state(self) -> dict[str, StateValue] | None:
-        """Arrays and numbers of the newest whole checkpoint; None without one, as after the end of a run."""
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of which there are checkpoints, that of the newest last."""
+        folders = [path for path in (self.folder / "checkpoint").glob("[!.]*-*") if path.is_dir()]
+        return tuple(dict.fromkeys(path.name.rpartition("-")[0] for path in sorted(folders, key=_written)))
+
+    def state(self, stage: str | None = None) -> dict[str, StateValue] | None:
+        """Arrays and numbers of the newest whole checkpoint, of a stage or of the last one with any.
+
+        None without one, as after the end of a run. A damaged one is told in a warning and passed over.
+        """
         from manyviews.runs.checkpoint import load_checkpoint
 
-        found = load_checkpoint(self.folder, lambda text: warnings.warn(text, stacklevel=3))
-        return None if found is None else found[0]
+        for name in reversed(self.stages) if stage is None else (stage,):
+            found = load_checkpoint(self.folder, lambda text: warnings.warn(text, stacklevel=4), stage=name)
+            if found is not None:
+                return found[0]
+        return None
 
     @property
     def _record(self) -> dict[str, Any]:
@@ -163,6 +175,14 @@ def open_run(folder: str | PathLike[str]) -> Run:
     run = Run(Path(folder))
     _ = run.job
     return run
+
+
+def _written(path: Path) -> float:
+    """When, in seconds; long ago for what a run that goes on has just removed."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _shown(value: Any) -> str:
