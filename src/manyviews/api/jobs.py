@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyviews.api.keywords import Files, build_options, command_line, shows_options
 from manyviews.api.run import Run, open_run
 from manyviews.options import RunOptions
 from manyviews.parallel.launch import start_world
-from manyviews.parallel.world import World
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+
+if TYPE_CHECKING:
+    from manyviews.parallel.world import World
 
 
 @shows_options(SeriesOptions, ReconstructOptions, RunOptions)
