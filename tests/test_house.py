@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from manyviews.api.names import HOMES
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "manyviews"
 # A room imports only from itself and from rooms before it: docs/decisions/0001-rooms.md.
@@ -36,6 +38,7 @@ ROOMS = (
     "compare",
     "tilt",
     "particles",
+    "api",
     "doctor",
     "cli",
 )
@@ -114,16 +117,32 @@ def test_every_room_is_in_the_list():
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_imports_point_upwards_only(path: Path):
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if own == "__init__":
-        allowed: tuple[str, ...] = ()
-    else:
-        allowed = ROOMS[: ROOMS.index(own) + 1]
+    # the package itself names what the api offers, and loads none of it: see the next test
+    allowed = ("errors", "api") if own == "__init__" else ROOMS[: ROOMS.index(own) + 1]
     wrong = [
         f"line {line}: {own} imports {name}"
         for line, name in imported_modules(path)
         if (room := room_of(name)) is not None and room not in allowed
     ]
     assert not wrong
+
+
+def test_the_package_loads_nothing_but_its_names():
+    """For type checkers it imports the names from where ``names`` finds them; at run time that file alone."""
+    package = parse(PACKAGE / "__init__.py")
+    conditions = [node for node in package.body if isinstance(node, ast.If)]
+    assert [dotted(node.test) for node in conditions] == ["TYPE_CHECKING"]
+    shown = {id(node): node for node in conditions[0].body if isinstance(node, ast.ImportFrom)}
+    assert len(shown) == len(conditions[0].body)
+    assert {alias.name: node.module for node in shown.values() for alias in node.names} == HOMES
+    imports = [node for node in ast.walk(package) if isinstance(node, ast.Import | ast.ImportFrom)]
+    loaded = [ast.unparse(node) for node in imports if id(node) not in shown]
+    assert loaded == [
+        "from typing import TYPE_CHECKING",
+        "from manyviews.api.names import __dir__, __getattr__",
+    ]
+    assert not [name for _, name in imported_modules(PACKAGE / "api" / "names.py") if room_of(name)]
+    assert not list(imported_modules(PACKAGE / "api" / "__init__.py"))
 
 
 def test_the_import_test_sees_relative_and_local_imports(tmp_path: Path):

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from manyviews.errors import InputError
+
 Float64 = NDArray[np.float64]
 
 
@@ -102,6 +104,26 @@ class TiltGeometry:
             sections=np.arange(len(tilts), dtype=np.int64),
             tilt_degrees=tilts,
             axis_degrees=np.full(len(tilts), float(axis_degrees)),
+        )
+
+    @classmethod
+    def from_angles(cls, tilt_degrees: ArrayLike, axis_degrees: ArrayLike = 0.0) -> TiltGeometry:
+        """The same tilts ``(view,)`` about one in-plane axis or several, a series for each axis.
+
+        Raises
+        ------
+        InputError
+            If these are not lists of finite numbers.
+        """
+        tilts, axes = (np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (tilt_degrees, axis_degrees))
+        for name, angles in (("tilt", tilts), ("axis", axes)):
+            if angles.ndim > 1 or angles.size == 0 or not np.isfinite(angles).all():
+                raise InputError(
+                    f"{name} angles of shape {angles.shape} are not a list of finite numbers",
+                    fix="give degrees",
+                )
+        return cls.concatenate(
+            [cls.from_tilt_axis(tilts, float(axis), series=number) for number, axis in enumerate(axes)]
         )
 
     @classmethod

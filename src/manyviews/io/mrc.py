@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,7 +66,7 @@ class MrcStack:
         As `read_header`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self.header = read_header(self.path)
         self.shape = self.header.shape
@@ -112,7 +113,7 @@ class MrcStack:
             ) from error
 
 
-def read_mrc(path: Path) -> tuple[NDArray[np.float32], MrcHeader]:
+def read_mrc(path: str | PathLike[str]) -> tuple[NDArray[np.float32], MrcHeader]:
     """The whole file as float32 ``(sections, rows, columns)`` with its header; errors as in `MrcStack`."""
     stack = MrcStack(path)
     return stack.read(), stack.header
@@ -232,7 +233,7 @@ class MrcWriter:
 
     def __init__(
         self,
-        path: Path,
+        path: str | PathLike[str],
         shape: tuple[int, int, int],
         pixel_size: float | Sequence[float],
         *,
@@ -302,7 +303,7 @@ class MrcWriter:
 
 
 def write_mrc(
-    path: Path,
+    path: str | PathLike[str],
     array: ArrayLike,
     pixel_size: float | Sequence[float],
     *,

@@ -1,0 +1,98 @@
+"""The jobs as functions: what ``manyviews tilt reconstruct`` and ``particles abinitio`` do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from manyviews.api.keywords import Files, build_options, command_line, shows_options
+from manyviews.api.run import Run, open_run
+from manyviews.options import RunOptions
+from manyviews.parallel.launch import start_world
+from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+
+if TYPE_CHECKING:
+    from manyviews.parallel.world import World
+
+
+@shows_options(SeriesOptions, ReconstructOptions, RunOptions)
+def reconstruct(stacks: Files, *, out: str | PathLike[str], thickness: int, **options: Any) -> Run:
+    """Reconstruct one volume from one or several tilt series.
+
+    The same call on the same folder goes on where an earlier one stopped, and computes nothing if it was
+    finished. Under ``mpiexec`` all processes of a script work on it together.
+
+    Parameters
+    ----------
+    stacks
+        An MRC file, or one for each tilt axis.
+    out
+        Run folder.
+    thickness
+        Of the volume (z) in unbinned pixels.
+    **options
+        The options of ``manyviews tilt reconstruct`` with underscores, e.g. ``axis_angle=(0, 90)``,
+        ``method="consensus"``, ``overwrite=True``, ``quiet=True``: the fields of
+        `manyviews.tilt.options.SeriesOptions` and ``ReconstructOptions`` and `manyviews.options.RunOptions`.
+
+    Raises
+    ------
+    InputError
+        If there is no such option, or anything that was given cannot be used.
+    ManyviewsError
+        If the iteration diverges or the run is interrupted.
+    """
+    given = {"stacks": stacks, "out": out, "thickness": thickness, **options}
+    series, how, run, world = _options("tilt reconstruct", "stacks", given, SeriesOptions, ReconstructOptions)
+    from manyviews.tilt.reconstruct import reconstruct as run_job
+
+    run_job(series, how, run, world=world)
+    world.barrier()  # all processes find the run as the first of them has left it
+    return open_run(run.out)
+
+
+@shows_options(ParticleOptions, AbinitioOptions, RunOptions)
+def abinitio(particles: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Run:
+    """Find the structure and the poses of particles from nothing but their images.
+
+    The same call on the same folder goes on where an earlier one stopped, and computes nothing if it was
+    finished. Under ``mpiexec`` all processes of a script work on it together.
+
+    Parameters
+    ----------
+    particles
+        RELION STAR file or cryoSPARC .cs file.
+    out
+        Run folder.
+    **options
+        The options of ``manyviews particles abinitio`` with underscores, e.g. ``diameter=180``,
+        ``symmetry="C4"``, ``quiet=True``: the fields of `manyviews.particles.options.ParticleOptions` and
+        ``AbinitioOptions`` and `manyviews.options.RunOptions`.
+
+    Raises
+    ------
+    InputError
+        If there is no such option, or anything that was given cannot be used.
+    ManyviewsError
+        If the iteration diverges or the run is interrupted.
+    """
+    given = {"particles": particles, "out": out, **options}
+    which, how, run, world = _options(
+        "particles abinitio", "particles", given, ParticleOptions, AbinitioOptions
+    )
+    from manyviews.particles.abinitio import abinitio as run_job
+
+    run_job(which, how, run, world=world)
+    world.barrier()
+    return open_run(run.out)
+
+
+def _options(
+    command: str, positional: str, given: dict[str, Any], *kinds: type[Any]
+) -> tuple[Any, Any, RunOptions, World]:
+    """Options of the data, of the method and of the run, which has the command, and who works on it."""
+    what, how, run = build_options(given, *kinds, RunOptions)
+    words = command_line(command, positional, (what, how, run), given)
+    return what, how, replace(run, command=words), start_world()

@@ -1,0 +1,191 @@
+"""A run folder, finished or not, as an object: its map, tables and figures, read when asked for."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from base64 import b64encode
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.errors import InputError
+from manyviews.io.mrc import read_header, read_mrc
+from manyviews.io.tables import read_columns
+from manyviews.runs.events import Event, read_events
+from manyviews.runs.record import RUN_FILE, read_record
+
+if TYPE_CHECKING:
+    from manyviews.io.particle_table import ParticleTable
+    from manyviews.runs.state import StateValue
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds. All of it but the volume is read anew each time, so a run may still go on.
+
+    Attributes
+    ----------
+    folder
+        The run folder.
+    """
+
+    folder: Path
+
+    @cached_property
+    def volume(self) -> NDArray[np.float32]:
+        """The map ``(z, y, x)``, read once."""
+        return read_mrc(self._there("volume.mrc", "has no volume yet"))[0]
+
+    @property
+    def pixel_size(self) -> float:
+        """Angstrom, of the volume."""
+        path = self._there("volume.mrc", "has no volume yet")
+        size = read_header(path).pixel_size
+        if size is None:
+            raise InputError("its header holds no pixel size", path=path)
+        return float(size[0])
+
+    @property
+    def job(self) -> str:
+        """What ran, e.g. ``tilt reconstruct``."""
+        return str(self._record["job"])
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every option as it was resolved; those left out have no entry."""
+        return dict(self._record["options"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Key figures by name; empty before the run is done."""
+        path = self.folder / "summary.json"
+        try:
+            found = json.loads(path.read_bytes()) if path.exists() else {}
+        except (ValueError, OSError) as error:
+            raise InputError(f"cannot be read ({error})", path=path) from error
+        return dict(found)
+
+    @property
+    def tables(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """The CSV files: table by file name without suffix, column by its heading."""
+        return {path.stem: read_columns(path) for path in sorted(self.folder.glob("*.csv"))}
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened: ``start``, one ``iteration`` each with its measures, ``stop``, ``done``."""
+        return read_events(self.folder / "events.jsonl")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is done and its results are still there."""
+        done = [event for event in self.events if event.get("kind") == "done"]
+        results = done[-1].get("results") if done else None
+        return isinstance(results, list) and all((self.folder / str(name)).exists() for name in results)
+
+    @property
+    def poses(self) -> ParticleTable:
+        """The particles with their angles and shifts, of a run over single particles."""
+        from manyviews.io.relion_particles import read_relion_particles
+
+        return read_relion_particles(
+            self._there("particles.star", "has no poses of particles"), with_images=False
+        )
+
+    @property
+    def report(self) -> Path:
+        """The report, to be opened in a browser; while the run goes on it may not be there yet."""
+        return self.folder / "report.html"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages of which there are checkpoints, that of the newest last."""
+        folders = [path for path in (self.folder / "checkpoint").glob("[!.]*-*") if path.is_dir()]
+        return tuple(dict.fromkeys(path.name.rpartition("-")[0] for path in sorted(folders, key=_written)))
+
+    def state(self, stage: str | None = None) -> dict[str, StateValue] | None:
+        """Arrays and numbers of the newest whole checkpoint, of a stage or of the last one with any.
+
+        None without one, as after the end of a run. A damaged one is told in a warning and passed over.
+        """
+        from manyviews.runs.checkpoint import load_checkpoint
+
+        for name in reversed(self.stages) if stage is None else (stage,):
+            found = load_checkpoint(self.folder, lambda text: warnings.warn(text, stacklevel=4), stage=name)
+            if found is not None:
+                return found[0]
+        return None
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        record = read_record(self.folder)
+        if record is None:
+            raise InputError(
+                f"is not a run folder ({RUN_FILE} is missing)",
+                path=self.folder,
+                fix="give the folder that was the run's out",
+            )
+        return record
+
+    def _there(self, name: str, otherwise: str) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            raise InputError(f"{otherwise} ({name} is missing)", path=self.folder)
+        return path
+
+    def _progress(self) -> str:
+        """How far the run is, in a few words."""
+        if self.finished:
+            return "finished"
+        counts = [event.get("iteration") for event in self.events if event.get("kind") == "iteration"]
+        return f"not finished, {counts[-1] if counts else 0} iterations done"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.job}, {self._progress()})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the job, how far it is, key figures and central slices."""
+        figures = {"run folder": self.folder, **self.summary}
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(str(name))}</th><td>{escape(_shown(value))}</td></tr>"
+            for name, value in figures.items()
+        )
+        page = f"<p><b>{escape(self.job)}</b>: {escape(self._progress())}</p><table>{rows}</table>"
+        slices = self.folder / "figures" / "slices.png"
+        if slices.is_file():
+            picture = b64encode(slices.read_bytes()).decode()
+            page += f"<img alt='central slices' style='max-width:100%' src='data:image/png;base64,{picture}'>"
+        return page
+
+
+def open_run(folder: str | PathLike[str]) -> Run:
+    """Open the folder of a run, finished, interrupted or still going on, to look at what it holds.
+
+    Raises
+    ------
+    InputError
+        If it is not the folder of a run.
+    """
+    run = Run(Path(folder))
+    _ = run.job
+    return run
+
+
+def _written(path: Path) -> float:
+    """When, in seconds; long ago for what a run that goes on has just removed."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,109 @@
+"""From a notebook to a run and back: series in, volume out, and the same by the recorded command."""
+
+from __future__ import annotations
+
+import tomllib
+
+import numpy as np
+import pytest
+
+import manyviews as mv
+from manyviews.cli.main import main
+from manyviews.options import RunOptions
+from manyviews.particles import abinitio as particle_job
+from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.simulate.phantoms import Gaussians
+from run_files import write_run
+
+PIXEL, SHAPE = 4.0, (12, 30, 34)
+TILTS = np.linspace(-60.0, 60.0, 9)
+AXES = (0.0, 90.0)
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory):
+    """Two stacks of a few blobs, with their angles and the truth beside."""
+    folder = tmp_path_factory.mktemp("stacks")
+    places = np.array([[6.0, -4.0, 2.0], [-8.0, 5.0, -2.0], [2.0, 9.0, 1.0]])
+    phantom = Gaussians.isotropic([1.0, 0.8, 1.2], places * PIXEL, 1.5 * PIXEL)
+    for number, axis in enumerate(AXES):
+        images = phantom.project(mv.TiltGeometry.from_angles(TILTS, axis), SHAPE[1:], PIXEL)
+        mv.write_mrc(str(folder / f"{number}.mrc"), images, PIXEL, is_volume=False)
+        (folder / f"{number}.rawtlt").write_text("\n".join(map(str, TILTS)))
+    mv.write_mrc(folder / "truth.mrc", phantom.density(SHAPE, PIXEL), PIXEL)
+    return [str(folder / f"{number}.mrc") for number in range(len(AXES))]
+
+
+def test_a_series_has_images_and_their_geometry(stacks):
+    series = mv.read_tilt_series(stacks, axis_angle=AXES, exclude="2:1-2")
+    assert (len(series), series.images.shape, series.pixel_size) == (16, (16, 30, 34), PIXEL)
+    assert series.images is series.images
+    np.testing.assert_array_equal(series.images[:9], mv.read_mrc(stacks[0])[0])
+    np.testing.assert_array_equal(series.geometry.tilt_degrees, [*TILTS, *TILTS[2:]])
+    assert series.warnings == ()
+    assert [choice.value for choice in series.choices if choice.field == "axis angle"] == ["0", "90"]
+    assert repr(series) == "TiltSeries(16 images of 34 x 30 pixels of 4 A)"
+    binned = mv.read_tilt_series(stacks[0], bin=2, invert_contrast=True)
+    assert (binned.images.shape, binned.pixel_size) == ((9, 15, 17), 2 * PIXEL)
+    assert binned.images.mean() < 0
+    assert "warnings: 1" in repr(mv.read_tilt_series(stacks))
+    with pytest.raises(mv.InputError, match="there is no option 'pixelsize'; did you mean 'pixel_size'"):
+        mv.read_tilt_series(stacks, pixelsize=3)
+
+
+def test_a_reconstruction_and_the_command_that_goes_on_with_it(stacks, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = {"axis_angle": AXES, "method": "sirt", "iterations": 3, "non_negative": True, "quiet": True}
+    run = mv.reconstruct(stacks, out=str(out), thickness=SHAPE[0], **options)
+    assert run.finished
+    assert run.volume.shape == SHAPE
+    assert run.volume.min() >= 0
+    truth = mv.read_mrc(tmp_path.parent / stacks[0].replace("0.mrc", "truth.mrc"))[0]
+    assert np.corrcoef(run.volume.ravel(), truth.ravel())[0, 1] > 0.7
+    assert run.options["iterations"] == 3
+    assert set(run.tables) == {"ncc", "geometry"}
+    assert run.tables["ncc"]["view"].dtype == np.int64
+    np.testing.assert_array_equal(run.tables["geometry"]["tilt_degrees"], [*TILTS, *TILTS])
+    assert "<img" in run._repr_html_()
+    volume = (out / "volume.mrc").stat().st_mtime_ns
+    command = tomllib.loads((out / "run.toml").read_text())["command"]
+    assert command[:3] == ["manyviews", "tilt", "reconstruct"]
+    capsys.readouterr()
+    assert main(command[1:]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert (out / "volume.mrc").stat().st_mtime_ns == volume
+
+
+def test_options_are_refused_before_a_folder_is_made(stacks, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(mv.InputError, match="no option 'iteration'; did you mean 'iterations'"):
+        mv.reconstruct(stacks, out=out, thickness=12, iteration=3)
+    with pytest.raises(mv.InputError, match="no option 'stars'; did you mean 'starts'"):
+        mv.abinitio("particles.star", out=out, stars=3)
+    with pytest.raises(mv.InputError, match="sirt"):
+        mv.reconstruct(stacks, out=out, thickness=12, method="sirt", subsets=3)
+    assert not out.exists()
+
+
+def test_particles_come_to_their_job_and_back(tmp_path, monkeypatch):
+    """The job itself is another test's matter."""
+    told = []
+
+    def job(particles, options, run, world):
+        told.append((particles, options, run, world.size))
+        write_run(run.out, job="particles abinitio")
+
+    monkeypatch.setattr(particle_job, "abinitio", job)
+    star, out = tmp_path / "particles.star", tmp_path / "run"
+    run = mv.abinitio(str(star), out=out, no_ctf=True, diameter=180, symmetry="C4", quiet=True)
+    command = ("manyviews particles abinitio", str(star), "--out", str(out), "--no-ctf --diameter 180.0")
+    words = " ".join((*command, "--symmetry C4 --quiet"))
+    assert told == [
+        (
+            ParticleOptions(star, no_ctf=True),
+            AbinitioOptions(diameter=180.0, symmetry="C4"),
+            RunOptions(out, quiet=True, command=tuple(words.split())),
+            1,
+        )
+    ]
+    assert len(run.poses) == 2
