@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -38,6 +39,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         numba.set_num_threads(1)  # only a default: tests of threads set what they need
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when a kernel is decorated
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: garbage is looked for among what tests make."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
