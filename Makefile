@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test clean
+.PHONY: help install demo test types units clean
 
 help:
 	@echo "make demo   set up, reconstruct the embedded data set, print the path of the report"
@@ -26,7 +26,13 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@$(MAKE) --no-print-directory --jobs 2 types units
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+# A process a core; more than eight would spend their time on imports.
+units: $(STAMP)
 	$(BIN)/python -m pytest -n logical --maxprocesses 8
 
 clean:
