@@ -163,6 +163,9 @@ def run_ranks(launcher: Path) -> Ranks:
 @pytest.fixture(scope="session")
 def run_warm_ranks(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
     """The same without the seconds that a rank takes to import everything, for tests that start many."""
+    if not hasattr(os, "pidfd_open"):  # it is Linux's
+        yield Ranks(launcher, sys.executable)
+        return
     script, address = REPOSITORY / "tests" / "warm_ranks.py", tmp_path_factory.mktemp("nursery") / "door"
     with subprocess.Popen(
         [sys.executable, script, address],
