@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test clean
+.PHONY: help install demo test types units clean
 
 help:
 	@echo "make demo   set up, reconstruct the embedded data set, print the path of the report"
@@ -26,8 +26,14 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@$(MAKE) --no-print-directory --jobs 2 types units
+
+types: $(STAMP)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+# A process a core; more than eight would spend their time on imports.
+units: $(STAMP)
+	$(BIN)/python -m pytest -n logical --maxprocesses 8
 
 clean:
 	rm -rf $(VENV) demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-import torch
 
 from manyviews.geometry.views import TiltGeometry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+# What is distributed first: kernels, each of which is compiled by one worker and then in the cache of all;
+# then what takes longest. The many short files after them fill all workers to the end.
+FIRST = ("kernels", "tilt", "particles")
 
-# Triton reads this when a kernel is decorated, so it must be set before the first import of one.
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Each worker of pytest-xdist has one thread, and what it starts: more would wait for each other."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before the first import of a test, where tests are run: not in the process that distributes them."""
+    if session.config.getoption("numprocesses", None):
+        return
+    import numba
+    import torch
+
+    if hasattr(session.config, "workerinput"):
+        numba.set_num_threads(1)  # only a default: tests of threads set what they need
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when a kernel is decorated
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: garbage is looked for among what tests make."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``cuda`` are skipped where there is no GPU."""
+    """Put files into the order of `FIRST`; skip tests marked ``cuda`` where there is no GPU."""
+    import torch
+
+    items.sort(key=_turn)
     if torch.cuda.is_available():
         return
     for item in items:
         if item.get_closest_marker("cuda"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _turn(item: pytest.Item) -> int:
+    """Place in `FIRST` of the folder below ``tests`` that a test is in."""
+    folder = item.nodeid.split("/")[1]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
 @pytest.fixture(scope="session")
@@ -77,19 +111,19 @@ def one_thread():
 class Ranks:
     """Runs Python under the ``mpiexec`` that is installed beside it, one thread a rank."""
 
-    def __init__(self, launcher: Path) -> None:
-        self._launcher = launcher
+    def __init__(self, launcher: Path, *program: object) -> None:
+        self._words = [str(launcher), "-n"], list(map(str, program))
 
     def start(self, count: int, *words: object, **variables: str) -> subprocess.Popen[str]:
         """``python WORDS...`` on ``count`` ranks, with environment variables; see `end`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PMI", "MPI_"))}
         return subprocess.Popen(
-            [str(self._launcher), "-n", str(count), sys.executable, *map(str, words)],
+            [*self._words[0], str(count), *self._words[1], *map(str, words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**kept, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", **variables},
+            env={**kept, **ONE_THREAD, **variables},
         )
 
     def end(self, process: subprocess.Popen[str], seconds: float = 60) -> subprocess.CompletedProcess[str]:
@@ -111,10 +145,34 @@ class Ranks:
 
 
 @pytest.fixture(scope="session")
-def run_ranks() -> Ranks:
-    """``run_ranks(count, script, *words, seconds=60, **environment)``: a Python script under MPI."""
+def launcher() -> Path:
+    """The ``mpiexec`` beside the interpreter."""
     pytest.importorskip("mpi4py", reason="mpi4py is not installed")
-    launcher = Path(sys.executable).with_name("mpiexec")
-    if not launcher.is_file():
+    found = Path(sys.executable).with_name("mpiexec")
+    if not found.is_file():
         pytest.skip("no mpiexec beside the interpreter")
-    return Ranks(launcher)
+    return found
+
+
+@pytest.fixture(scope="session")
+def run_ranks(launcher: Path) -> Ranks:
+    """``run_ranks(count, script, *words, seconds=60, **environment)``: a Python script under MPI."""
+    return Ranks(launcher, sys.executable)
+
+
+@pytest.fixture(scope="session")
+def run_warm_ranks(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    """The same without the seconds that a rank takes to import everything, for tests that start many."""
+    if not hasattr(os, "pidfd_open"):  # it is Linux's
+        yield Ranks(launcher, sys.executable)
+        return
+    script, address = REPOSITORY / "tests" / "warm_ranks.py", tmp_path_factory.mktemp("nursery") / "door"
+    with subprocess.Popen(
+        [sys.executable, script, address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **ONE_THREAD},
+    ) as nursery:
+        assert nursery.stdout.readline() == b"ready\n"
+        yield Ranks(launcher, sys.executable, "-I", "-S", script, address)
+        nursery.stdin.close()

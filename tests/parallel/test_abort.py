@@ -28,8 +28,8 @@ LOST_SECONDS = 20  # a job that is still there then would be there for ever
         ("reader_gone", 141, ""),
     ],
 )
-def test_one_sentence_and_the_exit_code(way: str, code: int, said: str, run_ranks):
-    done = run_ranks(3, RANKS, way, seconds=LOST_SECONDS)
+def test_one_sentence_and_the_exit_code(way: str, code: int, said: str, run_warm_ranks):
+    done = run_warm_ranks(3, RANKS, way, seconds=LOST_SECONDS)
     assert (done.returncode, done.stderr, done.stdout) == (code, said, "")
 
 
@@ -40,8 +40,8 @@ def test_one_sentence_and_the_exit_code(way: str, code: int, said: str, run_rank
         ("memory", 2, "error: rank 1: out of memory"),
     ],
 )
-def test_the_start_of_the_sentence(way: str, code: int, said: str, run_ranks):
-    done = run_ranks(2, RANKS, way, seconds=LOST_SECONDS)
+def test_the_start_of_the_sentence(way: str, code: int, said: str, run_warm_ranks):
+    done = run_warm_ranks(2, RANKS, way, seconds=LOST_SECONDS)
     assert done.returncode == code
     assert done.stderr.startswith(f"manyviews: {said}")
     assert done.stderr.count("\n") == 1
@@ -71,12 +71,12 @@ def test_an_uncaught_exception_of_a_script_ends_the_job(run_ranks):
 @pytest.mark.parametrize(
     ("number", "code", "said"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "by the user")]
 )
-def test_signals_to_the_launcher(number: signal.Signals, code: int, said: str, run_ranks):
+def test_signals_to_the_launcher(number: signal.Signals, code: int, said: str, run_warm_ranks):
     """Ranks that wait for others in a call of the world take the signal too."""
-    process = run_ranks.start(3, RANKS, "waits")
+    process = run_warm_ranks.start(3, RANKS, "waits")
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    done = run_ranks.end(process, LOST_SECONDS)
+    done = run_warm_ranks.end(process, LOST_SECONDS)
     assert done.returncode == code
     assert done.stderr.count("manyviews: ") == 1
     assert "manyviews: interrupted: stopped " in done.stderr

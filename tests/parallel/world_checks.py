@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -190,4 +191,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error")
     main()

@@ -52,8 +52,8 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("ranks", [3])
-def test_many_ranks_give_the_map_and_the_poses_of_one(run_ranks, particles, alone, tmp_path, ranks):
-    done = run_ranks(ranks, SCRIPT, particles, tmp_path, 30, *SHARED, seconds=200)
+def test_many_ranks_give_the_map_and_the_poses_of_one(run_warm_ranks, particles, alone, tmp_path, ranks):
+    done = run_warm_ranks(ranks, SCRIPT, particles, tmp_path, 30, *SHARED, seconds=200)
     assert done.returncode == 0, done.stderr
     for case in SHARED:
         assert_same(tmp_path / case, alone(case))
@@ -74,14 +74,14 @@ def wait_for_progress(folder, process):
         time.sleep(0.002)
 
 
-def test_killed_ranks_and_others_that_go_on(run_ranks, particles, alone, tmp_path):
+def test_killed_ranks_and_others_that_go_on(run_warm_ranks, particles, alone, tmp_path):
     """One of two ranks is killed; one rank goes on with what both had saved."""
-    process = run_ranks.start(2, SCRIPT, particles, tmp_path, 0, "long")
+    process = run_warm_ranks.start(2, SCRIPT, particles, tmp_path, 0, "long")
     wait_for_progress(tmp_path / "long", process)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert process.poll() is None
     os.kill(pids[1], signal.SIGKILL)
-    assert run_ranks.end(process, seconds=20).returncode != 0
+    assert run_warm_ranks.end(process, seconds=20).returncode != 0
     reference = alone("long")
     done = alone("long", tmp_path)
     assert iterations_of(done) == iterations_of(reference)

@@ -28,11 +28,12 @@ KILLS = 4
 # Imports everything once, then forks a process for every line "folder" it reads: what is killed is a process
 # of its own, without the seconds that importing takes.
 DRIVER = """
-import os, sys
+import gc, os, sys
 from pathlib import Path
 from em_example import reconstruct
 from em_ranks import SHORT, shorten
 
+gc.freeze()
 shorten()
 particles = Path(sys.argv[1])
 for line in sys.stdin:

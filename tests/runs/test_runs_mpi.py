@@ -37,9 +37,9 @@ def told(out):
     return [event["iteration"] for event in read_events(out / "events.jsonl") if event["kind"] == "iteration"]
 
 
-def test_ranks_give_what_one_gives(run_ranks, alone, tmp_path):
+def test_ranks_give_what_one_gives(run_warm_ranks, alone, tmp_path):
     out = tmp_path / "run"
-    done = run_ranks(4, SCRIPT, out, "2x2", 0, 0)
+    done = run_warm_ranks(4, SCRIPT, out, "2x2", 0, 0)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(np.load(out.with_suffix(".npy")), alone, rtol=1e-12)
     assert done.stderr.splitlines()[0] == "2x2 ranks, main: 12 steps"
@@ -54,15 +54,15 @@ def test_ranks_give_what_one_gives(run_ranks, alone, tmp_path):
 
 
 @pytest.mark.parametrize(("before", "after", "victim"), [("1x3", "2x1", -1), ("2x1", "1x2", 0)])
-def test_a_killed_rank_and_other_ranks_that_go_on(run_ranks, alone, tmp_path, before, after, victim):
+def test_a_killed_rank_and_other_ranks_that_go_on(run_warm_ranks, alone, tmp_path, before, after, victim):
     out = tmp_path / "run"
-    process = run_ranks.start(Layout.parse(before).ranks, SCRIPT, out, before, SLOW, 0)
+    process = run_warm_ranks.start(Layout.parse(before).ranks, SCRIPT, out, before, SLOW, 0)
     wait_for(lambda: len(told(out)) > 3, process)
     pids = [int(pid) for pid in out.with_suffix(".pids").read_text().split()]
     os.kill(pids[victim], signal.SIGKILL)
-    assert run_ranks.end(process, seconds=20).returncode != 0
+    assert run_warm_ranks.end(process, seconds=20).returncode != 0
     assert load_checkpoint(out)[1] >= 3
-    done = run_ranks(Layout.parse(after).ranks, SCRIPT, out, after, 0, 0)
+    done = run_warm_ranks(Layout.parse(after).ranks, SCRIPT, out, after, 0, 0)
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("main: going on after iteration ")
     np.testing.assert_allclose(np.load(out.with_suffix(".npy")), alone, rtol=1e-12)
@@ -70,12 +70,12 @@ def test_a_killed_rank_and_other_ranks_that_go_on(run_ranks, alone, tmp_path, be
     assert "took over the lock" in (out / "log.txt").read_text()
 
 
-def test_a_request_to_stop_is_met_by_all(run_ranks, alone, tmp_path):
+def test_a_request_to_stop_is_met_by_all(run_warm_ranks, alone, tmp_path):
     out = tmp_path / "run"
-    process = run_ranks.start(3, SCRIPT, out, "1x3", SLOW, 1000)
+    process = run_warm_ranks.start(3, SCRIPT, out, "1x3", SLOW, 1000)
     wait_for(lambda: len(told(out)) > 2, process)
     process.send_signal(signal.SIGTERM)
-    done = run_ranks.end(process, seconds=20)
+    done = run_warm_ranks.end(process, seconds=20)
     assert done.returncode == 143
     last = told(out)[-1]
     assert done.stderr.splitlines()[-1] == (
@@ -84,7 +84,7 @@ def test_a_request_to_stop_is_met_by_all(run_ranks, alone, tmp_path):
     assert load_checkpoint(out)[1] == last
     assert not (out / "lock").exists()
     assert not (out / "logs").exists()
-    assert run_ranks(3, SCRIPT, out, "1x3", 0, 0).returncode == 0
+    assert run_warm_ranks(3, SCRIPT, out, "1x3", 0, 0).returncode == 0
     np.testing.assert_allclose(np.load(out.with_suffix(".npy")), alone, rtol=1e-12)
 
 

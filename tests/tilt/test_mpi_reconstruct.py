@@ -48,18 +48,18 @@ def mismatch(found, expected):
 
 
 @pytest.fixture(scope="module")
-def alone(run_ranks, stacks, tmp_path_factory):
+def alone(run_warm_ranks, stacks, tmp_path_factory):
     """All cases on one rank."""
     out = tmp_path_factory.mktemp("alone")
-    done = run_ranks(1, SCRIPT, stacks, out, 30, *(f"{name}:1x1" for name in CASES), seconds=200)
+    done = run_warm_ranks(1, SCRIPT, stacks, out, 30, *(f"{name}:1x1" for name in CASES), seconds=200)
     assert done.returncode == 0, done.stderr
     return out
 
 
 @pytest.mark.parametrize("ranks", LAYOUTS)
-def test_many_ranks_give_the_volume_of_one(run_ranks, stacks, alone, tmp_path, ranks):
+def test_many_ranks_give_the_volume_of_one(run_warm_ranks, stacks, alone, tmp_path, ranks):
     cases = [f"{name}:{layout}" for layout in LAYOUTS[ranks] for name in METHODS]
-    done = run_ranks(ranks, SCRIPT, stacks, tmp_path, 30, *cases, seconds=250)
+    done = run_warm_ranks(ranks, SCRIPT, stacks, tmp_path, 30, *cases, seconds=250)
     assert done.returncode == 0, done.stderr
     for case in cases:
         name, layout = case.split(":")
@@ -83,7 +83,7 @@ def wait_for_progress(folder, process):
         time.sleep(0.002)
 
 
-def test_killed_ranks_and_others_that_go_on(run_ranks, stacks, alone, tmp_path):
+def test_killed_ranks_and_others_that_go_on(run_warm_ranks, stacks, alone, tmp_path):
     """Random ranks are killed at random moments; each time another number of ranks goes on."""
     rng = np.random.default_rng(11)
     layouts = ("1x2", "1x1", "3x1", "2x1", "1x3")
@@ -91,19 +91,19 @@ def test_killed_ranks_and_others_that_go_on(run_ranks, stacks, alone, tmp_path):
     for start in range(3 * KILLS):
         layout = layouts[start % len(layouts)]
         ranks = int(layout[0]) * int(layout[2])
-        process = run_ranks.start(ranks, SCRIPT, stacks, tmp_path, 0, f"long:{layout}")
+        process = run_warm_ranks.start(ranks, SCRIPT, stacks, tmp_path, 0, f"long:{layout}")
         wait_for_progress(tmp_path / "long", process)
         time.sleep(float(rng.uniform(0.0, 0.05)))
         if process.poll() is None and kills < KILLS:
             pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
             os.kill(pids[int(rng.integers(len(pids)))], signal.SIGKILL)
             began = time.monotonic()
-            done = run_ranks.end(process, seconds=20)
+            done = run_warm_ranks.end(process, seconds=20)
             assert time.monotonic() - began < 5.0
             assert done.returncode != 0
             kills += 1
             continue
-        done = run_ranks.end(process)
+        done = run_warm_ranks.end(process)
         assert done.returncode == 0, done.stderr
         break
     assert kills == KILLS

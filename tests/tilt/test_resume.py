@@ -24,13 +24,14 @@ KILLS_A_METHOD = 10
 # Imports everything once, then forks a process for every line "method folder" it reads: what is killed is a
 # process of its own, without the seconds that importing takes.
 DRIVER = """
-import os, sys
+import gc, os, sys
 from pathlib import Path
 from manyviews.cli.failures import explain
 from manyviews.options import RunOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.reconstruct import reconstruct
 import manyviews.report.plots, matplotlib.figure, matplotlib.backends.backend_agg
+gc.freeze()
 
 def work(method, iterations, out, stacks):
     series = SeriesOptions(
