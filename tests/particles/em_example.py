@@ -12,11 +12,14 @@ from scipy.spatial.transform import Rotation
 from manyviews.alignment.map_alignment import align_map
 from manyviews.geometry.poses import random_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.jobs.run import JobResult
 from manyviews.kernels.slices_cpu import gather_slices
 from manyviews.operators.fourier_points import half_plane, shells
 from manyviews.operators.fourier_slice import volume_to_grid
 from manyviews.operators.image_shift import shift_phases
-from manyviews.particles.abinitio import Abinitio, abinitio
+from manyviews.options import RunOptions
+from manyviews.parallel.world import World
+from manyviews.particles.abinitio import abinitio
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import AbinitioOptions, ParticleOptions, SimulateOptions
@@ -127,9 +130,11 @@ def write_example(folder: Path, fold: int = 1, **options: object) -> Path:
 QUICK = AbinitioOptions(starts=1, batch=40, refinements=4, resolution=26.6, threads=1)
 
 
-def reconstruct(particles: Path, out: Path, options: AbinitioOptions = QUICK, **more: object) -> Abinitio:
+def reconstruct(
+    particles: Path, out: Path, options: AbinitioOptions = QUICK, *, world: World | None = None, **run: object
+) -> JobResult:
     """One ab initio run without progress."""
-    return abinitio(ParticleOptions(particles), options, out, quiet=True, **more)
+    return abinitio(ParticleOptions(particles), options, RunOptions(out, quiet=True, **run), world=world)
 
 
 def likeness(run: Path, truth: Path) -> float:

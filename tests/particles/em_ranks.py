@@ -13,10 +13,10 @@ from pathlib import Path
 from em_example import QUICK, reconstruct
 
 from manyviews.errors import ManyviewsError
+from manyviews.jobs import run as job
 from manyviews.parallel import launch
-from manyviews.particles import abinitio as job
 from manyviews.particles.em import plan as em_plan
-from manyviews.particles.em.refinement import StochasticEm
+from manyviews.particles.em.starts import RandomStarts
 
 SHORT = replace(QUICK, refinements=3)
 CASES = {
@@ -38,14 +38,14 @@ def rank_main(particles: Path, out: Path, checkpoint_seconds: float, cases: list
 
 def fail_on(rank: int) -> None:
     """Make one rank raise where it should work."""
-    step = StochasticEm.step
+    step = RandomStarts.step
 
     def failing(self, state):  # type: ignore[no-untyped-def]
-        if self.world.rank == rank and state.iteration == 4:
+        if self.problem.world.rank == rank and state.iteration == 4:
             raise RuntimeError("an error made on purpose")
         return step(self, state)
 
-    StochasticEm.step = failing
+    RandomStarts.step = failing
 
 
 def shorten() -> None:

@@ -16,8 +16,8 @@ from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_images import ParticleImages, read_particles, write_particle_stack
 from manyviews.io.relion_particles import write_relion_particles
+from manyviews.jobs import run as job
 from manyviews.metrics.pose_error import pose_errors
-from manyviews.particles import abinitio as job
 from manyviews.particles.em import plan as em_plan
 from manyviews.particles.methods import run_em
 

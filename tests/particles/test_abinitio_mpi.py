@@ -13,7 +13,7 @@ from em_example import reconstruct, write_example
 from em_ranks import CASES, shorten
 
 from manyviews.io.mrc import read_mrc
-from manyviews.particles import abinitio as job
+from manyviews.jobs import run as job
 from manyviews.particles.em import plan as em_plan
 from manyviews.runs.events import read_events
 

@@ -18,7 +18,7 @@ from em_example import QUICK, reconstruct, write_example
 from em_ranks import SHORT, shorten
 
 from manyviews.errors import InputError
-from manyviews.particles import abinitio as job
+from manyviews.jobs import run as job
 from manyviews.particles.em import plan as em_plan
 from manyviews.runs.events import read_events
 

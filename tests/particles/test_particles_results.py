@@ -1,5 +1,4 @@
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,22 +6,25 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from manyviews.particles.job import Structure
-from manyviews.particles.live import LiveReport
 from scipy.ndimage import gaussian_filter
 
-from manyviews.errors import InputError
 from manyviews.geometry.poses import random_rotations, random_steps
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import read_relion_particles
-from manyviews.particles import live as live_module
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
-from manyviews.particles.results import RESULTS, in_figures, summarise_poses, write_results
+from manyviews.particles.results import (
+    REFERENCE_FILE,
+    RESULTS,
+    Reconstruction,
+    in_figures,
+    preview,
+    summarise_poses,
+    write_results,
+)
 from manyviews.report.tables import read_fsc, read_numbers
-from manyviews.runs.folder import RunFolder
 
 BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
 
@@ -47,7 +49,7 @@ def samples(spread_degrees=2.0):
 def structure(correlation, *, independent=False):
     rough = np.random.default_rng(2).random((BOX,) * 3)
     volume = torch.from_numpy(gaussian_filter(rough, 1.5, mode="wrap").astype(np.float32))
-    return Structure(volume, samples(), correlation, independent, {"stopped because": "iterations"})
+    return Reconstruction(volume, samples(), correlation, independent, {"stopped because": "iterations"})
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def plan():
 def test_everything_is_written_and_reads_back(tmp_path, plan):
     falling = [1.0, 0.9, 0.5, 0.1, 0.0]
     figures = write_results(tmp_path, plan, table(), structure(falling))
-    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {"summary.json"}
+    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {REFERENCE_FILE}
     volume, header = read_mrc(tmp_path / "volume.mrc")
     assert volume.shape == (BOX,) * 3
     assert header.pixel_size[0] == pytest.approx(PIXEL_SIZE)
@@ -113,39 +115,8 @@ def test_infinity_is_a_word():
     assert in_figures(12.3456) == 12.35
 
 
-def live_job(folder, plan):
-    said = []
-    run = RunFolder.open(folder, job="particles abinitio", options=plan.record(), inputs={}, command=["x"])
-    return SimpleNamespace(run=run, plan=plan, say=said.append), said
-
-
-def test_the_report_is_there_while_the_run_goes_on(tmp_path, plan, monkeypatch):
-    monkeypatch.setattr(live_module, "_SECONDS", 0.0)
-    job, said = live_job(tmp_path / "run", plan)
-    report = LiveReport(job, lambda state: state)
-    with job.run:
-        job.run.event("iteration", iteration=1, log_likelihood=2.0, radius=3.0, poses_an_image=9.0)
-        report(torch.rand((8, 8, 8)))  # a map of low frequencies
-        _, header = read_mrc(tmp_path / "run" / "volume.mrc")
-        assert header.pixel_size[0] == pytest.approx(2 * PIXEL_SIZE)
-        assert "Not finished: so far 1 iteration" in (tmp_path / "run" / "report.html").read_text()
-        before = (tmp_path / "run" / "report.html").stat().st_mtime_ns
-        report._cost_seconds = 1e9  # so costly a report is not written again soon
-        report(torch.rand((8, 8, 8)))
-        assert (tmp_path / "run" / "report.html").stat().st_mtime_ns == before
-    assert said == []
-
-
-def test_a_report_that_fails_does_not_end_the_run(tmp_path, plan, monkeypatch):
-    def fail(folder, sections):
-        raise InputError("no room")
-
-    monkeypatch.setattr(live_module, "_SECONDS", 0.0)
-    monkeypatch.setattr(live_module, "build_report", fail)
-    job, said = live_job(tmp_path / "run", plan)
-    report = LiveReport(job, lambda state: state)
-    with job.run:
-        for _ in range(3):
-            report(torch.rand((8, 8, 8)))
-            time.sleep(0.001)
-    assert said == ["the report is not refreshed any more until the run is done: no room"]
+def test_a_map_of_low_frequencies_is_shown_in_its_own_voxels(tmp_path, plan):
+    job = SimpleNamespace(speaks=True, folder=tmp_path)
+    preview(job, plan)(torch.rand((8, 8, 8)))
+    _, header = read_mrc(tmp_path / "volume.mrc")
+    assert header.pixel_size[0] == pytest.approx(2 * PIXEL_SIZE)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from manyviews.errors import ManyviewsError
+from manyviews.jobs import run as frame
 from manyviews.options import RunOptions
 from manyviews.parallel import launch
 from manyviews.tilt import reconstruct as job
@@ -54,7 +55,7 @@ def rank_main(stacks: Path, out: Path, checkpoint_seconds: float, cases: list[st
 
 
 if __name__ == "__main__":
-    job.build_report = lambda folder, sections: folder  # pictures take longer than the rest of these runs
+    frame.build_report = lambda folder, sections: folder  # pictures take longer than the rest of these runs
     try:
         rank_main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
     except ManyviewsError as error:

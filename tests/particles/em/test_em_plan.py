@@ -21,16 +21,16 @@ PLANS = st.builds(
 
 
 @given(PLANS)
-def test_every_start_is_run_and_judged_and_then_one_is_refined(plan):
+def test_every_start_is_run_and_scored_and_then_one_is_refined(plan):
     tasks = [plan.task(done) for done in range(plan.iterations)]
     kinds = [task.kind for task in tasks]
-    assert kinds.count("judge") == plan.starts
+    assert kinds.count("score") == plan.starts
     assert kinds.count("refine") == plan.refinements
     assert kinds == sorted(kinds, key=lambda kind: kind == "refine")
     for start in range(plan.starts):
         own = [task for task in tasks if task.kind != "refine" and task.start == start]
         assert [task.index for task in own] == list(range(plan.start_iterations))
-        assert [task.kind for task in own] == ["start"] * (plan.start_iterations - 1) + ["judge"]
+        assert [task.kind for task in own] == ["start"] * (plan.start_iterations - 1) + ["score"]
     assert [task.index for task in tasks if task.kind == "refine"] == list(range(plan.refinements))
 
 
