@@ -19,7 +19,7 @@ from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_header
 from manyviews.io.scratch import ScratchFolder
-from manyviews.operators.tilt_projector import TiltProjector
+from manyviews.operators.slab_projector import SlabProjector
 from manyviews.parallel.launch import local_rank, local_threads, set_threads
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
@@ -234,7 +234,7 @@ def make_problem(
     asks_noise = plan.method in _DAMPED and plan.damping is None
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
-    projector = TiltProjector(
+    projector = SlabProjector(
         geometry,
         plan.volume_shape,
         source.shape[1:],
