@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 
+from manyviews.parallel.world import World
 from manyviews.solvers.conjugate_gradient import solve_some
 from manyviews.solvers.consensus import Agent
 from manyviews.solvers.least_squares import Map
@@ -69,14 +68,7 @@ def non_negative_agent(space: Space | None = None) -> Agent:
     return answer
 
 
-class Neighbours(Protocol):
-    """Processes that hold the slabs of one volume, from the first slices to the last."""
-
-    def shift(self, tensor: torch.Tensor, by: int) -> torch.Tensor | None:
-        """The tensor of the process ``by`` places before this one; None where there is none."""
-
-
-def total_variation_agent(strength: float, steps: int = 12, neighbours: Neighbours | None = None) -> Agent:
+def total_variation_agent(strength: float, steps: int = 12, slabs: World | None = None) -> Agent:
     """Proximal map of ``strength * TV`` with isotropic total variation.
 
     Fast gradient projection on the dual (Beck & Teboulle 2009, IEEE Trans. Image Process. 18:2419).
@@ -87,24 +79,24 @@ def total_variation_agent(strength: float, steps: int = 12, neighbours: Neighbou
         ahead = dual
         momentum = 1.0
         for _ in range(steps):
-            denoised = handed + strength * _divergence(ahead, neighbours)
-            new = ahead + _differences(denoised, neighbours) / (12.0 * strength)
+            denoised = handed + strength * _divergence(ahead, slabs)
+            new = ahead + _differences(denoised, slabs) / (12.0 * strength)
             new /= torch.linalg.vector_norm(new, dim=0).clamp_(min=1.0)
             next_momentum = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
             ahead = new + (momentum - 1.0) / next_momentum * (new - dual)
             dual, momentum = new, next_momentum
-        return handed + strength * _divergence(dual, neighbours)
+        return handed + strength * _divergence(dual, slabs)
 
     return answer
 
 
 def smoothness_agent(
-    strength: float, steps: int = 8, space: Space | None = None, neighbours: Neighbours | None = None
+    strength: float, steps: int = 8, space: Space | None = None, slabs: World | None = None
 ) -> Agent:
     """Proximal map of ``strength / 2 |gradient|^2``, by conjugate gradients."""
 
     def hessian(x: torch.Tensor) -> torch.Tensor:
-        return x - strength * _divergence(_differences(x, neighbours), neighbours)
+        return x - strength * _divergence(_differences(x, slabs), slabs)
 
     def answer(handed: torch.Tensor, last_answer: torch.Tensor) -> torch.Tensor:
         return solve_some(hessian, handed, last_answer, steps, space)
@@ -112,23 +104,23 @@ def smoothness_agent(
     return answer
 
 
-def _differences(x: torch.Tensor, neighbours: Neighbours | None = None) -> torch.Tensor:
+def _differences(x: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
     """Forward differences along z, y, x: ``(3, z, y, x)``, zero at the far ends of the whole volume."""
     out = x.new_zeros((3, *x.shape))
     out[0, :-1] = x[1:] - x[:-1]
     out[1, :, :-1] = x[:, 1:] - x[:, :-1]
     out[2, :, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
-    after = None if neighbours is None else neighbours.shift(x[0].contiguous(), -1)
+    after = None if slabs is None else slabs.shift(x[0].contiguous(), -1)
     if after is not None:
         out[0, -1] = after - x[-1]
     return out
 
 
-def _divergence(d: torch.Tensor, neighbours: Neighbours | None = None) -> torch.Tensor:
+def _divergence(d: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
     """Minus the adjoint of `_differences`; differences at the far ends are zero, or lead to the next slab."""
     out = d[0].clone()
     out[1:] -= d[0, :-1]
-    before = None if neighbours is None else neighbours.shift(d[0, -1].contiguous(), 1)
+    before = None if slabs is None else slabs.shift(d[0, -1].contiguous(), 1)
     if before is not None:
         out[0] -= before
     out[:, :-1] += d[1, :, :-1]

@@ -18,6 +18,7 @@ from typing import Protocol
 
 import torch
 
+from manyviews.parallel.world import World
 from manyviews.solvers.space import Space
 
 
@@ -49,13 +50,6 @@ class ConsensusState:
         }
 
 
-class Groups(Protocol):
-    """Processes that hold the same slab in all groups."""
-
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum over all groups, in the tensor or a new one."""
-
-
 @dataclass(frozen=True)
 class Together:
     """All agents: those here, and those of other groups of processes.
@@ -69,7 +63,7 @@ class Together:
     """
 
     agents: int
-    groups: Groups | None = None
+    groups: World | None = None
 
     def mean(self, volumes: Sequence[torch.Tensor], space: Space) -> torch.Tensor:
         """Mean of all agents' volumes, of which ``volumes`` are those here; summed in order."""

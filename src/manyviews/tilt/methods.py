@@ -210,14 +210,14 @@ def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
 
 def _priors(problem: TiltProblem, plan: Plan) -> list[Callable[[float], Agent]]:
     """Prior agents, each made from the step sigma^2 of eq. (4)."""
-    space, neighbours = problem.space, problem.place.within
+    space, slabs = problem.space, problem.place.within
     made: list[Callable[[float], Agent]] = []
     if plan.non_negative:
         made.append(lambda step: non_negative_agent(space))
     if plan.total_variation > 0:
-        made.append(lambda step: total_variation_agent(plan.total_variation * step, neighbours=neighbours))
+        made.append(lambda step: total_variation_agent(plan.total_variation * step, slabs=slabs))
     if plan.smoothness > 0:
-        made.append(lambda step: smoothness_agent(plan.smoothness * step, 8, space, neighbours))
+        made.append(lambda step: smoothness_agent(plan.smoothness * step, 8, space, slabs))
     return made
 
 
