@@ -9,15 +9,15 @@ from dense_problem import SHAPE, VOXELS, random_dense, volume
 
 from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
 from manyviews.runs.state import state_from_arrays, state_to_arrays
-from manyviews.solvers.agents import (
-    data_agent,
-    non_negative_agent,
-    printed_agent,
-    smoothness_agent,
-    total_variation_agent,
-)
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
 from manyviews.solvers.consensus import Consensus
+from manyviews.solvers.proximal_maps import (
+    DataTerm,
+    NonNegative,
+    PrintedGradientSteps,
+    Smoothness,
+    TotalVariation,
+)
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
 
@@ -36,13 +36,13 @@ def consensus(agents):
 
 def data_consensus():
     problems = [dense.least_squares() for dense in DENSE]
-    data = [data_agent(problem.hessian, problem.target, 20.0, 3) for problem in problems]
-    priors = [non_negative_agent(), total_variation_agent(0.1), smoothness_agent(0.2)]
+    data = [DataTerm(problem.hessian, problem.target, 20.0, 3) for problem in problems]
+    priors = [NonNegative(), TotalVariation(0.1), Smoothness(0.2)]
     return consensus([*data, *priors])
 
 
 def printed_consensus():
-    return consensus([printed_agent(lambda x, d=d: volume(d.gradient(x)), 1e-3, 3) for d in DENSE])
+    return consensus([PrintedGradientSteps(lambda x, d=d: volume(d.gradient(x)), 1e-3, 3) for d in DENSE])
 
 
 def direct_combine():

@@ -123,9 +123,9 @@ def test_consensus_makes_an_agent_of_every_subset_and_prior(series):
     solver = solver_of(
         series, method="consensus", subsets=4, non_negative=True, total_variation=0.1, smoothness=0.1
     )
-    assert len(solver.agents) == 4 + 3
-    assert len(solver_of(series, method="consensus", subsets=4).agents) == 4
-    assert len(solver_of(series, method="wang2020", subsets=4).agents) == 4
+    assert len(solver.maps) == 4 + 3
+    assert len(solver_of(series, method="consensus", subsets=4).maps) == 4
+    assert len(solver_of(series, method="wang2020", subsets=4).maps) == 4
 
 
 def test_priors_of_consensus_do_what_they_are_for(series):
