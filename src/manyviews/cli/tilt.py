@@ -10,7 +10,7 @@ from pathlib import Path
 from manyviews.cli.arguments import CommandParser, Layout, add_options, build_options
 from manyviews.cli.command import Command
 from manyviews.cli.output import print_result
-from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+from manyviews.tilt.options import ConvertOptions, ReconstructOptions, SeriesOptions
 
 _SERIES = Layout(
     section="geometry",
@@ -41,6 +41,7 @@ _CHECK = Layout(section="method", sections=_METHOD_SECTIONS, metavars=_METHOD_ME
 _RECONSTRUCT = Layout(
     section="method", sections=_METHOD_SECTIONS, metavars=_METHOD_METAVARS, required=("thickness",)
 )
+_CONVERT = Layout(section="output", metavars={"to": "PROGRAM", "out": "DIR"}, required=("to", "out"))
 
 
 _SIMULATE = Layout(
@@ -110,6 +111,22 @@ def _add_simulate(parser: CommandParser) -> None:
         "--out", type=Path, required=True, metavar="DIR", help="New folder for stacks, angles and the truth."
     )
     output.add_argument("--quiet", action="store_true", help="Print the result only, no progress.")
+
+
+def _add_convert(parser: CommandParser) -> None:
+    for title in ("input", "geometry", "output"):
+        parser.section(title)
+    add_options(parser, SeriesOptions, _SERIES)
+    add_options(parser, ConvertOptions, _CONVERT)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from manyviews.tilt.convert import convert
+
+    converted = convert(build_options(SeriesOptions, arguments), build_options(ConvertOptions, arguments))
+    print(*converted.files, sep="\n")
+    print(f"read again with:\n  {converted.command}")
+    return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -182,6 +199,18 @@ COMMANDS = (
         ),
         add=_add_check,
         run=_check,
+    ),
+    Command(
+        name="tilt convert",
+        summary="Write the geometry of tilt series as the files of another program.",
+        usage="STACK [STACK ...] --to PROGRAM --out DIR [options]",
+        examples=(
+            "manyviews tilt convert a.mrc --tilt-angles a.aln --to imod --out imod",
+            "manyviews tilt convert a.mrc b.mrc --tilt-angles a.tlt b.tlt --axis-angle 0 90 --to relion5 "
+            "--out relion",
+        ),
+        add=_add_convert,
+        run=_convert,
     ),
     Command(
         name="tilt reconstruct",

@@ -135,6 +135,23 @@ class ReconstructOptions(MachineOptions):
 
 
 @dataclass(frozen=True)
+class ConvertOptions:
+    """For which program the geometry is written, and where.
+
+    Attributes
+    ----------
+    to
+        imod (.tlt, .xf, .xtilt and a tilt.com), aretomo (.aln), serialem (.mdoc) or relion5 (tilt-series
+        .star).
+    out
+        Folder for the files, which are named after the stacks; none is replaced.
+    """
+
+    to: Literal["imod", "aretomo", "serialem", "relion5"]
+    out: Path
+
+
+@dataclass(frozen=True)
 class SimulateOptions:
     """A specimen, and how it is looked at.
 
