@@ -6,10 +6,9 @@ Minimises ``sum_i f_i(x)`` where each f_i is known by its proximal map (an *agen
 
 Symbols of the paper and their names here: state ``w_i`` of agent i (`states`), their mean ``w`` (`volume`),
 what an agent is handed ``z_i = 2 w - w_i`` (`handed`), its answer ``v_i = F_i(z_i)`` (`answers`), Mann factor
-``rho`` (`mann`). One iteration is ``w_i <- rho (2 v_i - z_i) + (1 - rho) w_i``,
-
-so that at the fixed point all answers agree on the minimiser of sum f_i (Buzzard et al. 2018, SIAM J. Imaging
-Sci. 11:2001); a few warm-started steps towards it suffice (Sridhar et al. 2020, IEEE TCI 6:1153).
+``rho`` (`mann`). One iteration is ``w_i <- rho (2 v_i - z_i) + (1 - rho) w_i``. At its fixed point all
+answers agree on the minimiser of sum f_i (Buzzard et al. 2018, SIAM J. Imaging Sci. 11:2001); a few
+warm-started steps towards each F_i suffice (Sridhar et al. 2020, IEEE TCI 6:1153).
 """
 
 from __future__ import annotations
