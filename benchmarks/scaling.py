@@ -181,7 +181,7 @@ def median_seconds(call: Any, repeats: int = 5) -> float:
 
 def worker_rates(size: str, depth: str, tilts: str, told: str) -> None:
     """Rates of one core, all ranks at the same time and each for itself."""
-    from manyviews.operators.tilt_projector import TiltProjector
+    from manyviews.operators.slab_projector import SlabProjector
     from manyviews.parallel.launch import start_world
     from manyviews.solvers.space import Space
     from manyviews.tilt.reconstruct import set_threads
@@ -195,7 +195,7 @@ def worker_rates(size: str, depth: str, tilts: str, told: str) -> None:
 
     def problem(shape: tuple[int, int, int], geometry: TiltGeometry) -> TiltProblem:
         blank = torch.zeros(())
-        projector = TiltProjector(geometry, shape, shape[1:])
+        projector = SlabProjector(geometry, shape, shape[1:])
         read = lambda views: blank.expand(len(views), *shape[1:])  # noqa: E731
         return TiltProblem(projector, read, np.ones(len(geometry)))
 

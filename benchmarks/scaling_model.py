@@ -124,7 +124,7 @@ class Model:
         return voxels * (adds * self.rates.add + inners * self.rates.inner)
 
     def _agent(self, views: Views, slabs: int) -> float:
-        """One agent: operators, and vectors as `data_agent` and `printed_agent` have them."""
+        """One agent: operators, and vectors as `DataTerm` and `PrintedGradientSteps` have them."""
         k = self.job.inner
         if self.job.method == "consensus":
             adds = 2 + (1 + self.job.damped) * (k + 1) + 2 + k + 3 * (k - 1) + 5

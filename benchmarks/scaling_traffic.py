@@ -16,7 +16,7 @@ import numpy as np
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.axis_groups import AxisGroup, group_by_axis
 from manyviews.operators.row_shares import RowShares
-from manyviews.operators.tilt_projector import usual_block_bytes
+from manyviews.operators.slab_projector import usual_block_bytes
 from manyviews.operators.view_kernel import padded_shape
 from manyviews.parallel.layout import Layout, dealt
 from manyviews.parallel.world import shares
@@ -85,7 +85,7 @@ def views_of(job: Job, picked: tuple[int, ...], subset: bool, slabs: int = 1) ->
 
 
 def blocks_of(group: AxisGroup, size: int, slabs: int) -> list[tuple[int, int]]:
-    """As `TiltProjector` handles views together."""
+    """As `SlabProjector` handles views together."""
     pixels = max(group.detector_length * group.width, size * size)
     block = max(1, usual_block_bytes(slabs) // (4 * pixels))
     block -= block % 16 if block > 16 else 0

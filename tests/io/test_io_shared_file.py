@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from fake_world import outcomes, results
 from manyviews.errors import InputError
-from manyviews.io.shared_file import OneRank, require_cover, reserve, together, write_at, writes_span
+from manyviews.io.shared_file import require_cover, reserve, together, write_at, writes_span
+from manyviews.parallel.world import SingleWorld
 
 
 def test_results_of_all_ranks():
-    assert together(OneRank(), lambda: 3) == [3]
+    assert together(SingleWorld(), lambda: 3) == [3]
     assert (
         results(3, lambda world: together(world, lambda: [world.rank, "x"]))
         == [[[0, "x"], [1, "x"], [2, "x"]]] * 3
@@ -35,12 +36,12 @@ def test_the_first_rank_needs_no_number():
         raise InputError("what", where="byte 3")
 
     with pytest.raises(InputError, match=r"^byte 3: what$"):
-        together(OneRank(), fail)
+        together(SingleWorld(), fail)
 
 
 def test_other_errors_are_the_rank_s_own():
     with pytest.raises(ZeroDivisionError):
-        together(OneRank(), lambda: 1 / 0)
+        together(SingleWorld(), lambda: 1 / 0)
 
 
 @given(

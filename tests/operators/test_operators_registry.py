@@ -11,8 +11,8 @@ OPERATORS = registered_operators()
 CASES = [(name, case) for name in sorted(OPERATORS) for case in range(3)]
 
 
-def test_the_projector_and_the_convolution_are_registered():
-    assert {"tilt projector", "convolution"} <= set(OPERATORS)
+def test_the_projectors_and_the_convolution_are_registered():
+    assert {"tilt projector", "slab projector", "convolution"} <= set(OPERATORS)
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)

@@ -3,8 +3,8 @@ import pytest
 import torch
 from dense_problem import SHAPE, VOXELS, Dense, flat, random_dense, states_of, volume
 
-from manyviews.solvers.agents import data_agent, non_negative_agent, printed_agent, smoothness_agent
 from manyviews.solvers.consensus import Consensus, Together
+from manyviews.solvers.proximal_maps import DataTerm, NonNegative, PrintedGradientSteps, Smoothness
 from manyviews.solvers.space import Space
 
 ROWS = 60
@@ -24,14 +24,16 @@ def overlapping_parts(dense, count=4, overlap=5, weighted=True):
 
 def consensus(parts, *, mann=0.8, anchor=10.0, steps=8, priors=(), objective=lambda x: 0.0):
     problems = [part.least_squares() for part in parts]
-    agents = [data_agent(problem.hessian, problem.target, anchor, steps) for problem in problems]
+    agents = [DataTerm(problem.hessian, problem.target, anchor, steps) for problem in problems]
     start = torch.zeros(SHAPE, dtype=torch.float64)
     return Consensus([*agents, *priors], start, mann=mann, objective=objective, passes_per_iteration=2.0)
 
 
 def printed(parts, relaxation=0.3, steps=10):
     agents = [
-        printed_agent(lambda x, part=part: volume(part.gradient(x)), relaxation / part.lipschitz, steps)
+        PrintedGradientSteps(
+            lambda x, part=part: volume(part.gradient(x)), relaxation / part.lipschitz, steps
+        )
         for part in parts
     ]
     start = torch.zeros(SHAPE, dtype=torch.float64)
@@ -104,10 +106,10 @@ def test_one_agent_alone_converges_to_its_own_answer():
 def test_priors_join_in():
     """A smoothness agent adds its term to the objective: least squares with that term is the fixed point."""
     dense, strength, anchor = random_dense(), 30.0, 10.0
-    agent = smoothness_agent(strength / anchor, steps=VOXELS)
+    agent = Smoothness(strength / anchor, steps=VOXELS)
     identity = np.eye(VOXELS)
     # columns of I + s D'D, from the agent's inverse
-    inverse = np.stack([flat(agent(volume(unit), volume(unit))) for unit in identity], axis=1)
+    inverse = np.stack([flat(agent.prox(volume(unit), volume(unit))) for unit in identity], axis=1)
     prior_hessian = anchor * (np.linalg.inv(inverse) - identity)
     expected = np.linalg.solve(dense.normal_matrix + prior_hessian, dense.back_projection)
     last = states_of(consensus(overlapping_parts(dense), anchor=anchor, priors=[agent]), 250)[-1]
@@ -117,7 +119,7 @@ def test_priors_join_in():
 def test_a_non_negative_agent_leads_to_the_constrained_answer():
     dense = random_dense()
     parts = overlapping_parts(dense)
-    last = states_of(consensus(parts, priors=[non_negative_agent()]), 500)[-1]
+    last = states_of(consensus(parts, priors=[NonNegative()]), 500)[-1]
     found = flat(last.iterate)
     assert (dense.answer() < -0.1).any()
     assert found.min() > -1e-6
@@ -158,7 +160,7 @@ def test_agents_of_two_groups_of_processes_agree_as_if_they_were_together():
 
     groups = OtherGroup((2, 3))
     half = Consensus(
-        solver.agents[:2],
+        solver.maps[:2],
         solver.start,
         mann=0.8,
         objective=solver.objective,

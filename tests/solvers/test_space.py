@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from manyviews.parallel.world import SingleWorld
 from manyviews.solvers.space import Space
 
 
-class Ranks:
+class Three(SingleWorld):
     """This process and two more that hold the same values."""
 
     def sum(self, tensor):
@@ -18,7 +19,7 @@ class Ranks:
 
 
 def spaces(like):
-    return Space.like(like), Space(lambda: torch.empty_like(like), Ranks())
+    return Space.like(like), Space(lambda: torch.empty_like(like), Three())
 
 
 def test_inner_product_of_volumes_in_any_memory_order():

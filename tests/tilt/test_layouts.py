@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_methods import relative, series, solver_of  # noqa: F401
 
-from manyviews.operators.tilt_projector import TiltProjector
+from manyviews.operators.slab_projector import SlabProjector
 from manyviews.parallel.layout import Layout, take_place
 from manyviews.parallel.world import shares
 from manyviews.solvers.driver import iterate
@@ -37,7 +37,7 @@ def spread(series, options, layout, world):  # noqa: F811
     problem, source = series
     place = take_place(world, layout)
     whole = problem.projector
-    projector = TiltProjector(
+    projector = SlabProjector(
         whole.geometry, whole.volume_shape, whole.image_shape, whole.pixel_size, exchange=place.within
     )
     solver = solver_of((replace(problem, projector=projector, place=place), source), **options)

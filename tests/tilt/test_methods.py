@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from manyviews.geometry.views import TiltGeometry
-from manyviews.operators.tilt_projector import TiltProjector
+from manyviews.operators.slab_projector import SlabProjector
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
 from manyviews.solvers.consensus import Consensus
 from manyviews.solvers.driver import iterate
@@ -29,7 +29,7 @@ def gaussian(shape, sigma, amplitude=1.0):
 
 def problem_of(geometry, truth, noise=0.0, **options):
     """A problem with simulated images, and what `settle` looks at."""
-    projector = TiltProjector(geometry, tuple(truth.shape), tuple(truth.shape[1:]))
+    projector = SlabProjector(geometry, tuple(truth.shape), tuple(truth.shape[1:]))
     images = projector.forward(truth)
     generator = torch.Generator().manual_seed(0)
     images += noise * float(images.std()) * torch.randn(images.shape, generator=generator)
@@ -123,9 +123,9 @@ def test_consensus_makes_an_agent_of_every_subset_and_prior(series):
     solver = solver_of(
         series, method="consensus", subsets=4, non_negative=True, total_variation=0.1, smoothness=0.1
     )
-    assert len(solver.agents) == 4 + 3
-    assert len(solver_of(series, method="consensus", subsets=4).agents) == 4
-    assert len(solver_of(series, method="wang2020", subsets=4).agents) == 4
+    assert len(solver.maps) == 4 + 3
+    assert len(solver_of(series, method="consensus", subsets=4).maps) == 4
+    assert len(solver_of(series, method="wang2020", subsets=4).maps) == 4
 
 
 def test_priors_of_consensus_do_what_they_are_for(series):

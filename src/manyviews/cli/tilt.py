@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, run_job, simulation_progress
 from manyviews.options import RunOptions, option
-from manyviews.tilt.options import ReconstructOptions, SeriesOptions, SimulateOptions
+from manyviews.tilt.options import ConvertOptions, ReconstructOptions, SeriesOptions, SimulateOptions
 
 
 # fmt: off
@@ -46,6 +46,15 @@ def _reconstruct(series: SeriesOptions, options: ReconstructOptions, run: RunOpt
     return run_job(reconstruct, series, options, run=run)
 
 
+def _convert(series: SeriesOptions, options: ConvertOptions) -> int:
+    from manyviews.tilt.convert import convert
+
+    converted = convert(series, options)
+    print(*converted.files, sep="\n")
+    print(f"read again with:\n  {converted.command}")
+    return 0
+
+
 COMMANDS = (
     Command(
         name="tilt simulate",
@@ -69,6 +78,18 @@ COMMANDS = (
         options=(SeriesOptions, ReconstructOptions, _CheckOptions),
         run=_check,
         required=False,
+    ),
+    Command(
+        name="tilt convert",
+        summary="Write the geometry of tilt series as the files of another program.",
+        usage="STACK [STACK ...] --to PROGRAM --out DIR [options]",
+        examples=(
+            "manyviews tilt convert a.mrc --tilt-angles a.aln --to imod --out imod",
+            "manyviews tilt convert a.mrc b.mrc --tilt-angles a.tlt b.tlt --axis-angle 0 90 --to relion5 "
+            "--out relion",
+        ),
+        options=(SeriesOptions, ConvertOptions),
+        run=_convert,
     ),
     Command(
         name="tilt reconstruct",

@@ -25,8 +25,6 @@ from manyviews.io.atomic import atomic_path
 from manyviews.io.faults import explain_write_errors
 from manyviews.io.mrc_header import HEADER_BYTES, LABEL_BYTES, LABELS, MODES, MrcHeader, read_header
 from manyviews.io.shared_file import (
-    OneRank,
-    Ranks,
     Span,
     require_cover,
     reserve,
@@ -34,6 +32,7 @@ from manyviews.io.shared_file import (
     write_at,
     writes_span,
 )
+from manyviews.parallel.world import SingleWorld, World
 
 __all__ = [
     "HEADER_BYTES",
@@ -344,7 +343,7 @@ def write_mrc_slabs(
     first: int,
     depth: int,
     pixel_size: float | Sequence[float],
-    ranks: Ranks | None = None,
+    ranks: World | None = None,
     *,
     overwrite: bool = False,
     labels: Sequence[str] = (),
@@ -377,7 +376,7 @@ def write_mrc_slabs(
     ValueError
         If the slabs do not make up the file.
     """
-    ranks = ranks or OneRank()
+    ranks = ranks or SingleWorld()
     path = Path(path)
     shape, own = (depth, slab.shape[1], slab.shape[2]), (first, first + len(slab))
     told = ranks.gather([slab.dtype.str, list(slab.shape[1:]), list(own)])

@@ -159,7 +159,7 @@ def geometry_to_relion(geometry: TiltGeometry, name: str = "tilt_series") -> Rel
         shifts=shifts,
         sections=geometry.sections,
         nominal_tilt=geometry.tilt_degrees,
-        nominal_axis=geometry.axis_degrees,
+        nominal_axis=angles[:, 2],  # in the raw image, as RELION means it
     )
 
 

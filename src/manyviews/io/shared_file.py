@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from manyviews.errors import InputError
+from manyviews.parallel.world import World
 
 T = TypeVar("T")
 Span = tuple[int, int]
@@ -15,28 +16,7 @@ Span = tuple[int, int]
 _CANNOT_RESERVE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-class Ranks(Protocol):
-    """The processes that write, e.g. a `manyviews.parallel.world.World`. All of them make every call."""
-
-    @property
-    def rank(self) -> int:
-        """Number of this process, from 0."""
-
-    def gather(self, value: T) -> list[T]:
-        """Numbers, texts, None, or lists and tables of them: those of all ranks, known to all."""
-
-
-class OneRank:
-    """A process that writes alone."""
-
-    rank = 0
-
-    def gather(self, value: T) -> list[T]:
-        """``value`` alone."""
-        return [value]
-
-
-def together(ranks: Ranks, action: Callable[[], T]) -> list[T]:
+def together(ranks: World, action: Callable[[], T]) -> list[T]:
     """What ``action`` gives on each rank, known to all; none goes on before all are done.
 
     Raises

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from manyviews.operators.linear import LinearOperator
 from manyviews.solvers.space import Space
 
 Map = Callable[[torch.Tensor], torch.Tensor]
@@ -52,6 +53,55 @@ class LeastSquares:
     quadratic: Callable[[torch.Tensor], float] | None = None
     space: Space | None = None
 
+    @classmethod
+    def of(
+        cls,
+        operator: LinearOperator,
+        data: torch.Tensor,
+        weights: torch.Tensor | None = None,
+        damping: float = 0.0,
+    ) -> LeastSquares:
+        """The problem of any linear operator W: ``1/2 |L^(1/2) (W x - data)|^2 + damping/2 |x|^2``.
+
+        Parameters
+        ----------
+        operator
+            W, whose range is the shape of the data.
+        data
+            p, of the dtype and on the device of the work.
+        weights
+            Diagonal L, not negative, of a shape that broadcasts to the data's: ``(view, 1, 1)``. None: 1.
+        damping
+            Tikhonov term.
+
+        Raises
+        ------
+        ValueError
+            If the data are not of the operator's range.
+        """
+        if tuple(data.shape) != tuple(operator.range):
+            raise ValueError(f"data are {tuple(data.shape)} but the operator gives {tuple(operator.range)}")
+
+        def weighted(y: torch.Tensor) -> torch.Tensor:
+            return y if weights is None else weights * y
+
+        def normal(x: torch.Tensor) -> torch.Tensor:
+            return operator.normal(x) if weights is None else operator.adjoint(weighted(operator.forward(x)))
+
+        def exact_gradient(x: torch.Tensor) -> tuple[torch.Tensor, float]:
+            residual = data - operator.forward(x)
+            return operator.adjoint(weighted(residual)), _energy(residual, weighted(residual))
+
+        target = operator.adjoint(weighted(data))
+        return cls(
+            normal=normal,
+            target=target,
+            data_energy=_energy(data, weighted(data)),
+            lipschitz=_largest_eigenvalue(normal, target),
+            damping=damping,
+            exact_gradient=exact_gradient,
+        )
+
     @property
     def vectors(self) -> Space:
         """The space of its volumes."""
@@ -74,3 +124,20 @@ class LeastSquares:
 
     def _objective(self, x: torch.Tensor, quadratic: float) -> float:
         return 0.5 * quadratic - self.vectors.inner(self.target, x) + 0.5 * self.data_energy
+
+
+def _energy(residual: torch.Tensor, weighted: torch.Tensor) -> float:
+    return float((residual.double() * weighted.double()).sum())
+
+
+def _largest_eigenvalue(normal: Map, like: torch.Tensor, steps: int = 30) -> float:
+    """By power iteration from a fixed start, which comes from below; so a tenth is added."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+    length = 0.0
+    for _ in range(steps):
+        x = normal(x / torch.linalg.vector_norm(x))
+        length = float(torch.linalg.vector_norm(x))
+        if length == 0.0:
+            break
+    return 1.1 * length

@@ -10,21 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
+from manyviews.parallel.world import World
+
 Allocate = Callable[[], torch.Tensor]
-
-
-class Ranks(Protocol):
-    """The processes that hold the slabs of one volume."""
-
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum over all ranks."""
-
-    def gather(self, value: float) -> list[float]:
-        """The values of all ranks."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class Space:
     """
 
     allocate: Allocate
-    ranks: Ranks | None = None
+    ranks: World | None = None
 
     @classmethod
     def like(cls, volume: torch.Tensor) -> Space:

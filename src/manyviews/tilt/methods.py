@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.view_weighting import Overlap, weight_image
-from manyviews.solvers.agents import (
-    data_agent,
-    non_negative_agent,
-    printed_agent,
-    smoothness_agent,
-    total_variation_agent,
-)
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
-from manyviews.solvers.consensus import Agent, Consensus, Together
+from manyviews.solvers.consensus import Consensus, ProximalMap, Together
 from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
+from manyviews.solvers.proximal_maps import (
+    DataTerm,
+    NonNegative,
+    PrintedGradientSteps,
+    Smoothness,
+    TotalVariation,
+)
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
 from manyviews.tilt.options import SUBSET_METHODS
@@ -169,8 +169,8 @@ def _direct_combine(problem: TiltProblem, plan: Plan) -> Solver[Any]:
 def _wang2020(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     group = _Group.of(problem, plan, weighted=False)
 
-    def agent(part: LeastSquares) -> Agent:
-        return printed_agent(
+    def printed(part: LeastSquares) -> ProximalMap:
+        return PrintedGradientSteps(
             lambda x: part.normal(x).neg_().add_(part.target),
             plan.relaxation / part.lipschitz,
             plan.inner_iterations,
@@ -178,7 +178,7 @@ def _wang2020(problem: TiltProblem, plan: Plan) -> Solver[Any]:
         )
 
     return Consensus(
-        [agent(part) for part in group.parts],
+        [printed(part) for part in group.parts],
         problem.space.zeros(),
         space=problem.space,
         mann=plan.mann,
@@ -193,13 +193,13 @@ def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     priors = _priors(problem, plan)
     group = _Group.of(problem, plan, weighted=True, priors=len(priors))
     anchor = _ANCHOR * problem.spectral_bound / plan.subsets
-    agents = [
-        data_agent(part.hessian, part.target, anchor, plan.inner_iterations, problem.space)
+    maps: list[ProximalMap] = [
+        DataTerm(part.hessian, part.target, anchor, plan.inner_iterations, problem.space)
         for part in group.parts
     ]
-    agents += [priors[number - plan.subsets](1.0 / anchor) for number in group.agents[len(agents) :]]
+    maps += [priors[number - plan.subsets](1.0 / anchor) for number in group.agents[len(maps) :]]
     return Consensus(
-        agents,
+        maps,
         problem.space.zeros(),
         space=problem.space,
         mann=plan.mann,
@@ -209,16 +209,16 @@ def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     )
 
 
-def _priors(problem: TiltProblem, plan: Plan) -> list[Callable[[float], Agent]]:
-    """Prior agents, each made from the step sigma^2 of eq. (4)."""
-    space, neighbours = problem.space, problem.place.within
-    made: list[Callable[[float], Agent]] = []
+def _priors(problem: TiltProblem, plan: Plan) -> list[Callable[[float], ProximalMap]]:
+    """Prior terms, each made from the step sigma^2 of eq. (4)."""
+    space, slabs = problem.space, problem.place.within
+    made: list[Callable[[float], ProximalMap]] = []
     if plan.non_negative:
-        made.append(lambda step: non_negative_agent(space))
+        made.append(lambda step: NonNegative(space))
     if plan.total_variation > 0:
-        made.append(lambda step: total_variation_agent(plan.total_variation * step, neighbours=neighbours))
+        made.append(lambda step: TotalVariation(plan.total_variation * step, slabs=slabs))
     if plan.smoothness > 0:
-        made.append(lambda step: smoothness_agent(plan.smoothness * step, 8, space, neighbours))
+        made.append(lambda step: Smoothness(plan.smoothness * step, 8, space, slabs))
     return made
 
 

@@ -124,6 +124,19 @@ class ReconstructOptions(MachineOptions):
 
 @described
 @dataclass(frozen=True)
+class ConvertOptions:
+    """For which program the geometry is written, and where."""
+
+    to: Literal["imod", "aretomo", "serialem", "relion5"] = option(section="output", metavar="PROGRAM",
+        required=True,
+        help="Write the files of this program: imod (.tlt, .xf, .xtilt and a tilt.com), aretomo (.aln), "
+        "serialem (.mdoc) or relion5 (tilt-series .star).")
+
+    out: Path = option(section="output", metavar="DIR", required=True,
+        help="Write the files, which are named after the stacks, to this folder; none is replaced.")
+
+
+@dataclass(frozen=True)
 class SimulateOptions:
     """A specimen, and how it is looked at."""
 

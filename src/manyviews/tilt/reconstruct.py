@@ -15,7 +15,7 @@ from manyviews.io.mrc import read_header
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job, JobResult, start_job
-from manyviews.operators.tilt_projector import TiltProjector
+from manyviews.operators.slab_projector import SlabProjector
 from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
@@ -173,7 +173,7 @@ def make_problem(
     asks_noise = plan.method in _DAMPED and plan.damping is None
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
-    projector = TiltProjector(
+    projector = SlabProjector(
         geometry,
         plan.volume_shape,
         source.shape[1:],

@@ -12,7 +12,7 @@ from manyviews.compare import compare
 from manyviews.io.mrc import write_mrc_slabs
 from manyviews.io.tables import write_table
 from manyviews.metrics.correlation import ncc_views
-from manyviews.operators.tilt_projector import weighted_energy
+from manyviews.operators.slab_projector import weighted_energy
 from manyviews.parallel.layout import Place
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.series.normalise import PreparedImages

@@ -167,7 +167,7 @@ def test_memory_is_divided_among_the_ranks_of_a_host():
 
 
 def test_nothing_is_refused_where_the_system_does_not_tell(monkeypatch):
-    monkeypatch.setattr("manyviews.tilt.schedule.available_memory_bytes", lambda: None)
+    monkeypatch.setattr("manyviews.tilt.cost.schedule.available_memory_bytes", lambda: None)
     monkeypatch.setattr("manyviews.tilt.plan.available_memory_bytes", lambda: None)
     found = scheduled(memory_gib=None, size=4096, thickness=1024)
     assert found.memory_limit_bytes is None

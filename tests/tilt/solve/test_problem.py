@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from manyviews.geometry.views import TiltGeometry
-from manyviews.operators.tilt_projector import TiltProjector
+from manyviews.operators.slab_projector import SlabProjector
 from manyviews.tilt.solve import problem as problem_module
 from manyviews.tilt.solve.problem import TiltProblem, largest
 from manyviews.tilt.solve.subsets import Subset, make_subsets
@@ -20,7 +20,7 @@ def projector():
     geometry = TiltGeometry.concatenate(
         [TiltGeometry.from_tilt_axis(TILTS, axis, series=k) for k, axis in enumerate((0.0, 90.0, 45.0))]
     )
-    return TiltProjector(geometry, SHAPE, (20, 20))
+    return SlabProjector(geometry, SHAPE, (20, 20))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_damping_is_in_units_of_one_view(projector, images):
     problem = make_problem(projector, images, damping=0.25)
     assert problem.one_view == 8.0
     assert problem.least_squares().damping == 2.0
-    one = TiltProjector(TiltGeometry.from_tilt_axis([0.0]), SHAPE, (20, 20))
+    one = SlabProjector(TiltGeometry.from_tilt_axis([0.0]), SHAPE, (20, 20))
     seen = make_problem(one, images, weights=np.ones(1)).weighted_normal(torch.ones(SHAPE))
     assert seen[:, 5:-5, 5:-5].numpy() == pytest.approx(problem.one_view, rel=1e-3)
 

@@ -9,8 +9,8 @@ from test_methods import gaussian, problem_of, relative, solver_of
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.scratch import ScratchFolder
+from manyviews.operators.slab_projector import SlabProjector
 from manyviews.operators.tiling import Tiling, lateral_reach
-from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.solvers.driver import iterate
 from manyviews.tilt.solve.storage import Storage
 
@@ -44,7 +44,7 @@ def flat_series():
 def streamed(problem, folder):
     """The problem with everything in files, two slices and small tiles at a time."""
     whole = problem.projector
-    projector = TiltProjector(
+    projector = SlabProjector(
         whole.geometry, whole.volume_shape, whole.image_shape, whole.pixel_size, piece_slices=2
     )
 

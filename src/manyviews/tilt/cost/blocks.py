@@ -1,6 +1,6 @@
 """What a block of views goes through on one rank, between a slab of slices and images: bytes and time.
 
-The counts follow `manyviews.operators.tilt_projector` and its kernels line by line.
+The counts follow `manyviews.operators.slab_projector` and its kernels line by line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from math import prod
 from manyviews.kernels.lanes import WIDTH
 from manyviews.kernels.streams_cpu import PAD, PIECE
 from manyviews.operators.axis_groups import AxisGroup
-from manyviews.operators.tilt_projector import BLOCK_BYTES, usual_block_bytes
+from manyviews.operators.slab_projector import usual_block_bytes
+from manyviews.operators.tilt_projector import BLOCK_BYTES
 
 Shape3 = tuple[int, int, int]
 
@@ -97,7 +98,7 @@ class ViewBlock:
 
     @cached_property
     def views(self) -> int:
-        """Views of a block, `TiltProjector._parts`."""
+        """Views of a block, `AxisProjector.blocks`."""
         stream = self.slab.stream
         most = usual_block_bytes(self.slab.ranks) if stream is None else stream.block_bytes
         block = max(1, most // (FLOAT * max(self._detector, self.slab.plane)))

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.convolution import Convolution
+from manyviews.operators.slab_projector import Block, ReadViews, SlabProjector, image_energies
 from manyviews.operators.tiling import Tiling
-from manyviews.operators.tilt_projector import Block, ReadViews, TiltProjector, image_energies, pick
+from manyviews.operators.tilt_projector import pick
 from manyviews.operators.view_kernel import ViewKernel, make_kernel, padded_shape
 from manyviews.parallel.layout import Place, alone
 from manyviews.parallel.world import shares
@@ -55,7 +56,7 @@ class TiltProblem:
         Where volumes and kernels live.
     """
 
-    projector: TiltProjector
+    projector: SlabProjector
     read: ReadViews
     weights: NDArray[np.float64]
     damping: float = 0.0
@@ -92,7 +93,7 @@ class TiltProblem:
         return np.arange(part.start, part.stop)
 
     @cached_property
-    def _own_projector(self) -> TiltProjector:
+    def _own_projector(self) -> SlabProjector:
         everything = len(self.own_views) == len(self.weights)
         return self.projector if everything else self.projector.select(self.own_views)
 
@@ -196,7 +197,7 @@ class TiltProblem:
         return gradient, _inverse(columns, torch.tensor(largest_column)), energy
 
     def project_blocks(self, x: torch.Tensor) -> Iterator[Block]:
-        """Views and their projections that fall to this process; see `TiltProjector.project_blocks`."""
+        """Views and their projections that fall to this process; see `SlabProjector.project_blocks`."""
         if len(self.own_views):
             for views, images in self._own_projector.project_blocks(x):
                 yield self.own_views[views], images

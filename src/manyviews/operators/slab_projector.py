@@ -1,0 +1,301 @@
+"""The tilt projector for volumes that no process holds whole: in slabs, in pieces, in blocks of views.
+
+Every process holds a *slab* of slices. It streams all views through its slab, a *block* of views at a time,
+and finishes its share of every block: only for those are images read and made. A slab may lie in a file; it
+is then gone through in *pieces* of a few slices, whose frames fit in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from manyviews.geometry.views import TiltGeometry
+from manyviews.kernels.streams_cpu import PackedFrame
+from manyviews.operators.axis_groups import group_by_axis
+from manyviews.operators.linear import LinearOperator, register
+from manyviews.operators.tilt_projector import (
+    BLOCK_BYTES,
+    EXAMPLE_SHAPES,
+    AxisProjector,
+    Shape3,
+    example_geometry,
+    pick,
+    spline_coefficients,
+)
+from manyviews.parallel.world import World, shares
+
+ReadViews = Callable[[NDArray[np.int64]], torch.Tensor]
+Allocate = Callable[[], torch.Tensor]
+Block = tuple[NDArray[np.int64], torch.Tensor]
+
+# Blocks shrink with the number of slabs, as everything else that a process holds does, down to this.
+_LEAST_BLOCK_BYTES = 32 * 2**20
+
+
+def usual_block_bytes(ranks: int) -> int:
+    """Images handled at a time by processes with ``ranks`` slabs."""
+    return max(_LEAST_BLOCK_BYTES, BLOCK_BYTES // ranks)
+
+
+class SlabProjector(LinearOperator):
+    """Projector of a tilt geometry through this process's slab of the volume.
+
+    Parameters
+    ----------
+    geometry
+        The views.
+    volume_shape, image_shape
+        ``(z, y, x)`` of the whole volume and ``(y, x)``.
+    pixel_size
+        Angstrom per pixel of volume and images; see `TiltProjector`.
+    exchange
+        Processes that hold a slab of slices each, `shares` of them; None: this one holds all. The volume
+        given to a method is this process's slab.
+    piece_slices
+        Slices handled at a time, where frames of the whole slab would not fit in memory. When projecting, all
+        pieces are gone through with every block of views, so that blocks should be large then.
+    block_bytes
+        Images handled at a time; None: `usual_block_bytes`.
+    """
+
+    def __init__(
+        self,
+        geometry: TiltGeometry,
+        volume_shape: Shape3,
+        image_shape: tuple[int, int],
+        pixel_size: float = 1.0,
+        *,
+        exchange: World | None = None,
+        piece_slices: int | None = None,
+        block_bytes: int | None = None,
+    ) -> None:
+        self.geometry = geometry
+        self.volume_shape = volume_shape
+        self.image_shape = image_shape
+        self.pixel_size = pixel_size
+        self.exchange = exchange if exchange is not None and exchange.size > 1 else None
+        self.piece_slices = piece_slices
+        ranks, rank = (exchange.size, exchange.rank) if exchange is not None else (1, 0)
+        self.block_bytes = block_bytes or usual_block_bytes(ranks)
+        self.slab = shares(volume_shape[0], ranks)[rank]
+        self.domain = (self.slab.stop - self.slab.start, *volume_shape[1:])
+        self.range = (len(geometry), *image_shape)
+        self.groups = group_by_axis(geometry, volume_shape, image_shape, pixel_size)
+        self.axes = [AxisProjector.of(group, volume_shape, image_shape) for group in self.groups]
+        self.pieces = shares(self.domain[0], _piece_count(volume_shape[0], ranks, piece_slices))
+        # How far the middle of each piece is above that of the volume.
+        self.heights = [
+            self.slab.start + piece.start + (piece.stop - piece.start) // 2 - volume_shape[0] // 2
+            for piece in self.pieces
+        ]
+
+    def select(self, views: ArrayLike) -> SlabProjector:
+        """The projector of some of the views."""
+        return SlabProjector(
+            self.geometry.select(views),
+            self.volume_shape,
+            self.image_shape,
+            self.pixel_size,
+            exchange=self.exchange,
+            piece_slices=self.piece_slices,
+            block_bytes=self.block_bytes,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images ``(view, y, x)`` of a slab ``(z, y, x)``; of all views and slabs, on every rank."""
+        images = x.new_zeros(self.range)
+        for views, block in self.project_blocks(x):
+            images[pick(views, x.device)] = block
+        return images if self.exchange is None else self.exchange.sum(images)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Back-project images ``(view, y, x)`` to a slab ``(z, y, x)``."""
+        return self.back_project(lambda views: y[pick(views, y.device)])
+
+    def project_blocks(self, x: torch.Tensor) -> Iterator[Block]:
+        """Project a few views at a time: pairs of view indices ``(k,)`` and images ``(k, y, x)``.
+
+        Every rank gets its share of every block.
+        """
+        frames = _Frames(self.axes, self.pieces, x)
+        for number, axis in enumerate(self.axes):
+            for part in axis.blocks(self.block_bytes):
+                own, images = self._project_part(number, part, frames)
+                yield axis.group.views[own], images
+
+    def back_project(self, read: ReadViews, allocate: Allocate | None = None) -> torch.Tensor:
+        """Back-project images that ``read(view indices)`` hands over a few at a time, in view-group order.
+
+        All views are asked for once for every piece of the slab: that is less to read and write than to go
+        through all pieces with every block of views. ``allocate`` gives the tensor for the result; left out:
+        a new one like the images.
+        """
+        sums: _Sums | None = None
+        for axis in self.axes:
+            for piece, height in zip(self.pieces, self.heights, strict=True):
+                for part in axis.blocks(self.block_bytes):
+                    own = self._own(part)
+                    images = read(axis.group.views[own])
+                    sums = sums or _Sums(images.new_empty(self.domain) if allocate is None else allocate())
+                    sums.add(axis, piece, height, part, self._all_detectors(axis, part, own, images))
+                assert sums is not None
+                sums.bring_home(axis, piece)
+        assert sums is not None
+        return sums.total
+
+    def residual_gradient(
+        self,
+        x: torch.Tensor,
+        read: ReadViews,
+        weights: NDArray[np.float64],
+        row_scale: ReadViews | None = None,
+        allocate: Allocate | None = None,
+    ) -> tuple[torch.Tensor, float, float]:
+        """Exact gradient at ``x`` in one pass over the data.
+
+        Returns ``W' L (p - W x)``, ``sum_v l_v |p_v - W_v x|^2`` and ``sum_v l_v |p_v|^2`` for view weights
+        ``l`` (``weights (view,)``, the diagonal L). ``row_scale(views)`` gives further weights ``(k, y, x)``
+        for the gradient alone.
+        """
+        frames = _Frames(self.axes, self.pieces, x)
+        sums = _Sums(x.new_empty(self.domain) if allocate is None else allocate())
+        residual_energy = data_energy = 0.0
+        for number, axis in enumerate(self.axes):
+            for part in axis.blocks(self.block_bytes):
+                own, projected = self._project_part(number, part, frames)
+                views = axis.group.views[own]
+                images = read(views)
+                residual = torch.sub(images, projected, out=projected)
+                scale = torch.from_numpy(weights[views]).to(residual).view(-1, 1, 1)
+                data_energy += weighted_energy(images, weights[views])
+                residual_energy += weighted_energy(residual, weights[views])
+                residual.mul_(scale if row_scale is None else scale * row_scale(views))
+                detector = self._all_detectors(axis, part, own, residual)
+                for piece, height in zip(self.pieces, self.heights, strict=True):
+                    sums.add(axis, piece, height, part, detector)
+                    if len(self.pieces) > 1:
+                        sums.bring_home(axis, piece)
+            if len(self.pieces) == 1:
+                sums.bring_home(axis, self.pieces[0])
+        if self.exchange is not None:
+            energies = torch.tensor([residual_energy, data_energy], dtype=torch.float64)
+            residual_energy, data_energy = (float(value) for value in self.exchange.sum(energies))
+        return sums.total, residual_energy, data_energy
+
+    def _own(self, part: slice) -> slice:
+        """This rank's share of a block of views."""
+        if self.exchange is None:
+            return part
+        share = shares(part.stop - part.start, self.exchange.size)[self.exchange.rank]
+        return slice(part.start + share.start, part.start + share.stop)
+
+    def _project_part(self, number: int, part: slice, frames: _Frames) -> tuple[slice, torch.Tensor]:
+        """This rank's share of a block of views, and its images."""
+        axis = self.axes[number]
+        if self.exchange is None and len(self.pieces) == 1:
+            return part, axis.project(frames.packed(number, 0), part, frames.slab)
+        detector = axis.new_detector(part, frames.slab)
+        for piece, height in enumerate(self.heights):
+            place = detector if piece == 0 else torch.empty_like(detector)
+            axis.stream(frames.packed(number, piece), part, place, height)
+            if piece > 0:
+                detector.add_(place)
+        if self.exchange is not None:
+            detector = self.exchange.sum_scatter(detector, _counts(part, self.exchange.size))
+        own = self._own(part)
+        return own, axis.to_images(detector, own)
+
+    def _all_detectors(
+        self, axis: AxisProjector, part: slice, own: slice, images: torch.Tensor
+    ) -> torch.Tensor:
+        """Detectors ``(k, t, w)`` of a whole block, from this rank's share of images."""
+        detector = axis.to_detector(images, own)
+        if self.exchange is None:
+            return detector
+        return self.exchange.all_gather(detector.contiguous(), _counts(part, self.exchange.size))
+
+
+class _Frames:
+    """The pieces of a slab in the frames of the axes, packed when asked for; the last one is kept."""
+
+    def __init__(self, axes: Sequence[AxisProjector], pieces: Sequence[slice], slab: torch.Tensor) -> None:
+        self.slab = slab
+        self._axes = axes
+        self._pieces = pieces
+        self._coefficients: torch.Tensor | None = None
+        self._key: tuple[int, int] | None = None
+        self._packed: PackedFrame | torch.Tensor | None = None
+
+    def packed(self, number: int, piece: int) -> PackedFrame | torch.Tensor:
+        """A piece of the slab in the frame of an axis, as the kernel wants it."""
+        if self._key != (number, piece) or self._packed is None:
+            self._packed = None  # its memory, before the next one takes as much
+            axis, slices = self._axes[number], self.slab[self._pieces[piece]]
+            self._packed = axis.pack(slices, self._spline(slices) if axis.group.rotated else None)
+            self._key = (number, piece)
+        return self._packed
+
+    def _spline(self, slices: torch.Tensor) -> torch.Tensor:
+        """Spline coefficients of a piece; those of a whole slab serve all axes."""
+        if self._coefficients is not None:
+            return self._coefficients
+        coefficients = spline_coefficients(slices)
+        if len(self._pieces) == 1:
+            self._coefficients = coefficients
+        return coefficients
+
+
+class _Sums:
+    """Back-projections of all axes, added up: blocks of views in the frame of a piece first."""
+
+    def __init__(self, total: torch.Tensor) -> None:
+        self.total = total.zero_()
+        self._frame: torch.Tensor | None = None
+
+    def add(
+        self, axis: AxisProjector, piece: slice, height: int, part: slice, detector: torch.Tensor
+    ) -> None:
+        """Back-project detectors ``(k, t, w)`` into a piece, which stays in its frame until `bring_home`."""
+        if self._frame is None:
+            self._frame = axis.blank_frame(self.total, piece.stop - piece.start)
+        axis.back_project(detector, part, self._frame, height)
+
+    def bring_home(self, axis: AxisProjector, piece: slice) -> None:
+        """Add what the frame holds to the total."""
+        assert self._frame is not None
+        self.total[piece].add_(axis.from_frame(self._frame))
+        self._frame = None
+
+
+def _piece_count(depth: int, ranks: int, piece_slices: int | None) -> int:
+    """Pieces of a slab, as many on all ranks, so that they go through their views in step."""
+    thickest, thinnest = -(-depth // ranks), depth // ranks
+    return min(-(-thickest // (piece_slices or thickest)), max(1, thinnest))
+
+
+def _counts(part: slice, ranks: int) -> list[int]:
+    """Views of a block that each rank finishes."""
+    return [share.stop - share.start for share in shares(part.stop - part.start, ranks)]
+
+
+def image_energies(images: torch.Tensor, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``l_v |image_v|^2`` of every image ``(k, y, x)``; norms in their own precision, squares in float64."""
+    norms = torch.linalg.vector_norm(images, dim=(1, 2)).double().cpu().numpy()
+    return np.asarray(weights * norms**2, dtype=np.float64)
+
+
+def weighted_energy(images: torch.Tensor, weights: NDArray[np.float64]) -> float:
+    """``sum_v l_v |image_v|^2`` of images ``(k, y, x)``."""
+    return float(image_energies(images, weights).sum())
+
+
+@register("slab projector")
+def _example(case: int) -> SlabProjector:
+    pieces, block_bytes = (3, 2, 2)[case], (None, 1, 40_000)[case]
+    return SlabProjector(
+        example_geometry(case), *EXAMPLE_SHAPES[case], piece_slices=pieces, block_bytes=block_bytes
+    )

@@ -1,0 +1,152 @@
+"""Terms of `manyviews.solvers.consensus`: the data of one view subset, and priors on the volume.
+
+Each is known by its proximal map; none changes the tensors that it is handed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from manyviews.parallel.world import World
+from manyviews.solvers.conjugate_gradient import solve_some
+from manyviews.solvers.least_squares import Map
+from manyviews.solvers.space import Space
+
+
+@dataclass(frozen=True)
+class DataTerm:
+    """One subset's data term, by a few warm-started conjugate-gradient steps.
+
+    Solves ``(H_i + anchor) x = b_i + anchor v``: the anchor v stays in the equation (eq. 4), unlike in the
+    printed Algorithm 1, and the warm start is where the search begins.
+
+    Attributes
+    ----------
+    normal
+        ``x -> H_i x = W_i' L_i W_i x``, with any damping.
+    target
+        ``b_i = W_i' L_i p_i``.
+    anchor
+        1 / sigma^2 of eq. (4).
+    steps
+        Conjugate-gradient steps an answer.
+    space
+        Where the volumes live; None: whole ones in memory.
+    """
+
+    normal: Map
+    target: torch.Tensor
+    anchor: float
+    steps: int
+    space: Space | None = None
+
+    def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+        """The proximal map, nearly."""
+        space = self.space or Space.like(self.target)
+        right_side = space.add(self.target, v, self.anchor)
+        return solve_some(self._hessian, right_side, warm_start, self.steps, space)
+
+    def _hessian(self, x: torch.Tensor) -> torch.Tensor:
+        return self.normal(x).add_(x, alpha=self.anchor)
+
+
+@dataclass(frozen=True)
+class PrintedGradientSteps:
+    """Line 6 of Algorithm 1 as printed: gradient steps from v, and no proximal term.
+
+    ``gradient`` is ``x -> W_i'(p_i - W_i x)``, ``step_length`` the paper's alpha_i.
+    """
+
+    gradient: Map
+    step_length: float
+    steps: int
+    space: Space | None = None
+
+    def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+        """The last step."""
+        x = (self.space or Space.like(v)).copy(v)
+        for _ in range(self.steps):
+            x.add_(self.gradient(x), alpha=self.step_length)
+        return x
+
+
+@dataclass(frozen=True)
+class NonNegative:
+    """No negative voxels."""
+
+    space: Space | None = None
+
+    def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+        """The nearest volume without any."""
+        return torch.clamp(v, min=0.0, out=(self.space or Space.like(v)).allocate())
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """``strength * TV`` with isotropic total variation; ``slabs``: ranks that share the volume.
+
+    Fast gradient projection on the dual (Beck & Teboulle 2009, IEEE Trans. Image Process. 18:2419).
+    """
+
+    strength: float
+    steps: int = 12
+    slabs: World | None = None
+
+    def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+        """The proximal map, nearly."""
+        dual = v.new_zeros((3, *v.shape))
+        ahead = dual
+        momentum = 1.0
+        for _ in range(self.steps):
+            denoised = v + self.strength * _divergence(ahead, self.slabs)
+            new = ahead + _differences(denoised, self.slabs) / (12.0 * self.strength)
+            new /= torch.linalg.vector_norm(new, dim=0).clamp_(min=1.0)
+            next_momentum = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
+            ahead = new + (momentum - 1.0) / next_momentum * (new - dual)
+            dual, momentum = new, next_momentum
+        return v + self.strength * _divergence(dual, self.slabs)
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """``strength / 2 |gradient|^2``, by conjugate gradients; ``slabs``: ranks that share the volume."""
+
+    strength: float
+    steps: int = 8
+    space: Space | None = None
+    slabs: World | None = None
+
+    def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+        """The proximal map, nearly."""
+        return solve_some(self._hessian, v, warm_start, self.steps, self.space)
+
+    def _hessian(self, x: torch.Tensor) -> torch.Tensor:
+        return x - self.strength * _divergence(_differences(x, self.slabs), self.slabs)
+
+
+def _differences(x: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
+    """Forward differences along z, y, x: ``(3, z, y, x)``, zero at the far ends of the whole volume."""
+    out = x.new_zeros((3, *x.shape))
+    out[0, :-1] = x[1:] - x[:-1]
+    out[1, :, :-1] = x[:, 1:] - x[:, :-1]
+    out[2, :, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
+    after = None if slabs is None else slabs.shift(x[0].contiguous(), -1)
+    if after is not None:
+        out[0, -1] = after - x[-1]
+    return out
+
+
+def _divergence(d: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
+    """Minus the adjoint of `_differences`; differences at the far ends are zero, or lead to the next slab."""
+    out = d[0].clone()
+    out[1:] -= d[0, :-1]
+    before = None if slabs is None else slabs.shift(d[0, -1].contiguous(), 1)
+    if before is not None:
+        out[0] -= before
+    out[:, :-1] += d[1, :, :-1]
+    out[:, 1:] -= d[1, :, :-1]
+    out[:, :, :-1] += d[2, :, :, :-1]
+    out[:, :, 1:] -= d[2, :, :, :-1]
+    return out
