@@ -13,8 +13,7 @@ import numpy as np
 
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import grid_half
-from manyviews.particles.em.expectation import PADDING
-from manyviews.particles.em.maximisation import LANES
+from manyviews.particles.em.maximisation import LANES, PADDING
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.em.pose_grids import coarse_level, shifts_everywhere
 from manyviews.particles.images.load import image_bytes

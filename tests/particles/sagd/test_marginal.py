@@ -8,7 +8,7 @@ import torch
 from marginal_example import BOX, blob_volume, noisy_images, random_lattice
 from scipy.special import logsumexp
 
-from manyviews.operators.fourier_slice import FourierSlices
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.sagd import marginal as module
 from manyviews.particles.sagd.lattice import PoseLattice
@@ -21,8 +21,7 @@ def written_out(images: FourierImages, volume: torch.Tensor, lattice: PoseLattic
     """``log w + log p`` of every point, ``(N, D, K, L)``, from the formula of the likelihood."""
     directions, in_plane, shifts = lattice.shape
     rotations = lattice.rotations(np.arange(directions), np.arange(in_plane))
-    slices = FourierSlices(rotations, images.points, images.box).forward(volume).numpy()
-    slices = slices[..., 0] + 1j * slices[..., 1]
+    slices = FourierVolume.of(volume, images.radius).slices(rotations, images.points).numpy()
     weight = images.precision()
     table = np.empty((len(images), directions, in_plane, shifts))
     for j, k, shift in np.ndindex(directions, in_plane, shifts):

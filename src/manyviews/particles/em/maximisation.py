@@ -18,7 +18,6 @@ from manyviews.alignment.map_alignment import soft_sphere
 from manyviews.kernels.select import native, pose_sums
 from manyviews.metrics.fsc import fsc
 from manyviews.operators.fourier_slice import grid_half, grid_to_volume, mirror_plane, squared_frequency
-from manyviews.particles.em.expectation import PADDING
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
 
@@ -26,6 +25,7 @@ Float64 = NDArray[np.float64]
 
 LANES = 8
 HALVES = 2
+PADDING = 2
 _MASK_EDGE = 0.05  # of the box, over which the mask falls
 
 

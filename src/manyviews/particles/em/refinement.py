@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from manyviews.alignment.symmetry_axes import lay_on_axes
 from manyviews.geometry.poses import random_rotations
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.particles.em.expectation import PoseGrid, View, sample_everywhere
+from manyviews.particles.em.expectation import PoseGrid, sample_everywhere
 from manyviews.particles.em.maximisation import (
     HALVES,
     LANES,
@@ -328,8 +329,8 @@ class StochasticEm:
     def _grid(self, volume: torch.Tensor, radius: int, rng: np.random.Generator) -> PoseGrid:
         level = coarse_level(radius, self.images.box, self.plan.filled)
         turn = random_rotations(1, rng)[0].astype(np.float32)
-        view = View.of(volume, radius, self.device)
-        return PoseGrid.everywhere(view, level, self.images.box, self.shift_sigma, turn)
+        seen = FourierVolume.of(volume.to(self.device, torch.float32), radius)
+        return PoseGrid.everywhere(seen, level, self.images.box, self.shift_sigma, turn)
 
     def _mini_batch(self, task: Task) -> NDArray[np.int64]:
         """The next images of a random order that is new in every pass through all of them."""
