@@ -73,7 +73,7 @@ class Comparison:
         InputError
             If the files exist already or the folder cannot be written.
         """
-        from manyviews.io.atomic import atomic_path, atomic_write
+        from manyviews.io.atomic import atomic_path
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class Comparison:
                 f"cannot be made ({error.strerror})", path=folder, fix="choose a folder that can be written"
             ) from None
         table, picture = folder / "fsc.csv", folder / "fsc.png"
-        atomic_write(table, self._table().encode("ascii"))
+        self.fsc.write_csv(table, samples=True)
         with atomic_path(picture) as temporary:
             self._draw(temporary)
         return table, picture
@@ -93,12 +93,6 @@ class Comparison:
         if resolution <= 2 * self.pixel_size:
             return f"{resolution:.4g} angstrom or better (the limit of the pixel size)"
         return f"{resolution:.4g} angstrom"
-
-    def _table(self) -> str:
-        curve = self.fsc
-        columns = zip(curve.frequency, curve.correlation, curve.half_bit(), curve.samples, strict=True)
-        rows = [f"{f:.8g},{c:.6f},{h:.6f},{n:.0f}\n" for f, c, h, n in columns]
-        return "frequency_per_angstrom,fsc,half_bit,samples\n" + "".join(rows)
 
     def _draw(self, path: Path) -> None:
         from matplotlib.figure import Figure

@@ -23,13 +23,13 @@ from particle_run_example import (
 from manyviews.errors import InputError
 from manyviews.geometry.quadrature import pose_quadrature
 from manyviews.io.mrc import write_mrc
+from manyviews.metrics.fsc import FscCurve
 from manyviews.report.build import build_report
 from manyviews.report.citations import citations
 from manyviews.report.data import read_run
 from manyviews.report.isosurface import level_by_mass, smooth_and_fine, surface_image, three_views
 from manyviews.report.particle_data import read_model
 from manyviews.report.particle_figures import _coarser, _without_outliers, crossing, resolution_figure
-from manyviews.report.tables import FscCurve
 from manyviews.report.text import key_figure, verdict
 
 PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
@@ -173,7 +173,7 @@ def test_a_start_far_below_does_not_hide_the_rest():
 
 @pytest.mark.parametrize(("independent", "words"), [(True, "refined apart"), (False, "one map (optimistic)")])
 def test_halves_are_labelled_honestly(independent, words):
-    curve = FscCurve(np.arange(5) / 100, np.array([1.0, 0.9, 0.6, 0.2, 0.0]))
+    curve = FscCurve(np.arange(5) / 100, np.array([1.0, 0.9, 0.6, 0.2, 0.0]), np.ones(1), 1.0)
     figure = resolution_figure(curve, curve, independent=independent)
     legend = figure.axes[0].get_legend().get_texts()
     assert words in legend[0].get_text()
@@ -181,10 +181,10 @@ def test_halves_are_labelled_honestly(independent, words):
 
 
 def test_crossings_of_particles():
-    curve = FscCurve(np.arange(4) / 100, np.array([1.0, 0.9, 0.7, 0.3]))
+    curve = FscCurve(np.arange(4) / 100, np.array([1.0, 0.9, 0.7, 0.3]), np.ones(1), 1.0)
     assert crossing(curve, 0.5) == (pytest.approx(40.0), True)
     assert crossing(curve, 0.143) == (pytest.approx(100 / 3), False)
-    assert crossing(FscCurve(np.arange(3) / 100, np.array([1.0, 0.1, 0.1])), 0.5) is None
+    assert crossing(FscCurve(np.arange(3) / 100, np.array([1.0, 0.1, 0.1]), np.ones(1), 1.0), 0.5) is None
 
 
 @given(st.integers(0, 2000), st.sampled_from([(18, 36), (4, 8), (3, 5), (1, 1)]))

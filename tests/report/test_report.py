@@ -14,12 +14,12 @@ from report_example import example_volume, write_example, write_tables
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import write_mrc
+from manyviews.metrics.fsc import FscCurve
 from manyviews.report.build import build_report
 from manyviews.report.citations import citations
 from manyviews.report.data import central_slices, read_run
 from manyviews.report.figures import crossing_angstrom, ncc_figure, slices_figure
 from manyviews.report.style import figure_png
-from manyviews.report.tables import FscCurve
 from manyviews.report.text import flatten, format_value, key_figure, verdict
 from manyviews.tilt.options import METHODS
 
@@ -210,10 +210,10 @@ def test_sixteen_axes_and_missing_values(tmp_path):
 
 
 def test_crossings():
-    curve = FscCurve(np.array([0.1, 0.2, 0.3]), np.array([1.0, 0.75, 0.25]))
+    curve = FscCurve(np.array([0.1, 0.2, 0.3]), np.array([1.0, 0.75, 0.25]), np.ones(1), 1.0)
     assert crossing_angstrom(curve, 0.5) == pytest.approx(4.0)
     assert crossing_angstrom(curve, 0.143) is None
-    assert crossing_angstrom(FscCurve(np.array([0.1]), np.array([0.2])), 0.5) is None
+    assert crossing_angstrom(FscCurve(np.array([0.1]), np.array([0.2]), np.ones(1), 1.0), 0.5) is None
 
 
 def test_words():

@@ -21,6 +21,7 @@ from manyviews.io.mrc import read_header
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.scratch import ScratchFolder
+from manyviews.io.sizes import format_bytes
 from manyviews.parallel.launch import local_threads, set_threads
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.particles.em.refinement import own_particles
@@ -35,7 +36,7 @@ from manyviews.report.build import REPORT_NAME, build_report
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
-from manyviews.runs.memory import available_memory_bytes, format_bytes, peak_memory_bytes, require_disk
+from manyviews.runs.memory import available_memory_bytes, peak_memory_bytes, require_disk
 from manyviews.runs.progress import Progress
 
 _SHARE_FOR_IMAGES = 0.7

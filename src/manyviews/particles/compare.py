@@ -65,17 +65,13 @@ class MapComparison:
         from manyviews.io.atomic import atomic_write
         from manyviews.report.particle_figures import resolution_figure
         from manyviews.report.style import figure_png
-        from manyviews.report.tables import FscCurve as Drawn
 
         volume, table, picture = (folder / name for name in ("aligned.mrc", "fsc.csv", "fsc.png"))
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_mrc(volume, self.alignment.volume, self.curve.pixel_size)
-        pairs = zip(self.curve.frequency, self.curve.correlation, strict=True)
-        rows = "".join(f"{frequency:.8g},{value:.6f}\n" for frequency, value in pairs)
-        atomic_write(table, f"frequency_per_angstrom,fsc\n{rows}".encode())
-        drawn = Drawn(self.curve.frequency, self.curve.correlation)
-        atomic_write(picture, figure_png(resolution_figure(None, drawn, independent=False)))
+        self.curve.write_csv(table)
+        atomic_write(picture, figure_png(resolution_figure(None, self.curve, independent=False)))
         return volume, table, picture
 
     def _in_words(self, threshold: float) -> str:

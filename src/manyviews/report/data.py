@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import MrcStack
+from manyviews.io.tables import Row, read_numbers, read_table
+from manyviews.metrics.fsc import FscCurve
 from manyviews.report.particle_data import ParticleRun, as_number, is_particle_run, read_particle_run
-from manyviews.report.tables import FscCurve, Row, read_fsc, read_numbers, read_table
 from manyviews.runs.events import Event, read_events
 
 Float32 = NDArray[np.float32]
@@ -130,7 +131,7 @@ def read_run(path: Path) -> RunData:
         slices=slices,
         ncc=_ncc_curves(path / "ncc.csv"),
         convergence=None if particles else _convergence(events),
-        fsc=None if particles else read_fsc(path / "fsc.csv"),
+        fsc=None if particles else FscCurve.read_csv(path / "fsc.csv"),
         geometry=read_table(path / "geometry.csv", ()),
         notes=notes + (particles.warnings if particles else ()),
         particles=particles,

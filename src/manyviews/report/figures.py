@@ -10,9 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from manyviews.metrics.fsc import FscCurve
 from manyviews.report.data import CentralSlices, Convergence, NccCurve
 from manyviews.report.style import COLOURS, DPI, INK, WIDTH_INCHES, new_figure, plain_axes, scale_bar
-from manyviews.report.tables import FscCurve
 
 _THRESHOLDS = (0.5, 0.143)
 
@@ -106,11 +106,11 @@ def convergence_figure(convergence: Convergence) -> Figure:
 
 def crossing_angstrom(curve: FscCurve, threshold: float) -> float | None:
     """Resolution in angstrom where the curve first falls below ``threshold``; None if it does not."""
-    below = np.flatnonzero(curve.fsc < threshold)
+    below = np.flatnonzero(curve.correlation < threshold)
     if not len(below) or below[0] == 0:
         return None
     last = int(below[0])
-    upper, lower = curve.fsc[last - 1], curve.fsc[last]
+    upper, lower = curve.correlation[last - 1], curve.correlation[last]
     if not math.isfinite(upper):
         return None
     part = (upper - threshold) / (upper - lower)
@@ -122,14 +122,14 @@ def fsc_figure(curve: FscCurve) -> Figure:
     """Fourier shell correlation with its 0.5 and 0.143 lines and the resolution at each."""
     figure = new_figure(3.6)
     axes = plain_axes(figure)
-    axes.plot(curve.frequency, curve.fsc, color=COLOURS[0], linewidth=1.6)
+    axes.plot(curve.frequency, curve.correlation, color=COLOURS[0], linewidth=1.6)
     for threshold, colour in zip(_THRESHOLDS, COLOURS[1:], strict=False):
         resolution = crossing_angstrom(curve, threshold)
         label = f"{threshold:g}: " + ("not crossed" if resolution is None else f"{resolution:.3g} Å")
         axes.axhline(threshold, color=colour, linewidth=1.0, linestyle="--", label=label)
         if resolution is not None:
             axes.plot([1 / resolution], [threshold], marker="o", color=colour, markersize=4.5)
-    axes.set_ylim(min(-0.05, float(np.nanmin(curve.fsc, initial=0.0)) - 0.05), 1.05)
+    axes.set_ylim(min(-0.05, float(np.nanmin(curve.correlation, initial=0.0)) - 0.05), 1.05)
     axes.set_xlim(0, float(curve.frequency.max()))
     axes.set_xlabel("spatial frequency (1/Å)", color=INK)
     axes.set_ylabel("Fourier shell correlation", color=INK)

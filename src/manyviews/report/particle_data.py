@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import MrcStack
-from manyviews.report.tables import FscCurve, read_fsc, read_numbers
+from manyviews.io.tables import read_numbers
+from manyviews.metrics.fsc import FscCurve
 from manyviews.runs.events import Event
 
 Float32 = NDArray[np.float32]
@@ -144,8 +145,8 @@ def read_particle_run(path: Path, record: Mapping[str, Any], events: Sequence[Ev
     return ParticleRun(
         learning=_learning(events, options, side),
         directions=_directions(path / "directions.csv"),
-        halves=read_fsc(path / "fsc.csv"),
-        reference=read_fsc(path / "fsc_reference.csv"),
+        halves=FscCurve.read_csv(path / "fsc.csv"),
+        reference=FscCurve.read_csv(path / "fsc_reference.csv"),
         independent=options.get("independent_halves") is True,
         spread=_spread(path / "spread.csv"),
         model=model,

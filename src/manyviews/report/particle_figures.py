@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from manyviews.metrics.fsc import FscCurve
 from manyviews.report.isosurface import level_by_mass, smooth_and_fine, surface_image, three_views
 from manyviews.report.particle_data import Learning, Model, Spread
 from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes, scale_bar
-from manyviews.report.tables import FscCurve
 
 Float64 = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ def crossing(curve: FscCurve, threshold: float) -> tuple[float, bool] | None:
     The end of its longest run above, as `manyviews.metrics.fsc.FscCurve.resolution`; a curve that is above to
     its last shell gives that shell and False. None: it is nowhere above.
     """
-    above = curve.fsc >= threshold
+    above = curve.correlation >= threshold
     above[0] = False  # the mean
     edges = np.flatnonzero(np.diff(np.concatenate([[False], above, [False]]).astype(np.int8)))
     if not len(edges):
@@ -97,7 +97,7 @@ def crossing(curve: FscCurve, threshold: float) -> tuple[float, bool] | None:
     end = int(edges[1::2][np.argmax(edges[1::2] - edges[::2])])
     if end == len(above):
         return float(1 / curve.frequency[-1]), False
-    upper, lower = curve.fsc[end - 1], curve.fsc[end]
+    upper, lower = curve.correlation[end - 1], curve.correlation[end]
     part = (upper - threshold) / (upper - lower) if math.isfinite(lower) else 0.0
     return float(
         1 / (curve.frequency[end - 1] + part * (curve.frequency[end] - curve.frequency[end - 1]))
@@ -121,13 +121,17 @@ def resolution_figure(halves: FscCurve | None, reference: FscCurve | None, *, in
     for number, (curve, name, level) in enumerate(told):
         colour = COLOURS[number if halves is not None else 1]
         axes.plot(
-            curve.frequency, curve.fsc, color=colour, linewidth=1.6, label=f"{name}: {_at(curve, level)}"
+            curve.frequency,
+            curve.correlation,
+            color=colour,
+            linewidth=1.6,
+            label=f"{name}: {_at(curve, level)}",
         )
         found = crossing(curve, level)
         if found is not None and found[1]:
             axes.plot([1 / found[0]], [level], marker="o", color=colour, markersize=5)
     last = max(float(curve.frequency.max()) for curve, _, _ in told)
-    lowest = min(float(np.nanmin(curve.fsc, initial=0.0)) for curve, _, _ in told)
+    lowest = min(float(np.nanmin(curve.correlation, initial=0.0)) for curve, _, _ in told)
     for level, style in _LEVELS:
         axes.axhline(level, color=INK, linewidth=0.8, linestyle=style)
         axes.text(last, level + 0.012, f"{level:g}", ha="right", fontsize=8, color=INK)

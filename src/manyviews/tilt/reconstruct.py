@@ -19,15 +19,17 @@ from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_header
 from manyviews.io.scratch import ScratchFolder
+from manyviews.io.sizes import format_bytes
 from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.parallel.launch import local_rank, local_threads, set_threads
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.report.build import REPORT_NAME, build_report
 from manyviews.runs.driver import drive
+from manyviews.runs.fingerprint import sampled_fingerprint
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
-from manyviews.runs.memory import available_memory_bytes, format_bytes, peak_memory_bytes, require_disk
+from manyviews.runs.memory import available_memory_bytes, peak_memory_bytes, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
 from manyviews.solvers.driver import StopReason
@@ -303,8 +305,8 @@ def _sizes(shape: tuple[int, ...]) -> str:
 def _fingerprints(source: ImageSource) -> dict[str, str]:
     """What identifies the input: the stacks, and the geometry as it was resolved."""
     prints = {
-        f"{number + 1}: {entry['name']}": " ".join(str(value) for value in list(entry.values())[1:])
-        for number, entry in enumerate(source.fingerprint())
+        f"{number + 1}: {stack.path.name}": sampled_fingerprint(stack.path)
+        for number, stack in enumerate(source.series.stacks)
     }
     geometry = source.binned_geometry
     digest = hashlib.sha256()

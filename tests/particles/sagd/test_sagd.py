@@ -13,7 +13,7 @@ from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.fourier_resample import regrid_volume
+from manyviews.particles.images.fourier_resample import regrid_volume, working_box
 from manyviews.particles.images.random_start import power_scale, random_spheres
 from manyviews.particles.sagd.importance import Annealing
 from manyviews.particles.sagd.marginal import marginal
@@ -25,7 +25,6 @@ from manyviews.particles.sagd.sagd import (
     best_start,
     change_box,
     gradient_bytes,
-    working_box,
 )
 from manyviews.runs.state import state_from_arrays, state_to_arrays
 from manyviews.solvers.stochastic_average_gradient import SagState, StochasticAverageGradient

@@ -37,6 +37,7 @@ from manyviews.particles.em.pose_grids import coarse_level
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.images.random_start import power_scale, random_spheres
 
 _START_DRAWS = 48
@@ -214,7 +215,7 @@ class StochasticEm:
 
     def _random_map(self, start: int) -> torch.Tensor:
         seed = int(np.random.SeedSequence([self.seed, start]).generate_state(1)[0])
-        box = self.plan.working_box(self.plan.first_radius, self.images.box)
+        box = working_box(self.plan.first_radius, self.images.box)
         spheres = random_spheres(box, seed)
         # lane 0 is on rank 0 however many there are
         few = np.flatnonzero(self.numbers % LANES == 0)[:_JUDGES]
@@ -363,7 +364,7 @@ class StochasticEm:
     def _renewed(self, state: EmState, sums: FourierSums, log_likelihood: float, searched: float) -> EmState:
         """The state with new sums and their volume."""
         last = state.iteration == self.plan.iterations
-        box = self.images.box if last else self.plan.working_box(sums.radius, self.images.box)
+        box = self.images.box if last else working_box(sums.radius, self.images.box)
         shape = self._shape(box)
         correlation = half_correlation(sums, shape)
         return replace(

@@ -263,18 +263,6 @@ def slice_slopes(
     return torch.view_as_complex(pulled.reshape(len(slices), -1, 2)).sub_(held * slices)
 
 
-def information(p: NDArray[np.floating[Any]], q: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Kullback-Leibler divergence ``sum_j p_j log(p_j / q_j)`` of each row, in nats (the paper's Fig. 3).
-
-    Rows are normalised; a zero of q where p is not counts as the smallest normal float32.
-    """
-    tiny = float(np.finfo(np.float32).tiny)
-    first = p / p.sum(axis=1, keepdims=True, dtype=np.float64)
-    second = np.maximum(q / q.sum(axis=1, keepdims=True, dtype=np.float64), tiny)
-    terms = np.where(first > 0, first * np.log(np.maximum(first, tiny) / second), 0.0)
-    return np.asarray(terms.sum(axis=1), dtype=np.float64)
-
-
 def relative_error(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
     """Mean of ``|estimate - exact| / |exact|`` over images: the error of the paper's Fig. 8."""
     return math.fsum(np.abs(estimate - exact) / np.abs(exact)) / len(exact)
