@@ -109,5 +109,6 @@ def test_a_written_curve_is_read_again(tmp_path):
     curve.write_csv(tmp_path / "fsc.csv", samples=True, overwrite=True)
     header, first = (tmp_path / "fsc.csv").read_text().splitlines()[:2]
     assert header == "frequency_per_angstrom,fsc,half_bit,samples"
-    assert first.startswith("0,1.000000,") and first.endswith(",9")
+    assert first.startswith("0,1.000000,")
+    assert first.endswith(",9")
     assert FscCurve.read_csv(tmp_path / "absent.csv") is None

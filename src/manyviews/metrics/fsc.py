@@ -76,12 +76,9 @@ class FscCurve:
         InputError
             If the file cannot be written, or is there and must not be overwritten.
         """
-        columns = [
-            [f"{value:.8g}" for value in self.frequency],
-            [f"{value:.6f}" for value in self.correlation],
-        ]
+        columns = [[f"{f:.8g}" for f in self.frequency], [f"{c:.6f}" for c in self.correlation]]
         if samples:
-            columns += [[f"{value:.6f}" for value in self.half_bit()], [f"{n:.0f}" for n in self.samples]]
+            columns += [[f"{h:.6f}" for h in self.half_bit()], [f"{n:.0f}" for n in self.samples]]
         names = ("frequency_per_angstrom", "fsc", "half_bit", "samples")[: len(columns)]
         write_table(path, names, zip(*columns, strict=True), overwrite=overwrite)
 

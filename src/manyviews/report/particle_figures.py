@@ -120,13 +120,8 @@ def resolution_figure(halves: FscCurve | None, reference: FscCurve | None, *, in
     told = [(curve, name, level) for curve, name, level in there if curve is not None]
     for number, (curve, name, level) in enumerate(told):
         colour = COLOURS[number if halves is not None else 1]
-        axes.plot(
-            curve.frequency,
-            curve.correlation,
-            color=colour,
-            linewidth=1.6,
-            label=f"{name}: {_at(curve, level)}",
-        )
+        told_as = f"{name}: {_at(curve, level)}"
+        axes.plot(curve.frequency, curve.correlation, color=colour, linewidth=1.6, label=told_as)
         found = crossing(curve, level)
         if found is not None and found[1]:
             axes.plot([1 / found[0]], [level], marker="o", color=colour, markersize=5)
