@@ -106,6 +106,11 @@ def sphere(half: int, radius: float, padding: int = 2) -> torch.Tensor:
     return squared_frequency(half) <= (padding * radius) ** 2
 
 
+def grid_shells(half: int, padding: int = 2) -> torch.Tensor:
+    """Shell of every point of a half grid in cycles per box, int64; half-way between two, the even one."""
+    return torch.round(squared_frequency(half).double().sqrt() / padding).long()
+
+
 @lru_cache(maxsize=8)
 def _axis_matrices(
     box: int, half: int, padding: int, dtype: torch.dtype, device: torch.device

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from manyviews.alignment.symmetry_axes import lay_on_axes
 from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.particles.em.expectation import PoseGrid, sample_everywhere
 from manyviews.particles.em.maximisation import (
-    HALVES,
     LANES,
-    FourierSums,
     RealSpaceConstraint,
     add_up,
     as_fourier_sums,
