@@ -149,7 +149,7 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
     for name, number in counted.items():
         if number < 1:
             raise InputError(f"--{name} {number} is not possible", fix="give 1 or more")
-    radius = _radius(options.resolution, box, pixel_size)
+    radius = fourier_radius(options.resolution, box, pixel_size)
     em = EmPlan(
         particles=count,
         starts=options.starts,
@@ -183,7 +183,14 @@ def _device(options: AbinitioOptions) -> str:
     return "cuda"
 
 
-def _radius(resolution: float | None, box: int, pixel_size: float) -> int:
+def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int:
+    """Highest frequency to use for a resolution in angstrom, Fourier pixels; None: all below Nyquist's.
+
+    Raises
+    ------
+    InputError
+        If the pixels do not reach the resolution, or it is very low.
+    """
     most = (box - 1) // 2
     if resolution is None:
         return most

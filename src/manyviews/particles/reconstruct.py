@@ -6,8 +6,9 @@ whose damped quotient is the map. Nothing outside the particle is kept: it is no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,161 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.alignment.map_alignment import soft_sphere
 from manyviews.errors import InputError
+from manyviews.geometry.poses import euler_to_matrices
+from manyviews.geometry.symmetry import symmetry_rotations
+from manyviews.io.mrc import read_header, read_mrc, write_mrc
+from manyviews.io.particle_table import ParticleTable
 from manyviews.metrics.fsc import FscCurve, fsc
 from manyviews.operators.fourier_sums import HALVES, PADDING, FourierSums
 from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.load import Allocate, noise_spectrum, read_fourier_images
+from manyviews.particles.options import ReconstructOptions
+from manyviews.particles.plan import fourier_radius
+from manyviews.particles.results import in_figures
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 _POINTS_AT_ONCE = 2**21
 _EDGE_PIXELS = 3.0
+_MOST_PADDING = 4
+VOLUMES = ("volume.mrc", "half1.mrc", "half2.mrc")
+RESULTS = (*VOLUMES, "fsc.csv", "summary.json")
+
+
+@dataclass(frozen=True)
+class ReconstructionPlan:
+    """What a run does.
+
+    Attributes
+    ----------
+    options
+        As given.
+    box, pixel_size
+        Pixels along an image's side, and angstrom.
+    diameter
+        Angstrom, of the mask and of what is not background.
+    radius
+        Highest frequency, Fourier pixels.
+    rotations, shifts, halves
+        ``(N, 3, 3)``, ``(N, 2)`` angstrom and ``(N,)`` 1 or 2, as `reconstruct` takes them.
+    warnings
+        Sentences for the user.
+    """
+
+    options: ReconstructOptions
+    box: int
+    pixel_size: float
+    diameter: float
+    radius: int
+    rotations: Float64
+    shifts: Float64
+    halves: NDArray[np.int64]
+    warnings: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """For ``run.toml``: what changes the result."""
+        given, reference = self.options, self.options.reference
+        return {"diameter": self.diameter, "resolution": given.resolution, "radius": self.radius,
+                "symmetry": given.symmetry, "padding": given.padding,
+                "reference": None if reference is None else str(reference)}  # fmt: skip
+
+
+def resolve_reconstruction(options: ReconstructOptions, table: ParticleTable, box: int) -> ReconstructionPlan:
+    """Resolve every default, before any image is read.
+
+    Parameters
+    ----------
+    options
+        As given.
+    table
+        The particles.
+    box
+        Pixels along an image's side.
+
+    Raises
+    ------
+    InputError
+        If the table holds no poses, or options and data do not go together.
+    """
+    if table.angles is None:
+        raise InputError(
+            "the particles have no poses to reconstruct from",
+            fix='give a table that has them, or find them with "manyviews particles abinitio"',
+        )
+    if options.device == "cuda":
+        raise InputError("known poses run on the CPU", where="--device", fix="give --device cpu")
+    if not 1 <= options.padding <= _MOST_PADDING:
+        raise InputError(
+            f"a padding of {options.padding} is not possible", where="--padding", fix="give 1 to 4"
+        )
+    pixel_size = table.pixel_size
+    side = box * pixel_size
+    diameter = side if options.diameter is None else options.diameter
+    if not 0.1 * side <= diameter <= side:
+        raise InputError(
+            f"a particle of {diameter:g} angstrom does not go with a box of {side:g} angstrom",
+            where="--diameter",
+            fix="give angstrom, between a tenth of the box and the box",
+        )
+    symmetry_rotations(options.symmetry)
+    if options.reference is not None:
+        _check_reference(options.reference, box)
+    halves, warnings = _halves(table)
+    return ReconstructionPlan(
+        options=options,
+        box=box,
+        pixel_size=pixel_size,
+        diameter=diameter,
+        radius=fourier_radius(options.resolution, box, pixel_size),
+        rotations=euler_to_matrices(table.angles),
+        shifts=np.zeros((len(table), 2)) if table.shifts is None else table.shifts,
+        halves=halves,
+        warnings=warnings,
+    )
+
+
+def _check_reference(reference: Path, box: int) -> None:
+    shape = read_header(reference).shape
+    if shape != (box,) * 3:
+        raise InputError(
+            f"the reference has {' x '.join(map(str, shape[::-1]))} voxels, the map will have {box} along "
+            "each side",
+            path=reference,
+            fix="give a map of the images' size",
+        )
+
+
+def _halves(table: ParticleTable) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The half of each particle, and what to say about it."""
+    if table.half is not None:
+        return table.half, ()
+    told = (
+        "the table names no halves (rlnRandomSubset): odd and even particles are taken for them. If their "
+        "poses were found with one map, the correlation of the halves is too good"
+    )
+    return np.arange(len(table)) % HALVES + 1, (told,)
+
+
+def read_images(
+    plan: ReconstructionPlan,
+    table: ParticleTable,
+    *,
+    allocate: Allocate = np.empty,
+    tell: Callable[[int], None] = lambda done: None,
+    threads: int = 1,
+) -> FourierImages:
+    """All images with their noise; parameters and errors are those of `read_fourier_images`."""
+    images, spectra, counts = read_fourier_images(
+        table,
+        np.arange(len(table)),
+        radius=plan.radius,
+        diameter=plan.diameter,
+        allocate=allocate,
+        tell=tell,
+        threads=threads,
+    )
+    return replace(images, noise_variance=noise_spectrum(spectra, counts, plan.box))
 
 
 @dataclass(frozen=True)
@@ -134,3 +281,37 @@ def particle_mask(box: int, pixel_size: float, diameter: float | None = None) ->
 def _batches(chosen: NDArray[np.integer], points: int) -> Iterator[NDArray[np.integer]]:
     step = max(1, _POINTS_AT_ONCE // max(1, points))
     return (chosen[first : first + step] for first in range(0, len(chosen), step))
+
+
+def reconstruct_as_planned(images: FourierImages, plan: ReconstructionPlan) -> Reconstruction:
+    """`reconstruct` with what a plan says."""
+    return reconstruct(
+        images,
+        plan.rotations,
+        plan.shifts,
+        halves=plan.halves,
+        symmetry=symmetry_rotations(plan.options.symmetry),
+        diameter=plan.diameter,
+        padding=plan.options.padding,
+    )
+
+
+def write_reconstruction(folder: Path, plan: ReconstructionPlan, found: Reconstruction) -> dict[str, object]:
+    """Write maps and curves into a run folder; returns key figures by name."""
+    for name, volume in zip(VOLUMES, (found.volume, *found.half_volumes), strict=True):
+        write_mrc(folder / name, volume, plan.pixel_size, overwrite=True,
+                  labels=("manyviews particles reconstruct",))  # fmt: skip
+    found.correlation.write_csv(folder / "fsc.csv", overwrite=True)
+    summary: dict[str, object] = {
+        "particles": len(plan.rotations),
+        "map (voxels)": plan.box,
+        "pixel size (angstrom)": plan.pixel_size,
+        "diameter (angstrom)": round(plan.diameter, 2),
+        "symmetry": plan.options.symmetry,
+        "resolution at FSC 0.143 of the halves (angstrom)": in_figures(found.correlation.resolution(0.143)),
+    }
+    if plan.options.reference is not None:
+        curve = fsc(found.volume, read_mrc(plan.options.reference)[0], plan.pixel_size)
+        curve.write_csv(folder / "fsc_reference.csv", overwrite=True)
+        summary["resolution at FSC 0.5 with the reference (angstrom)"] = in_figures(curve.resolution(0.5))
+    return summary
