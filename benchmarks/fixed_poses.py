@@ -27,48 +27,25 @@ TURNS = 5
 def reconstruct_once(star: Path, output: Path, diameter: float | None, threads: int) -> None:
     """What a command would do: read, reconstruct, write."""
     import numba
-    import numpy as np
     import torch
 
-    from manyviews.geometry.poses import euler_to_matrices
-    from manyviews.io.mrc import write_mrc
     from manyviews.io.particle_images import ParticleImages
     from manyviews.io.relion_particles import read_relion_particles
-    from manyviews.operators.contrast_transfer import Optics, ctf_values
-    from manyviews.operators.fourier_points import extract, half_plane
-    from manyviews.particles.images.fourier_images import FourierImages
-    from manyviews.particles.reconstruct import reconstruct
+    from manyviews.particles.options import ReconstructOptions
+    from manyviews.particles.reconstruct import (
+        read_images,
+        reconstruct_as_planned,
+        resolve_reconstruction,
+        write_reconstruction,
+    )
 
     torch.set_num_threads(threads)
     numba.set_num_threads(threads)
     table = read_relion_particles(star)
-    stack = ParticleImages(table)
-    pixels = stack.read()
-    box = stack.box
-    points = half_plane(box // 2, box)
-    group = table.optics_index
-    settings = [
-        np.array([getattr(one, name) for one in table.optics])[group]
-        for name in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast")
-    ]
-    optics = Optics.make(
-        *settings, table.defocus, table.defocus_angle, table.phase_shift, table.b_factor, table.scale
-    )
-    corner = np.hypot(*np.mgrid[-(box // 2) : box - box // 2, -(box // 2) : box - box // 2]) > box / 2
-    noise = np.full((1, box // 2 + 1), pixels[:, corner].var() * box**2, np.float32)
-    images = FourierImages(
-        points,
-        extract(pixels, points, threads=threads),
-        ctf_values(optics, points, box, stack.pixel_size).numpy(),
-        noise,
-        np.zeros(len(table), np.int32),
-        box,
-        stack.pixel_size,
-        box // 2,
-    )
-    rotations = euler_to_matrices(table.angles)
-    made = reconstruct(images, rotations, table.shifts, diameter=diameter)
-    write_mrc(output, made.volume, stack.pixel_size, overwrite=True)
+    plan = resolve_reconstruction(ReconstructOptions(diameter=diameter), table, ParticleImages(table).box)
+    found = reconstruct_as_planned(read_images(plan, table, threads=threads), plan)
+    output.mkdir(exist_ok=True)
+    write_reconstruction(output, plan, found)
 
 
 def timed(command: list[str], folder: Path) -> dict[str, float]:
@@ -97,9 +74,9 @@ def commands(folder: Path, scratch: Path, threads: int) -> dict[str, tuple[list[
     """Command and output of every contestant."""
     found = {}
     for name, diameter in (("ours", ()), ("ours, particle of 217 A", ("--diameter", "217"))):
-        output = scratch / f"{name.replace(' ', '_')}.mrc"
+        output = scratch / name.replace(" ", "_")
         words = [sys.executable, str(Path(__file__).resolve()), str(folder), "--once", str(output), *diameter]
-        found[name] = ([*words, "--threads", str(threads)], output)
+        found[name] = ([*words, "--threads", str(threads)], output / "volume.mrc")
     relion = shutil.which("relion_reconstruct")
     if relion:
         output = scratch / "relion.mrc"

@@ -34,13 +34,13 @@ from manyviews.io.relion_particles import read_relion_particles
 from manyviews.operators.contrast_transfer import Optics, ctf_values
 from manyviews.operators.fourier_points import extract, half_plane
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.fourier_resample import regrid_volume
+from manyviews.particles.images.fourier_resample import regrid_volume, working_box
 from manyviews.particles.images.random_start import power_scale
 from manyviews.particles.sagd.importance import PoseDraw, draw_poses, sampled_marginal
 from manyviews.particles.sagd.lattice import PoseLattice
 from manyviews.particles.sagd.marginal import Marginal, marginal, relative_error
 from manyviews.particles.sagd.memory import PoseMemory, SparseRows
-from manyviews.particles.sagd.sagd import Sagd, SagdOptions, working_box
+from manyviews.particles.sagd.sagd import Sagd, SagdOptions
 
 RESULT = Path(__file__).parent / "results" / "importance_sampling.json"
 SETTLED = 5000

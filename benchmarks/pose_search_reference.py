@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from manyviews.alignment.map_alignment import move_map
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.sagd.importance import PoseDraw
 from manyviews.particles.sagd.lattice import PoseLattice
-from manyviews.particles.sagd.likelihood import ImageTerms, SliceModel, as_real_rows
+from manyviews.particles.sagd.likelihood import ImageTerms, as_real_rows
 from manyviews.particles.sagd.marginal import Marginal, pose_weights
 
 FOLD = 7
@@ -113,7 +114,7 @@ def full_posterior(
     candidates: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
 ) -> tuple[Floats, list[Rotations]]:
     """``log p`` and the posterior of rotations, shifts summed, over some directions and angles of each image."""
-    model, terms = SliceModel(volume, images.points, images.radius), ImageTerms.of(images)
+    seen, terms = FourierVolume.of(volume, images.radius), ImageTerms.of(images)
     phases = torch.from_numpy(lattice.phases(np.arange(lattice.shape[2]), images.points, images.box))
     log_shift = torch.from_numpy(lattice.log_shift.astype(np.float32))
     found, log_p = [], []
@@ -124,7 +125,7 @@ def full_posterior(
         power, parts = terms.power[image : image + 1], []
         for first in range(0, len(poses), AT_ONCE):
             own = slice(first, first + AT_ONCE)
-            slices = model.slices(poses[own])
+            slices = seen.slices(poses[own], images.points)
             weights, offset = pose_weights(rows, power, slices, torch.from_numpy(log_pose[own]), log_shift)
             mass = weights.reshape(len(log_shift), -1).sum(0, dtype=torch.float64).numpy()
             parts.append(np.log(mass) + float(offset[0]))

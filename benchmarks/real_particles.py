@@ -19,7 +19,8 @@ from manyviews.errors import InputError
 from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.relion_particles import read_relion_particles, write_relion_particles
-from manyviews.particles.em.expectation import PoseGrid, View, sample_everywhere
+from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.particles.em.expectation import PoseGrid, sample_everywhere
 from manyviews.particles.em.pose_grids import coarse_level
 from manyviews.particles.images.load import noise_spectrum, read_fourier_images
 from manyviews.particles.images.random_start import power_scale, random_spheres
@@ -50,7 +51,11 @@ def score(table: ParticleTable) -> dict[str, Any]:
     seen = images.crop(8)
     spheres = random_spheres(24, 1)
     grid = PoseGrid.everywhere(
-        View.of(spheres * power_scale(spheres, seen), 8), level, box, box / 40, np.eye(3, dtype=np.float32)
+        FourierVolume.of(spheres * power_scale(spheres, seen), 8),
+        level,
+        box,
+        box / 40,
+        np.eye(3, dtype=np.float32),
     )
     samples, logs = sample_everywhere(seen, grid, box / 40, np.zeros(len(table)), 24)
     return {

@@ -25,7 +25,7 @@ from scipy.spatial.transform import Rotation
 
 from manyviews.operators.contrast_transfer import Optics, ctf_values
 from manyviews.operators.fourier_points import half_plane, insert
-from manyviews.operators.fourier_slice import FourierSlices
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.image_shift import shift_phases
 
 RESULT = Path(__file__).parent / "results" / "relion_projections.json"
@@ -88,8 +88,7 @@ def our_projections(
     points = half_plane(box // 2, box)
     angles = np.stack([table[f"Angle{name}"] for name in ("Rot", "Tilt", "Psi")], axis=1)
     rotations = Rotation.from_euler("ZYZ", angles, degrees=True).inv().as_matrix()
-    slices = FourierSlices(rotations, points, box)
-    values = torch.view_as_complex(slices.forward(torch.from_numpy(volume)))
+    values = FourierVolume.of(torch.from_numpy(volume), box // 2).slices(rotations, points)
     if "OriginXAngst" in table:
         origins = np.stack([table["OriginXAngst"], table["OriginYAngst"]], axis=1) / pixel_size
     else:

@@ -39,7 +39,6 @@ from manyviews.io.relion_particles import read_relion_particles
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.load import noise_spectrum, read_fourier_images
 from manyviews.particles.sagd.lattice import PoseLattice
-from manyviews.particles.sagd.marginal import information
 from manyviews.particles.sagd.memory import LEAST_MASS, PoseMemory
 from manyviews.particles.sagd.priors import PriorName
 from manyviews.particles.sagd.sagd import Sagd, SagdOptions
@@ -87,6 +86,18 @@ def carried(masses: Floats, old: PoseLattice, new: PoseLattice) -> Floats:
     for lost in np.flatnonzero(sharers == 0):  # nearest to none of the new
         found[:, np.argmax(cosines[:, lost])] += masses[:, lost]
     return np.asarray(found / found.sum(1, keepdims=True))
+
+
+def information(p: NDArray[Any], q: NDArray[Any]) -> NDArray[Any]:
+    """Kullback-Leibler divergence ``sum_j p_j log(p_j / q_j)`` of each row, in nats (the paper's Fig. 3).
+
+    Rows are normalised; a zero of q where p is not counts as the smallest normal float32.
+    """
+    tiny = float(np.finfo(np.float32).tiny)
+    first = p / p.sum(axis=1, keepdims=True, dtype=np.float64)
+    second = np.maximum(q / q.sum(axis=1, keepdims=True, dtype=np.float64), tiny)
+    terms = np.where(first > 0, first * np.log(np.maximum(first, tiny) / second), 0.0)
+    return np.asarray(terms.sum(axis=1), dtype=np.float64)
 
 
 def compare(sagd: Sagd, before: PoseMemory, now: PoseMemory) -> dict[str, Any]:

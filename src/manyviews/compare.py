@@ -84,15 +84,9 @@ class Comparison:
                 f"cannot be made ({error.strerror})", path=folder, fix="choose a folder that can be written"
             ) from None
         table, picture = folder / "fsc.csv", folder / "fsc.png"
-        atomic_write(table, self._table().encode("ascii"))
+        self.fsc.write_csv(table, samples=True)
         atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)))
         return table, picture
-
-    def _table(self) -> str:
-        curve = self.fsc
-        columns = zip(curve.frequency, curve.correlation, curve.half_bit(), curve.samples, strict=True)
-        rows = [f"{f:.8g},{c:.6f},{h:.6f},{n:.0f}\n" for f, c, h, n in columns]
-        return "frequency_per_angstrom,fsc,half_bit,samples\n" + "".join(rows)
 
 
 def in_words(resolution: float, pixel_size: float) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from manyviews.runs.memory import available_memory_bytes, format_bytes, free_disk_bytes
+from manyviews.io.sizes import format_bytes
+from manyviews.runs.memory import available_memory_bytes, free_disk_bytes
 
 State = Literal["ok", "warn", "fail"]
 _GIB = 1024**3

@@ -129,7 +129,7 @@ def test_a_full_disk_is_told_with_sizes(small_disk):
         first = scratch.allocate((100, 1024), "float32")
         with pytest.raises(InputError) as caught:
             scratch.allocate((200, 1024), "float32")
-        assert "no room for a scratch file of 800.0 KiB" in str(caught.value)
+        assert "no room for a scratch file of 800 KiB" in str(caught.value)
         assert "are free; make room, or choose a scratch folder on another disk" in str(caught.value)
         del first
         again = scratch.allocate((200, 1024), "float32")

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve, fsc
 
 SLAB = (12, 40, 33)
@@ -91,3 +92,23 @@ def test_crossing_is_interpolated():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="same shape"):
         fsc(noise(1), noise(1)[:, :, :-1], 1.0)
+
+
+def test_a_written_curve_is_read_again(tmp_path):
+    frequency = np.arange(4) / 24.0
+    curve = FscCurve(frequency, np.array([1, 0.75, -0.125, 0.5]), np.full(4, 9.0), 4.0)
+    curve.write_csv(tmp_path / "fsc.csv")
+    assert (tmp_path / "fsc.csv").read_text().splitlines()[:2] == ["frequency_per_angstrom,fsc", "0,1.000000"]
+    read = FscCurve.read_csv(tmp_path / "fsc.csv")
+    assert read is not None
+    np.testing.assert_allclose(read.frequency, frequency, rtol=1e-7)
+    np.testing.assert_array_equal(read.correlation, curve.correlation)
+    assert read.pixel_size == pytest.approx(4.0)
+    with pytest.raises(InputError, match="exists"):
+        curve.write_csv(tmp_path / "fsc.csv")
+    curve.write_csv(tmp_path / "fsc.csv", samples=True, overwrite=True)
+    header, first = (tmp_path / "fsc.csv").read_text().splitlines()[:2]
+    assert header == "frequency_per_angstrom,fsc,half_bit,samples"
+    assert first.startswith("0,1.000000,")
+    assert first.endswith(",9")
+    assert FscCurve.read_csv(tmp_path / "absent.csv") is None

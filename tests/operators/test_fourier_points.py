@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyviews.operators.fourier_points import extract, half_plane, insert, multiplicity, shells
+from manyviews.operators.fourier_points import extract, half_plane, insert, shells
 
 
 @given(st.integers(1, 24), st.floats(0, 1))
@@ -38,13 +38,12 @@ def test_a_radius_beyond_nyquist_is_refused():
             half_plane(radius, 10)
 
 
-def test_shells_and_multiplicity():
+def test_shells():
     points = half_plane(5, 10)
     radius = np.hypot(*points.T)
     assert np.all(np.abs(shells(points) - radius) <= 0.5)
-    weights = multiplicity(points)
-    assert weights[0] == 0.5
-    assert np.all(weights[1:] == 1)
+    in_space = np.stack(np.mgrid[-4:5, -4:5, 0:5], axis=-1).reshape(-1, 3)
+    assert np.array_equal(shells(in_space), np.rint(np.linalg.norm(in_space, axis=1)))
 
 
 @pytest.mark.parametrize("box", [9, 10])

@@ -7,7 +7,7 @@ import torch
 
 from manyviews.geometry.poses import random_directions
 from manyviews.operators.fourier_points import half_plane
-from manyviews.operators.fourier_slice import FourierSlices
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.sagd.lattice import PoseLattice
 
@@ -63,9 +63,9 @@ def noisy_images(
     rotations = np.concatenate(
         [lattice.rotations(chosen[0][i : i + 1], chosen[1][i : i + 1]) for i in range(count)]
     )
-    slices = FourierSlices(rotations, points, box).forward(blob_volume(box)).numpy()
+    slices = FourierVolume.of(blob_volume(box), radius).slices(rotations, points).numpy()
     ctf = np.cos(0.15 * np.sum(points**2, axis=1) * rng.uniform(0.5, 1.5, (count, 1)))
-    clean = ctf * lattice.phases(chosen[2], points, box) * (slices[..., 0] + 1j * slices[..., 1])
+    clean = ctf * lattice.phases(chosen[2], points, box) * slices
     errors = rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape)
     errors[:, 0] = np.sqrt(2) * errors[:, 0].real
     return FourierImages(

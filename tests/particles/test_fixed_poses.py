@@ -13,10 +13,11 @@ from manyviews.errors import InputError
 from manyviews.metrics.fsc import fsc
 from manyviews.operators.contrast_transfer import Optics, ctf_values
 from manyviews.operators.fourier_points import half_plane
+from manyviews.operators.fourier_sums import FourierSums
 from manyviews.operators.image_shift import shift_phases
 from manyviews.particles import reconstruct as module
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.reconstruct import SliceSums, add_up, reconstruct, signal_power, soft_sphere
+from manyviews.particles.reconstruct import add_up, particle_mask, reconstruct
 from manyviews.simulate.phantoms import Gaussians
 
 BOX, PIXEL = 24, 3.0
@@ -75,21 +76,29 @@ def test_with_noise_halves_tell_the_resolution():
     halves = np.clip(made.correlation.correlation, 0, 1)
     predicted = np.sqrt(2 * halves / (1 + halves))
     np.testing.assert_allclose(against_truth.correlation[1:7], predicted[1:7], atol=0.12)
-    unfiltered = sum_all(images, rotations, shifts).solve()
+    unfiltered = volume_of(sum_all(images, rotations, shifts), 0.999)
     assert np.linalg.norm(made.volume - truth()) < 0.7 * np.linalg.norm(unfiltered - truth())
 
 
-def sum_all(images, rotations, shifts, **options):
-    return add_up(images, np.arange(len(images)), rotations, shifts, **options)
+def sum_all(images, rotations, shifts):
+    return add_up(images, rotations, shifts, np.arange(len(images)) % 2 + 1)
+
+
+def volume_of(sums, *correlation):
+    agreed = np.resize(correlation, sums.radius + 1).astype(np.float64)
+    return sums.volume(agreed, BOX, at_points=1 / 8).numpy()
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_batches_and_merged_parts_give_the_same(monkeypatch):
+def test_batches_and_parts_give_the_same(monkeypatch):
     images, rotations, shifts = make_images(60, 10.0)
     whole = sum_all(images, rotations, shifts)
-    parts = [add_up(images, np.arange(k, 60, 2), rotations, shifts) for k in (0, 1)]
+    few = [sum_all(images.select(part), rotations[part], shifts[part]) for part in np.split(np.arange(60), 3)]
+    added = FourierSums(
+        sum(part.numerator for part in few), sum(part.denominator for part in few), images.radius
+    )
     monkeypatch.setattr(module, "_POINTS_AT_ONCE", 5 * len(images.points))
-    for other in (sum_all(images, rotations, shifts), parts[0].merge(parts[1])):
+    for other in (sum_all(images, rotations, shifts), added):
         for name in ("numerator", "denominator"):
             expected = getattr(whole, name)
             torch.testing.assert_close(
@@ -121,8 +130,8 @@ def test_halves_are_taken_as_given():
     images, rotations, shifts = make_images(40, 5.0)
     halves = np.repeat([1, 2], [10, 30])
     made = reconstruct(images, rotations, shifts, halves=halves)
-    mask = soft_sphere(BOX, PIXEL)
-    first = add_up(images, np.arange(10), rotations, shifts).solve(mask=mask)
+    alone = add_up(images.select(np.arange(10)), rotations[:10], shifts[:10], np.ones(10))
+    first = alone.half_volume(0, BOX).numpy() * particle_mask(BOX, PIXEL)
     np.testing.assert_allclose(made.half_volumes[0], first, atol=1e-6)
     with pytest.raises(InputError, match="no image is in half 2"):
         reconstruct(images, rotations, shifts, halves=np.ones(40))
@@ -135,16 +144,15 @@ def test_numbers_of_images_and_poses_must_agree():
 
 
 def test_no_weight_anywhere_gives_zeros():
-    volume = SliceSums(8, 4).solve(np.ones(5))
-    assert np.all(volume == 0)
+    assert not FourierSums.zeros(4).mirrored().volume(np.ones(5), 8).any()
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_shells_without_signal_are_damped():
     images, rotations, shifts = make_images(50, 20.0)
     sums = sum_all(images, rotations, shifts)
-    power = signal_power(np.r_[np.full(6, 0.9), np.zeros(7)], sums.mean_weight())
-    kept, damped = (np.abs(np.fft.fftn(volume)) for volume in (sums.solve(), sums.solve(power)))
+    agreed = np.r_[np.full(6, 0.9), np.zeros(7)]
+    kept, damped = (np.abs(np.fft.fftn(made)) for made in (volume_of(sums, 0.999), volume_of(sums, *agreed)))
     radius = np.sqrt(sum(k**2 for k in np.meshgrid(*[np.fft.fftfreq(BOX, 1 / BOX)] * 3)))
     low, high = (radius > 1) & (radius < 4), (radius > 8) & (radius < 11)
     assert damped[low].mean() > 0.85 * kept[low].mean()
@@ -155,17 +163,19 @@ def test_noise_groups_weigh_images():
     images, rotations, shifts = make_images(20, 5.0)
     variance = np.stack([images.noise_variance[0], 4 * images.noise_variance[0]])
     grouped = replace(images, noise_variance=variance, group=np.repeat([0, 1], 10).astype(np.int32))
+    last = np.arange(10, 20)
     ratio = [
-        add_up(chosen, np.arange(10, 20), rotations, shifts).denominator.sum() for chosen in (images, grouped)
+        sum_all(chosen.select(last), rotations[last], shifts[last]).denominator.sum()
+        for chosen in (images, grouped)
     ]
     np.testing.assert_allclose(ratio[0] / ratio[1], 4, rtol=1e-5)
 
 
 def test_the_mask_is_soft_and_inside_the_box():
-    mask = soft_sphere(24, 2.0)
+    mask = particle_mask(24, 2.0)
     assert mask[12, 12, 12] == 1
     assert mask[0].max() == 0
-    small = soft_sphere(24, 2.0, 20.0)
+    small = particle_mask(24, 2.0, 20.0)
     assert small[12, 12, 12 + 3] == 1
     assert small[12, 12, 12 + 5] == pytest.approx(0.5)
     assert small[12, 12, 12 + 7] == 0

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from manyviews.cli.main import main
+from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em import plan as em_plan
-from manyviews.report.tables import read_fsc
 
 COMMANDS = ("simulate", "check", "abinitio", "compare")
 
@@ -63,7 +63,7 @@ def test_from_simulation_to_comparison(data, tmp_path, capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "resolution at FSC 0.5" in text
     assert str(out / "aligned.mrc") in text
-    assert read_fsc(out / "fsc.csv") is not None
+    assert FscCurve.read_csv(out / "fsc.csv") is not None
     poses = [str(run / "particles.star"), str(data / "truth.star")]
     # written by the run with names relative to the data, so the stacks need not be found
     assert main(["particles", "compare", *poses]) == 0

@@ -12,6 +12,8 @@ from manyviews.geometry.poses import random_rotations, random_steps
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import read_relion_particles
+from manyviews.io.tables import read_numbers
+from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
@@ -24,7 +26,6 @@ from manyviews.particles.results import (
     summarise_poses,
     write_results,
 )
-from manyviews.report.tables import read_fsc, read_numbers
 
 BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
 
@@ -68,7 +69,7 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
     assert posed.angles.shape == (COUNT, 3)
     assert set(posed.half) == {1, 2}
     assert {"manyviewsAngleSpreadDegrees", "manyviewsShiftSpreadAngst"} <= set(posed.extra)
-    np.testing.assert_allclose(read_fsc(tmp_path / "fsc.csv").correlation, falling)
+    np.testing.assert_allclose(FscCurve.read_csv(tmp_path / "fsc.csv").correlation, falling)
     directions = read_numbers(tmp_path / "directions.csv", ("z", "longitude_degrees", "particles"))
     assert directions[:, 2].sum() == COUNT
     spread = read_numbers(tmp_path / "spread.csv", ("from_degrees", "to_degrees", "particles"))
@@ -87,7 +88,7 @@ def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, p
 
 def test_no_halves_no_curve(tmp_path, plan):
     figures = write_results(tmp_path, plan, table(), structure([]))
-    assert read_fsc(tmp_path / "fsc.csv") is None
+    assert FscCurve.read_csv(tmp_path / "fsc.csv") is None
     assert not any("FSC" in name for name in figures)
 
 
@@ -98,7 +99,7 @@ def test_a_reference_is_compared_with(tmp_path, plan):
     figures = write_results(tmp_path, replace(plan, options=options), table(), found)
     assert figures["correlation with the reference"] > 0.95
     assert figures["hand"] == "as the reference"
-    assert read_fsc(tmp_path / "fsc_reference.csv") is not None
+    assert FscCurve.read_csv(tmp_path / "fsc_reference.csv") is not None
 
 
 def test_the_best_pose_and_the_spread_around_it():

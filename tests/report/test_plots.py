@@ -5,7 +5,6 @@ from manyviews.io.mrc import write_mrc
 from manyviews.metrics.fsc import FscCurve
 from manyviews.report.plots import crossing, fsc_figure, slices_figure
 from manyviews.report.style import figure_png
-from manyviews.report.tables import read_fsc
 from manyviews.report.volume import central_slices
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -53,9 +52,9 @@ def test_the_legend_tells_where_a_curve_falls(half_bit):
 
 
 def test_curves_are_read_back(tmp_path):
-    assert read_fsc(tmp_path / "none.csv") is None
+    assert FscCurve.read_csv(tmp_path / "none.csv") is None
     (tmp_path / "fsc.csv").write_text("frequency_per_angstrom,fsc\n0,1\n0.1,0.75\n0.2,0.25\n")
-    curve = read_fsc(tmp_path / "fsc.csv")
+    curve = FscCurve.read_csv(tmp_path / "fsc.csv")
     np.testing.assert_allclose(curve.correlation, [1, 0.75, 0.25])
     assert curve.pixel_size == pytest.approx(2.5)
     assert curve.resolution(0.5) == pytest.approx(1 / 0.15)

@@ -1,4 +1,3 @@
-import hashlib
 import subprocess
 import sys
 
@@ -6,10 +5,9 @@ import psutil
 import pytest
 
 from manyviews.errors import InputError
-from manyviews.runs.fingerprint import fingerprint
+from manyviews.io.sizes import format_bytes
 from manyviews.runs.memory import (
     available_memory_bytes,
-    format_bytes,
     free_disk_bytes,
     peak_memory_bytes,
     require_disk,
@@ -64,14 +62,6 @@ def test_sizes():
         "300 MiB",
         "3.0 TiB",
     ]
-
-
-def test_fingerprint(tmp_path):
-    path = tmp_path / "a"
-    path.write_bytes(b"abc")
-    assert fingerprint(path) == f"sha256:{hashlib.sha256(b'abc').hexdigest()}"
-    with pytest.raises(InputError, match="cannot be read"):
-        fingerprint(tmp_path / "b")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only")

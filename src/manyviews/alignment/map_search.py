@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import fft, optimize
 
 from manyviews.geometry.poses import angular_distance, rotations_from_vectors, uniform_rotations
+from manyviews.operators.fourier_points import shells
 from manyviews.operators.fourier_slice import volume_to_grid
 
 Float32 = NDArray[np.float32]
@@ -72,7 +73,7 @@ def find_placement(moving: Float32, reference: Float32, *, hands: bool = True) -
     radii = sorted({coarse, min(2 * coarse, last), last})
     turned = _Spectrum.of(moving, last)
     points = _half_ball(last)
-    shell = _shells(points)
+    shell = shells(points)
     target = _target(reference, points)
     weights = np.arange(last + 2, dtype=np.float64)
     inside = shell <= coarse
@@ -173,10 +174,6 @@ def _half_ball(radius: int) -> Float64:
     return np.stack([x[inside], y[inside], z[inside]], axis=1).astype(np.float64)
 
 
-def _shells(points: Float64) -> NDArray[np.intp]:
-    return np.asarray(np.rint(np.sqrt((points**2).sum(axis=1))), dtype=np.intp)
-
-
 def _phases(points: Float64, shift: Float64, box: int) -> Complex64:
     """``exp(-2 pi i k t / box)``."""
     angle = (points @ (-2 * np.pi / box * shift)).astype(np.float32)
@@ -187,7 +184,7 @@ def _phases(points: Float64, shift: Float64, box: int) -> Complex64:
 
 def _target(reference: Float32, points: Float64) -> Complex64:
     """The reference's transform at points of `_half_ball`, every shell scaled to the same power."""
-    box, shell = len(reference), _shells(points)
+    box, shell = len(reference), shells(points)
     x, y, z = points.astype(np.intp).T
     values = fft.rfftn(fft.ifftshift(reference))[z % box, y % box, x]
     power = np.bincount(shell, np.abs(values) ** 2) / np.maximum(np.bincount(shell), 1)
@@ -252,7 +249,7 @@ class _Comparison:
         cls, turned: _Spectrum, target: Complex64, points: Float64, box: int, shell_weights: Float64
     ) -> _Comparison:
         """With a weight for every shell, shared out over its points."""
-        shell = _shells(points)
+        shell = shells(points)
         share = shell_weights[shell] / np.bincount(shell)[shell]
         share /= share.sum()
         return cls(turned, (target.conj() * share).astype(np.complex64), points, box)
@@ -335,7 +332,7 @@ def _agreement(
     value = turned.interpolate(points @ candidate.rotation)
     value = value.conj() if candidate.mirrored else value
     phase = _phases(points, candidate.shift, box)
-    shell = _shells(points)
+    shell = shells(points)
     size = int(shell.max()) + 2
     cross = np.bincount(shell, (value * phase * target.conj()).real, size)
     power = np.bincount(shell, np.abs(value) ** 2, size) * np.bincount(shell, np.abs(target) ** 2, size)

@@ -21,11 +21,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.shared_file import reserve
+from manyviews.io.sizes import format_bytes
 
 _ATTEMPTS = 3
 _PREFIX = ".manyviews-scratch-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 class ScratchFolder:
@@ -132,9 +132,9 @@ class ScratchFolder:
                 path=self.path,
                 fix="choose a scratch folder that is writable",
             )
+        wanted, free = format_bytes(size_bytes), format_bytes(self._free_bytes())
         return InputError(
-            f"the disk has no room for a scratch file of {_size(size_bytes)}, {_size(self._free_bytes())} are"
-            " free",
+            f"the disk has no room for a scratch file of {wanted}, {free} are free",
             path=self.path,
             fix="make room, or choose a scratch folder on another disk",
         )
@@ -144,11 +144,3 @@ class ScratchFolder:
             return shutil.disk_usage(self.path).free
         except OSError:
             return 0
-
-
-def _size(size_bytes: float) -> str:
-    for unit in _UNITS[:-1]:
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} {_UNITS[-1]}"

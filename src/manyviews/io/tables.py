@@ -1,10 +1,11 @@
-"""Small tables as CSV."""
+"""Small tables as CSV files with a header line."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,68 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
 
+Float64 = NDArray[np.float64]
+Row = dict[str, str]
 
-def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a header and rows, in place of what is there.
+
+def write_table(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, overwrite: bool = True
+) -> None:
+    """Write a header and rows, in place of what is there unless ``overwrite`` is false.
 
     Raises
     ------
     InputError
-        If the file cannot be written.
+        If the file cannot be written, or is there and must not be overwritten.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    atomic_write(path, text.getvalue().encode(), overwrite=True)
+    atomic_write(path, text.getvalue().encode(), overwrite=overwrite)
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
+    """Rows of a CSV file with a header line, none if there is no file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or one of ``columns`` is not in it.
+    """
+    if not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            reader = csv.DictReader(handle, restkey="", restval="")
+            rows = [{key: str(value) for key, value in row.items()} for row in reader]
+            missing = set(columns) - set(reader.fieldnames or ())
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(f"cannot be read ({error})", path=path) from error
+    if missing:
+        raise InputError(f"has no column {', '.join(sorted(missing))}", path=path, where="line 1")
+    return rows
+
+
+def read_numbers(path: Path, columns: tuple[str, ...]) -> Float64:
+    """``(row, column)`` of a CSV file, no row if there is no file; an empty field is NaN.
+
+    Raises
+    ------
+    InputError
+        As `read_table`, or if a field is no number.
+    """
+    rows = read_table(path, columns)
+    found = np.full((len(rows), len(columns)), math.nan)
+    for number, row in enumerate(rows):
+        for at, column in enumerate(columns):
+            try:
+                found[number, at] = float(row[column] or "nan")
+            except ValueError as error:
+                raise InputError(
+                    f"{column} is {row[column]!r}, not a number", path=path, where=f"line {number + 2}"
+                ) from error
+    return found
 
 
 def read_columns(path: Path) -> dict[str, NDArray[Any]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from manyviews.io.atomic import atomic_write
+from manyviews.io.sizes import format_bytes
 from manyviews.jobs.device import use_threads
 from manyviews.jobs.live import LiveReport
 from manyviews.options import MachineOptions, RunOptions
@@ -31,7 +32,7 @@ from manyviews.runs.checkpoint import KEPT, STAGE
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import FIGURES_FOLDER, SUMMARY_FILE, RunFolder
 from manyviews.runs.interrupt import Interrupt
-from manyviews.runs.memory import format_bytes, peak_memory_bytes
+from manyviews.runs.memory import peak_memory_bytes
 from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
 from manyviews.runs.toml import TomlValue

@@ -30,6 +30,17 @@ def affine(device: torch.device) -> ModuleType:
     return affine_cpu
 
 
+def slices(device: torch.device) -> ModuleType:
+    """The module with ``gather_slices``, ``splat_slices`` and ``splat_weighted`` for a device."""
+    if device.type != "cpu":
+        from manyviews.kernels import slices_torch
+
+        return slices_torch
+    from manyviews.kernels import slices_cpu
+
+    return slices_cpu
+
+
 def pose_scores(device: torch.device) -> ModuleType:
     """The module with ``score_around``, ``sample_posterior`` and ``best_rotations`` for a device."""
     if device.type != "cpu":

@@ -1,4 +1,4 @@
-"""How far an estimate is from the truth: relative error, the same at the best scale, PSNR."""
+"""How far an estimate is from the truth: relative error, and the same at the best scale."""
 
 from __future__ import annotations
 
@@ -40,23 +40,6 @@ def scaled_error(estimate: RealArray, truth: RealArray) -> tuple[float, float]:
     if ee == 0 or tt == 0:
         return (1.0 if tt > 0 else 0.0), 0.0
     return math.sqrt(max(0.0, 1.0 - et * et / (ee * tt))), et / ee
-
-
-def psnr(estimate: RealArray, truth: RealArray) -> float:
-    """Peak signal-to-noise ratio in decibel, the peak being the range of the truth.
-
-    Infinite for equal arrays.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or the truth is constant.
-    """
-    peak = float(truth.max()) - float(truth.min())
-    if peak == 0:
-        raise ValueError("the truth is constant, so it has no peak")
-    mean_square = _squared_distance(estimate, truth) / truth.size
-    return math.inf if mean_square == 0 else 10 * math.log10(peak**2 / mean_square)
 
 
 def _products(estimate: RealArray, truth: RealArray) -> tuple[float, float, float]:

@@ -6,11 +6,14 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+
+from manyviews.io.tables import read_numbers, write_table
 
 Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
@@ -27,7 +30,8 @@ class FscCurve:
     correlation
         ``(shell,)`` between -1 and 1; 0 where either volume has no power.
     samples
-        ``(shell,)`` independent complex samples in the shell (a sample and its Friedel mate count once).
+        ``(shell,)`` independent complex samples in the shell (a sample and its Friedel mate count once); NaN
+        where a file did not tell.
     pixel_size
         Angstrom.
     """
@@ -63,6 +67,36 @@ class FscCurve:
         part = margin[shell - 1] / (margin[shell - 1] - margin[shell])
         crossing = self.frequency[shell - 1] + part * (self.frequency[shell] - self.frequency[shell - 1])
         return float(1 / crossing)
+
+    def write_csv(self, path: Path, *, samples: bool = False, overwrite: bool = False) -> None:
+        """Write ``frequency_per_angstrom,fsc``, with ``half_bit`` and ``samples`` too if asked for.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written, or is there and must not be overwritten.
+        """
+        columns = [[f"{f:.8g}" for f in self.frequency], [f"{c:.6f}" for c in self.correlation]]
+        if samples:
+            columns += [[f"{h:.6f}" for h in self.half_bit()], [f"{n:.0f}" for n in self.samples]]
+        names = ("frequency_per_angstrom", "fsc", "half_bit", "samples")[: len(columns)]
+        write_table(path, names, zip(*columns, strict=True), overwrite=overwrite)
+
+    @classmethod
+    def read_csv(cls, path: Path) -> FscCurve | None:
+        """A curve that was written, None if there is no such file; the last shell is taken for Nyquist's.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        table = read_numbers(path, ("frequency_per_angstrom", "fsc"))
+        if not len(table):
+            return None
+        frequency, correlation = table.T
+        unknown = np.full(len(table), math.nan)
+        return cls(frequency, correlation, unknown, 0.5 / max(float(frequency[-1]), 1e-30))
 
     def half_bit(self) -> Float64:
         """The half-bit threshold of every shell, ``(shell,)``.

@@ -44,16 +44,12 @@ def half_plane(radius: float, box: int) -> Points:
 
 
 def shells(points: NDArray[Any]) -> NDArray[np.int64]:
-    """``(P,)`` the shell of each point: its radius rounded to the nearest integer, halves up."""
+    """``(P,)`` the shell of each integer point of a plane or of space: its length, rounded.
+
+    The length of a point is never half-way between two whole numbers: ``(k + 1/2)^2`` is not whole.
+    """
     squared = np.sum(np.asarray(points, np.float64) ** 2, axis=1)
     return np.asarray(np.floor(np.sqrt(squared) + 0.5), dtype=np.int64)
-
-
-def multiplicity(points: NDArray[Any]) -> NDArray[np.float32]:
-    """``(P,)`` 1, and 1/2 at zero frequency, which is its own mirror image: the weight in a likelihood."""
-    weights = np.ones(len(points), np.float32)
-    weights[np.all(np.asarray(points) == 0, axis=1)] = 0.5
-    return weights
 
 
 def extract(images: NDArray[Any], points: NDArray[Any], *, threads: int = 1) -> NDArray[Any]:

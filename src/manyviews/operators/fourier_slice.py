@@ -13,6 +13,7 @@ memory and less work the fewer frequencies are wanted.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,9 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.kernels import slices_cpu, slices_torch
-from manyviews.operators.fourier_points import half_plane
-from manyviews.operators.linear import LinearOperator, register
+from manyviews.kernels.select import native, slices
 
 
 def grid_half(radius: float, padding: int) -> int:
@@ -107,6 +106,11 @@ def sphere(half: int, radius: float, padding: int = 2) -> torch.Tensor:
     return squared_frequency(half) <= (padding * radius) ** 2
 
 
+def grid_shells(half: int, padding: int = 2) -> torch.Tensor:
+    """Shell of every point of a half grid in cycles per box, int64; half-way between two, the even one."""
+    return torch.round(squared_frequency(half).double().sqrt() / padding).long()
+
+
 @lru_cache(maxsize=8)
 def _axis_matrices(
     box: int, half: int, padding: int, dtype: torch.dtype, device: torch.device
@@ -123,63 +127,64 @@ def _axis_matrices(
     return both[:-1].contiguous(), both[half:].contiguous()
 
 
-class FourierSlices(LinearOperator):
-    """Volume to the transforms of its projections at image frequencies.
+@dataclass(frozen=True)
+class FourierVolume:
+    """The padded transform of a volume, read along slices; and the adjoint of that, for gradients.
 
-    Parameters
+    ``gradient`` of what was ``add``-ed to the ``empty`` grid is the exact adjoint of ``of`` and ``slices``.
+    The device and the precision are those of the grid.
+
+    Attributes
     ----------
-    rotations
-        ``(M, 3, 3)``: rows are the image's x, y and z axes in the volume.
-    points
-        ``(P, 2)`` image frequencies (kx, ky) in cycles per box, as from `half_plane`.
+    grid
+        ``(2h + 1, 2h + 1, h + 2)`` complex, see `volume_to_grid`.
     box
-        Side D of the volume and of the images.
+        Side D of the volume; it may have fewer voxels than images have pixels, for the same field of view.
+    radius
+        Highest frequency that can be read, in cycles per box.
     padding
         Grid points per cycle per box; 2 leaves interpolation errors of a percent near the box's edge, and
         less inside.
-
-    ``forward`` takes ``(D, D, D)`` to ``(M, P, 2)``, real and imaginary parts; memory is that of the result
-    and the grid.
     """
 
-    def __init__(self, rotations: ArrayLike, points: NDArray[Any], box: int, padding: int = 2) -> None:
-        self.rotations = torch.as_tensor(np.asarray(rotations, dtype=np.float64))
-        self.points = np.asarray(points, dtype=np.int32)
-        self.box, self.padding = box, padding
-        self.radius = float(np.sqrt(np.max(np.sum(self.points.astype(np.int64) ** 2, axis=1), initial=0)))
-        self.domain = (box, box, box)
-        self.range = (len(self.rotations), len(self.points), 2)
+    grid: torch.Tensor
+    box: int
+    radius: float
+    padding: int = 2
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Transforms of the projections of a volume."""
-        grid = volume_to_grid(x, self.radius, self.padding)
-        if grid.device.type == "cpu":
-            read = slices_cpu.gather_slices(grid.numpy(), self._turns(x).numpy(), self.points, self.padding)
-            return torch.view_as_real(torch.from_numpy(read))
-        points = torch.from_numpy(self.points).to(x.device)
-        return torch.view_as_real(slices_torch.gather_slices(grid, self._turns(x), points, self.padding))
+    @classmethod
+    def of(cls, volume: torch.Tensor, radius: float, padding: int = 2) -> FourierVolume:
+        """The transform of ``(D, D, D)``."""
+        return cls(volume_to_grid(volume.detach(), radius, padding), volume.shape[0], radius, padding)
 
-    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """The exact adjoint."""
-        values = torch.view_as_complex(y.contiguous())
-        half = grid_half(self.radius, self.padding)
-        grid = values.new_zeros((2 * half + 1, 2 * half + 1, half + 2))
-        turns = self._turns(y)
-        if y.device.type == "cpu":
-            slices_cpu.splat_slices(grid.numpy(), turns.numpy(), self.points, values.numpy(), self.padding)
-        else:
-            points = torch.from_numpy(self.points).to(y.device)
-            slices_torch.splat_slices(grid, turns, points, values, self.padding)
-        return grid_adjoint(grid, self.box, self.radius, self.padding)
+    def empty(self) -> FourierVolume:
+        """The same grid with nothing on it."""
+        return replace(self, grid=torch.zeros_like(self.grid))
 
-    def _turns(self, like: torch.Tensor) -> torch.Tensor:
-        return self.rotations.to(like.device, like.dtype)
+    def slices(self, rotations: ArrayLike, points: NDArray[Any]) -> torch.Tensor:
+        """Transforms ``(M, P)`` of projections.
 
+        Parameters
+        ----------
+        rotations
+            ``(M, 3, 3)``: rows are the image's x, y and z axes in the volume.
+        points
+            ``(P, 2)`` image frequencies (kx, ky) in cycles per box, as from `half_plane`.
+        """
+        grid, turns, places = self._native(rotations, points)
+        return torch.as_tensor(slices(self.grid.device).gather_slices(grid, turns, places, self.padding))
 
-@register("fourier slices")
-def _example(case: int) -> FourierSlices:
-    from scipy.spatial.transform import Rotation
+    def add(self, rotations: ArrayLike, points: NDArray[Any], values: torch.Tensor) -> None:
+        """Add slices ``values (M, P)`` to the grid in place: the adjoint of `slices`."""
+        grid, turns, places = self._native(rotations, points)
+        slices(self.grid.device).splat_slices(grid, turns, places, native(values), self.padding)
 
-    box, radius, padding = ((9, 3, 2), (10, 5, 2), (12, 4, 3))[case]
-    rotations = Rotation.random(5, random_state=case).as_matrix()
-    return FourierSlices(rotations, half_plane(radius, box), box, padding)
+    def gradient(self) -> torch.Tensor:
+        """``(D, D, D)`` `grid_adjoint` of the grid: the gradient of a function whose slopes were added."""
+        return grid_adjoint(self.grid, self.box, self.radius, self.padding)
+
+    def _native(self, rotations: ArrayLike, points: NDArray[Any]) -> tuple[Any, Any, Any]:
+        """Grid, rotations and points as the kernels of the device take them."""
+        turns = torch.as_tensor(np.asarray(rotations)).to(self.grid.device, self.grid.real.dtype)
+        places = torch.as_tensor(np.asarray(points)).to(self.grid.device)
+        return native(self.grid), native(turns), native(places)

@@ -17,6 +17,7 @@ from manyviews.io.mrc import read_header
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.scratch import ScratchFolder
+from manyviews.io.sizes import format_bytes
 from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
@@ -29,7 +30,7 @@ from manyviews.particles.plan import Plan, load_table, resolve_plan
 from manyviews.particles.report import PICTURES, sections
 from manyviews.particles.results import RESULTS, write_results
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
-from manyviews.runs.memory import available_memory_bytes, format_bytes, require_disk
+from manyviews.runs.memory import available_memory_bytes, require_disk
 
 _SHARE_FOR_IMAGES = 0.7
 

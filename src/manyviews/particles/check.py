@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.particle_images import ParticleImages, check_images
 from manyviews.io.particle_table import ParticleTable
+from manyviews.io.sizes import format_bytes
 from manyviews.parallel.launch import local_threads
 from manyviews.parallel.world import SingleWorld
 from manyviews.particles.estimate import Cost, Stage, estimate_cost, expected_reach
 from manyviews.particles.images.load import background_mask, noise_spectrum, read_fourier_images
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import Plan, load_table, resolve_plan
-from manyviews.runs.memory import available_memory_bytes, format_bytes
+from manyviews.runs.memory import available_memory_bytes
 from manyviews.runs.progress import format_seconds
 
 Float64 = NDArray[np.float64]

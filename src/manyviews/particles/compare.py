@@ -71,9 +71,7 @@ class MapComparison:
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_mrc(volume, self.alignment.volume, self.curve.pixel_size)
-        pairs = zip(self.curve.frequency, self.curve.correlation, strict=True)
-        rows = "".join(f"{frequency:.8g},{value:.6f}\n" for frequency, value in pairs)
-        atomic_write(table, f"frequency_per_angstrom,fsc\n{rows}".encode())
+        self.curve.write_csv(table)
         figure = resolution_figure([(self.curve, "map and reference, aligned", 0.5)])
         atomic_write(picture, figure_png(figure))
         return volume, table, picture

@@ -13,10 +13,11 @@ import numpy as np
 
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import grid_half
-from manyviews.particles.em.expectation import PADDING
+from manyviews.operators.fourier_sums import PADDING
 from manyviews.particles.em.maximisation import LANES
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.em.pose_grids import coarse_level, shifts_everywhere
+from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.images.load import image_bytes
 from manyviews.particles.plan import Plan
 from manyviews.particles.sagd.sagd import gradient_bytes
@@ -163,7 +164,7 @@ def _neighbours(plan: Plan, images: int, radius: int, *, anywhere: bool) -> floa
 def _mapping(plan: Plan, images: int, radius: int) -> float:
     """Seconds to make a map."""
     turns = _order(plan.options.symmetry)
-    box = plan.em.working_box(radius, plan.box)
+    box = working_box(radius, plan.box)
     return images * _SAMPLES * turns * _points(plan, radius) * _SAMPLE_POINT + _VOXEL * box**3 + _ITERATION
 
 
@@ -176,7 +177,7 @@ def _order(symmetry: str) -> int:
 def _working_bytes(plan: Plan, radius: int) -> int:
     half = grid_half(radius, PADDING)
     grid = (2 * half + 1) ** 2 * (half + 2) * _GRID_POINT_BYTES
-    fine = (PADDING * plan.em.working_box(radius, plan.box)) ** 3 * _FINE_VOXEL_BYTES
+    fine = (PADDING * working_box(radius, plan.box)) ** 3 * _FINE_VOXEL_BYTES
     batch = _largest_part(plan.em, radius) * image_bytes(plan.em.particles, plan.radius)
     iterating = grid + fine + int(batch) + _SCORES_BYTES
     return _PROGRAM_BYTES + max(iterating, _READING_BYTES)

@@ -1,4 +1,4 @@
-"""Everything an ab initio reconstruction can be told, in one place: the API, the command line, ``run.toml``.
+"""Everything that jobs over particles can be told, in one place: the API, the command line, ``run.toml``.
 
 Only the standard library is imported here, so that the command line can show its help quickly.
 """
@@ -89,6 +89,32 @@ class AbinitioOptions(MachineOptions):
 
 
 @described
+@dataclass(frozen=True)
+class ReconstructOptions(MachineOptions):
+    """How to reconstruct from poses that the table holds.
+
+    Attributes
+    ----------
+    diameter
+        Of the particle in angstrom; a soft spherical mask is put around it. Left out: the largest sphere in
+        the box.
+    resolution
+        Finest resolution to go to, in angstrom. Left out: that of the pixels.
+    symmetry
+        Point group, e.g. C1, C7, D2, T, O, I, on whose axes the poses lie.
+    padding
+        How many times finer than the box asks for the transform is sampled, 1 to 4.
+    reference
+        A true map (MRC) to compare with, as it lies.
+    """
+
+    diameter: float | None = None
+    resolution: float | None = None
+    symmetry: str = "C1"
+    padding: int = 2
+    reference: Path | None = None
+
+
 @dataclass(frozen=True)
 class SimulateOptions:
     """A specimen, and how its images are taken."""

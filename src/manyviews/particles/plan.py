@@ -148,7 +148,7 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
     shift_sigma = _SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
     if not 0 < shift_sigma <= side / 4:
         raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
-    radius = _radius(options.resolution, box, pixel_size)
+    radius = fourier_radius(options.resolution, box, pixel_size)
     em = EmPlan(
         particles=count,
         starts=options.starts,
@@ -169,7 +169,14 @@ def _device(options: AbinitioOptions) -> str:
     return "cpu" if options.method == "sagd" else resolve_device(options.device, triton=False)
 
 
-def _radius(resolution: float | None, box: int, pixel_size: float) -> int:
+def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int:
+    """Highest frequency to use for a resolution in angstrom, Fourier pixels; None: all below Nyquist's.
+
+    Raises
+    ------
+    InputError
+        If the pixels do not reach the resolution, or it is very low.
+    """
     most = (box - 1) // 2
     if resolution is None:
         return most

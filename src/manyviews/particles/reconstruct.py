@@ -1,38 +1,177 @@
 """A map from images whose poses are known, as in the last step of every refinement.
 
-Every image, weighted by its CTF over its noise, is added as a slice to a padded grid; weights likewise; the
-quotient of the two sums, damped where the data are weaker than the noise, is transformed back. That is the
-Wiener filter
-
-    X = sum_i C_i Y_i / s_i  /  (sum_i C_i^2 / s_i + 1 / tau^2)
-
-with the signal's power tau^2 in each shell taken from the correlation of two half maps (Scheres, J. Struct.
-Biol. 180 (2012) 519). Nothing outside the particle is kept: it is noise.
+Every image, centred and weighted by its CTF over its noise, is added to `manyviews.operators.fourier_sums`,
+whose damped quotient is the map. Nothing outside the particle is kept: it is noise.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.alignment import map_alignment
+from manyviews.alignment.map_alignment import soft_sphere
 from manyviews.errors import InputError
-from manyviews.kernels import slices_cpu
+from manyviews.geometry.poses import euler_to_matrices
+from manyviews.geometry.symmetry import symmetry_rotations
+from manyviews.io.mrc import read_header, read_mrc, write_mrc
+from manyviews.io.particle_table import ParticleTable
 from manyviews.metrics.fsc import FscCurve, fsc
-from manyviews.operators.fourier_slice import grid_half, grid_to_volume, mirror_plane, squared_frequency
+from manyviews.operators.fourier_sums import HALVES, PADDING, FourierSums
 from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.load import Allocate, noise_spectrum, read_fourier_images
+from manyviews.particles.options import ReconstructOptions
+from manyviews.particles.plan import fourier_radius
+from manyviews.particles.results import in_figures
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 _POINTS_AT_ONCE = 2**21
 _EDGE_PIXELS = 3.0
-_SMALLEST_WEIGHT = 1e-3
+_MOST_PADDING = 4
+VOLUMES = ("volume.mrc", "half1.mrc", "half2.mrc")
+RESULTS = (*VOLUMES, "fsc.csv", "summary.json")
+
+
+@dataclass(frozen=True)
+class ReconstructionPlan:
+    """What a run does.
+
+    Attributes
+    ----------
+    options
+        As given.
+    box, pixel_size
+        Pixels along an image's side, and angstrom.
+    diameter
+        Angstrom, of the mask and of what is not background.
+    radius
+        Highest frequency, Fourier pixels.
+    rotations, shifts, halves
+        ``(N, 3, 3)``, ``(N, 2)`` angstrom and ``(N,)`` 1 or 2, as `reconstruct` takes them.
+    warnings
+        Sentences for the user.
+    """
+
+    options: ReconstructOptions
+    box: int
+    pixel_size: float
+    diameter: float
+    radius: int
+    rotations: Float64
+    shifts: Float64
+    halves: NDArray[np.int64]
+    warnings: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """For ``run.toml``: what changes the result."""
+        given, reference = self.options, self.options.reference
+        return {"diameter": self.diameter, "resolution": given.resolution, "radius": self.radius,
+                "symmetry": given.symmetry, "padding": given.padding,
+                "reference": None if reference is None else str(reference)}  # fmt: skip
+
+
+def resolve_reconstruction(options: ReconstructOptions, table: ParticleTable, box: int) -> ReconstructionPlan:
+    """Resolve every default, before any image is read.
+
+    Parameters
+    ----------
+    options
+        As given.
+    table
+        The particles.
+    box
+        Pixels along an image's side.
+
+    Raises
+    ------
+    InputError
+        If the table holds no poses, or options and data do not go together.
+    """
+    if table.angles is None:
+        raise InputError(
+            "the particles have no poses to reconstruct from",
+            fix='give a table that has them, or find them with "manyviews particles abinitio"',
+        )
+    if options.device == "cuda":
+        raise InputError("known poses run on the CPU", where="--device", fix="give --device cpu")
+    if not 1 <= options.padding <= _MOST_PADDING:
+        raise InputError(
+            f"a padding of {options.padding} is not possible", where="--padding", fix="give 1 to 4"
+        )
+    pixel_size = table.pixel_size
+    side = box * pixel_size
+    diameter = side if options.diameter is None else options.diameter
+    if not 0.1 * side <= diameter <= side:
+        raise InputError(
+            f"a particle of {diameter:g} angstrom does not go with a box of {side:g} angstrom",
+            where="--diameter",
+            fix="give angstrom, between a tenth of the box and the box",
+        )
+    symmetry_rotations(options.symmetry)
+    if options.reference is not None:
+        _check_reference(options.reference, box)
+    halves, warnings = _halves(table)
+    return ReconstructionPlan(
+        options=options,
+        box=box,
+        pixel_size=pixel_size,
+        diameter=diameter,
+        radius=fourier_radius(options.resolution, box, pixel_size),
+        rotations=euler_to_matrices(table.angles),
+        shifts=np.zeros((len(table), 2)) if table.shifts is None else table.shifts,
+        halves=halves,
+        warnings=warnings,
+    )
+
+
+def _check_reference(reference: Path, box: int) -> None:
+    shape = read_header(reference).shape
+    if shape != (box,) * 3:
+        raise InputError(
+            f"the reference has {' x '.join(map(str, shape[::-1]))} voxels, the map will have {box} along "
+            "each side",
+            path=reference,
+            fix="give a map of the images' size",
+        )
+
+
+def _halves(table: ParticleTable) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """The half of each particle, and what to say about it."""
+    if table.half is not None:
+        return table.half, ()
+    told = (
+        "the table names no halves (rlnRandomSubset): odd and even particles are taken for them. If their "
+        "poses were found with one map, the correlation of the halves is too good"
+    )
+    return np.arange(len(table)) % HALVES + 1, (told,)
+
+
+def read_images(
+    plan: ReconstructionPlan,
+    table: ParticleTable,
+    *,
+    allocate: Allocate = np.empty,
+    tell: Callable[[int], None] = lambda done: None,
+    threads: int = 1,
+) -> FourierImages:
+    """All images with their noise; parameters and errors are those of `read_fourier_images`."""
+    images, spectra, counts = read_fourier_images(
+        table,
+        np.arange(len(table)),
+        radius=plan.radius,
+        diameter=plan.diameter,
+        allocate=allocate,
+        tell=tell,
+        threads=threads,
+    )
+    return replace(images, noise_variance=noise_spectrum(spectra, counts, plan.box))
 
 
 @dataclass(frozen=True)
@@ -54,88 +193,6 @@ class Reconstruction:
     correlation: FscCurve
 
 
-class SliceSums:
-    """Sums over images on the padded half grid: numerator and denominator of the Wiener filter.
-
-    Sums of parts of the images, or of several ranks, may be added (`merge`). Memory is 12 bytes a grid point,
-    about ``4 (padding * radius)^3`` of them.
-    """
-
-    def __init__(self, box: int, radius: float, padding: int = 2) -> None:
-        self.box, self.radius, self.padding = box, radius, padding
-        h = grid_half(radius, padding)
-        self.numerator = torch.zeros((2 * h + 1, 2 * h + 1, h + 2), dtype=torch.complex64)
-        self.denominator = torch.zeros(self.numerator.shape, dtype=torch.float32)
-
-    def add(
-        self,
-        points: NDArray[np.int32],
-        rotations: ArrayLike,
-        values: NDArray[np.complex64],
-        weights: Float32,
-    ) -> None:
-        """Add slices: ``values (M, P)`` = C Y / s of centred images, ``weights (M, P)`` = C^2 / s."""
-        slices_cpu.splat_weighted(
-            self.numerator.numpy(),
-            self.denominator.numpy(),
-            np.asarray(rotations, dtype=np.float32),
-            points,
-            values,
-            weights,
-            self.padding,
-        )
-
-    def merge(self, other: SliceSums) -> SliceSums:
-        """The sums of both."""
-        both = SliceSums(self.box, self.radius, self.padding)
-        torch.add(self.numerator, other.numerator, out=both.numerator)
-        torch.add(self.denominator, other.denominator, out=both.denominator)
-        return both
-
-    def mean_weight(self) -> Float64:
-        """Mean denominator in each shell, ``(ceil(radius) + 1,)``, mirror images counted."""
-        weights = self.denominator.clone()
-        mirror_plane(weights)
-        shell = _grid_shells(len(weights) // 2, self.padding).reshape(-1)
-        count = math.ceil(self.radius) + 1
-        inside = shell < count
-        total = torch.bincount(shell[inside], weights.reshape(-1)[inside].double(), count)
-        return np.asarray(total / torch.bincount(shell[inside], minlength=count), dtype=np.float64)
-
-    def solve(self, signal_power: ArrayLike | None = None, mask: Float32 | None = None) -> Float32:
-        """The map ``(box, box, box)``.
-
-        Weights on the fine grid scatter much more than the data do over a whole cycle per box; damped point
-        by point (``mean / ratio``, the ratio of signal to noise of the shell), they would blur the map. So
-        only ``1 / padding^3`` of the damping is done at points, and the rest as a filter of the masked map.
-
-        Parameters
-        ----------
-        signal_power
-            tau^2 in each shell, ``(shell,)``; None filters nothing.
-        mask
-            ``(box, box, box)`` multiplied into the map.
-        """
-        numerator, denominator = self.numerator.clone(), self.denominator.clone()
-        mirror_plane(numerator)
-        mirror_plane(denominator)
-        mean = self.mean_weight()
-        damping = np.maximum(_SMALLEST_WEIGHT * mean, np.finfo(np.float32).tiny)
-        passed = np.ones_like(mean)
-        if signal_power is not None:
-            share = self.padding**3
-            wanted = 1 / (share * np.maximum(np.asarray(signal_power, dtype=np.float64)[: len(mean)], 1e-30))
-            damping = np.maximum(damping, wanted / share)
-            passed = (mean + wanted / share) / np.maximum(mean + wanted, 1e-30)
-        shell = torch.clamp(_grid_shells(len(denominator) // 2, self.padding), max=len(mean) - 1)
-        denominator += torch.from_numpy(np.minimum(damping, 1e30).astype(np.float32))[shell]
-        numerator /= denominator
-        volume = grid_to_volume(numerator, self.box, self.radius, self.padding)
-        if mask is not None:
-            volume *= torch.from_numpy(mask)
-        return filter_shells(volume, passed).numpy()
-
-
 def reconstruct(
     images: FourierImages,
     rotations: ArrayLike,
@@ -144,7 +201,7 @@ def reconstruct(
     halves: ArrayLike | None = None,
     symmetry: ArrayLike | None = None,
     diameter: float | None = None,
-    padding: int = 2,
+    padding: int = PADDING,
 ) -> Reconstruction:
     """Reconstruct from images in known poses.
 
@@ -175,76 +232,50 @@ def reconstruct(
     if not len(poses) == len(moves) == len(images):
         raise InputError(f"there are {len(images)} images, {len(poses)} rotations and {len(moves)} shifts")
     half = np.arange(len(images)) % 2 + 1 if halves is None else np.asarray(halves)
-    sums = []
     for number in (1, 2):
-        chosen = np.flatnonzero(half == number)
-        if not len(chosen):
+        if not np.any(half == number):
             raise InputError(f"no image is in half {number}", fix="give both halves images, or none a half")
-        sums.append(add_up(images, chosen, poses, moves, symmetry=symmetry, padding=padding))
-    mask = soft_sphere(images.box, images.pixel_size, diameter)
-    first, second = (part.solve(mask=mask) for part in sums)
+    sums = add_up(images, poses, moves, half, symmetry=symmetry, padding=padding)
+    mask = torch.from_numpy(particle_mask(images.box, images.pixel_size, diameter))
+    first, second = ((sums.half_volume(number, images.box) * mask).numpy() for number in range(HALVES))
     curve = fsc(first, second, images.pixel_size)
-    power = signal_power(curve.correlation, sums[0].mean_weight() + sums[1].mean_weight(), padding)
-    return Reconstruction(sums[0].merge(sums[1]).solve(power, mask), (first, second), curve)
+    agreed = curve.correlation[: images.radius + 1]
+    # in full at every point, the damping would blur a map whose poses are known: docs/fourier-slices.md
+    volume = sums.volume(agreed, images.box, at_points=1 / padding**3, mask=mask).numpy()
+    return Reconstruction(volume, (first, second), curve)
 
 
 def add_up(
     images: FourierImages,
-    chosen: NDArray[np.integer],
     rotations: Float64,
     shifts: Float64,
+    halves: NDArray[Any],
     *,
     symmetry: ArrayLike | None = None,
-    padding: int = 2,
-) -> SliceSums:
-    """The sums of some images, a few MB of them at a time; arguments as those of `reconstruct`."""
+    padding: int = PADDING,
+) -> FourierSums:
+    """The sums of all images of a half, a few MB of them at a time; arguments as those of `reconstruct`."""
     turns = np.eye(3)[None] if symmetry is None else np.asarray(symmetry, dtype=np.float64)
-    sums = SliceSums(images.box, images.radius, padding)
-    for batch in _batches(chosen, len(images.points)):
-        part = images.select(batch)
-        phases = shift_phases(shifts[batch] / images.pixel_size, images.points, images.box).numpy()
-        weighted = part.precision() * part.ctf
-        values, weights = weighted * part.values * phases, weighted * part.ctf
-        for turn in turns:
-            sums.add(images.points, rotations[batch] @ turn, values, weights)
-    return sums
+    sums = FourierSums.zeros(images.radius, padding)
+    for half in range(HALVES):
+        for batch in _batches(np.flatnonzero(halves == half + 1), len(images.points)):
+            part = images.select(batch)
+            phases = shift_phases(shifts[batch] / images.pixel_size, images.points, images.box).numpy()
+            weighted = part.precision() * part.ctf
+            values, weights = weighted * part.values * phases, weighted * part.ctf
+            for turn in turns:
+                sums.add(half, rotations[batch] @ turn, images.points, values, weights)
+    return sums.mirrored()
 
 
-def signal_power(correlation: ArrayLike, mean_weight: Float64, padding: int = 2) -> Float64:
-    """tau^2 in each shell, from the correlation of half maps and the mean weight of the whole data.
-
-    A correlation F of halves means a signal-to-noise ratio ``2 F / (1 - F)`` of the whole; the noise of an
-    independent coefficient is one over its weight.
-    """
-    known = np.asarray(correlation, dtype=np.float64)[: len(mean_weight)]
-    bounded = np.clip(np.pad(known, (0, len(mean_weight) - len(known)), mode="edge"), 1e-3, 0.999)
-    return np.asarray(2 * bounded / (1 - bounded) / np.maximum(padding**3 * mean_weight, 1e-30))
-
-
-def soft_sphere(box: int, pixel_size: float, diameter: float | None = None) -> Float32:
+def particle_mask(box: int, pixel_size: float, diameter: float | None = None) -> Float32:
     """``(box, box, box)``: 1 inside a sphere, 0 outside, a raised cosine of three pixels between.
 
     The edge is centred on the sphere of ``diameter`` angstrom; without one the mask ends at the box's sides.
     """
     largest = box / 2 - _EDGE_PIXELS / 2
     radius = largest if diameter is None else min(largest, diameter / 2 / pixel_size)
-    return map_alignment.soft_sphere(box, radius + _EDGE_PIXELS / 2, _EDGE_PIXELS)
-
-
-def filter_shells(volume: torch.Tensor, passed: Float64) -> torch.Tensor:
-    """A volume ``(box, box, box)`` times a factor for each shell, linear between, the last one beyond."""
-    if np.all(passed == 1):
-        return volume
-    box = len(volume)
-    along = torch.fft.fftfreq(box, 1 / box)
-    radius = torch.sqrt(
-        along[:, None, None] ** 2 + along[:, None] ** 2 + torch.fft.rfftfreq(box, 1 / box) ** 2
-    )
-    factor = np.interp(radius.numpy(), np.arange(len(passed)), passed).astype(np.float32)
-    filtered: torch.Tensor = torch.fft.irfftn(
-        torch.fft.rfftn(volume) * torch.from_numpy(factor), s=volume.shape
-    )
-    return filtered
+    return soft_sphere(box, radius + _EDGE_PIXELS / 2, _EDGE_PIXELS)
 
 
 def _batches(chosen: NDArray[np.integer], points: int) -> Iterator[NDArray[np.integer]]:
@@ -252,6 +283,35 @@ def _batches(chosen: NDArray[np.integer], points: int) -> Iterator[NDArray[np.in
     return (chosen[first : first + step] for first in range(0, len(chosen), step))
 
 
-def _grid_shells(half: int, padding: int) -> torch.Tensor:
-    """Shell of every grid point in cycles per box, int64."""
-    return torch.floor(torch.sqrt(squared_frequency(half).float()) / padding + 0.5).long()
+def reconstruct_as_planned(images: FourierImages, plan: ReconstructionPlan) -> Reconstruction:
+    """`reconstruct` with what a plan says."""
+    return reconstruct(
+        images,
+        plan.rotations,
+        plan.shifts,
+        halves=plan.halves,
+        symmetry=symmetry_rotations(plan.options.symmetry),
+        diameter=plan.diameter,
+        padding=plan.options.padding,
+    )
+
+
+def write_reconstruction(folder: Path, plan: ReconstructionPlan, found: Reconstruction) -> dict[str, object]:
+    """Write maps and curves into a run folder; returns key figures by name."""
+    for name, volume in zip(VOLUMES, (found.volume, *found.half_volumes), strict=True):
+        write_mrc(folder / name, volume, plan.pixel_size, overwrite=True,
+                  labels=("manyviews particles reconstruct",))  # fmt: skip
+    found.correlation.write_csv(folder / "fsc.csv", overwrite=True)
+    summary: dict[str, object] = {
+        "particles": len(plan.rotations),
+        "map (voxels)": plan.box,
+        "pixel size (angstrom)": plan.pixel_size,
+        "diameter (angstrom)": round(plan.diameter, 2),
+        "symmetry": plan.options.symmetry,
+        "resolution at FSC 0.143 of the halves (angstrom)": in_figures(found.correlation.resolution(0.143)),
+    }
+    if plan.options.reference is not None:
+        curve = fsc(found.volume, read_mrc(plan.options.reference)[0], plan.pixel_size)
+        curve.write_csv(folder / "fsc_reference.csv", overwrite=True)
+        summary["resolution at FSC 0.5 with the reference (angstrom)"] = in_figures(curve.resolution(0.5))
+    return summary

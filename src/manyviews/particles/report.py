@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.io.tables import read_numbers
 from manyviews.metrics.fsc import FscCurve
 from manyviews.report.common import slices_section
 from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
-from manyviews.report.tables import read_fsc, read_numbers
 from manyviews.report.volume import Model, read_model
 from manyviews.report.words import format_value
 
@@ -178,8 +178,8 @@ def _curves(run: RunData) -> Iterator[tuple[FscCurve | None, str, float]]:
     """Fourier shell correlations with what they are of and the threshold that counts."""
     apart = run.options.get("independent_halves") is True
     of_halves = "halves refined apart" if apart else "halves found with one map (optimistic)"
-    yield read_fsc(run.path / "fsc.csv"), of_halves, 0.143
-    yield read_fsc(run.path / "fsc_reference.csv"), "map and reference, aligned", 0.5
+    yield FscCurve.read_csv(run.path / "fsc.csv"), of_halves, 0.143
+    yield FscCurve.read_csv(run.path / "fsc_reference.csv"), "map and reference, aligned", 0.5
 
 
 def read_learning(run: RunData, model: Model | None = None) -> Learning | None:

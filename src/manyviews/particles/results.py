@@ -89,7 +89,7 @@ def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Reconst
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
     _write_directions(folder / "directions.csv", best)
     _write_spread(folder / "spread.csv", spread)
-    write_correlation(folder / HALVES_FILE, found.correlation, plan.box * plan.pixel_size)
+    halves_curve(found.correlation, plan).write_csv(folder / HALVES_FILE, overwrite=True)
     summary: dict[str, object] = {
         "method": plan.options.method,
         "particles": len(table),
@@ -141,23 +141,17 @@ def summarise_poses(
 def _halves(found: Reconstruction, plan: Plan) -> dict[str, object]:
     if not found.correlation:
         return {}
-    side = plan.box * plan.pixel_size
-    shells = np.arange(len(found.correlation))
-    curve = FscCurve(shells / side, np.array(found.correlation), np.ones(len(shells)), plan.pixel_size)
+    curve = halves_curve(found.correlation, plan)
     kind = "independent halves" if found.independent else "halves found with one map"
     # a curve that never falls says no more than its last shell
-    last = side / max(1, len(shells) - 1)
+    last = plan.box * plan.pixel_size / max(1, len(found.correlation) - 1)
     return {f"resolution at FSC 0.143 of {kind} (angstrom)": in_figures(max(last, curve.resolution(0.143)))}
 
 
 def _compare(folder: Path, volume: NDArray[np.float32], plan: Plan, reference: Path) -> dict[str, object]:
     truth, _ = read_mrc(reference)
     curve, alignment = aligned_fsc(volume, truth, plan.pixel_size)
-    write_table(
-        folder / REFERENCE_FILE,
-        ("frequency_per_angstrom", "fsc"),
-        [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)],
-    )
+    curve.write_csv(folder / REFERENCE_FILE, overwrite=True)
     return {
         "resolution at FSC 0.5 with the reference (angstrom)": in_figures(curve.resolution(0.5)),
         "hand": "other than the reference" if alignment.mirrored else "as the reference",
@@ -170,10 +164,11 @@ def in_figures(resolution: float) -> float | str:
     return round(resolution, 2) if math.isfinite(resolution) else "none"
 
 
-def write_correlation(path: Path, correlation: Sequence[float], side_angstrom: float) -> None:
-    """Write a Fourier shell correlation by shell, for a box of that side."""
-    rows = [(f"{shell / side_angstrom:.8g}", f"{value:.6f}") for shell, value in enumerate(correlation)]
-    write_table(path, ("frequency_per_angstrom", "fsc"), rows)
+def halves_curve(correlation: Sequence[float], plan: Plan) -> FscCurve:
+    """Correlation of the halves by shell, up to some radius, as a curve."""
+    shells = np.arange(len(correlation))
+    side = plan.box * plan.pixel_size
+    return FscCurve(shells / side, np.array(correlation), np.full(len(shells), math.nan), plan.pixel_size)
 
 
 def _write_spread(path: Path, spread_degrees: NDArray[np.float64]) -> None:

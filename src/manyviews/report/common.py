@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manyviews.errors import InputError
+from manyviews.io.tables import read_table
+from manyviews.metrics.fsc import FscCurve
 from manyviews.report.data import Convergence
 from manyviews.report.sections import Note, Picture, Section, Table
-from manyviews.report.tables import read_fsc, read_table
 from manyviews.report.volume import central_slices
 
 
@@ -40,7 +41,7 @@ def fsc_section(path: Path, title: str) -> Iterator[Section]:
     """The Fourier shell correlation of a table, nothing if it is not there."""
     from manyviews.report.plots import fsc_figure
 
-    curve = read_fsc(path)
+    curve = FscCurve.read_csv(path)
     if curve is not None:
         yield Section(title, Picture("fsc", "Fourier shell correlation", fsc_figure(curve)))
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from manyviews.io.sizes import format_bytes
 from manyviews.report.data import RunData
-from manyviews.runs.memory import format_bytes
 from manyviews.runs.progress import format_seconds
 
 _UNITS = {"_angstrom": " Å", "_degrees": "°", " (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}

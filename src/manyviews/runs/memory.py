@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from manyviews.errors import InputError
+from manyviews.io.sizes import format_bytes
 
 _CGROUP_FILES = (  # limit, used, and the part of it that is file cache the kernel can drop
     ("memory.max", "memory.current", "inactive_file"),
@@ -101,15 +102,6 @@ def free_disk_bytes(folder: Path) -> int:
     """Free bytes for this user on the disk of a folder that need not exist yet."""
     places = (folder.absolute(), *folder.absolute().parents)
     return shutil.disk_usage(next(place for place in places if place.exists())).free
-
-
-def format_bytes(size: float) -> str:
-    """A size for people: ``640 KiB``, ``1.5 GiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def require_disk(folder: Path, size_bytes: int) -> None:

@@ -7,7 +7,6 @@ of the seed, so that switching one on does not change another, and every image i
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,10 +24,9 @@ from manyviews.geometry.poses import (
     random_rotations,
 )
 from manyviews.geometry.views import TiltGeometry
-from manyviews.kernels.slices_cpu import gather_slices
 from manyviews.operators.contrast_transfer import Optics, ctf_values
 from manyviews.operators.fourier_points import extract, half_plane, insert
-from manyviews.operators.fourier_slice import volume_to_grid
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.image_shift import shift_phases
 from manyviews.simulate.phantoms import Gaussians
 
@@ -186,15 +184,13 @@ class VolumeProjector(Projector):
     def __init__(self, volume: Float32) -> None:
         self.box = len(volume)
         self.points = image_points(self.box)
-        self._padding = 3 if self.box <= _LARGEST_BOX_FINE else 2
         given = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))
-        radius = math.sqrt(int((self.points.astype(np.int64) ** 2).sum(axis=1).max()))
-        self._grid = volume_to_grid(given, radius, self._padding).numpy()
+        padding = 3 if self.box <= _LARGEST_BOX_FINE else 2
+        self._seen = FourierVolume.of(given, (self.box - 1) // 2, padding)
 
     def transforms(self, matrices: Float64) -> Complex64:
         """See `Projector`."""
-        turns = matrices.astype(np.float32)
-        return np.asarray(gather_slices(self._grid, turns, self.points, self._padding), dtype=np.complex64)
+        return np.asarray(self._seen.slices(matrices, self.points).numpy(), dtype=np.complex64)
 
 
 def image_points(box: int) -> NDArray[np.int32]:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.io.sizes import format_bytes
 from manyviews.operators.axis_groups import group_by_axis
 from manyviews.parallel.layout import Layout
-from manyviews.runs.memory import available_memory_bytes, format_bytes
+from manyviews.runs.memory import available_memory_bytes
 from manyviews.runs.progress import format_seconds
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions

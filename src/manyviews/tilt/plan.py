@@ -11,9 +11,10 @@ import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.io.sizes import format_bytes
 from manyviews.jobs.device import resolve_device
 from manyviews.options import check_options
-from manyviews.runs.memory import available_memory_bytes, format_bytes, free_disk_bytes
+from manyviews.runs.memory import available_memory_bytes, free_disk_bytes
 from manyviews.tilt.options import SUBSET_METHODS, ReconstructOptions
 from manyviews.tilt.series.images import ImageSource
 

@@ -19,6 +19,7 @@ from manyviews.operators.slab_projector import SlabProjector
 from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.runs.fingerprint import sampled_fingerprint
 from manyviews.runs.memory import available_memory_bytes, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
@@ -230,8 +231,8 @@ def _sizes(shape: tuple[int, ...]) -> str:
 def _fingerprints(source: ImageSource) -> dict[str, str]:
     """What identifies the input: the stacks, and the geometry as it was resolved."""
     prints = {
-        f"{number + 1}: {entry['name']}": " ".join(str(value) for value in list(entry.values())[1:])
-        for number, entry in enumerate(source.fingerprint())
+        f"{number + 1}: {stack.path.name}": sampled_fingerprint(stack.path)
+        for number, stack in enumerate(source.series.stacks)
     }
     geometry = source.binned_geometry
     digest = hashlib.sha256()

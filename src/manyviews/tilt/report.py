@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from manyviews.io.tables import read_numbers
 from manyviews.report.common import convergence_section, fsc_section, slices_section, table_section
 from manyviews.report.data import Convergence, RunData, convergence
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
-from manyviews.report.tables import read_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -125,9 +125,7 @@ def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) 
 
 def _compare(volume: Path, reference: Path, folder: Path) -> dict[str, object]:
     found = compare(volume, reference)
-    curve = found.fsc
-    rows = [(f"{f:.8g}", f"{c:.6f}") for f, c in zip(curve.frequency, curve.correlation, strict=True)]
-    write_table(folder / "fsc.csv", ("frequency_per_angstrom", "fsc"), rows)
+    found.fsc.write_csv(folder / "fsc.csv", overwrite=True)
     return {
         "resolution at FSC 0.5 (angstrom)": found.resolution_half,
         "resolution at FSC 0.143 (angstrom)": found.resolution_143,

@@ -8,10 +8,10 @@ import torch
 from em_example import BOX, RADIUS, example, likelihood
 
 from manyviews.geometry.poses import angular_distance
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.em import expectation
 from manyviews.particles.em.expectation import (
     PoseGrid,
-    View,
     best_everywhere,
     chunks,
     sample_everywhere,
@@ -38,9 +38,13 @@ def made():
     return example(40)
 
 
+def looked_at(volume, radius, device="cpu"):
+    return FourierVolume.of(volume.to(device, torch.float32), radius)
+
+
 def small_grid(made, radius=6, device="cpu", spacing=0.5):
     return PoseGrid.everywhere(
-        View.of(made.volume, radius, device), Level(radius, spacing, 1.0), BOX, SIGMA, NO_TURN
+        looked_at(made.volume, radius, device), Level(radius, spacing, 1.0), BOX, SIGMA, NO_TURN
     )
 
 
@@ -71,7 +75,7 @@ def test_scores_of_search_and_of_the_grid_are_the_same(made, monkeypatch):
     assert len(best) == kept * len(images)
     # eight equal turns and nine equal steps stand for one pose
     _, found, scored = search(
-        images, View.of(made.volume, 6), best, [level], SIGMA, np.full(len(images), 0.5), 10
+        images, looked_at(made.volume, 6), best, [level], SIGMA, np.full(len(images), 0.5), 10
     )
     assert scored == kept * 72
     best_shift, all_shifts = found - np.log(72), logs + np.log(grid.size)
@@ -135,9 +139,9 @@ def found_error(made, samples):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_true_map_finds_the_true_poses(made, device):
-    view = View.of(made.volume, RADIUS, device)
+    view = looked_at(made.volume, RADIUS, device)
     coarse = coarse_level(5, BOX, 0.8)
-    grid = PoseGrid.everywhere(View.of(made.volume, 5, device), coarse, BOX, SIGMA, NO_TURN)
+    grid = PoseGrid.everywhere(looked_at(made.volume, 5, device), coarse, BOX, SIGMA, NO_TURN)
     candidates = best_everywhere(made.images.crop(5), grid, SIGMA)
     levels = finer_levels(coarse, RADIUS, BOX, 0.8)
     samples, logs, scored = search(made.images, view, candidates, levels, SIGMA, np.full(40, 0.5), 24)

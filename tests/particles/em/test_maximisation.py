@@ -11,9 +11,9 @@ from em_example import BOX, RADIUS, example
 
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.metrics.fsc import fsc
+from manyviews.operators.fourier_sums import FourierSums
 from manyviews.particles.em.maximisation import (
     LANES,
-    FourierSums,
     RealSpaceConstraint,
     add_up,
     as_fourier_sums,

@@ -11,9 +11,9 @@ from marginal_example import blob_volume, noisy_images, random_lattice
 
 from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_points import half_plane
-from manyviews.operators.fourier_slice import FourierSlices
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.fourier_resample import regrid_volume
+from manyviews.particles.images.fourier_resample import regrid_volume, working_box
 from manyviews.particles.images.random_start import power_scale, random_spheres
 from manyviews.particles.sagd.importance import Annealing
 from manyviews.particles.sagd.marginal import marginal
@@ -25,7 +25,6 @@ from manyviews.particles.sagd.sagd import (
     best_start,
     change_box,
     gradient_bytes,
-    working_box,
 )
 from manyviews.runs.state import state_from_arrays, state_to_arrays
 from manyviews.solvers.stochastic_average_gradient import SagState, StochasticAverageGradient
@@ -61,11 +60,11 @@ def images_of(volume: torch.Tensor, count: int = 60, noise: float = 20.0, radius
     """Random views with transfer functions and white noise."""
     rng = np.random.default_rng(2)
     points = half_plane(radius, BOX)
-    slices = FourierSlices(random_rotations(count, rng), points, BOX).forward(volume).numpy()
+    slices = FourierVolume.of(volume, radius).slices(random_rotations(count, rng), points).numpy()
     ctf = np.cos(0.1 * np.sum(points**2, axis=1) * rng.uniform(0.5, 1.5, (count, 1)))
     errors = rng.normal(size=(2, count, len(points))) * np.sqrt(noise / 2)
     errors[:, :, 0] *= np.array([[np.sqrt(2)], [0.0]])
-    values = ctf * (slices[..., 0] + 1j * slices[..., 1]) + errors[0] + 1j * errors[1]
+    values = ctf * slices + errors[0] + 1j * errors[1]
     return FourierImages(
         points,
         values.astype(np.complex64),

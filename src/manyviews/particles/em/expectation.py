@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.poses import uniform_rotations
-from manyviews.kernels import slices_cpu, slices_torch
 from manyviews.kernels.pose_scores_cpu import sample_posterior
 from manyviews.kernels.select import native, pose_scores
 from manyviews.operators.fourier_points import half_plane
-from manyviews.operators.fourier_slice import volume_to_grid
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.em.pose_grids import Level, shifts_everywhere, steps_within, turns_within
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
@@ -26,32 +25,10 @@ from manyviews.particles.images.fourier_images import FourierImages
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
-PADDING = 2
 _SCORES_AT_ONCE = 4_000_000
 _LEAST_ROWS = 16  # of a matrix product; MKL's results with 5 to 11 rows were seen to depend on its threads
 _MARGIN = 14.0  # natural logarithms: poses that are e^14 times less likely than the best are dropped
 _MOST_KEPT = (24, 8, 6)  # poses an image that go on to the next level, from the coarse grid on
-
-
-@dataclass(frozen=True)
-class View:
-    """A volume ready to be looked at: its transform up to a radius, on the device that does the work."""
-
-    grid: torch.Tensor
-    radius: int
-
-    @classmethod
-    def of(cls, volume: torch.Tensor, radius: int, device: str = "cpu") -> View:
-        """From ``(D, D, D)``, up to ``radius`` Fourier pixels."""
-        grid = volume_to_grid(volume.detach().to(device, torch.float32), radius, PADDING)
-        return cls(grid.contiguous(), radius)
-
-    def slices(self, rotations: Float32, points: NDArray[np.int32]) -> torch.Tensor:
-        """``(M, P)`` the transform seen from ``(M, 3, 3)`` at ``(P, 2)`` frequencies."""
-        if self.grid.device.type == "cpu":
-            return torch.from_numpy(slices_cpu.gather_slices(self.grid.numpy(), rotations, points, PADDING))
-        turns, places = (torch.from_numpy(part).to(self.grid.device) for part in (rotations, points))
-        return slices_torch.gather_slices(self.grid, turns, places, PADDING)
 
 
 @dataclass(frozen=True)
@@ -76,10 +53,12 @@ class PoseGrid:
     strength: torch.Tensor
 
     @classmethod
-    def everywhere(cls, view: View, level: Level, box: int, shift_sigma: float, turn: Float32) -> PoseGrid:
+    def everywhere(
+        cls, volume: FourierVolume, level: Level, box: int, shift_sigma: float, turn: Float32
+    ) -> PoseGrid:
         """All rotations and shifts of a level, the whole grid turned by ``turn`` (3x3)."""
         rotations = (uniform_rotations(level.rotation_count) @ turn).astype(np.float32)
-        slices = view.slices(rotations, half_plane(level.radius, box))
+        slices = volume.slices(rotations, half_plane(level.radius, box))
         shifts = shifts_everywhere(level.shift_step, shift_sigma)
         return cls(rotations, shifts, slices, slices.real.square() + slices.imag.square())
 
@@ -228,7 +207,7 @@ def best_everywhere(
 
 def search(
     images: FourierImages,
-    view: View,
+    volume: FourierVolume,
     candidates: PoseSamples,
     levels: list[Level],
     shift_sigma: float,
@@ -241,8 +220,8 @@ def search(
     ----------
     images
         Up to the last level's radius or more.
-    view
-        The volume.
+    volume
+        The volume, up to the last level's radius.
     candidates
         Poses to begin with, sorted by image, at least one an image.
     levels
@@ -263,8 +242,8 @@ def search(
     for depth, level in enumerate(levels):
         turns, steps = turns_within(level.spacing), steps_within(level.shift_step)
         points = half_plane(level.radius, images.box)
-        scores = pose_scores(view.grid.device).score_around(
-            native(view.grid), PADDING, points, images.box, images.values, images.ctf, precision,
+        scores = pose_scores(volume.grid.device).score_around(
+            native(volume.grid), volume.padding, points, images.box, images.values, images.ctf, precision,
             images.group, candidates.image, candidates.rotations, candidates.shifts, turns, steps,
             shift_sigma,
         )  # fmt: skip

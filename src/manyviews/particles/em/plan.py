@@ -11,7 +11,6 @@ _START_ITERATIONS = 65
 _FIRST_SHARE, _LAST_SHARE = 0.3, 0.2
 _LOOK_EVERYWHERE = (0, 3)
 _GROWTH = 1.25
-_VOXELS_PER_RADIUS = 2.5  # 2 is the least
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,6 @@ class EmPlan:
         """Frequencies of an iteration of a start: from the first to the last in equal times."""
         levels = self.last_start_radius - self.first_radius + 1
         return self.first_radius + min(levels - 1, index * levels // _START_ITERATIONS)
-
-    def working_box(self, radius: int, box: int) -> int:
-        """Voxels along a side of a map that holds frequencies up to a radius and a little more."""
-        return min(box, 2 * math.ceil(_VOXELS_PER_RADIUS * (radius + 1) / 2))
 
     def share(self, index: int) -> float:
         """Weight of a start's mini-batch against all that came before."""

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyviews.particles.em.expectation import PoseGrid, View, best_everywhere, search
+from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.particles.em.expectation import PoseGrid, best_everywhere, search
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.em.pose_grids import coarse_level, finer_levels
 from manyviews.particles.em.pose_samples import PoseSamples
@@ -68,9 +69,8 @@ class PoseSearch:
         turn: NDArray[np.float32],
         device: str = "cpu",
     ) -> None:
-        self.volume = volume
-        self.device = device
-        self.view = View.of(volume, radius, device)
+        self.volume = volume.to(device, torch.float32)
+        self.fourier_volume = FourierVolume.of(self.volume, radius)
         self.coarse = coarse_level(plan.last_start_radius, box, plan.filled)
         self.levels = finer_levels(self.coarse, radius, box, plan.filled)
         self.box = box
@@ -119,7 +119,7 @@ class PoseSearch:
                 candidates, levels = self._anywhere(images, None if lane is None else lane[some]), self.levels
                 searched += self._grid_size * len(some)
             found, logs[some], scored = search(
-                images, self.view, candidates, levels, self.shift_sigma, offsets[some], DRAWS
+                images, self.fourier_volume, candidates, levels, self.shift_sigma, offsets[some], DRAWS
             )
             searched += scored * len(some)
             parts.append(found.renumbered(some))
@@ -127,7 +127,7 @@ class PoseSearch:
         return PoseEstimates(samples.sorted(), logs[members], searched)
 
     def _anywhere(self, images: FourierImages, lane: NDArray[np.int64] | None) -> PoseSamples:
-        low = View.of(self.volume, self.coarse.radius, self.device)
+        low = FourierVolume.of(self.volume, self.coarse.radius)
         grid = PoseGrid.everywhere(low, self.coarse, self.box, self.shift_sigma, self.turn)
         self._grid_size = float(grid.size)
         return best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma, lane)

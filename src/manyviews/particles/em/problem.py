@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.poses import random_rotations
+from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.operators.fourier_sums import FourierSums
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.particles.em.expectation import PoseGrid, View
+from manyviews.particles.em.expectation import PoseGrid
 from manyviews.particles.em.maximisation import (
     LANES,
-    FourierSums,
     RealSpaceConstraint,
     add_up,
     as_fourier_sums,
@@ -26,6 +27,7 @@ from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.em.pose_grids import coarse_level
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.fourier_resample import working_box
 
 NO_SYMMETRY = np.eye(3)[None]
 
@@ -101,8 +103,8 @@ class EmProblem:
         """Poses to score everywhere, the grid turned at random."""
         level = coarse_level(radius, self.images.box, self.plan.filled)
         rotation = random_rotations(1, rng)[0].astype(np.float32)
-        view = View.of(volume, radius, self.device)
-        return PoseGrid.everywhere(view, level, self.images.box, self.shift_sigma, rotation)
+        seen = FourierVolume.of(volume.to(self.device, torch.float32), radius)
+        return PoseGrid.everywhere(seen, level, self.images.box, self.shift_sigma, rotation)
 
     def sums(
         self,
@@ -120,7 +122,7 @@ class EmProblem:
 
     def volume(self, sums: FourierSums, *, last: bool = False) -> tuple[torch.Tensor, list[float]]:
         """The map of some sums, with the images' box in the ``last`` iteration, and the halves' FSC."""
-        box = self.images.box if last else self.plan.working_box(sums.radius, self.images.box)
+        box = self.images.box if last else working_box(sums.radius, self.images.box)
         constraint = self.constraint(box)
         correlation = half_correlation(sums, constraint)
         return whole_volume(sums, correlation, constraint), [float(value) for value in correlation]

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.poses import random_rotations
-from manyviews.particles.em.maximisation import HALVES, LANES, half_volumes
+from manyviews.operators.fourier_sums import HALVES
+from manyviews.particles.em.maximisation import LANES, half_volumes
 from manyviews.particles.em.plan import Task
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.em.pose_search import PoseSearch

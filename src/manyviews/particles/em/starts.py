@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.alignment.symmetry_axes import lay_on_axes
+from manyviews.operators.fourier_sums import FourierSums
 from manyviews.particles.em.expectation import sample_everywhere
-from manyviews.particles.em.maximisation import LANES, FourierSums
+from manyviews.particles.em.maximisation import LANES
 from manyviews.particles.em.plan import Task
 from manyviews.particles.em.problem import NO_SYMMETRY, EmProblem
 from manyviews.particles.em.state import StartsState
+from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.images.random_start import power_scale, random_spheres
 
 _DRAWS = 48
@@ -64,7 +66,7 @@ class RandomStarts:
     def _random_map(self, start: int) -> torch.Tensor:
         problem, plan = self.problem, self.problem.plan
         seed = int(np.random.SeedSequence([problem.seed, start]).generate_state(1)[0])
-        box = plan.working_box(plan.first_radius, problem.images.box)
+        box = working_box(plan.first_radius, problem.images.box)
         spheres = random_spheres(box, seed)
         # lane 0 is on rank 0 however many there are
         few = np.flatnonzero(problem.numbers % LANES == 0)[:_SCORING_IMAGES]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from manyviews.particles.em.maximisation import FourierSums
+from manyviews.operators.fourier_sums import FourierSums
 from manyviews.particles.em.pose_samples import PoseSamples
 
 _AGREED = 0.143

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.operators.fourier_points import half_plane
+from manyviews.operators.fourier_points import half_plane, shells
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FourierImages:
 
     def shells(self) -> NDArray[np.int64]:
         """``(P,)`` shell of each point: its length, rounded."""
-        return np.rint(np.hypot(self.points[:, 0], self.points[:, 1])).astype(np.int64)
+        return shells(self.points)
 
     def crop(self, radius: int) -> FourierImages:
         """The frequencies up to ``radius``; arrays are views of these."""

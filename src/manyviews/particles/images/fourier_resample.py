@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+
+_VOXELS_PER_RADIUS = 2.5  # of a map's side; 2 is the least
+
+
+def working_box(radius: int, box: int) -> int:
+    """Voxels along a side of a map that holds frequencies up to a radius, even, at most ``box``."""
+    return min(box, 2 * math.ceil(_VOXELS_PER_RADIUS * (radius + 1) / 2))
 
 
 def regrid_volume(volume: torch.Tensor, box: int) -> torch.Tensor:

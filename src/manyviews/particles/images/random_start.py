@@ -9,10 +9,9 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from manyviews.geometry.poses import random_rotations
-from manyviews.operators.fourier_slice import FourierSlices
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.fourier_resample import regrid_volume
 
@@ -58,15 +57,11 @@ def power_scale(volume: torch.Tensor, images: FourierImages, seed: int = 0) -> f
     standard error is taken.
     """
     rng = np.random.default_rng([seed, 0x5CA1E])
-    views = FourierSlices(random_rotations(VIEWS, rng), images.points, images.box, padding=2)
-    slices = _views_on(volume, views)
-    seen = np.mean(np.sum(slices**2, axis=-1), axis=0)[1:]
+    # the map may have fewer voxels than the images have pixels
+    seen = FourierVolume.of(regrid_volume(volume, images.box), images.radius)
+    views = torch.view_as_real(seen.slices(random_rotations(VIEWS, rng), images.points)).numpy()
+    power = np.mean(np.sum(views**2, axis=-1), axis=0)[1:]
     weight = images.precision()[:, 1:]
     signal = float(np.sum(weight * np.abs(images.values[:, 1:]) ** 2, dtype=np.float64)) - weight.size
-    expected = float(np.sum(weight * images.ctf[:, 1:] ** 2 * seen, dtype=np.float64))
+    expected = float(np.sum(weight * images.ctf[:, 1:] ** 2 * power, dtype=np.float64))
     return math.sqrt(max(signal, math.sqrt(weight.size)) / expected)
-
-
-def _views_on(volume: torch.Tensor, views: FourierSlices) -> NDArray[np.float32]:
-    """Slices of a map that may have fewer voxels than the images have pixels."""
-    return views.forward(regrid_volume(volume, views.box)).numpy()

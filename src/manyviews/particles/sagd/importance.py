@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.sagd.lattice import Indices, PoseLattice
-from manyviews.particles.sagd.likelihood import ImageTerms, SliceModel, as_real_rows
+from manyviews.particles.sagd.likelihood import ImageTerms, as_real_rows
 from manyviews.particles.sagd.marginal import pose_weights, slice_slopes
 from manyviews.particles.sagd.memory import FACTORS, PoseMemory, SparseRows
 
@@ -261,7 +262,8 @@ def sampled_marginal(
     iteration
         To note in the memory.
     """
-    model = SliceModel(volume, images.points, images.radius, padding)
+    seen = FourierVolume.of(volume, images.radius, padding)
+    slope = seen.empty() if gradient else None
     terms = ImageTerms.of(images)
     phases = torch.from_numpy(lattice.phases(np.arange(lattice.shape[2]), images.points, images.box))
     log_sums = np.empty(len(images))
@@ -269,7 +271,7 @@ def sampled_marginal(
     for chunk in _chunks(draws, images.values.itemsize * len(images.points)):
         poses = [lattice.rotations(d.direction.indices, d.in_plane.indices) for d in draws[chunk]]
         ends = np.cumsum([len(part) for part in poses])
-        slices = model.slices(np.concatenate(poses))
+        slices = seen.slices(np.concatenate(poses), images.points)
         pulled: list[torch.Tensor] = []
         turned: list[NDArray[np.float32]] = []
         for image, end, part in zip(range(chunk.start, chunk.stop), ends, poses, strict=True):
@@ -277,19 +279,19 @@ def sampled_marginal(
             posterior = _posterior(terms, image, draws[image], phases, own)
             log_sums[image] = posterior.log_sum
             posteriors.append(_masses(posterior, draws[image], lattice))
-            if gradient:
+            if slope is not None:
                 kept, slopes = _slopes(terms, image, posterior, own)
                 pulled.append(slopes)
                 turned.append(part[kept])
-        if gradient:
-            model.add_slope(np.concatenate(turned), torch.cat(pulled))
+        if slope is not None:
+            slope.add(np.concatenate(turned), images.points, torch.cat(pulled))
     factors = [
         SparseRows.pack([d.factors[f].indices for d in draws], [found[f] for found in posteriors])
         for f in range(FACTORS)
     ]
     memory = PoseMemory(images.radius, iteration, (factors[0], factors[1], factors[2]))
-    slope = model.gradient() if gradient else None
-    return SampledMarginal(log_sums - terms.energy, slope, memory)
+    found = None if slope is None else slope.gradient()
+    return SampledMarginal(log_sums - terms.energy, found, memory)
 
 
 def _chunks(draws: Sequence[PoseDraw], slice_bytes: int) -> list[slice]:

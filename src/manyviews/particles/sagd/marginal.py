@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.sagd.lattice import PoseLattice
-from manyviews.particles.sagd.likelihood import ImageTerms, SliceModel, as_real_rows
+from manyviews.particles.sagd.likelihood import ImageTerms, as_real_rows
 
 TILE_BYTES = 2**21  # scores of a tile, so that the passes over them stay in the cache
 LEAST_TILE = 32
@@ -44,6 +45,23 @@ class Marginal:
     direction: NDArray[np.float32]
     in_plane: NDArray[np.float32]
     shift: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Views:
+    """A volume, what slices are read of it, and the grid for their slopes where a gradient is wanted."""
+
+    volume: FourierVolume
+    poses: NDArray[np.float32]
+    points: NDArray[np.int32]
+    slope: FourierVolume | None
+
+    @classmethod
+    def of(cls, volume: FourierVolume, images: FourierImages, lattice: PoseLattice, gradient: bool) -> _Views:
+        """All rotations of the lattice."""
+        directions, in_plane, _ = lattice.shape
+        poses = lattice.rotations(np.arange(directions), np.arange(in_plane))
+        return cls(volume, poses, images.points, volume.empty() if gradient else None)
 
 
 @dataclass(frozen=True)
@@ -87,43 +105,35 @@ def marginal(
     memory_bytes
         For the scores kept until their sum is known: images are taken in blocks that fit, at least one.
     """
-    model = SliceModel(volume, images.points, images.radius, padding)
-    poses = _all_rotations(lattice)
+    views = _Views.of(FourierVolume.of(volume, images.radius, padding), images, lattice, gradient)
     terms = ImageTerms.of(images)
     phases = torch.from_numpy(lattice.phases(np.arange(lattice.shape[2]), images.points, images.box))
     element = terms.power.element_size()
     block = max(1, int(memory_bytes // (lattice.size * element))) if gradient else len(images)
     parts = [
-        _block(terms, phases, slice(first, min(first + block, len(images))), model, poses, lattice, gradient)
+        _block(terms, phases, slice(first, min(first + block, len(images))), views, lattice)
         for first in range(0, len(images), block)
     ]
     joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    slope = model.gradient() if gradient else None
+    slope = None if views.slope is None else views.slope.gradient()
     return Marginal(joined[0] - terms.energy, slope, *joined[1:])
-
-
-def _all_rotations(lattice: PoseLattice) -> NDArray[np.float32]:
-    directions, in_plane, _ = lattice.shape
-    return lattice.rotations(np.arange(directions), np.arange(in_plane))
 
 
 def _block(
     terms: ImageTerms,
     phases: torch.Tensor,
     chosen: slice,
-    model: SliceModel,
-    poses: NDArray[np.float32],
+    views: _Views,
     lattice: PoseLattice,
-    gradient: bool,
 ) -> tuple[NDArray[Any], ...]:
-    """Log probability (less the energy) and the posteriors of some images; adds to the model's slope."""
+    """Log probability (less the energy) and the posteriors of some images; adds to the slope of the views."""
     power = terms.power[chosen]
     rows = as_real_rows((terms.matched[chosen, None] * phases.conj()).reshape(-1, phases.shape[1]))
     log_pose = torch.from_numpy(
         (lattice.log_direction[:, None] + lattice.log_in_plane).reshape(-1).astype(rows.numpy().dtype)
     )
     log_shift = torch.from_numpy(lattice.log_shift.astype(rows.numpy().dtype))
-    tiles = list(_scored(rows, power, log_pose, log_shift, model, poses, gradient))
+    tiles = list(_scored(rows, power, log_pose, log_shift, views))
     offset = torch.stack([tile.offset for tile in tiles]).amax(0)
     total = sum(
         (tile.offset - offset).double().exp() * tile.by_pose.sum(1, dtype=torch.float64) for tile in tiles
@@ -137,8 +147,8 @@ def _block(
     by_shift = torch.zeros(len(power), lattice.shape[2], dtype=power.dtype)
     for tile, scale in zip(tiles, scales, strict=True):
         by_shift += tile.by_shift * scale[:, None]
-        if gradient:
-            _add_slopes(tile, scale, rows, power, model, poses)
+        if views.slope is not None:
+            _add_slopes(tile, scale, rows, power, views, views.slope)
     found = (log_sum, by_pose.sum(2), by_pose.sum(1), by_shift)
     return tuple(tensor.numpy() for tensor in found)
 
@@ -148,15 +158,13 @@ def _scored(
     power: torch.Tensor,
     log_pose: torch.Tensor,
     log_shift: torch.Tensor,
-    model: SliceModel,
-    poses: NDArray[np.float32],
-    keep: bool,
+    views: _Views,
 ) -> Iterator[_Tile]:
     """All poses against all shifted images, some poses at a time."""
     count, shifts = len(power), len(log_shift)
     width = max(LEAST_TILE, TILE_BYTES // (len(rows) * rows.element_size()))
-    for first in range(0, len(poses), width):
-        slices = model.slices(poses[first : first + width])
+    for first in range(0, len(views.poses), width):
+        slices = views.volume.slices(views.poses[first : first + width], views.points)
         weights, offset = pose_weights(rows, power, slices, log_pose[first : first + width], log_shift)
         yield _Tile(
             first,
@@ -164,7 +172,7 @@ def _scored(
             offset,
             weights.sum(1),
             weights.sum(2),
-            weights.reshape(count, shifts, -1) if keep else None,
+            None if views.slope is None else weights.reshape(count, shifts, -1),
         )
 
 
@@ -207,8 +215,8 @@ def _add_slopes(
     scale: torch.Tensor,
     rows: torch.Tensor,
     power: torch.Tensor,
-    model: SliceModel,
-    poses: NDArray[np.float32],
+    views: _Views,
+    slope: FourierVolume,
 ) -> None:
     """Slope of ``sum_i log p_i`` with respect to the slices of a tile, but for poses that nobody takes."""
     assert tile.weights is not None
@@ -225,7 +233,7 @@ def _add_slopes(
     slopes = slice_slopes(
         weights.mul_(scale[:, None, None]), posterior[:, kept], rows, power, tile.slices[kept]
     )
-    model.add_slope(poses[tile.first + kept.numpy()], slopes)
+    slope.add(views.poses[tile.first + kept.numpy()], views.points, slopes)
 
 
 def slice_slopes(
@@ -253,18 +261,6 @@ def slice_slopes(
     pulled = weights.reshape(-1, weights.shape[2]).T @ rows
     held = (posterior.T @ power).mul_(2.0)
     return torch.view_as_complex(pulled.reshape(len(slices), -1, 2)).sub_(held * slices)
-
-
-def information(p: NDArray[np.floating[Any]], q: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """Kullback-Leibler divergence ``sum_j p_j log(p_j / q_j)`` of each row, in nats (the paper's Fig. 3).
-
-    Rows are normalised; a zero of q where p is not counts as the smallest normal float32.
-    """
-    tiny = float(np.finfo(np.float32).tiny)
-    first = p / p.sum(axis=1, keepdims=True, dtype=np.float64)
-    second = np.maximum(q / q.sum(axis=1, keepdims=True, dtype=np.float64), tiny)
-    terms = np.where(first > 0, first * np.log(np.maximum(first, tiny) / second), 0.0)
-    return np.asarray(terms.sum(axis=1), dtype=np.float64)
 
 
 def relative_error(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> float:

@@ -20,7 +20,12 @@ import torch
 
 from manyviews.geometry.quadrature import pose_quadrature
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.fourier_resample import regrid_curvature, regrid_gradient, regrid_volume
+from manyviews.particles.images.fourier_resample import (
+    regrid_curvature,
+    regrid_gradient,
+    regrid_volume,
+    working_box,
+)
 from manyviews.particles.images.random_start import power_scale, random_spheres
 from manyviews.particles.sagd.lattice import PoseLattice
 from manyviews.particles.sagd.objective import PoseObjective, Sampling, split_batches
@@ -30,8 +35,6 @@ from manyviews.solvers.stochastic_average_gradient import (
     StochasticAverageGradient,
     paper_step,
 )
-
-VOXELS_PER_RADIUS = 2.5  # of a map's side; 2 is the least
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,6 @@ class Sagd:
             step_length=lambda iteration: options.step_length * paper_step(iteration, options.raise_every),
             search_every=options.search_every,
         )
-
-
-def working_box(radius: int, box: int) -> int:
-    """Voxels along a side of a map that holds frequencies up to a radius, even, at most ``box``."""
-    return min(box, 2 * math.ceil(VOXELS_PER_RADIUS * (radius + 1) / 2))
 
 
 def change_box(state: SagState, box: int) -> SagState:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.io.sizes import format_bytes
 from manyviews.kernels.lanes import WIDTH
 from manyviews.operators.tilt_projector import BLOCK_BYTES
 from manyviews.parallel.layout import Layout, choose_layout
-from manyviews.runs.memory import available_memory_bytes, format_bytes
+from manyviews.runs.memory import available_memory_bytes
 from manyviews.tilt.cost.blocks import Stream
 from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
 from manyviews.tilt.methods import agent_count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.tilt.series.resolve import ResolvedSeries
-
-_FINGERPRINT_BYTES = 1 << 20
 
 
 def block_average(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
@@ -117,22 +114,3 @@ class ImageSource:
         if self._invert_contrast:
             np.negative(images, out=images)
         return images
-
-    def fingerprint(self) -> list[dict[str, str | int]]:
-        """What identifies the stacks: name, size in bytes, SHA-256 of the first and of the last MiB."""
-        prints: list[dict[str, str | int]] = []
-        for stack in self.series.stacks:
-            size = stack.path.stat().st_size
-            with open(stack.path, "rb") as handle:
-                first = handle.read(_FINGERPRINT_BYTES)
-                handle.seek(max(0, size - _FINGERPRINT_BYTES))
-                last = handle.read(_FINGERPRINT_BYTES)
-            prints.append(
-                {
-                    "name": stack.path.name,
-                    "bytes": size,
-                    "sha256_first_mib": hashlib.sha256(first).hexdigest(),
-                    "sha256_last_mib": hashlib.sha256(last).hexdigest(),
-                }
-            )
-        return prints
