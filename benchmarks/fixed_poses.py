@@ -31,13 +31,13 @@ def reconstruct_once(star: Path, output: Path, diameter: float | None, threads: 
 
     from manyviews.io.particle_images import ParticleImages
     from manyviews.io.relion_particles import read_relion_particles
-    from manyviews.particles.options import ReconstructOptions
-    from manyviews.particles.reconstruct import (
+    from manyviews.particles.known_poses import (
         read_images,
         reconstruct_as_planned,
         resolve_reconstruction,
         write_reconstruction,
     )
+    from manyviews.particles.options import ReconstructOptions
 
     torch.set_num_threads(threads)
     numba.set_num_threads(threads)

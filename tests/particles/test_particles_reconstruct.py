@@ -12,13 +12,13 @@ from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.metrics.fsc import FscCurve, fsc
-from manyviews.particles.options import ReconstructOptions, SimulateOptions
-from manyviews.particles.reconstruct import (
+from manyviews.particles.known_poses import (
     read_images,
     reconstruct_as_planned,
     resolve_reconstruction,
     write_reconstruction,
 )
+from manyviews.particles.options import ReconstructOptions, SimulateOptions
 from manyviews.particles.simulate import simulate
 
 BOX, PIXEL = 20, 8.0

@@ -76,8 +76,9 @@ _PICTURES = {
         "(2017) at the frequency in use.",
     ),
 }
-# by method
+_LEARNING_STAGES = ("starts", "refinement", "descent")
 PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
+# by method
 CITATIONS = {"stochastic-em": (_CAPPE, _SCHERES), "sagd": (_PUNJANI,)}
 
 
@@ -176,15 +177,19 @@ def _figures(run: RunData) -> Iterator[tuple[str, Figure]]:
 
 def _curves(run: RunData) -> Iterator[tuple[FscCurve | None, str, float]]:
     """Fourier shell correlations with what they are of and the threshold that counts."""
-    apart = run.options.get("independent_halves") is True
-    of_halves = "halves refined apart" if apart else "halves found with one map (optimistic)"
+    if "method" not in run.options:
+        of_halves = "halves of the particles, poses as given"
+    elif run.options.get("independent_halves") is True:
+        of_halves = "halves refined apart"
+    else:
+        of_halves = "halves found with one map (optimistic)"
     yield FscCurve.read_csv(run.path / "fsc.csv"), of_halves, 0.143
     yield FscCurve.read_csv(run.path / "fsc_reference.csv"), "map and reference, aligned", 0.5
 
 
 def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
     """What the iterations told, None if there are none; the map tells the side of the box."""
-    told = run.told("iteration")
+    told = [event for event in run.told("iteration") if event.get("stage") in _LEARNING_STAGES]
     if not told:
         return None
 
@@ -192,12 +197,13 @@ def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
         return np.array([as_number(event.get(name)) for event in told])
 
     name = "log_likelihood" if any("log_likelihood" in event for event in told) else "objective"
-    done = np.nan_to_num(column("starts_done")).astype(np.int64)
+    starts = as_number(run.options.get("starts"))
+    refines = np.array([event.get("stage") == "refinement" for event in told])
+    done = np.nan_to_num(np.where(refines, starts, column("starts_done"))).astype(np.int64)
     poses = column("poses_an_image")
     poses[poses <= 0] = math.nan
     radius = column("radius")
     every = _all_poses(radius, as_number(run.options.get("shift_sigma")))
-    starts = as_number(run.options.get("starts"))
     return Learning(
         iteration=np.nan_to_num(column("iteration")).astype(np.int64),
         start=np.concatenate([done[:1], done[:-1]]),
