@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 
+import torch
+
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.particle_images import ParticleImages
 from manyviews.jobs.run import JobResult, start_job
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.particles.check import find_warnings, grey_levels
 from manyviews.particles.images.own_images import fingerprints, own_images
 from manyviews.particles.methods import METHODS, Particles, check_ranks
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
@@ -62,6 +65,9 @@ def abinitio(
         if job.finished:
             return job.result()
         job.warn(table.warnings)
+        if job.speaks:
+            grey = grey_levels(table, ParticleImages(table), plan, torch.get_num_threads())
+            job.warn(list(find_warnings(table, plan, grey)))
         with contextlib.ExitStack() as stack:
             images, numbers = own_images(stack, job, table, plan, options)
             found = METHODS[options.method](job, Particles(plan, images, numbers, symmetry))
