@@ -53,7 +53,7 @@ class PoseSearch:
         Pixels along an image's side.
     shift_sigma
         Prior standard deviation of a shift, pixels.
-    turn
+    rotation
         ``(3, 3)`` of the coarse grid.
     device
         Where poses are scored.
@@ -66,7 +66,7 @@ class PoseSearch:
         plan: EmPlan,
         box: int,
         shift_sigma: float,
-        turn: NDArray[np.float32],
+        rotation: NDArray[np.float32],
         device: str = "cpu",
     ) -> None:
         self.volume = volume.to(device, torch.float32)
@@ -75,7 +75,7 @@ class PoseSearch:
         self.levels = finer_levels(self.coarse, radius, box, plan.filled)
         self.box = box
         self.shift_sigma = shift_sigma
-        self.turn = turn
+        self.rotation = rotation
 
     def find(
         self,
@@ -98,7 +98,7 @@ class PoseSearch:
         offsets
             ``(N,)`` uniform random numbers, one for each image of the batch.
         lane
-            ``(N,)`` lane of each image of the batch, see `manyviews.particles.expectation.chunks`.
+            ``(N,)`` lane of each image of the batch, see `manyviews.particles.em.expectation.chunks`.
         """
         has_pose = np.zeros(len(batch), bool)
         has_pose[known.image] = True
@@ -116,8 +116,9 @@ class PoseSearch:
                 candidates = known.select(place[known.image] >= 0).renumbered(place)
                 levels = self.levels[-_KNOWN_LEVELS:]
             else:
-                candidates, levels = self._anywhere(images, None if lane is None else lane[some]), self.levels
-                searched += self._grid_size * len(some)
+                candidates, grid_size = self._anywhere(images, None if lane is None else lane[some])
+                levels = self.levels
+                searched += float(grid_size * len(some))
             found, logs[some], scored = search(
                 images, self.fourier_volume, candidates, levels, self.shift_sigma, offsets[some], DRAWS
             )
@@ -126,8 +127,9 @@ class PoseSearch:
         samples = PoseSamples.concatenate(parts) if parts else known.select(slice(0, 0))
         return PoseEstimates(samples.sorted(), logs[members], searched)
 
-    def _anywhere(self, images: FourierImages, lane: NDArray[np.int64] | None) -> PoseSamples:
+    def _anywhere(self, images: FourierImages, lane: NDArray[np.int64] | None) -> tuple[PoseSamples, int]:
+        """The best poses of images on the coarse grid, and the number of its poses."""
         low = FourierVolume.of(self.volume, self.coarse.radius)
-        grid = PoseGrid.everywhere(low, self.coarse, self.box, self.shift_sigma, self.turn)
-        self._grid_size = float(grid.size)
-        return best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma, lane)
+        grid = PoseGrid.everywhere(low, self.coarse, self.box, self.shift_sigma, self.rotation)
+        best = best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma, lane)
+        return best, grid.size
