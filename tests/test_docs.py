@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from manyviews.api.names import HOMES
+from manyviews.cli.arguments import build_options
 from manyviews.cli.command import find_command
 from manyviews.cli.commands import COMMANDS
+from manyviews.options import check_options
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "manyviews"
@@ -22,8 +24,9 @@ PAGES = [
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-# What the pages say of other programs.
-FOREIGN_OPTIONS = {"--durations"}
+GROUPS = {command.name.split()[0] for command in COMMANDS}
+# What the pages say of srun, mpiexec and scripts in benchmarks.
+FOREIGN_OPTIONS = frozenset({"--bind-to", "--cpus-per-task", "--map-by", "--only", "--resume", "--signal"})
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _NAME = re.compile(r"`(?:import )?(manyviews(?:\.\w+)+)|(?<![\w.])mv(\.\w+)")
@@ -60,13 +63,14 @@ def blocks(text: str) -> Iterator[str]:
         joined = ""
 
 
-def command_lines(text: str) -> Iterator[list[str]]:
-    """Words behind ``manyviews`` of every command line, in blocks and between backticks."""
-    for line in (*blocks(text), *_INLINE.findall(text)):
-        if line.startswith("manyviews:"):
-            continue  # what it answers
-        if found := _COMMAND.search(line):
-            yield shlex.split(line[found.end() :], comments=True)
+def command_lines(text: str) -> Iterator[tuple[list[str], bool]]:
+    """Words behind ``manyviews`` of every command line; whether it is whole: in a block, nothing left out."""
+    block = list(blocks(text))
+    for number, line in enumerate((*block, *_INLINE.findall(text))):
+        found = _COMMAND.search(line)
+        if found and not line.startswith(("pip ", "import ")):
+            words = shlex.split(line[found.end() :], comments=True)
+            yield words, number < len(block) and "..." not in words
 
 
 @functools.cache
@@ -107,6 +111,13 @@ def exists(dotted: str) -> bool:
     return place.is_file()
 
 
+@functools.cache
+def options_of(name: str) -> frozenset[str]:
+    """All that can be given to a command."""
+    command = next(command for command in COMMANDS if command.name == name)
+    return frozenset(command.parser()._option_string_actions)
+
+
 def anchors(page: Path) -> set[str]:
     """Of its headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
@@ -136,35 +147,32 @@ def test_names_of_the_package_are_there(page: Path):
 def test_files_are_there(page: Path):
     """Named from the repository, from the package, from ``docs`` or from ``tests``."""
     roots = (REPOSITORY, PACKAGE, REPOSITORY / "docs", REPOSITORY / "tests", REPOSITORY / "benchmarks")
-    wrong = [
-        name for name in _FILE.findall(text_of(page)) if not any((root / name).is_file() for root in roots)
-    ]
-    assert not wrong
+    names = [name for name in _FILE.findall(text_of(page)) if "NNNN" not in name]
+    assert not [name for name in names if not any((root / name).is_file() for root in roots)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_command_lines_can_be_typed(page: Path):
-    wrong = []
-    for words in command_lines(text_of(page)):
-        if not words or words[0].startswith("-") or not words[0].islower():
-            continue  # --help and --version, a placeholder
+    for words, whole in command_lines(text_of(page)):
+        if words[0].startswith("-") or (len(words) == 1 and words[0] in GROUPS):
+            continue  # --help and --version
         found = find_command(COMMANDS, words)
-        if found is None:
-            if not any(command.name.split()[0] == words[0] for command in COMMANDS) or len(words) > 1:
-                wrong.append(" ".join(words))
-            continue
+        assert found, f"there is no command {' '.join(words)}"
         command, rest = found
-        known = command.parser()._option_string_actions
         given = rest[: rest.index("--")] if "--" in rest else rest
-        wrong += [f"{command.name} {word}" for word in given if _OPTION.match(word) and word not in known]
-    assert not wrong
+        assert not {word for word in given if _OPTION.match(word)} - options_of(command.name)
+        if whole:
+            arguments = command.parser().parse(rest)
+            for options in command.options:
+                check_options(build_options(options, arguments))
 
 
 @pytest.mark.parametrize("page", [PAGES[0], *(REPOSITORY / "docs").glob("*.md")], ids=relative)
 def test_options_in_the_text_belong_to_a_command(page: Path):
-    known = {name for command in COMMANDS for name in command.parser()._option_string_actions}
-    found = {word for code in _INLINE.findall(text_of(page)) for word in code.split() if _OPTION.match(word)}
-    assert not found - known - FOREIGN_OPTIONS
+    known = frozenset.union(FOREIGN_OPTIONS, *(options_of(command.name) for command in COMMANDS))
+    codes = [code for code in _INLINE.findall(text_of(page)) if code.startswith("--")]
+    found = {word for code in codes for word in code.split() if _OPTION.match(word)}
+    assert not found - known
 
 
 def test_the_test_sees_what_is_wrong():
@@ -173,4 +181,5 @@ def test_the_test_sees_what_is_wrong():
     for name in ("runs.driver.drives", "nothing", "tilt.images", "cli.command.Command.nothing"):
         assert not exists(f"manyviews.{name}")
     text = "`manyviews no such`\n\n    mpiexec -n 2 manyviews tilt check \\\n        a.mrc   # why\n"
-    assert list(command_lines(text)) == [["tilt", "check", "a.mrc"], ["no", "such"]]
+    assert list(command_lines(text)) == [(["tilt", "check", "a.mrc"], True), (["no", "such"], False)]
+    assert sum(whole for page in PAGES for _, whole in command_lines(text_of(page))) > 30

@@ -98,7 +98,7 @@ class PoseSearch:
         offsets
             ``(N,)`` uniform random numbers, one for each image of the batch.
         lane
-            ``(N,)`` lane of each image of the batch, see `manyviews.particles.expectation.chunks`.
+            ``(N,)`` lane of each image of the batch, see `manyviews.particles.em.expectation.chunks`.
         """
         has_pose = np.zeros(len(batch), bool)
         has_pose[known.image] = True
