@@ -20,7 +20,7 @@ from manyviews.options import check_options
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "manyviews"
 PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")),
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
 SOURCES = sorted(PACKAGE.rglob("*.py"))
