@@ -58,7 +58,7 @@ def test_from_a_table_to_a_run(data, tmp_path, monkeypatch, capsys):
     assert result.summary["particles"] == 300
     assert 2 * PIXEL <= result.summary["resolution at FSC 0.5 with the reference (angstrom)"] < 30
     page = result.report.read_text()
-    assert "poses as given" in page
+    assert "<h2>Resolution</h2>" in page
     assert "names no halves" in page
     assert "warning: the table names no halves" in capsys.readouterr().err
     monkeypatch.setattr(job, "own_images", None)  # a finished run reads nothing

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 
-_LEARNING_STAGES = ("starts", "refinement", "descent")
-
 
 @dataclass(frozen=True)
 class Learning:
@@ -75,7 +73,7 @@ class Spread:
 
 def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
     """What the iterations told, None if there are none; the map tells the side of the box."""
-    told = [event for event in run.told("iteration") if event.get("stage") in _LEARNING_STAGES]
+    told = [event for event in run.told("iteration") if not _is_aside(str(event.get("stage", "")))]
     if not told:
         return None
 
@@ -103,6 +101,11 @@ def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
         fraction=column("work") if name == "objective" else poses / every,
         side_angstrom=None if model is None else model.side_angstrom,
     )
+
+
+def _is_aside(stage: str) -> bool:
+    """Whether a stage is none of those that lead to the map: a trial of a start, or the poses in the end."""
+    return stage == "poses" or stage.startswith("trial-")
 
 
 def _all_poses(radius: Float64, shift_sigma: float) -> Float64:
