@@ -35,7 +35,7 @@ class Sampling:
         authors skip draws that save less than 5 %, but a point of the full sum costs a fifth of a drawn one:
         all images share its slices.
     systematic
-        Draw evenly instead of one by one, as the paper does: see `manyviews.particles.importance.draw`.
+        Draw evenly instead of one by one, as the paper does: see `manyviews.particles.sagd.importance.draw`.
     annealing
         Trust in old posteriors.
     padding

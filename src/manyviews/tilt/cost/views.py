@@ -119,7 +119,7 @@ class ViewCosts:
 
     @cached_property
     def tiling(self) -> Tiling:
-        """Tiles of the convolution, as `manyviews.tilt.storage.Storage` has them.
+        """Tiles of the convolution, as `manyviews.tilt.solve.storage.Storage` has them.
 
         Raises
         ------
