@@ -124,14 +124,15 @@ def _figures(run: RunData) -> Iterator[tuple[str, Figure]]:
 
 def _curves(run: RunData) -> Iterator[tuple[FscCurve | None, str, float]]:
     """Fourier shell correlations with what they are of and the threshold that counts."""
+    of_reference = "map and reference, aligned"
     if "method" not in run.options:
-        of_halves = "halves of the particles, poses as given"
+        of_halves, of_reference = "halves of the particles, poses as given", "map and reference, as they lie"
     elif run.options.get("independent_halves") is True:
         of_halves = "halves refined apart"
     else:
         of_halves = "halves found with one map (optimistic)"
     yield FscCurve.read_csv(run.path / "fsc.csv"), of_halves, 0.143
-    yield FscCurve.read_csv(run.path / "fsc_reference.csv"), "map and reference, aligned", 0.5
+    yield FscCurve.read_csv(run.path / "fsc_reference.csv"), of_reference, 0.5
 
 
 def _try_model(path: Path) -> Model | None:
