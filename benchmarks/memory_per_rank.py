@@ -105,7 +105,8 @@ def worker_rank(wish: dict[str, Any]) -> dict[str, int]:
     from manyviews.tilt.methods import make_solver
     from manyviews.tilt.options import ReconstructOptions, SeriesOptions
     from manyviews.tilt.plan import resolve_plan
-    from manyviews.tilt.reconstruct import make_problem, set_threads
+    from manyviews.parallel.launch import set_threads
+        from manyviews.tilt.reconstruct import make_problem
     from manyviews.tilt.results import reprojection
     from manyviews.tilt.series.images import ImageSource
     from manyviews.tilt.series.resolve import resolve_series

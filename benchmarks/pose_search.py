@@ -122,7 +122,7 @@ def finder(case: Case, turn: NDArray[np.float32]) -> PoseSearch:
     images = case.images
     settings = resolve_plan(AbinitioOptions(), 2000, images.box, images.pixel_size)
     sigma = SHIFT_SIGMA / images.pixel_size
-    return PoseSearch(case.volume, images.radius, settings.plan, images.box, sigma, turn)
+    return PoseSearch(case.volume, images.radius, settings.em, images.box, sigma, turn)
 
 
 def searched(case: Case, turn: NDArray[np.float32], known: PoseSamples, draws: int) -> PoseEstimates:

@@ -44,7 +44,7 @@ def spread(series, options, layout, world):  # noqa: F811
     iterations = 1 if options["method"] == "wbp" else 6
     state = list(iterate(solver, solver.init(), iterations))[-1]
     counts = [part.stop - part.start for part in shares(problem.volume_shape[0], layout.slabs)]
-    return place.within.all_gather(state.volume.contiguous(), counts), state.measures()
+    return place.within.all_gather(state.iterate.contiguous(), counts), state.measures()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -57,9 +57,9 @@ def test_the_layout_does_not_matter(series, name):  # noqa: F811
         for volume, measures in run_ranks(
             layout.ranks, lambda world, layout=layout: spread(series, options, layout, world)
         ):
-            assert relative(volume, alone.volume) < 1e-5, text
+            assert relative(volume, alone.iterate) < 1e-5, text
             for key, value in alone.measures().items():
                 assert measures[key] == pytest.approx(value, rel=1e-3, abs=1e-3 * np.sqrt(volume.numel())), (
                     text
                 )
-    assert torch.isfinite(alone.volume).all()
+    assert torch.isfinite(alone.iterate).all()
