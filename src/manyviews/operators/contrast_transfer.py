@@ -18,8 +18,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
-from manyviews.operators.fourier_points import half_plane
-from manyviews.operators.linear import LinearOperator, register
 
 Float64 = NDArray[np.float64]
 _VALUES_AT_ONCE = 2**20
@@ -181,31 +179,3 @@ def _phase_coefficients(optics: Optics) -> Float64:
         spherical,
     ]
     return np.stack(parts, axis=1)
-
-
-class ContrastTransfer(LinearOperator):
-    """Multiply transforms of images ``(M, P, 2)`` by real transfer functions ``(M, P)``; its own adjoint."""
-
-    def __init__(self, values: torch.Tensor) -> None:
-        self.values = values
-        self.domain = self.range = (*values.shape, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images as the microscope shows them."""
-        return x * self.values.to(x.device, x.dtype)[..., None]
-
-    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """The same product."""
-        return self.forward(y)
-
-    def normal(self, x: torch.Tensor) -> torch.Tensor:
-        """Product with the squares."""
-        return x * self.values.to(x.device, x.dtype)[..., None] ** 2
-
-
-@register("contrast transfer")
-def _example(case: int) -> ContrastTransfer:
-    box = (9, 10, 12)[case]
-    defocus = np.array([[8000.0, 7000.0], [15000.0, 15500.0], [30000.0, 30000.0]])
-    optics = Optics.make(300.0, 2.7, 0.07, defocus, [0.0, 30.0, -70.0], [0.0, 90.0, 0.0], 100.0, [1, 2, 0.5])
-    return ContrastTransfer(ctf_values(optics, half_plane(box // 2, box), box, 2.0, dtype=torch.float64))

@@ -86,11 +86,6 @@ _world: World | None = None
 _door: MpiWorld | None = None  # a communicator on which ranks say nothing but that they leave
 
 
-def current_world() -> World | None:
-    """The world that `start_world` found, None before."""
-    return _world
-
-
 def start_world() -> World:
     """All processes that were started together: MPI's, or this one alone. Found once, the same ever after.
 

@@ -31,7 +31,7 @@ class Interrupted(ManyviewsError):
 class Interrupt:
     """Context manager that turns SIGINT and SIGTERM into a flag for the loop to look at once an iteration.
 
-    The first signal sets `stop_requested`. If the loop has not left after ``grace_seconds``, or at a second
+    The first signal sets `signal_number`. If the loop has not left after ``grace_seconds``, or at a second
     signal, `Interrupted` is raised wherever the main thread is. Outside the main thread, where Python takes
     no signals, it does nothing. One of several ranks that leaves in this way keeps the others waiting, so
     whoever started them has to end them all.
@@ -53,11 +53,6 @@ class Interrupt:
     def signal_number(self) -> int | None:
         """The signal that has come, to this process or to one that it was told of."""
         return self._signal_number if self._told_number is None else self._told_number
-
-    @property
-    def stop_requested(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal_number is not None
 
     def tell(self, signal_number: int) -> None:
         """Let it know that another rank was asked to stop.
