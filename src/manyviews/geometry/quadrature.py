@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.poses import direction_matrices
-from manyviews.geometry.symmetry import in_asymmetric_unit
 
 Float64 = NDArray[np.float64]
 
@@ -79,7 +78,6 @@ def pose_quadrature(
     undersampling: float = 1.0,
     shift_points: int | None = None,
     least_weight: float = 0.0,
-    symmetry: ArrayLike | None = None,
 ) -> Quadrature:
     """The paper's points for frequencies up to ``radius``: ``(3.6 / alpha)^2`` directions and so on.
 
@@ -95,8 +93,6 @@ def pose_quadrature(
         Points along x and along y; left out: ``radius``, rounded, as in the paper.
     least_weight
         Shifts that carry less than this part of the largest weight are left out.
-    symmetry
-        ``(n, 3, 3)`` rotations of a point group: only directions of one asymmetric unit are kept.
 
     Raises
     ------
@@ -107,8 +103,6 @@ def pose_quadrature(
         raise ValueError(f"no quadrature for {radius=}, {undersampling=}, {shift_sigma=}")
     spacing = angular_spacing(radius) * undersampling
     directions = spiral_directions(max(2, math.ceil((3.6 / spacing) ** 2)))
-    if symmetry is not None:
-        directions = directions[in_asymmetric_unit(directions, symmetry)]
     in_plane = in_plane_angles(math.ceil(2 * math.pi / spacing))
     along = max(1, round(radius)) if shift_points is None else shift_points
     shifts, shift_weights = gaussian_shifts(along, shift_sigma, least_weight=least_weight)

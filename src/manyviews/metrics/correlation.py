@@ -55,28 +55,16 @@ def ncc(a: RealArray, b: RealArray, mask: Mask | None = None) -> float:
     return max(-1.0, min(1.0, ab / math.sqrt(aa) / math.sqrt(bb)))
 
 
-def ncc_views(a: RealArray, b: RealArray, mask: Mask | None = None) -> NDArray[np.float64]:
-    """`ncc` of every view of two stacks.
-
-    Parameters
-    ----------
-    a, b
-        ``(view, y, x)``.
-    mask
-        ``(view, y, x)``, or one ``(y, x)`` for all views.
-
-    Returns
-    -------
-    ``(view,)`` float64.
+def ncc_views(a: RealArray, b: RealArray) -> NDArray[np.float64]:
+    """`ncc` of every view of two stacks ``(view, y, x)``: ``(view,)`` float64.
 
     Raises
     ------
     ValueError
         If the shapes differ.
     """
-    weights = mask if mask is None or mask.ndim == a.ndim else np.broadcast_to(mask, a.shape)
-    _check_shapes(a, b, weights)
-    return np.array([ncc(a[i], b[i], None if weights is None else weights[i]) for i in range(len(a))])
+    _check_shapes(a, b, None)
+    return np.array([ncc(one, other) for one, other in zip(a, b, strict=True)])
 
 
 def _weighted_mean(array: RealArray, mask: Mask | None, weight: float) -> float:

@@ -73,38 +73,18 @@ class Estimate:
     tile: tuple[int, int] | None = None
 
 
-def estimate(
-    plan: Plan,
-    geometry: TiltGeometry,
-    data_bytes: int,
-    layout: Layout | None = None,
-    stream: Stream | None = None,
-) -> Estimate:
-    """Peak memory and time of a reconstruction on the CPU.
+class Estimator:
+    """Peak memory and time of one reconstruction on the CPU, in several layouts.
 
     Parameters
     ----------
     plan
-        All options, settled.
+        All options, resolved.
     geometry
         The views, binned if the images are.
     data_bytes
         Size of the stacks as stored. They are mapped one section at a time, so that only one is in memory.
-    layout
-        How the ranks stand; None: one rank alone.
-    stream
-        How volumes in files are worked on; None: volumes are in memory.
-
-    Raises
-    ------
-    InputError
-        If a convolution cannot work in what ``stream`` allows.
     """
-    return Estimator(plan, geometry, data_bytes).estimate(layout, stream)
-
-
-class Estimator:
-    """Estimates of one reconstruction in several layouts; see `estimate` for the parameters."""
 
     def __init__(self, plan: Plan, geometry: TiltGeometry, data_bytes: int) -> None:
         self.plan = plan
@@ -122,15 +102,17 @@ class Estimator:
 
         Parameters
         ----------
-        layout, stream
-            See `estimate`.
+        layout
+            How the ranks stand; None: one rank alone.
+        stream
+            How volumes in files are worked on; None: volumes are in memory.
         ranks_per_host
             Ranks that share the cores and the disk of a host; None: all of them.
 
         Raises
         ------
         InputError
-            See `estimate`.
+            If a convolution cannot work in what ``stream`` allows.
         """
         layout = layout or Layout()
         local = ranks_per_host or layout.ranks
