@@ -57,7 +57,7 @@ class Estimate:
         Peak of the resident memory, meant to be within 25 % of what a run measures. Files that are mapped
         into memory do not count: the system takes their room back when it needs it.
     wall_seconds
-        Time, within a factor of about two, on the cores that the plan allow.
+        Time, within a factor of about two, on the cores that the plan allows.
     parts
         What the memory is made of at its peak, bytes by name.
     file_bytes
@@ -76,14 +76,8 @@ class Estimate:
 class Estimator:
     """Peak memory and time of one reconstruction on the CPU, in several layouts.
 
-    Parameters
-    ----------
-    plan
-        All options, resolved.
-    geometry
-        The views, binned if the images are.
-    data_bytes
-        Size of the stacks as stored. They are mapped one section at a time, so that only one is in memory.
+    ``geometry`` has the views, binned if the images are. ``data_bytes`` is the size of the stacks as stored,
+    which are mapped one section at a time, so that only one is in memory.
     """
 
     def __init__(self, plan: Plan, geometry: TiltGeometry, data_bytes: int) -> None:
@@ -100,14 +94,8 @@ class Estimator:
     ) -> Estimate:
         """What the rank that needs most needs.
 
-        Parameters
-        ----------
-        layout
-            How the ranks stand; None: one rank alone.
-        stream
-            How volumes in files are worked on; None: volumes are in memory.
-        ranks_per_host
-            Ranks that share the cores and the disk of a host; None: all of them.
+        Without a ``layout`` it is alone; without a ``stream`` volumes are in memory. ``ranks_per_host`` share
+        the cores and the disk of a host; None: all ranks.
 
         Raises
         ------
