@@ -28,20 +28,8 @@ _RISES_AFTER_THE_LAST = 4
 class Plan:
     """What a run does.
 
-    Attributes
-    ----------
-    options
-        As given.
-    box, pixel_size
-        Pixels along an image's side, and angstrom.
-    diameter, shift_sigma
-        Angstrom.
-    radius
-        Highest frequency that may be used, Fourier pixels.
-    em
-        Iterations of stochastic EM.
-    device
-        cpu or cuda.
+    Lengths are in angstrom; ``box`` is in pixels, ``radius`` the highest frequency that may be used, in
+    Fourier pixels. ``em`` has the iterations of stochastic EM; the device is cpu or cuda.
     """
 
     options: AbinitioOptions
@@ -116,16 +104,7 @@ def sagd_options(plan: Plan) -> SagdOptions:
 
 
 def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: float) -> Plan:
-    """Resolve every default.
-
-    Parameters
-    ----------
-    options
-        As given.
-    count
-        Particles.
-    box, pixel_size
-        Of the images.
+    """Resolve every default for ``count`` particles in images of ``box`` pixels of ``pixel_size`` angstrom.
 
     Raises
     ------

@@ -17,16 +17,8 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class AssignmentState:
-    """The map, and the poses found so far.
-
-    Attributes
-    ----------
-    iteration
-        Blocks of images that are done.
-    iterate
-        The map, which stays as it is.
-    image, rotations, shifts, weights
-        `PoseSamples`.
+    """The map, which stays as it is, and the `PoseSamples` found so far, after ``iteration`` blocks of
+    images.
     """
 
     iteration: int
@@ -50,16 +42,8 @@ class AssignmentState:
 class PoseAssignment:
     """Looks for the poses of every image everywhere, a block of images an iteration.
 
-    Parameters
-    ----------
-    images
-        Whose poses are wanted.
-    search
-        With the map.
-    volume
-        The map ``(D, D, D)``, kept for the record.
-    offsets
-        ``(N,)`` uniform random numbers, one an image.
+    ``volume (D, D, D)`` is the map that ``search`` has, kept for the record; ``offsets (N,)`` are uniform
+    random numbers, one an image.
     """
 
     def __init__(

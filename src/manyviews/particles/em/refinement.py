@@ -25,15 +25,7 @@ from manyviews.particles.images.fourier_images import FourierImages
 
 
 class Refinement:
-    """Solver of the second stage.
-
-    Parameters
-    ----------
-    problem
-        The particles.
-    start
-        What the random starts came to.
-    """
+    """Solver of the second stage, which goes on from what the random starts came to."""
 
     def __init__(self, problem: EmProblem, start: StartsState) -> None:
         self.problem = problem
