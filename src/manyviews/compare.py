@@ -20,25 +20,10 @@ _PIXEL_TOLERANCE = 1e-3  # relative; headers hold float32 lengths that others ha
 class Comparison:
     """What `compare` found.
 
-    Attributes
-    ----------
-    shape
-        ``(z, y, x)`` of both volumes.
-    pixel_size
-        Angstrom.
-    fsc
-        The curve: ``frequency`` in 1/angstrom, ``correlation``, ``samples``.
-    resolution_half, resolution_143, resolution_half_bit
-        Angstrom where the FSC falls below 0.5, 0.143 and the half-bit curve. Two pixels where it never does,
-        infinite where it is never above.
-    ncc
-        Normalised correlation of all voxels.
-    relative_error
-        ``|A - B| / |B|``.
-    scaled_error
-        The same after the best scaling of A.
-    scale
-        That scale.
+    ``shape`` is ``(z, y, x)``, ``pixel_size`` angstrom. The resolutions are in angstrom where the FSC falls
+    below 0.5, 0.143 and the half-bit curve: two pixels where it never does, infinite where it is never above.
+    ``ncc`` is the normalised correlation of all voxels, ``relative_error`` is ``|A - B| / |B|``,
+    ``scaled_error`` the same after the best scaling of A, by ``scale``.
     """
 
     shape: tuple[int, int, int]

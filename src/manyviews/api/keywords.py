@@ -51,11 +51,7 @@ def build_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...
     """One instance of each of ``kinds``, dataclasses of options, from keywords named as their fields.
 
     Texts and numbers do where paths and tuples are wanted: ``stacks="a.mrc"``, ``axis_angle=90``.
-
-    Raises
-    ------
-    InputError
-        If there is no such option, or its value is of the wrong kind.
+    `InputError` if there is no such option, or its value is of the wrong kind.
     """
     homes = {field.name: kind for kind in kinds for field in fields(kind) if field.name != _MADE}
     for name in given:
@@ -67,18 +63,10 @@ def build_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...
 
 
 def command_line(name: str, positional: str, options: Iterable[Any], given: Iterable[str]) -> tuple[str, ...]:
-    """The command that does the same, for the record of a run.
+    """The words of the command ``name`` that does the same, for the record of a run.
 
-    Parameters
-    ----------
-    name
-        Of the command, e.g. ``"tilt reconstruct"``.
-    positional
-        The field that is given without a flag.
-    options
-        Dataclasses of options.
-    given
-        The fields of these that were given.
+    ``positional`` is the field that is given without a flag, ``given`` are the fields of ``options`` that
+    were given.
     """
     values = {field.name: getattr(one, field.name) for one in options for field in fields(one)}
     words = ["manyviews", *name.split(), *_words(values.pop(positional))]
