@@ -24,24 +24,9 @@ class Quadrature:
     """A product rule over directions, in-plane angles and shifts: ``sum_jkl w_j w_k w_l f(d_j, psi_k, t_l)``.
 
     The weights hold the priors, uniform over rotations and Gaussian over shifts, so each set sums to 1 and
-    the rule gives the mean of ``f``.
-
-    Attributes
-    ----------
-    directions
-        ``(Md, 3)`` unit vectors (x, y, z).
-    direction_weights
-        ``(Md,)``.
-    in_plane_degrees
-        ``(Mpsi,)`` psi, evenly spaced from 0.
-    in_plane_weights
-        ``(Mpsi,)``.
-    shifts
-        ``(Mt, 2)`` (x, y) in angstrom.
-    shift_weights
-        ``(Mt,)``.
-    spacing_degrees
-        The angle between neighbours that the directions and in-plane angles were made for.
+    the rule gives the mean of ``f``. ``directions (Md, 3)`` are unit vectors (x, y, z), ``in_plane_degrees
+    (Mpsi,)`` psi, evenly spaced from 0, ``shifts (Mt, 2)`` (x, y) in angstrom; ``spacing_degrees`` is the
+    angle between neighbours that the directions and in-plane angles were made for.
     """
 
     directions: Float64
@@ -139,22 +124,11 @@ def in_plane_angles(count: int) -> Float64:
 
 
 def gaussian_shifts(count: int, sigma: float, *, least_weight: float = 0.0) -> tuple[Float64, Float64]:
-    """Gauss-Hermite points and weights for the mean over a round 2-D Gaussian.
+    """Gauss-Hermite points ``(n, 2)`` (x, y) and weights ``(n,)`` for the mean over a round 2-D Gaussian.
 
-    Exact for polynomials of degree ``2 count - 1`` in x and in y.
-
-    Parameters
-    ----------
-    count
-        Points along each axis; at most 100 are used.
-    sigma
-        Standard deviation in x and in y, any unit; 0 gives the one point 0.
-    least_weight
-        Points with less than this part of the largest weight are left out and the rest scaled to sum to 1.
-
-    Returns
-    -------
-    ``(n, 2)`` points (x, y) in the unit of sigma and ``(n,)`` weights that sum to 1, for n up to ``count^2``.
+    Exact for polynomials of degree ``2 count - 1`` in x and in y. There are ``count`` points along each axis,
+    at most 100; ``sigma``, in any unit, is the standard deviation in x and in y; 0 gives the one point 0.
+    Points with less than ``least_weight`` of the largest weight are left out and the rest scaled to sum to 1.
     """
     if sigma == 0:
         return np.zeros((1, 2)), np.ones(1)

@@ -31,12 +31,8 @@ _GOLDEN = (1 + math.sqrt(5)) / 2
 def symmetry_rotations(name: str) -> Float64:
     """All rotations ``(n, 3, 3)`` of a point group, the identity first.
 
-    A volume with this symmetry looks the same at X and at ``S X``, so a pose A is as good as ``A S``.
-
-    Parameters
-    ----------
-    name
-        C1, C2 ..., D1, D2 ..., T, O, I (the same as I2), I1, I2, I3, I4; upper or lower case.
+    A volume with this symmetry looks the same at X and at ``S X``, so a pose A is as good as ``A S``. Groups
+    are C1, C2 ..., D1, D2 ..., T, O, I (the same as I2), I1, I2, I3, I4, in upper or lower case.
 
     Raises
     ------

@@ -31,22 +31,20 @@ def wavelength(voltage_kv: ArrayLike) -> Float64:
 
 @dataclass(frozen=True)
 class Optics:
-    """Microscope and defocus of N particles.
+    """Microscope and defocus of N particles; each field is ``(N,)``.
 
     Attributes
     ----------
-    voltage_kv, spherical_aberration_mm, amplitude_contrast
-        ``(N,)``; amplitude contrast w from -1 to 1, where 1 with no defocus or aberration is no CTF at all.
+    amplitude_contrast
+        w from -1 to 1, where 1 with no defocus or aberration is no CTF at all.
     defocus
         ``(N, 2)`` U and V in angstrom, positive under focus.
     defocus_angle
-        ``(N,)`` degrees from the x axis to the direction of U.
+        Degrees from the x axis to the direction of U.
     phase_shift
-        ``(N,)`` degrees, of a phase plate.
+        Degrees, of a phase plate.
     b_factor
-        ``(N,)`` square angstrom.
-    scale
-        ``(N,)``.
+        Square angstrom.
     """
 
     voltage_kv: Float64
@@ -121,15 +119,7 @@ def ctf_values(
 
     The phase is linear in five functions of frequency (1, s^2, s^2 cos 2a, s^2 sin 2a, s^4), so all phases
     are one product of coefficients and functions, in double precision; memory beyond the result is a few MB.
-
-    Parameters
-    ----------
-    points
-        ``(P, 2)`` (kx, ky) in cycles per box.
-    box
-        Image side in pixels.
-    pixel_size
-        Angstrom.
+    ``points (P, 2)`` are (kx, ky) in cycles per ``box`` pixels of ``pixel_size`` angstrom.
     """
     functions, squared = (
         torch.as_tensor(part, device=device) for part in _functions(points, box, pixel_size)

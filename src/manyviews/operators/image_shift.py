@@ -19,13 +19,9 @@ def shift_phases(
 ) -> torch.Tensor:
     """Factors ``exp(-2 pi i k . t / box)`` that move images by ``t``: ``(M, P)`` complex.
 
-    Parameters
-    ----------
-    shifts
-        ``(M, 2)`` (x, y) in pixels; a particle at the origin moves to ``t``. RELION's ``rlnOriginX/Y`` are
-        what centres an image: pass them to undo, minus them to imitate.
-    points
-        ``(P, 2)`` (kx, ky), whole cycles per box.
+    ``shifts (M, 2)`` are (x, y) in pixels; a particle at the origin moves to ``t``. RELION's ``rlnOriginX/Y``
+    are what centres an image: pass them to undo, minus them to imitate. ``points (P, 2)`` are (kx, ky), whole
+    cycles per box.
     """
     frequency = torch.as_tensor(np.asarray(points, dtype=np.int64), device=device)
     moved = torch.as_tensor(np.asarray(shifts, dtype=np.float64) / box, device=device)

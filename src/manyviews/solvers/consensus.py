@@ -134,14 +134,8 @@ class ConsensusState:
 
 @dataclass(frozen=True)
 class Together:
-    """All agents: those here, and those of other groups of processes.
-
-    Attributes
-    ----------
-    agents
-        How many there are in all.
-    groups
-        Through whom the others are reached; None: there are no others.
+    """All agents, so many: those here, and those of other ``groups`` of processes, None where there are no
+    others.
     """
 
     agents: int
