@@ -28,12 +28,8 @@ Float64 = NDArray[np.float64]
 
 
 def read_angles(path: Path) -> Float64:
-    """Degrees, one a line (.tlt, .rawtlt, .xtilt), ``(view,)``.
-
-    Raises
-    ------
-    InputError
-        If a line is not one finite number, or there is none.
+    """Degrees, one a line (.tlt, .rawtlt, .xtilt), ``(view,)``; `InputError` on a line that is not one
+    number.
     """
     return read_number_table(path, 1, meaning="an angle")[:, 0]
 
@@ -84,14 +80,8 @@ def xf_to_raw_to_aligned(rows: ArrayLike, pixel_size: float, image_shape: tuple[
 
 @dataclass(frozen=True)
 class ImodAlignment:
-    """What IMOD needs to see the views as we do.
-
-    Attributes
-    ----------
-    xf
-        ``(view, 6)``, shifts in pixels.
-    tilt_degrees, x_tilt_degrees
-        ``(view,)``.
+    """What IMOD needs to see the views as we do: ``xf (view, 6)``, shifts in pixels, and tilts
+    ``(view,)``.
     """
 
     xf: Float64
