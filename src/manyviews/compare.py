@@ -59,15 +59,12 @@ class Comparison:
             If the files exist already or the folder cannot be written.
         """
         from manyviews.io.atomic import atomic_write
+        from manyviews.io.faults import explain_write_errors
         from manyviews.report.plots import fsc_figure
         from manyviews.report.style import figure_png
 
-        try:
+        with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot be made ({error.strerror})", path=folder, fix="choose a folder that can be written"
-            ) from None
         table, picture = folder / "fsc.csv", folder / "fsc.png"
         self.fsc.write_csv(table, samples=True)
         atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)))

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from manyviews.errors import InputError
+from manyviews.options import value_kind
 
 Files: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -89,14 +90,13 @@ def _advice(name: str, known: Iterable[str]) -> str:
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
     """The value as the field's type wants it."""
-    alternatives = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
-    if value is None and NoneType in alternatives:
+    if value is None and NoneType in get_args(hint):
         return None
-    kind = next(one for one in alternatives if one is not NoneType)
-    if get_origin(kind) is not tuple:
+    kind, many = value_kind(hint)
+    if not many:
         return _converted_one(name, value, kind)
     single = isinstance(value, str | PathLike) or not isinstance(value, Iterable)
-    return tuple(_converted_one(name, item, get_args(kind)[0]) for item in ([value] if single else value))
+    return tuple(_converted_one(name, item, kind) for item in ([value] if single else value))
 
 
 def _converted_one(name: str, value: Any, kind: Any) -> Any:

@@ -61,21 +61,11 @@ class PoseAssignment:
 
     def init(self) -> AssignmentState:
         """No pose known."""
-        return AssignmentState(
-            0, self.volume, torch.zeros(0, dtype=torch.int64), torch.zeros((0, 3, 3)), torch.zeros((0, 2)),
-            torch.zeros(0),
-        )  # fmt: skip
+        return AssignmentState(0, self.volume, **NO_SAMPLES.tensors())
 
     def step(self, state: AssignmentState) -> AssignmentState:
         """One block."""
         members = np.arange(len(self.images))[state.iteration * _AT_ONCE :][:_AT_ONCE]
         found = self.search.find(self.images, members, NO_SAMPLES, self.offsets).samples
         both = PoseSamples.concatenate([state.samples, found]).sorted()
-        return replace(
-            state,
-            iteration=state.iteration + 1,
-            image=torch.from_numpy(both.image),
-            rotations=torch.from_numpy(both.rotations),
-            shifts=torch.from_numpy(both.shifts),
-            weights=torch.from_numpy(both.weights),
-        )
+        return replace(state, iteration=state.iteration + 1, **both.tensors())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -53,6 +55,10 @@ class PoseSamples:
         return PoseSamples(
             np.asarray(numbers[self.image], np.int64), self.rotations, self.shifts, self.weights
         )
+
+    def tensors(self) -> dict[str, Any]:
+        """The fields by name, as tensors: so the state of a solver has them."""
+        return {name: torch.from_numpy(part) for name, part in vars(self).items()}
 
 
 NO_SAMPLES = PoseSamples(

@@ -42,10 +42,7 @@ class Refinement:
             log_likelihood=start.log_likelihood,
             correlation=start.correlation,
             searched=0.0,
-            image=torch.zeros(0, dtype=torch.int64),
-            rotations=torch.zeros((0, 3, 3)),
-            shifts=torch.zeros((0, 2)),
-            weights=torch.zeros(0),
+            **NO_SAMPLES.tensors(),
         )
 
     def step(self, state: RefinementState) -> RefinementState:
@@ -130,13 +127,7 @@ class Refinement:
         kept = state.samples
         kept = kept.select(~np.isin(kept.image, chosen))
         together = PoseSamples.concatenate([kept, PoseSamples(*fresh)]).sorted()
-        return replace(
-            state,
-            image=torch.from_numpy(together.image),
-            rotations=torch.from_numpy(together.rotations),
-            shifts=torch.from_numpy(together.shifts),
-            weights=torch.from_numpy(together.weights),
-        )
+        return replace(state, **together.tensors())
 
 
 def _references(
