@@ -25,27 +25,33 @@ TURNS = 5
 
 
 def reconstruct_once(star: Path, output: Path, diameter: float | None, threads: int) -> None:
-    """What a command would do: read, reconstruct, write."""
+    """What relion_reconstruct does: read, reconstruct, write; no report, no record."""
+    from dataclasses import replace
+
     import numba
+    import numpy as np
     import torch
 
     from manyviews.io.particle_images import ParticleImages
     from manyviews.io.relion_particles import read_relion_particles
-    from manyviews.particles.options import ReconstructOptions
-    from manyviews.particles.reconstruct import (
-        read_images,
+    from manyviews.particles.images.load import noise_spectrum, read_fourier_images
+    from manyviews.particles.known_poses import (
         reconstruct_as_planned,
         resolve_reconstruction,
         write_reconstruction,
     )
+    from manyviews.particles.options import ReconstructOptions
 
     torch.set_num_threads(threads)
     numba.set_num_threads(threads)
     table = read_relion_particles(star)
     plan = resolve_reconstruction(ReconstructOptions(diameter=diameter), table, ParticleImages(table).box)
-    found = reconstruct_as_planned(read_images(plan, table, threads=threads), plan)
+    images, spectra, counts = read_fourier_images(
+        table, np.arange(len(table)), radius=plan.radius, diameter=plan.diameter, threads=threads
+    )
+    images = replace(images, noise_variance=noise_spectrum(spectra, counts, plan.box))
     output.mkdir(exist_ok=True)
-    write_reconstruction(output, plan, found)
+    write_reconstruction(output, plan, reconstruct_as_planned(images, plan))
 
 
 def timed(command: list[str], folder: Path) -> dict[str, float]:
@@ -77,6 +83,10 @@ def commands(folder: Path, scratch: Path, threads: int) -> dict[str, tuple[list[
         output = scratch / name.replace(" ", "_")
         words = [sys.executable, str(Path(__file__).resolve()), str(folder), "--once", str(output), *diameter]
         found[name] = ([*words, "--threads", str(threads)], output / "volume.mrc")
+    output = scratch / "command"
+    words = [str(Path(sys.executable).with_name("manyviews")), "particles", "reconstruct", "gt.star", "--out",
+             str(output), "--overwrite", "--quiet", "--threads", str(threads)]  # fmt: skip
+    found["ours, the whole command with its report"] = (words, output / "volume.mrc")
     relion = shutil.which("relion_reconstruct")
     if relion:
         output = scratch / "relion.mrc"

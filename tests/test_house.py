@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -54,6 +55,7 @@ JOB_WORDS = re.compile(
 )
 LONGEST_FILE = 500
 LONGEST_INIT = 20
+LONGEST_FUNCTION = 60
 # Spelt in pieces, so that this file does not find itself.
 MACHINE_PATHS = re.compile("|".join("/" + name + r"\b/?" for name in ("work", "root", "home", "Users")))
 
@@ -234,3 +236,40 @@ def test_every_operator_is_registered():
                 classes.add(found)
     untested = {found.__name__ for found in classes if not any(issubclass(t, found) for t in tested)}
     assert not untested, f"register {sorted(untested)} so that the dot test sees them"
+
+
+def own_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    documented = ast.get_docstring(function, clean=False) is not None
+    text = function.body[0]
+    skipped = (text.end_lineno or text.lineno) - text.lineno + 1 if documented else 0
+    return (function.end_lineno or function.lineno) - function.lineno + 1 - skipped
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_functions_are_short(path: Path):
+    long = [
+        f"{node.name}: {own_lines(node)} lines"
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and own_lines(node) > LONGEST_FUNCTION
+    ]
+    assert not long
+
+
+def module_name(path: Path) -> str:
+    parts = ("manyviews", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_module_imports_itself_by_a_detour():
+    modules = {module_name(path): path for path in SOURCES}
+    imports = {
+        name: {other for _, other in imported_modules(path) if other in modules and other != name}
+        for name, path in modules.items()
+        if name != "manyviews"  # which names what it offers to others, and loads it when it is asked for
+    }
+    graph = graphlib.TopologicalSorter(imports)
+    try:
+        graph.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")

@@ -18,8 +18,10 @@ from manyviews.io.particle_images import ParticleImages, read_particles, write_p
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.jobs import run as job
 from manyviews.metrics.pose_error import pose_errors
+from manyviews.particles.check import check
 from manyviews.particles.em import plan as em_plan
-from manyviews.particles.methods import run_em
+from manyviews.particles.methods import check_ranks
+from manyviews.particles.options import ParticleOptions
 
 TWO_STARTS = replace(QUICK, starts=2)  # one may end elsewhere; the better one is kept
 
@@ -121,10 +123,37 @@ def test_several_optics_groups(small, tmp_path):
 
 
 def test_too_many_ranks_are_refused():
-    settings = SimpleNamespace(options=None)
-    run = SimpleNamespace(world=SimpleNamespace(size=9, rank=0))
+    plan = SimpleNamespace(options=SHORT)
+    check_ranks(plan, 8)
     with pytest.raises(InputError, match="9 ranks are more than stochastic-em can use"):
-        run_em(SimpleNamespace(settings=settings, run=run))
+        check_ranks(plan, 9)
+    with pytest.raises(InputError, match="sagd runs in one process"):
+        check_ranks(SimpleNamespace(options=replace(SHORT, method="sagd")), 2)
+
+
+def test_a_blank_image_leaves_no_begun_run_behind(tmp_path):
+    star = write_example(tmp_path / "data", count=60)
+    stack = ParticleImages(read_particles(star)).read(np.arange(60)).copy()
+    stack[17] = 3.0
+    star.with_name("particles.mrcs").unlink()
+    write_particle_stack(star.with_name("particles.mrcs"), [stack], 60, FILE_PIXEL)
+    with pytest.raises(InputError, match="blank"):
+        reconstruct(star, tmp_path / "run", SHORT)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("_short")
+def test_what_check_warns_of_is_said_again(tmp_path, monkeypatch, capsys):
+    star = write_example(tmp_path / "data", count=60)
+    stack = ParticleImages(read_particles(star)).read(np.arange(60)).copy()
+    star.with_name("particles.mrcs").unlink()
+    write_particle_stack(star.with_name("particles.mrcs"), [-stack], 60, FILE_PIXEL)
+    words = "the middle of the images is darker than their rim"
+    assert any(words in text for text in check(ParticleOptions(star), SHORT).warnings)
+    found = reconstruct(star, tmp_path / "run", SHORT)
+    assert any(words in text for text in found.summary["warnings"])
+    assert words in capsys.readouterr().err
+    assert words in (tmp_path / "run/log.txt").read_text()
 
 
 def test_a_reference_of_another_size_is_refused_before_any_work(small, tmp_path):

@@ -19,7 +19,9 @@ from em_ranks import SHORT, shorten
 
 from manyviews.errors import InputError
 from manyviews.jobs import run as job
+from manyviews.particles import methods
 from manyviews.particles.em import plan as em_plan
+from manyviews.particles.sagd.sagd import Sagd
 from manyviews.runs.events import read_events
 
 SAME = ("volume.mrc", "particles.star", "fsc.csv", "directions.csv")
@@ -152,6 +154,33 @@ def test_a_finished_run_does_nothing_and_other_options_are_refused(particles, tm
             reconstruct(particles, out, replace(SHORT, **change))
     again = reconstruct(particles, out, replace(SHORT, seed=5), overwrite=True)
     assert again.summary != first.summary
+
+
+@pytest.mark.usefixtures("_short")
+def test_trial_starts_are_saved_and_not_run_again(particles, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "_TRIAL_ITERATIONS", 2)
+    options = replace(SHORT, refinements=8, method="sagd", starts=2, iterations=6)
+    steps = []
+    step = Sagd.step
+
+    def counting(self, state):
+        steps.append(self.options.seed)
+        if len(steps) == 6:
+            raise KeyboardInterrupt  # in the descent, after both trials
+        return step(self, state)
+
+    monkeypatch.setattr(Sagd, "step", counting)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(particles, tmp_path / "run", options, checkpoint_seconds=0)
+    kept = sorted(path.name for path in (tmp_path / "run/checkpoint").iterdir())
+    assert [name for name in kept if name.startswith("trial")] == [
+        "trial-1-000001", "trial-1-000002", "trial-2-000001", "trial-2-000002",
+    ]  # fmt: skip
+    reconstruct(particles, tmp_path / "run", options, checkpoint_seconds=0)
+    assert len(steps) == 6 + 3  # of the descent alone
+    assert [event["stage"] for event in story(tmp_path / "run") if event["kind"] == "stop"] == [
+        "trial-1", "trial-2", "descent", "poses",
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("_short")

@@ -15,9 +15,9 @@ from manyviews.operators.contrast_transfer import Optics, ctf_values
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_sums import FourierSums
 from manyviews.operators.image_shift import shift_phases
-from manyviews.particles import reconstruct as module
+from manyviews.particles import known_poses as module
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.reconstruct import add_up, particle_mask, reconstruct
+from manyviews.particles.known_poses import add_up, particle_mask, reconstruct
 from manyviews.simulate.phantoms import Gaussians
 
 BOX, PIXEL = 24, 3.0

@@ -12,13 +12,11 @@ from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.metrics.fsc import FscCurve, fsc
-from manyviews.particles.options import ReconstructOptions, SimulateOptions
-from manyviews.particles.reconstruct import (
-    read_images,
-    reconstruct_as_planned,
-    resolve_reconstruction,
-    write_reconstruction,
-)
+from manyviews.options import RunOptions
+from manyviews.particles import reconstruct as job
+from manyviews.particles.known_poses import resolve_reconstruction
+from manyviews.particles.options import ParticleOptions, ReconstructOptions, SimulateOptions
+from manyviews.particles.reconstruct import reconstruct
 from manyviews.particles.simulate import simulate
 
 BOX, PIXEL = 20, 8.0
@@ -40,26 +38,44 @@ def resolved(table, **options):
     return resolve_reconstruction(ReconstructOptions(**options), table, BOX)
 
 
+def run_job(star, out, **options):
+    given = ReconstructOptions(threads=1, **options)
+    return reconstruct(ParticleOptions(star), given, RunOptions(out, quiet=True))
+
+
 @pytest.mark.usefixtures("one_thread")
-def test_from_a_table_to_files(data, table, tmp_path):
+def test_from_a_table_to_a_run(data, tmp_path, monkeypatch, capsys):
+    run, truth = tmp_path / "run", read_mrc(data / "truth.mrc")[0]
+    options = {"diameter": 130.0, "reference": data / "truth.mrc"}
+    result = run_job(data / "truth.star", run, **options)
+    volume, header = read_mrc(run / "volume.mrc")
+    assert header.pixel_size[0] == pytest.approx(PIXEL)
+    assert np.all(fsc(volume, truth, PIXEL).correlation[1:6] > 0.9)
+    halves = [read_mrc(run / f"half{number}.mrc")[0] for number in (1, 2)]
+    again = FscCurve.read_csv(run / "fsc.csv")
+    np.testing.assert_allclose(again.correlation, fsc(*halves, PIXEL).correlation, atol=1e-5)
+    assert FscCurve.read_csv(run / "fsc_reference.csv").correlation[1] > 0.9
+    assert result.summary["particles"] == 300
+    assert 2 * PIXEL <= result.summary["resolution at FSC 0.5 with the reference (angstrom)"] < 30
+    page = result.report.read_text()
+    assert "<h2>Resolution</h2>" in page
+    assert "names no halves" in page
+    assert "warning: the table names no halves" in capsys.readouterr().err
+    monkeypatch.setattr(job, "own_images", None)  # a finished run reads nothing
+    assert run_job(data / "truth.star", run, **options).summary == result.summary
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_images_in_files_give_the_same_bits(data, tmp_path):
+    run_job(data / "truth.star", tmp_path / "memory")
+    run_job(data / "truth.star", tmp_path / "files", memory=1e-6, scratch=tmp_path)
+    volumes = [(tmp_path / name / "volume.mrc").read_bytes()[1024:] for name in ("memory", "files")]
+    assert volumes[0] == volumes[1]
+
+
+def test_the_plan_follows_the_table(data, table):
     plan = resolved(table, diameter=130.0, reference=data / "truth.mrc")
     assert (plan.box, plan.pixel_size, plan.radius) == (ParticleImages(table).box, PIXEL, 9)
-    told = []
-    images = read_images(plan, table, tell=told.append)
-    assert told[-1] == 300
-    found = reconstruct_as_planned(images, plan)
-    summary = write_reconstruction(tmp_path, plan, found)
-    truth, _ = read_mrc(data / "truth.mrc")
-    assert np.all(fsc(found.volume, truth, PIXEL).correlation[1:6] > 0.9)
-    volume, header = read_mrc(tmp_path / "volume.mrc")
-    np.testing.assert_array_equal(volume, found.volume)
-    assert header.pixel_size[0] == pytest.approx(PIXEL)
-    halves = [read_mrc(tmp_path / f"half{number}.mrc")[0] for number in (1, 2)]
-    again = FscCurve.read_csv(tmp_path / "fsc.csv")
-    np.testing.assert_allclose(again.correlation, fsc(*halves, PIXEL).correlation, atol=1e-5)
-    assert FscCurve.read_csv(tmp_path / "fsc_reference.csv").correlation[1] > 0.9
-    assert summary["particles"] == 300
-    assert 2 * PIXEL <= summary["resolution at FSC 0.5 with the reference (angstrom)"] < 30
 
 
 def test_halves_are_the_tables_or_odd_and_even_ones(table):

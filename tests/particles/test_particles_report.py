@@ -18,7 +18,8 @@ from particle_run_example import (
 from manyviews.errors import InputError
 from manyviews.geometry.quadrature import pose_quadrature
 from manyviews.io.mrc import write_mrc
-from manyviews.particles.report import CITATIONS, read_learning, sections
+from manyviews.particles.report import CITATIONS, sections
+from manyviews.particles.report_data import read_learning
 from manyviews.particles.report_figures import _coarser, _without_outliers
 from manyviews.report import build
 from manyviews.report.data import convergence, read_run

@@ -14,8 +14,10 @@ from manyviews.io.mrc import read_header, read_mrc, write_mrc
 from manyviews.options import RunOptions
 from manyviews.runs.events import read_events
 from manyviews.simulate.phantoms import Gaussians
+from manyviews.tilt.check import check
 from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
 from manyviews.tilt.reconstruct import reconstruct
+from manyviews.tilt.series.images import ImageSource
 
 PIXEL = 4.0
 TILTS = np.linspace(-60.0, 60.0, 9)
@@ -286,3 +288,44 @@ def test_the_wrong_hand_is_told_apart(tmp_path):
     assert_beads(result, BEADS * (1, 1, -1))
     with pytest.raises(AssertionError):
         assert_beads(result, BEADS)
+
+
+def test_a_finished_run_is_noticed_before_any_image_is_read(tiny, tmp_path, monkeypatch):
+    first = reconstruct(tiny, OPTIONS, quiet_run(tmp_path / "run"))
+    monkeypatch.setattr(ImageSource, "read", None)
+    assert reconstruct(tiny, OPTIONS, quiet_run(tmp_path / "run")).summary == first.summary
+
+
+def test_blank_images_leave_no_begun_run_behind_and_nothing_is_overwritten(tiny, tmp_path):
+    reconstruct(tiny, OPTIONS, quiet_run(tmp_path / "run"))
+    before = (tmp_path / "run/volume.mrc").read_bytes()
+    stacks = [tmp_path / f"{number}.mrc" for number in range(2)]
+    for stack in stacks:
+        write_mrc(stack, np.ones((len(TILTS), *SHAPE[1:]), np.float32), PIXEL, is_volume=False)
+    blank = replace(tiny, stacks=tuple(stacks))
+    for out in ("new", "run"):
+        with pytest.raises(InputError, match="all images are blank"):
+            reconstruct(blank, OPTIONS, quiet_run(tmp_path / out, overwrite=True))
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "run/volume.mrc").read_bytes() == before
+
+
+def test_a_tolerance_ends_the_iteration(tiny, tmp_path):
+    options = replace(OPTIONS, method="sirt", iterations=500, tolerance=0.01)
+    found = reconstruct(tiny, options, quiet_run(tmp_path / "run"))
+    assert found.summary["stopped because"] == "converged"
+    last = read_events(tmp_path / "run/events.jsonl")[-2]
+    assert (last["kind"], last["reason"]) == ("stop", "converged")
+    assert 2 < last["iteration"] < 500
+    assert "Converged after" in found.report.read_text()
+
+
+def test_what_check_warns_of_is_said_again(tiny, tmp_path, capsys):
+    warned = list(check(tiny, OPTIONS).warnings)
+    assert any("expect streaks" in text for text in warned)
+    found = reconstruct(tiny, OPTIONS, quiet_run(tmp_path / "run"))
+    assert found.summary["warnings"] == warned
+    told, log = capsys.readouterr().err, (tmp_path / "run/log.txt").read_text()
+    for text in warned:
+        assert told.count(f"warning: {text}") == 1
+        assert f"warning: {text}" in log

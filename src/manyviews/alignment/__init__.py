@@ -1,1 +1,5 @@
-"""Laying one map over another: by shape, by Fourier shells, and on its symmetry axes."""
+"""Laying one map over another.
+
+Start with `map_alignment`, then `map_search`, which finds the place from nothing; `symmetry_axes` lays a map
+on the axes of its point group.
+"""

@@ -57,9 +57,10 @@ def simulation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], No
 
 
 def print_result(summary: Mapping[str, object], report: Path) -> None:
-    """Print the key figures, one a line, and the path of the report last."""
-    width = max((len(name) for name in summary), default=0)
-    for name, value in summary.items():
+    """Print the key figures, one a line, and the path of the report last; warnings were told before."""
+    shown = {name: value for name, value in summary.items() if name != "warnings"}
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
         figure = f"{value:.4g}" if isinstance(value, float) else str(value)
         print(f"{name.replace('_', ' '):{width}}  {figure}")
     print(report)

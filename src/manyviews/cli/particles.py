@@ -9,7 +9,7 @@ from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, run_job, simulation_progress
 from manyviews.errors import InputError
 from manyviews.options import RunOptions, option
-from manyviews.particles.options import AbinitioOptions, ParticleOptions, SimulateOptions
+from manyviews.particles.options import AbinitioOptions, ParticleOptions, ReconstructOptions, SimulateOptions
 
 
 # fmt: off
@@ -85,6 +85,12 @@ def _abinitio(particles: ParticleOptions, options: AbinitioOptions, run: RunOpti
     return run_job(abinitio, particles, options, run=run)
 
 
+def _reconstruct(particles: ParticleOptions, options: ReconstructOptions, run: RunOptions) -> int:
+    from manyviews.particles.reconstruct import reconstruct
+
+    return run_job(reconstruct, particles, options, run=run)
+
+
 COMMANDS = (
     Command(
         name="particles simulate",
@@ -122,6 +128,18 @@ COMMANDS = (
         options=(ParticleOptions, AbinitioOptions, RunOptions),
         run=_abinitio,
         parallel=True,
+        report="manyviews.particles.report",
+    ),
+    Command(
+        name="particles reconstruct",
+        summary="Make a map and its half maps from particles whose poses are known.",
+        usage="PARTICLES.star --out RUN [options]",
+        examples=(
+            "manyviews particles reconstruct run1/particles.star --diameter 180 --out map1",
+            "manyviews particles reconstruct refined.star --symmetry C7 --reference truth.mrc --out map2",
+        ),
+        options=(ParticleOptions, ReconstructOptions, RunOptions),
+        run=_reconstruct,
         report="manyviews.particles.report",
     ),
     Command(

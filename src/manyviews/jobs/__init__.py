@@ -1,1 +1,5 @@
-"""The frame of every job: `run` opens, tells, saves and ends; `live` shows what there is while it runs."""
+"""One frame for every job.
+
+Start with `run`: it opens the folder, runs stages, tells, saves and ends. `live` is the report while it runs,
+`device` what a rank computes on.
+"""

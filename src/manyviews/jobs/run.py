@@ -117,6 +117,10 @@ class Job:
                 self.warnings.append(text)
                 self.say(f"warning: {text}")
 
+    def begin(self) -> None:
+        """From here on the folder holds a run; `solve` and `finish` say so by themselves."""
+        self.run.begin()
+
     def solve(
         self,
         solver: Solver[S],

@@ -124,26 +124,10 @@ def _project_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _back_project_kernel(  # type: ignore[no-untyped-def]
-    detector,
-    s_positions,
-    z_positions,
-    halves,
-    volume,
-    z_step,
-    s_step,
-    w_step,
-    views,
-    depth,
-    width_s,
-    width_w,
-    bins,
-    z_blocks,
-    s_blocks,
-    plane_elements,
-    BLOCK_Z: tl.constexpr,
-    BLOCK_S: tl.constexpr,
-    BLOCK_W: tl.constexpr,
-):
+    detector, s_positions, z_positions, halves, volume, z_step, s_step, w_step, views, depth,
+    width_s, width_w, bins, z_blocks, s_blocks, plane_elements,
+    BLOCK_Z: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_W: tl.constexpr,
+):  # fmt: skip
     """One program: a patch of BLOCK_Z x BLOCK_S rows, BLOCK_W places along it; adds the sum over views."""
     program = tl.program_id(0)
     row = tl.arange(0, BLOCK_Z * BLOCK_S)

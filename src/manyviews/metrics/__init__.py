@@ -1,1 +1,5 @@
-"""The metrics room."""
+"""How near two things are.
+
+Start with `fsc`; `correlation` and `error` are for images and volumes, `pose_error` for the poses of
+particles.
+"""

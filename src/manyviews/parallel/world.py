@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NoReturn, Protocol, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from manyviews.errors import ManyviewsError
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 

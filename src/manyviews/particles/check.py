@@ -165,7 +165,7 @@ def check(particles: ParticleOptions, options: AbinitioOptions, *, all_images: b
     chosen = _sample(len(table), all_images)
     check_images(images, chosen)
     threads = options.threads or local_threads(SingleWorld())
-    grey = _grey_levels(table, images, plan, threads)
+    grey = grey_levels(table, images, plan, threads)
     guess = expected_reach(grey.signal_to_noise, len(table), grey.sampled, plan.em.filled)
     reach = min(plan.radius, guess)
     return Checked(
@@ -176,7 +176,7 @@ def check(particles: ParticleOptions, options: AbinitioOptions, *, all_images: b
         reach=reach,
         cost=estimate_cost(plan, reach),
         threads=threads,
-        warnings=(*table.warnings, *_warnings(table, plan, grey)),
+        warnings=(*table.warnings, *find_warnings(table, plan, grey)),
     )
 
 
@@ -186,7 +186,7 @@ def _sample(count: int, everyone: bool) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, size).round().astype(np.int64))
 
 
-def _grey_levels(table: ParticleTable, images: ParticleImages, plan: Plan, threads: int) -> GreyLevels:
+def grey_levels(table: ParticleTable, images: ParticleImages, plan: Plan, threads: int) -> GreyLevels:
     """Noise, contrast and signal of a sample of the images."""
     chosen = _sample(len(table), False)
     mask = background_mask(plan.box, plan.diameter / plan.pixel_size)
@@ -264,7 +264,8 @@ def _signal_lacks(grey: GreyLevels, first_radius: int) -> bool:
     return ratio < _LEAST_SIGNAL + 4 / math.sqrt(math.pi * shells.sum() * grey.sampled)
 
 
-def _warnings(table: ParticleTable, plan: Plan, grey: GreyLevels) -> Iterator[str]:
+def find_warnings(table: ParticleTable, plan: Plan, grey: GreyLevels) -> Iterator[str]:
+    """What a user should know of the particles, beside what was said when their table was read."""
     defocus = table.defocus.mean(axis=1)
     has_ctf = any(one.amplitude_contrast < 1 for one in table.optics)
     if has_ctf and np.any(defocus <= 0):

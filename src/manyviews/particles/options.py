@@ -91,28 +91,19 @@ class AbinitioOptions(MachineOptions):
 @described
 @dataclass(frozen=True)
 class ReconstructOptions(MachineOptions):
-    """How to reconstruct from poses that the table holds.
+    """How to reconstruct from poses that the table holds."""
 
-    Attributes
-    ----------
-    diameter
-        Of the particle in angstrom; a soft spherical mask is put around it. Left out: the largest sphere in
-        the box.
-    resolution
-        Finest resolution to go to, in angstrom. Left out: that of the pixels.
-    symmetry
-        Point group, e.g. C1, C7, D2, T, O, I, on whose axes the poses lie.
-    padding
-        How many times finer than the box asks for the transform is sampled, 1 to 4.
-    reference
-        A true map (MRC) to compare with, as it lies.
-    """
-
-    diameter: float | None = None
-    resolution: float | None = None
-    symmetry: str = "C1"
-    padding: int = 2
-    reference: Path | None = None
+    diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
+        help="Put a soft spherical mask of this diameter around the particle, in angstrom. Left out: the "
+        "largest in the box.")
+    resolution: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
+        help="Go to this finest resolution, in angstrom. Left out: that of the pixels.")
+    symmetry: str = option("C1", section="particle", metavar="GROUP",
+        help="Impose this point group, e.g. C1, C7, D2, T, O, I, on whose axes the poses lie.")
+    padding: int = option(2, section="method", least=1,
+        help="Sample the transform this many times finer than the box asks for, 1 to 4.")
+    reference: Path | None = option(None, section="output",
+        help="Compare the map with this true one (MRC), as it lies.")
 
 
 @dataclass(frozen=True)

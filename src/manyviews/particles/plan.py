@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from manyviews.errors import InputError
+from manyviews.io.mrc import read_header
 from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.jobs.device import resolve_device
@@ -168,3 +170,23 @@ def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int
     if radius < 4:
         raise InputError(f"a resolution of {resolution:g} angstrom leaves nothing to see", fix="give less")
     return radius
+
+
+def check_reference(reference: Path | None, box: int) -> None:
+    """Refuse a reference that the result cannot be compared with, before any work is done.
+
+    Raises
+    ------
+    InputError
+        If it has not ``box`` voxels along each side.
+    """
+    if reference is None:
+        return
+    shape = read_header(reference).shape
+    if shape != (box,) * 3:
+        raise InputError(
+            f"the reference has {' x '.join(map(str, shape[::-1]))} voxels, the map will have {box} along "
+            "each side",
+            path=reference,
+            fix="give a map of the images' size",
+        )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.tables import read_numbers
 from manyviews.metrics.fsc import FscCurve
+from manyviews.particles.report_data import read_directions, read_learning, read_spread
 from manyviews.report.common import slices_section
-from manyviews.report.data import RunData, as_number
+from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.volume import Model, read_model
 from manyviews.report.words import format_value
@@ -76,57 +74,9 @@ _PICTURES = {
         "(2017) at the frequency in use.",
     ),
 }
-# by method
 PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
+# by method
 CITATIONS = {"stochastic-em": (_CAPPE, _SCHERES), "sagd": (_PUNJANI,)}
-
-
-@dataclass(frozen=True)
-class Learning:
-    """What every iteration told, ``(n,)``; NaN where it did not.
-
-    Attributes
-    ----------
-    iteration
-        From 1.
-    start
-        Random starts that were done before it.
-    starts
-        Random starts in all; iterations after them refine. 0 where the method has one start only.
-    fit, fit_name
-        Log likelihood of an image, or the objective of a mini-batch, and which of the two.
-    radius, agreed_radius
-        Highest frequency in use, and the last at which the halves of the data agree; Fourier pixels.
-    poses
-        Poses scored for an image on average.
-    all_poses
-        Points of the quadrature over all poses at that radius, by the rules of Punjani, Brubaker and Fleet
-        (2017), section 3.2: directions, in-plane angles and shifts.
-    fraction
-        The one over the other.
-    side_angstrom
-        Of the box, which turns Fourier pixels into angstrom; None where no map tells it yet.
-    """
-
-    iteration: NDArray[np.int64]
-    start: NDArray[np.int64]
-    starts: int
-    fit: Float64
-    fit_name: str
-    radius: Float64
-    agreed_radius: Float64
-    poses: Float64
-    all_poses: Float64
-    fraction: Float64
-    side_angstrom: float | None
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Particles by the width of their posterior: ``(bin,)``, and the edges ``(bin + 1,)`` of the bins."""
-
-    edges_degrees: Float64
-    particles: Float64
 
 
 def sections(run: RunData) -> Iterator[Part]:
@@ -174,75 +124,15 @@ def _figures(run: RunData) -> Iterator[tuple[str, Figure]]:
 
 def _curves(run: RunData) -> Iterator[tuple[FscCurve | None, str, float]]:
     """Fourier shell correlations with what they are of and the threshold that counts."""
-    apart = run.options.get("independent_halves") is True
-    of_halves = "halves refined apart" if apart else "halves found with one map (optimistic)"
+    of_reference = "map and reference, aligned"
+    if "method" not in run.options:
+        of_halves, of_reference = "halves of the particles, poses as given", "map and reference, as they lie"
+    elif run.options.get("independent_halves") is True:
+        of_halves = "halves refined apart"
+    else:
+        of_halves = "halves found with one map (optimistic)"
     yield FscCurve.read_csv(run.path / "fsc.csv"), of_halves, 0.143
-    yield FscCurve.read_csv(run.path / "fsc_reference.csv"), "map and reference, aligned", 0.5
-
-
-def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
-    """What the iterations told, None if there are none; the map tells the side of the box."""
-    told = run.told("iteration")
-    if not told:
-        return None
-
-    def column(name: str) -> Float64:
-        return np.array([as_number(event.get(name)) for event in told])
-
-    name = "log_likelihood" if any("log_likelihood" in event for event in told) else "objective"
-    done = np.nan_to_num(column("starts_done")).astype(np.int64)
-    poses = column("poses_an_image")
-    poses[poses <= 0] = math.nan
-    radius = column("radius")
-    every = _all_poses(radius, as_number(run.options.get("shift_sigma")))
-    starts = as_number(run.options.get("starts"))
-    return Learning(
-        iteration=np.nan_to_num(column("iteration")).astype(np.int64),
-        start=np.concatenate([done[:1], done[:-1]]),
-        starts=int(starts) if math.isfinite(starts) and name == "log_likelihood" else 0,
-        fit=column(name),
-        fit_name=name,
-        radius=radius,
-        agreed_radius=column("agreed_radius"),
-        poses=poses,
-        all_poses=every,
-        fraction=column("work") if name == "objective" else poses / every,
-        side_angstrom=None if model is None else model.side_angstrom,
-    )
-
-
-def _all_poses(radius: Float64, shift_sigma: float) -> Float64:
-    """Points of the paper's quadrature at each radius, NaN where radius or shifts are not known."""
-    from manyviews.geometry.quadrature import pose_quadrature
-
-    every = np.full(len(radius), math.nan)
-    for value in np.unique(radius[radius > 0]) if shift_sigma >= 0 else ():
-        every[radius == value] = pose_quadrature(float(value), shift_sigma).size
-    return every
-
-
-def read_directions(path: Path) -> NDArray[np.int64] | None:
-    """``(rows, columns)`` particles seen along each direction, None if there is no file.
-
-    Fields are of equal area, z from -1 to 1 down the rows, longitude from -180 to 180 degrees along them.
-    """
-    columns = ("z", "longitude_degrees", "particles")
-    table = read_numbers(path, columns)
-    if not len(table):
-        return None
-    heights, row = np.unique(table[:, 0], return_inverse=True)
-    longitudes, column = np.unique(table[:, 1], return_inverse=True)
-    if len(table) != len(heights) * len(longitudes) or not np.isfinite(table).all():
-        raise InputError("is not a full grid of directions", path=path)
-    counts = np.zeros((len(heights), len(longitudes)), np.int64)
-    counts[row, column] = table[:, 2].astype(np.int64)
-    return counts
-
-
-def read_spread(path: Path) -> Spread | None:
-    """The widths of the posteriors, None if there is no file."""
-    table = read_numbers(path, ("from_degrees", "to_degrees", "particles"))
-    return Spread(np.append(table[:, 0], table[-1:, 1]), table[:, 2]) if len(table) else None
+    yield FscCurve.read_csv(run.path / "fsc_reference.csv"), of_reference, 0.5
 
 
 def _try_model(path: Path) -> Model | None:

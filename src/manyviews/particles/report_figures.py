@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from manyviews.particles.report import Learning, Spread
+from manyviews.particles.report_data import Learning, Spread
 from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes
 
 Float64 = NDArray[np.float64]

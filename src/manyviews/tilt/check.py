@@ -7,11 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from manyviews.errors import InputError
-from manyviews.geometry.views import TiltGeometry
 from manyviews.io.sizes import format_bytes
 from manyviews.operators.axis_groups import group_by_axis
 from manyviews.parallel.layout import Layout
@@ -21,42 +17,11 @@ from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.normalise import GreyLevels
 from manyviews.tilt.series.resolve import Choice, ResolvedSeries, resolve_series
+from manyviews.tilt.warnings import find_warnings
 
-Float64 = NDArray[np.float64]
-
-_LARGEST_GAP_DEGREES = 40.0
-_NEAR_AXES_DEGREES = 10.0
-_SAME_TILT_DEGREES = 0.01
-_FEWEST_VIEWS = 20
-_THINNEST = 1 / 20
-_LARGEST_DRIFT = 0.2
-_LEAST_LEVEL = 0.1  # of the contrast; a mean below it is about zero
-_ASPECT_TOLERANCE = 0.001
-_LOW_TILT_DEGREES = 15.0
-
-
-@dataclass(frozen=True)
-class GreyLevels:
-    """Mean and standard deviation of every image, ``(view,)``."""
-
-    mean: Float64
-    spread: Float64
-
-    @classmethod
-    def of(cls, source: ImageSource) -> GreyLevels:
-        """Read every image once."""
-        figures = np.empty((2, source.shape[0]))
-        for view in range(source.shape[0]):
-            image = source.read([view])[0]
-            figures[:, view] = image.mean(dtype=np.float64), image.std(dtype=np.float64)
-        return cls(figures[0], figures[1])
-
-    @property
-    def scale(self) -> float:
-        """What a drift is relative to: the level, or the contrast where images are about zero."""
-        level, contrast = abs(float(np.median(self.mean))), float(np.median(self.spread))
-        return level if level > _LEAST_LEVEL * contrast else contrast
+NO_THICKNESS = "no --thickness was given: memory and time are for a quarter of the width"
 
 
 @dataclass(frozen=True)
@@ -147,6 +112,7 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     if not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
     plan = resolve_plan(options, source)
+    levels = GreyLevels.of(source) if plan.normalise == "none" else None
     shape = plan.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
     return Checked(
@@ -155,7 +121,11 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
         thickness_given=given,
         schedule=_schedule(options, plan, source, ranks, limited=given),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
-        warnings=(*resolved.warnings, *_warnings(resolved, plan, series, source, thickness_given=given)),
+        warnings=(
+            *resolved.warnings,
+            *(() if given else (NO_THICKNESS,)),
+            *find_warnings(resolved, plan, series, levels),
+        ),
     )
 
 
@@ -231,110 +201,3 @@ def _wrapped(start: str, items: Sequence[str], width: int = 100) -> list[str]:
     indent = " " * len(start)
     lines = textwrap.wrap(text, width, initial_indent=start, subsequent_indent=indent, break_on_hyphens=False)
     return [line.replace("\0", " ") for line in lines]
-
-
-# --- warnings ---
-
-
-def _warnings(
-    series: ResolvedSeries,
-    plan: Plan,
-    options: SeriesOptions,
-    source: ImageSource,
-    *,
-    thickness_given: bool,
-) -> list[str]:
-    geometry = series.geometry
-    found = [
-        *_size_warnings(plan, thickness_given=thickness_given),
-        *_aspect_warnings(series),
-        *_near_axes(geometry, same_is_known=not options.axis_angle),
-    ]
-    for number in range(len(series.stacks)):
-        tilts = geometry.tilt_degrees[geometry.series == number]
-        found += [f"stack {number + 1}: {text}" for text in _tilt_warnings(tilts)]
-    if len(geometry) < _FEWEST_VIEWS:
-        found.append(f"only {len(geometry)} view{'s' if len(geometry) > 1 else ''}: expect streaks")
-    if plan.normalise == "none":
-        found += _drift_warnings(geometry, GreyLevels.of(source))
-    return found
-
-
-def _size_warnings(plan: Plan, *, thickness_given: bool) -> Iterator[str]:
-    depth, _, width = plan.volume_shape
-    if not thickness_given:
-        yield "no --thickness was given: memory and time are for a quarter of the width"
-    if depth < _THINNEST * width:
-        yield f"the volume is {depth} voxels thick and {width} wide: is --thickness in unbinned pixels?"
-
-
-def _aspect_warnings(series: ResolvedSeries) -> Iterator[str]:
-    for number, stack in enumerate(series.stacks):
-        if stack.pixel_size is not None:
-            x, y, _ = stack.pixel_size
-            if abs(x - y) > _ASPECT_TOLERANCE * x:
-                yield f"stack {number + 1}: the header says pixels are {x:g} A wide and {y:g} A high"
-
-
-def _near_axes(geometry: TiltGeometry, *, same_is_known: bool) -> Iterator[str]:
-    numbers = np.unique(geometry.series)
-    axes = [float(geometry.axis_degrees[geometry.series == number][0]) for number in numbers]
-    for second, axis in enumerate(axes):
-        for first in range(second):
-            apart = abs((axis - axes[first] + 90.0) % 180.0 - 90.0)
-            if apart < _NEAR_AXES_DEGREES and not (same_is_known and apart < _SAME_TILT_DEGREES):
-                yield (
-                    f"the tilt axes of stacks {numbers[first] + 1} and {numbers[second] + 1} are only "
-                    f"{apart:.3g} degrees apart: check --axis-angle"
-                )
-
-
-def _tilt_warnings(tilts: Float64) -> Iterator[str]:
-    low, high = float(tilts.min()), float(tilts.max())
-    gap = max(90.0 - high, 90.0 + low)
-    if gap > _LARGEST_GAP_DEGREES:
-        yield f"tilts from {low:g} to {high:g} leave a missing wedge of {180.0 - (high - low):g} degrees"
-    steps = np.diff(tilts)
-    if (np.diff(np.sort(tilts)) < _SAME_TILT_DEGREES).any():
-        yield "some tilt angles occur twice"
-    elif not ((steps > 0).all() or (steps < 0).all()):
-        yield "tilt angles neither rise nor fall all along: are they in the order of the sections?"
-
-
-def _drift_warnings(geometry: TiltGeometry, levels: GreyLevels) -> Iterator[str]:
-    scale = levels.scale
-    if scale == 0.0:
-        yield "all images are blank"
-        return
-    numbers = np.unique(geometry.series)
-    middle = []
-    for number in numbers:
-        mine = geometry.series == number
-        tilts, mean = geometry.tilt_degrees[mine], levels.mean[mine]
-        low = np.abs(tilts) <= max(_LOW_TILT_DEGREES, float(np.abs(tilts).min()))
-        middle.append(float(np.median(mean[low])))
-        drift = abs(_odd_trend(tilts, mean)) / scale
-        if drift > _LARGEST_DRIFT:
-            yield (
-                f"stack {number + 1}: grey levels drift by {100 * drift:.0f} % from one end to the other: "
-                "consider --normalise background or statistics"
-            )
-    difference = float(np.ptp(middle)) / scale
-    if difference > _LARGEST_DRIFT:
-        yield (
-            f"grey levels differ by {100 * difference:.0f} % between stacks: "
-            "consider --normalise background or statistics"
-        )
-
-
-def _odd_trend(tilts: Float64, mean: Float64) -> float:
-    """Change of the mean from the lowest to the highest tilt, less what the thickness alone does.
-
-    A slab is 1 / cos(tilt) thick along the beam, the same on both sides of zero.
-    """
-    if len(tilts) < 4 or np.ptp(tilts) == 0.0:
-        return 0.0
-    path = 1.0 / np.maximum(np.cos(np.deg2rad(tilts)), 0.1)
-    terms = np.stack([np.ones_like(tilts), path, tilts], axis=1)
-    slope = np.linalg.lstsq(terms, mean, rcond=None)[0][2]
-    return float(slope * np.ptp(tilts))

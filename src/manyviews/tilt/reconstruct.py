@@ -33,6 +33,7 @@ from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
 from manyviews.tilt.solve.problem import TiltProblem
 from manyviews.tilt.solve.storage import Storage
+from manyviews.tilt.warnings import find_warnings
 
 _DAMPED = ("cg", "consensus", "wbp")
 # Damping in units of one view for a noise-to-signal ratio of 1. With a white signal the best linear answer
@@ -95,6 +96,8 @@ def reconstruct(
         with contextlib.ExitStack() as stack:
             storage = _storage(stack, schedule, options.scratch or run.out)
             problem, images = make_problem(source, plan, place, storage, schedule)
+            levels = images.levels if plan.normalise == "none" else None
+            job.warn(find_warnings(resolved, plan, series, levels))
             summary = _solve(job, problem, images, resolved, plan, schedule, options.reference)
         return job.finish(summary, mapped=schedule.streamed)
 

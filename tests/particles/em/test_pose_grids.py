@@ -14,9 +14,9 @@ from manyviews.particles.em.pose_grids import (
     Level,
     coarse_level,
     finer_levels,
+    rotations_within,
+    shift_offsets_within,
     shifts_everywhere,
-    steps_within,
-    turns_within,
 )
 
 BOXES = st.integers(16, 512)
@@ -53,7 +53,7 @@ def test_as_many_rotations_as_the_spacing_asks_for():
 def test_turns_divide_a_cell():
     """Wherever the truth lies in a cell, one of the turned poses is within half the diagonal of an eighth."""
     spacing = 0.2  # of the finer level
-    turns = turns_within(spacing)
+    turns = rotations_within(spacing)
     assert turns.shape == (8, 3, 3)
     np.testing.assert_allclose(
         turns @ turns.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-6
@@ -67,12 +67,12 @@ def test_turns_divide_a_cell():
 
 def test_turns_are_small_steps_from_any_pose():
     pose = random_rotations(1, np.random.default_rng(1))[0]
-    away = np.deg2rad(angular_distance(turns_within(0.1) @ pose, pose))
+    away = np.deg2rad(angular_distance(rotations_within(0.1) @ pose, pose))
     np.testing.assert_allclose(away, np.sqrt(3) * 0.05, rtol=1e-4)
 
 
 def test_steps_around_a_shift():
-    steps = steps_within(0.5)
+    steps = shift_offsets_within(0.5)
     assert sorted(map(tuple, steps.tolist())) == [(x, y) for x in (-0.5, 0, 0.5) for y in (-0.5, 0, 0.5)]
 
 

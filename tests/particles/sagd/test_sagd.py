@@ -12,9 +12,11 @@ from marginal_example import blob_volume, noisy_images, random_lattice
 from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.particles import methods
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.fourier_resample import regrid_volume, working_box
 from manyviews.particles.images.random_start import power_scale, random_spheres
+from manyviews.particles.methods import best_trial
 from manyviews.particles.sagd.importance import Annealing
 from manyviews.particles.sagd.marginal import marginal
 from manyviews.particles.sagd.objective import PoseObjective, Sampling, split_batches
@@ -22,7 +24,6 @@ from manyviews.particles.sagd.priors import PriorName
 from manyviews.particles.sagd.sagd import (
     Sagd,
     SagdOptions,
-    best_start,
     change_box,
     gradient_bytes,
 )
@@ -132,13 +133,33 @@ def test_frequencies_rise_as_asked_and_no_further_than_the_images(images):
     assert small.radius(1000) == 4
 
 
-def test_the_best_start_has_the_least_objective_and_can_be_gone_on_with(images):
-    sagd, state, objectives = best_start(images, OPTIONS, [3, 4, 5], iterations=5)
-    best = objectives.index(min(objectives))
-    assert sagd.options.seed == [3, 4, 5][best]
+class FakeJob:
+    """Runs stages without a folder."""
+
+    def __init__(self):
+        self.stages, self.said = [], []
+
+    def solve(self, solver, iterations, *, stage):
+        self.stages.append(stage)
+        return run(solver, iterations), None
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def test_the_best_start_has_the_least_objective_and_can_be_gone_on_with(images, monkeypatch):
+    monkeypatch.setattr(methods, "_TRIAL_ITERATIONS", 5)
+    job = FakeJob()
+    trials = [Sagd(images, replace(OPTIONS, seed=seed)) for seed in (3, 4, 5)]
+    sagd, state = best_trial(job, trials)
+    assert job.stages == ["trial-1", "trial-2", "trial-3"]
+    objectives = [float(text) for text in job.said[0].partition(": ")[2].split(", ")]
+    assert sagd is trials[objectives.index(min(objectives))]
     alone = run(Sagd(images, replace(OPTIONS, seed=sagd.options.seed)), 5)
     assert torch.equal(alone.iterate, state.iterate)
+    assert len(state.values) == min(5, len(sagd.batches))
     assert sagd.step(state).iteration == 6
+    assert best_trial(job, trials[:1]) == (trials[0], None)
 
 
 def test_the_quick_schedule_changes_the_schedule_alone():

@@ -18,7 +18,7 @@ from manyviews.kernels.pose_scores_cpu import sample_posterior
 from manyviews.kernels.select import native, pose_scores
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import FourierVolume
-from manyviews.particles.em.pose_grids import Level, shifts_everywhere, steps_within, turns_within
+from manyviews.particles.em.pose_grids import Level, rotations_within, shift_offsets_within, shifts_everywhere
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
 
@@ -175,6 +175,91 @@ def best_everywhere(
     return PoseSamples.concatenate(found).sorted()
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Poses near candidates, scored: each candidate turned and moved in every way of a level.
+
+    Attributes
+    ----------
+    candidates
+        ``n`` poses, sorted by image.
+    rotations, shift_offsets
+        ``(R, 3, 3)`` and ``(S, 2)`` pixels, by which each of them is turned and moved.
+    scores
+        ``(n, R, S)`` log posteriors, times two.
+    """
+
+    candidates: PoseSamples
+    rotations: Float32
+    shift_offsets: Float32
+    scores: Float32
+
+    @classmethod
+    def scored(
+        cls,
+        images: FourierImages,
+        volume: FourierVolume,
+        candidates: PoseSamples,
+        level: Level,
+        shift_sigma: float,
+    ) -> Neighbours:
+        """Score the neighbours at the frequencies of a level."""
+        rotations, shift_offsets = rotations_within(level.spacing), shift_offsets_within(level.shift_step)
+        points = half_plane(level.radius, images.box)
+        scores = pose_scores(volume.grid.device).score_around(
+            native(volume.grid), volume.padding, points, images.box, images.values, images.ctf,
+            images.group_precision(), images.group, candidates.image, candidates.rotations, candidates.shifts,
+            rotations, shift_offsets, shift_sigma,
+        )  # fmt: skip
+        return cls(candidates, rotations, shift_offsets, scores)
+
+    def _moved(self, pose: Int64, rotation: Int64, offset: Int64) -> tuple[Float32, Float32]:
+        """Rotations and shifts of some neighbours."""
+        return (
+            self.rotations[rotation] @ self.candidates.rotations[pose],
+            self.candidates.shifts[pose] + self.shift_offsets[offset],
+        )
+
+    def survivors(self, most: int, count: int) -> PoseSamples:
+        """The best turned poses of each of ``count`` images, ``most`` at most, each with its best shift."""
+        best_offset = self.scores.argmax(axis=2).reshape(-1)
+        height = self.scores.max(axis=2).reshape(-1)
+        image = np.repeat(self.candidates.image, len(self.rotations))
+        order = np.lexsort((-height, image))
+        image, height = image[order], height[order]
+        starts = np.searchsorted(image, np.arange(count))
+        place = np.arange(len(image)) - starts[image]
+        keep = order[(place < most) & (height > height[starts[image]] - _MARGIN)]
+        pose, rotation = keep // len(self.rotations), keep % len(self.rotations)
+        moved = self._moved(pose, rotation, best_offset[keep])
+        return PoseSamples(self.candidates.image[pose], *moved, np.ones(len(keep), np.float32))
+
+    def draw(
+        self, offsets: NDArray[np.float64], draws: int, count: int
+    ) -> tuple[PoseSamples, NDArray[np.float64]]:
+        """Systematic samples from all neighbours of each image's candidates, and logs of their sums."""
+        starts = np.searchsorted(self.candidates.image, np.arange(count + 1))
+        lengths = np.diff(starts)
+        logs = np.empty(count)
+        found = [NO_SAMPLES]
+        shifts = len(self.shift_offsets)
+        each = len(self.rotations) * shifts
+        for length in np.unique(lengths):
+            # images with as many candidates make one rectangular table
+            rows = np.flatnonzero(lengths == length)
+            members = starts[rows][:, None] + np.arange(length)
+            table = 0.5 * self.scores[members].reshape(len(rows), 1, -1)
+            flat_power = np.zeros((len(rows), table.shape[2]), np.float32)
+            chosen, logs[rows] = sample_posterior(
+                table, flat_power, np.zeros(1, np.float32), offsets[rows], draws
+            )
+            row, flat, weights = _merge(chosen)
+            pose = members[row, flat // each]
+            moved = self._moved(pose, flat % each // shifts, flat % shifts)
+            found.append(PoseSamples(rows[row], *moved, weights))
+        return PoseSamples.concatenate(found).sorted(), logs
+
+
 def search(
     images: FourierImages,
     volume: FourierVolume,
@@ -203,78 +288,11 @@ def search(
         The samples, ``(N,)`` log of the sum over the last level's poses of ``exp(score)``, and the poses that
         were scored on average.
     """
-    precision = images.group_precision()
-    scored = 0
-    for depth, level in enumerate(levels):
-        turns, steps = turns_within(level.spacing), steps_within(level.shift_step)
-        points = half_plane(level.radius, images.box)
-        scores = pose_scores(volume.grid.device).score_around(
-            native(volume.grid), volume.padding, points, images.box, images.values, images.ctf, precision,
-            images.group, candidates.image, candidates.rotations, candidates.shifts, turns, steps,
-            shift_sigma,
-        )  # fmt: skip
-        scored += scores.size
-        if depth < len(levels) - 1:
-            kept = min(depth + 1, len(_MOST_KEPT) - 1)
-            candidates = _survivors(candidates, scores, turns, steps, _MOST_KEPT[kept], len(images))
-    samples, logs = _draw(candidates, scores, turns, steps, offsets, draws, len(images))
-    return samples, logs, scored / max(1, len(images))
-
-
-def _survivors(
-    candidates: PoseSamples, scores: Float32, turns: Float32, steps: Float32, most: int, count: int
-) -> PoseSamples:
-    """The best turned poses of each image, each with its best shift."""
-    best_step = scores.argmax(axis=2).reshape(-1)
-    height = scores.max(axis=2).reshape(-1)
-    image = np.repeat(candidates.image, len(turns))
-    order = np.lexsort((-height, image))
-    image, height = image[order], height[order]
-    starts = np.searchsorted(image, np.arange(count))
-    place = np.arange(len(image)) - starts[image]
-    keep = order[(place < most) & (height > height[starts[image]] - _MARGIN)]
-    pose, turn = keep // len(turns), keep % len(turns)
-    return PoseSamples(
-        candidates.image[pose],
-        turns[turn] @ candidates.rotations[pose],
-        candidates.shifts[pose] + steps[best_step[keep]],
-        np.ones(len(keep), np.float32),
-    )
-
-
-def _draw(
-    candidates: PoseSamples,
-    scores: Float32,
-    turns: Float32,
-    steps: Float32,
-    offsets: NDArray[np.float64],
-    draws: int,
-    count: int,
-) -> tuple[PoseSamples, NDArray[np.float64]]:
-    """Systematic samples from all scored neighbours of each image's candidates."""
-    starts = np.searchsorted(candidates.image, np.arange(count + 1))
-    lengths = np.diff(starts)
-    logs = np.empty(count)
-    found = [NO_SAMPLES]
-    for length in np.unique(lengths):
-        # images with as many candidates make one rectangular table
-        rows = np.flatnonzero(lengths == length)
-        members = starts[rows][:, None] + np.arange(length)
-        table = 0.5 * scores[members].reshape(len(rows), 1, -1)
-        flat_power = np.zeros((len(rows), table.shape[2]), np.float32)
-        chosen, logs[rows] = sample_posterior(
-            table, flat_power, np.zeros(1, np.float32), offsets[rows], draws
-        )
-        row, flat, weights = _merge(chosen)
-        each = len(turns) * len(steps)
-        pose = members[row, flat // each]
-        turn, step = flat % each // len(steps), flat % len(steps)
-        found.append(
-            PoseSamples(
-                rows[row],
-                turns[turn] @ candidates.rotations[pose],
-                candidates.shifts[pose] + steps[step],
-                weights,
-            )
-        )
-    return PoseSamples.concatenate(found).sorted(), logs
+    scored, kept = 0, _MOST_KEPT[1:]
+    for depth, level in enumerate(levels[:-1]):
+        near = Neighbours.scored(images, volume, candidates, level, shift_sigma)
+        candidates = near.survivors(kept[min(depth, len(kept) - 1)], len(images))
+        scored += near.scores.size
+    near = Neighbours.scored(images, volume, candidates, levels[-1], shift_sigma)
+    samples, logs = near.draw(offsets, draws, len(images))
+    return samples, logs, (scored + near.scores.size) / max(1, len(images))

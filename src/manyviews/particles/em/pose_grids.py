@@ -68,14 +68,14 @@ def finer_levels(coarse: Level, radius: int, box: int, filled: float) -> list[Le
             return levels
 
 
-def turns_within(spacing: float) -> Float32:
+def rotations_within(spacing: float) -> Float32:
     """``(8, 3, 3)`` rotations that divide a cell of the level above, whose spacing is twice as wide."""
     half = 0.5 * spacing
     corners = np.array([[a, b, c] for a in (-half, half) for b in (-half, half) for c in (-half, half)])
     return np.ascontiguousarray(rotations_from_vectors(corners), dtype=np.float32)
 
 
-def steps_within(step: float) -> Float32:
+def shift_offsets_within(step: float) -> Float32:
     """``(9, 2)`` shifts around a given one."""
     along = np.array([-step, 0.0, step])
     return np.array([[x, y] for y in along for x in along], dtype=np.float32)

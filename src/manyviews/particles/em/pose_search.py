@@ -36,8 +36,8 @@ class PoseSearch:
     """Finds poses with one volume ``(D, D, D)``, at frequencies up to ``radius``.
 
     The plan tells the particle's size, and the radius at which everything is looked at. ``box`` is the side
-    of the images in pixels, ``shift_sigma`` the prior standard deviation of a shift, pixels; ``turn (3, 3)``
-    turns the coarse grid.
+    of the images in pixels, ``shift_sigma`` the prior standard deviation of a shift, pixels; ``rotation (3,
+    3)`` turns the coarse grid.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PoseSearch:
         plan: EmPlan,
         box: int,
         shift_sigma: float,
-        turn: NDArray[np.float32],
+        rotation: NDArray[np.float32],
         device: str = "cpu",
     ) -> None:
         self.volume = volume.to(device, torch.float32)
@@ -56,7 +56,7 @@ class PoseSearch:
         self.levels = finer_levels(self.coarse, radius, box, plan.filled)
         self.box = box
         self.shift_sigma = shift_sigma
-        self.turn = turn
+        self.rotation = rotation
 
     def find(
         self,
@@ -88,8 +88,9 @@ class PoseSearch:
                 candidates = known.select(place[known.image] >= 0).renumbered(place)
                 levels = self.levels[-_KNOWN_LEVELS:]
             else:
-                candidates, levels = self._anywhere(images, None if lane is None else lane[some]), self.levels
-                searched += self._grid_size * len(some)
+                candidates, grid_size = self._anywhere(images, None if lane is None else lane[some])
+                levels = self.levels
+                searched += float(grid_size * len(some))
             found, logs[some], scored = search(
                 images, self.fourier_volume, candidates, levels, self.shift_sigma, offsets[some], DRAWS
             )
@@ -98,8 +99,9 @@ class PoseSearch:
         samples = PoseSamples.concatenate(parts) if parts else known.select(slice(0, 0))
         return PoseEstimates(samples.sorted(), logs[members], searched)
 
-    def _anywhere(self, images: FourierImages, lane: NDArray[np.int64] | None) -> PoseSamples:
+    def _anywhere(self, images: FourierImages, lane: NDArray[np.int64] | None) -> tuple[PoseSamples, int]:
+        """The best poses of images on the coarse grid, and the number of its poses."""
         low = FourierVolume.of(self.volume, self.coarse.radius)
-        grid = PoseGrid.everywhere(low, self.coarse, self.box, self.shift_sigma, self.turn)
-        self._grid_size = float(grid.size)
-        return best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma, lane)
+        grid = PoseGrid.everywhere(low, self.coarse, self.box, self.shift_sigma, self.rotation)
+        best = best_everywhere(images.crop(self.coarse.radius), grid, self.shift_sigma, lane)
+        return best, grid.size

@@ -1,1 +1,5 @@
-"""Memory and time of a reconstruction, counted before it starts."""
+"""Memory and time, counted before anything is read.
+
+Start with `schedule`, what a run decides by them; then `estimate`, `methods`, `views` and `blocks`, each a
+part of the one before.
+"""

@@ -100,8 +100,8 @@ class ViewCosts:
 
     @cached_property
     def tiling(self) -> Tiling:
-        """Tiles of the convolution, as `manyviews.tilt.solve.storage.Storage` has them; `InputError` as
-        there.
+        """Tiles of the convolution, as `Storage.tiling` has them; `InputError` if even small ones would not
+        fit.
         """
         shape, stream, groups = self.slab.volume_shape, self.slab.stream, list(self.groups)
         if stream is None:

@@ -1,1 +1,4 @@
-"""From files and options to views: `resolve`, then `images`, then `normalise`."""
+"""From files and options to views.
+
+Start with `resolve`, which asks `view_files`; then `images`, then `normalise`.
+"""

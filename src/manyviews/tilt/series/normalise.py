@@ -14,6 +14,7 @@ from manyviews.tilt.series.images import ImageSource
 
 _BORDER = 0.05
 _LOW_TILT_DEGREES = 15.0
+_LEAST_LEVEL = 0.1  # of the contrast; a mean below it is about zero
 # Least share of an image's variance that is taken for signal.
 _LEAST_SIGNAL = 0.01
 # Noise is measured in the middle of an image, of this many pixels a side at most.
@@ -21,8 +22,31 @@ _NOISE_SIDE = 1024
 
 
 @dataclass(frozen=True)
+class GreyLevels:
+    """Mean and standard deviation of every image, ``(view,)``."""
+
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, source: ImageSource) -> GreyLevels:
+        """Read every image once."""
+        figures = np.empty((2, source.shape[0]))
+        for view in range(source.shape[0]):
+            image = source.read([view])[0]
+            figures[:, view] = image.mean(dtype=np.float64), image.std(dtype=np.float64)
+        return cls(figures[0], figures[1])
+
+    @property
+    def scale(self) -> float:
+        """What a drift is relative to: the level, or the contrast where images are about zero."""
+        level, contrast = abs(float(np.median(self.mean))), float(np.median(self.spread))
+        return level if level > _LEAST_LEVEL * contrast else contrast
+
+
+@dataclass(frozen=True)
 class PreparedImages:
-    """``(image - offset) * gain`` for every view, on a device.
+    """``(image - offset) * gain`` for every view, on a device; ``levels`` are grey levels as they were read.
 
     ``offset`` and ``gain`` are ``(view,)``. ``noise_to_signal`` is the variance of the noise over that of the
     signal, the median over the views; 0 where not measured.
@@ -32,6 +56,7 @@ class PreparedImages:
     offset: NDArray[np.float32]
     gain: NDArray[np.float32]
     device: torch.device
+    levels: GreyLevels
     noise_to_signal: float = 0.0
 
     def read(self, views: NDArray[np.int64]) -> torch.Tensor:
@@ -63,9 +88,10 @@ def prepare(
     world = world or SingleWorld()
     own = shares(count, world.size)[world.rank]
     offset, gain = np.zeros(count, np.float32), np.ones(count, np.float32)
-    spread, noise = np.zeros(count), np.zeros(count)
+    mean, spread, noise = np.zeros(count), np.zeros(count), np.zeros(count)
     for view in range(own.start, own.stop):
         image = source.read([view])[0]
+        mean[view] = image.mean(dtype=np.float64)
         # the deviation of equal values is not always zero in floating point
         spread[view] = float(image.std()) if image.min() < image.max() else 0.0
         if measure_noise:
@@ -74,8 +100,8 @@ def prepare(
             offset[view] = np.median(_border(image))
         elif normalise == "statistics":
             offset[view] = image.mean()
-    for figures in (offset, spread, noise):
-        figures[:] = world.sum(torch.from_numpy(figures)).numpy()
+    for measured in (offset, mean, spread, noise):
+        measured[:] = world.sum(torch.from_numpy(measured)).numpy()
     if not spread.any():
         raise InputError("all images are blank", fix="check the stack and its data mode")
     if normalise == "statistics":
@@ -91,7 +117,8 @@ def prepare(
         gain[:] = np.median(spread[low] if low.any() else spread) / spread
     signal = np.maximum(spread**2 - noise**2, _LEAST_SIGNAL * spread**2)
     ratios = noise[spread > 0] ** 2 / signal[spread > 0]
-    return PreparedImages(source, offset, gain, device, float(np.median(ratios)))
+    levels = GreyLevels(mean, spread)
+    return PreparedImages(source, offset, gain, device, levels, float(np.median(ratios)))
 
 
 def noise_deviation(image: NDArray[np.float32]) -> float:

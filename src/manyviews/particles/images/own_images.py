@@ -1,0 +1,92 @@
+"""The images that a rank works on, in memory or in files, and what identifies the input of a job."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.io.particle_table import ParticleTable
+from manyviews.io.scratch import ScratchFolder
+from manyviews.io.sizes import format_bytes
+from manyviews.jobs.run import Job
+from manyviews.options import MachineOptions
+from manyviews.parallel.world import World
+from manyviews.particles.em.problem import own_particles
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.load import Allocate, image_bytes, noise_spectrum, read_fourier_images
+from manyviews.particles.options import ParticleOptions
+from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
+from manyviews.runs.memory import available_memory_bytes, require_disk
+
+_SHARE_FOR_IMAGES = 0.7
+
+
+class Sizes(Protocol):
+    """What a plan says of its images: see `manyviews.particles.plan.Plan`."""
+
+    @property
+    def box(self) -> int:
+        """Pixels along a side."""
+
+    @property
+    def radius(self) -> int:
+        """Highest frequency, Fourier pixels."""
+
+    @property
+    def diameter(self) -> float:
+        """Of the particle, angstrom."""
+
+
+def own_images(
+    stack: contextlib.ExitStack, job: Job, table: ParticleTable, plan: Sizes, machine: MachineOptions
+) -> tuple[FourierImages, NDArray[np.int64]]:
+    """This process's images, in memory or in files, with the noise of all."""
+    world = job.world
+    everyone = np.arange(len(table))
+    numbers = everyone[own_particles(everyone, world)]
+    allocate: Allocate = np.empty
+    size = image_bytes(len(numbers), plan.radius)
+    room = _room(machine.memory, world)
+    if room is not None and size > room:
+        folder = machine.scratch or job.folder
+        require_disk(folder, size)
+        job.say(f"images are kept in files in {folder}: {format_bytes(size)}")
+        allocate = stack.enter_context(ScratchFolder(folder / "scratch")).allocate
+    job.progress.start("read images", len(numbers))
+    images, spectra, counts = read_fourier_images(
+        table,
+        numbers,
+        radius=plan.radius,
+        diameter=plan.diameter,
+        allocate=allocate,
+        tell=job.progress.update,
+        threads=torch.get_num_threads(),
+    )
+    total = world.sum(torch.from_numpy(spectra)).numpy()
+    count = world.sum(torch.from_numpy(counts)).numpy()
+    return replace(images, noise_variance=noise_spectrum(total, count, plan.box)), numbers
+
+
+def _room(memory_gib: float | None, world: World) -> float | None:
+    """Bytes that images may take in this process: most of what it may use; None where nobody knows."""
+    if memory_gib is not None:
+        return _SHARE_FOR_IMAGES * memory_gib * 2**30
+    free = available_memory_bytes()
+    hosts = world.gather(socket.gethostname())
+    return None if free is None else _SHARE_FOR_IMAGES * free / hosts.count(socket.gethostname())
+
+
+def fingerprints(particles: ParticleOptions, table: ParticleTable) -> dict[str, str]:
+    """What identifies the input: the tables whole, the stacks by their size, beginning and end."""
+    tables = [path for path in (particles.particles, particles.passthrough) if path is not None]
+    used = [table.stacks[number] for number in np.unique(table.stack_index)]
+    return {
+        **{str(path): fingerprint(path) for path in tables},
+        **{str(path): sampled_fingerprint(path) for path in used},
+    }

@@ -1,0 +1,142 @@
+"""What a run over particles has left for its pictures: what the iterations told, and its tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.errors import InputError
+from manyviews.io.tables import read_numbers
+from manyviews.report.data import RunData, as_number
+from manyviews.report.volume import Model
+
+if TYPE_CHECKING:
+    pass
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What every iteration told; NaN where it did not.
+
+    Attributes
+    ----------
+    iteration
+        ``(n,)`` from 1.
+    start
+        ``(n,)`` random starts that were done before it.
+    starts
+        Random starts in all; iterations after them refine. 0 where the method has one start only.
+    fit
+        ``(n,)`` log likelihood of an image, or the objective of a mini-batch.
+    fit_name
+        Which of the two.
+    radius, agreed_radius
+        ``(n,)`` highest frequency in use, and the last at which the halves of the data agree; Fourier pixels.
+    poses
+        ``(n,)`` poses scored for an image on average.
+    all_poses
+        ``(n,)`` points of the quadrature over all poses at that radius, by the rules of Punjani, Brubaker and
+        Fleet (2017), section 3.2: directions, in-plane angles and shifts.
+    fraction
+        ``(n,)`` the one over the other.
+    side_angstrom
+        Of the box, which turns Fourier pixels into angstrom; None where no map tells it yet.
+    """
+
+    iteration: NDArray[np.int64]
+    start: NDArray[np.int64]
+    starts: int
+    fit: Float64
+    fit_name: str
+    radius: Float64
+    agreed_radius: Float64
+    poses: Float64
+    all_poses: Float64
+    fraction: Float64
+    side_angstrom: float | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Particles by the width of their posterior: ``(bin,)``, and the edges ``(bin + 1,)`` of the bins."""
+
+    edges_degrees: Float64
+    particles: Float64
+
+
+def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
+    """What the iterations told, None if there are none; the map tells the side of the box."""
+    told = [event for event in run.told("iteration") if not _is_aside(str(event.get("stage", "")))]
+    if not told:
+        return None
+
+    def column(name: str) -> Float64:
+        return np.array([as_number(event.get(name)) for event in told])
+
+    name = "log_likelihood" if any("log_likelihood" in event for event in told) else "objective"
+    starts = as_number(run.options.get("starts"))
+    refines = np.array([event.get("stage") == "refinement" for event in told])
+    done = np.nan_to_num(np.where(refines, starts, column("starts_done"))).astype(np.int64)
+    poses = column("poses_an_image")
+    poses[poses <= 0] = math.nan
+    radius = column("radius")
+    every = _all_poses(radius, as_number(run.options.get("shift_sigma")))
+    return Learning(
+        iteration=np.nan_to_num(column("iteration")).astype(np.int64),
+        start=np.concatenate([done[:1], done[:-1]]),
+        starts=int(starts) if math.isfinite(starts) and name == "log_likelihood" else 0,
+        fit=column(name),
+        fit_name=name,
+        radius=radius,
+        agreed_radius=column("agreed_radius"),
+        poses=poses,
+        all_poses=every,
+        fraction=column("work") if name == "objective" else poses / every,
+        side_angstrom=None if model is None else model.side_angstrom,
+    )
+
+
+def _is_aside(stage: str) -> bool:
+    """Whether a stage is none of those that lead to the map: a trial of a start, or the poses in the end."""
+    return stage == "poses" or stage.startswith("trial-")
+
+
+def _all_poses(radius: Float64, shift_sigma: float) -> Float64:
+    """Points of the paper's quadrature at each radius, NaN where radius or shifts are not known."""
+    from manyviews.geometry.quadrature import pose_quadrature
+
+    every = np.full(len(radius), math.nan)
+    for value in np.unique(radius[radius > 0]) if shift_sigma >= 0 else ():
+        every[radius == value] = pose_quadrature(float(value), shift_sigma).size
+    return every
+
+
+def read_directions(path: Path) -> NDArray[np.int64] | None:
+    """``(rows, columns)`` particles seen along each direction, None if there is no file.
+
+    Fields are of equal area, z from -1 to 1 down the rows, longitude from -180 to 180 degrees along them.
+    """
+    columns = ("z", "longitude_degrees", "particles")
+    table = read_numbers(path, columns)
+    if not len(table):
+        return None
+    heights, row = np.unique(table[:, 0], return_inverse=True)
+    longitudes, column = np.unique(table[:, 1], return_inverse=True)
+    if len(table) != len(heights) * len(longitudes) or not np.isfinite(table).all():
+        raise InputError("is not a full grid of directions", path=path)
+    counts = np.zeros((len(heights), len(longitudes)), np.int64)
+    counts[row, column] = table[:, 2].astype(np.int64)
+    return counts
+
+
+def read_spread(path: Path) -> Spread | None:
+    """The widths of the posteriors, None if there is no file."""
+    table = read_numbers(path, ("from_degrees", "to_degrees", "particles"))
+    return Spread(np.append(table[:, 0], table[-1:, 1]), table[:, 2]) if len(table) else None
