@@ -67,13 +67,7 @@ _MACHINE = ("threads", "memory", "scratch")
 
 
 def load_table(options: ParticleOptions) -> ParticleTable:
-    """The particles that the options name.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be used.
-    """
+    """The particles that the options name; `InputError` if the file cannot be used."""
     check_options(options)
     given: dict[str, Any] = {"data_root": options.data_root, "ctf": not options.no_ctf}
     if options.particles.suffix.lower() == ".cs":
@@ -153,10 +147,7 @@ def _device(options: AbinitioOptions) -> str:
 def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int:
     """Highest frequency to use for a resolution in angstrom, Fourier pixels; None: all below Nyquist's.
 
-    Raises
-    ------
-    InputError
-        If the pixels do not reach the resolution, or it is very low.
+    `InputError` if the pixels do not reach the resolution, or it is very low.
     """
     most = (box - 1) // 2
     if resolution is None:
@@ -173,12 +164,8 @@ def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int
 
 
 def check_reference(reference: Path | None, box: int) -> None:
-    """Refuse a reference that the result cannot be compared with, before any work is done.
-
-    Raises
-    ------
-    InputError
-        If it has not ``box`` voxels along each side.
+    """Refuse a reference that has not ``box`` voxels along each side with an `InputError`, before any
+    work.
     """
     if reference is None:
         return

@@ -179,14 +179,8 @@ def best_everywhere(
 class Neighbours:
     """Poses near candidates, scored: each candidate turned and moved in every way of a level.
 
-    Attributes
-    ----------
-    candidates
-        ``n`` poses, sorted by image.
-    rotations, shift_offsets
-        ``(R, 3, 3)`` and ``(S, 2)`` pixels, by which each of them is turned and moved.
-    scores
-        ``(n, R, S)`` log posteriors, times two.
+    ``candidates`` are ``n`` poses, sorted by image, which ``rotations (R, 3, 3)`` turn and ``shift_offsets
+    (S, 2)``, pixels, move; ``scores (n, R, S)`` are log posteriors, times two.
     """
 
     candidates: PoseSamples
