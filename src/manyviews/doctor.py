@@ -35,8 +35,7 @@ sys.exit(None if found[0] == 3.0 else f"1 + 2 = {found[0]}")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at, e.g. ``"torch"``: what was found, and what to do about it, empty where nothing
-    needs doing.
+    """One thing looked at, e.g. ``"torch"``: what was found, and what to do about it, empty if nothing.
 
     The state is ``ok``; ``warn``: works without it; ``fail``: must be mended.
     """

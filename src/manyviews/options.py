@@ -114,8 +114,7 @@ def value_kind(hint: Any) -> tuple[Any, bool]:
 
 
 def check_options(options: Any) -> None:
-    """Refuse values that are out of range, and options that the chosen method lacks: an `InputError` names
-    them.
+    """Refuse values out of range, and options that the chosen method lacks, with an `InputError`.
 
     An option counts as given where it differs from its default.
     """

@@ -51,9 +51,7 @@ class Placement:
 
 
 def find_placement(moving: Float32, reference: Float32, *, hands: bool = True) -> Placement:
-    """The best place of all, of two maps ``(D, D, D)`` of one size, zero around the particle, also in the
-    other hand.
-    """
+    """The best place of all, of maps ``(D, D, D)`` that are zero around the particle, in either hand."""
     box = len(moving)
     last = (min(box, _LARGEST_BOX) - 1) // 2 - 1
     coarse = min(last, _coarse_radius(reference))

@@ -60,8 +60,7 @@ def project(
 def back_project(
     images: ArrayLike, geometry: TiltGeometry, thickness: int, pixel_size: float = 1.0
 ) -> RealArray:
-    """Back-project images: the exact adjoint of `project`, not its inverse; types, units and errors are as
-    there.
+    """Back-project images: the exact adjoint of `project`, not its inverse; types and errors as there.
 
     Parameters
     ----------

@@ -66,8 +66,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def add_options(parser: CommandParser, options: type[Any], *, required: bool = True) -> None:
-    """Add every option of a dataclass to the parser as ``--field-name``; fields that are no options are left
-    alone.
+    """Add every option of a dataclass to the parser as ``--field-name``; other fields are left alone.
 
     Unless ``required``, those that a run requires may be left out.
     """

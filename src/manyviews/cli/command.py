@@ -59,9 +59,7 @@ class Command:
         return parser
 
     def call(self, arguments: argparse.Namespace) -> int:
-        """Run it with what was parsed; `InputError` if an option is out of range, and whatever the job
-        raises.
-        """
+        """Run it with what was parsed; `InputError` if an option is out of range, and what the job raises."""
         built = [build_options(options, arguments) for options in self.options]
         for options in built:
             check_options(options)

@@ -28,9 +28,7 @@ Float64 = NDArray[np.float64]
 
 
 def read_angles(path: Path) -> Float64:
-    """Degrees, one a line (.tlt, .rawtlt, .xtilt), ``(view,)``; `InputError` on a line that is not one
-    number.
-    """
+    """Degrees, one a line (.tlt, .rawtlt, .xtilt), ``(view,)``; `InputError` on any other line."""
     return read_number_table(path, 1, meaning="an angle")[:, 0]
 
 
@@ -80,9 +78,7 @@ def xf_to_raw_to_aligned(rows: ArrayLike, pixel_size: float, image_shape: tuple[
 
 @dataclass(frozen=True)
 class ImodAlignment:
-    """What IMOD needs to see the views as we do: ``xf (view, 6)``, shifts in pixels, and tilts
-    ``(view,)``.
-    """
+    """What IMOD needs to see the views as we do: ``xf (view, 6)``, shifts in pixels, tilts ``(view,)``."""
 
     xf: Float64
     tilt_degrees: Float64

@@ -229,8 +229,8 @@ class ParticleTable:
         return np.array([getattr(group, name) for group in self.optics], dtype=np.float64)[self.optics_index]
 
     def select(self, indices: ArrayLike) -> ParticleTable:
-        """The particles of these numbers (from 0) or of a mask, in this order; `InputError` if there is no
-        such one.
+        """The particles of these numbers (from 0) or of a mask, in this order; `InputError` if there are
+        none.
         """
         try:
             rows = np.arange(len(self))[np.atleast_1d(np.asarray(indices))]

@@ -29,8 +29,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ScratchFolder:
-    """A folder for arrays in files, made if it is not there; a context manager. Several processes may use
-    one.
+    """A folder for arrays in files, made if it is not there, for one process or several; a context
+    manager.
     """
 
     def __init__(self, path: Path) -> None:

@@ -61,8 +61,7 @@ def require_cover(spans: Sequence[Span | None], total: int) -> None:
 
 
 def reserve(descriptor: int, size_bytes: int) -> None:
-    """Give a file its size and its room on the disk, so that a full disk is an `OSError` now and no crash
-    later.
+    """Give a file its size and its room on the disk: a full disk is an `OSError` now and no crash later.
 
     Where the file system or the system cannot promise room, the file gets its size alone.
     """

@@ -22,9 +22,7 @@ Row = dict[str, str]
 def write_table(
     path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, overwrite: bool = True
 ) -> None:
-    """Write a header and rows, in place of what is there unless ``overwrite`` is false, then an
-    `InputError`.
-    """
+    """Write a header and rows; `InputError` if the file is there and ``overwrite`` is false."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -32,8 +32,7 @@ def read_text(
     wanted: str = "the text file",
     images: str = "the stack",
 ) -> str:
-    """Whole text of a small file, at most ``maximum_bytes`` or `MAXIMUM_BYTES`: a larger one is the wrong
-    one.
+    """Whole text of a small file, at most ``maximum_bytes`` or `MAXIMUM_BYTES`: the wrong one is larger.
 
     ``wanted`` and ``images`` are what the user is told to give where the file is no text, and what that goes
     with. `InputError` if the file cannot be read, is too large, or is not text.

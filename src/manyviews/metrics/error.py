@@ -23,11 +23,10 @@ def relative_error(estimate: RealArray, truth: RealArray) -> float:
 
 
 def scaled_error(estimate: RealArray, truth: RealArray) -> tuple[float, float]:
-    """The relative error after the best scaling of the estimate, and that scale; `ValueError` if shapes
-    differ.
+    """The relative error after the best scaling of the estimate, and that scale.
 
     The scale is ``<estimate, truth> / <estimate, estimate>``; it is what an unknown grey-level factor calls
-    for. An estimate of zero gets the scale 0 and the error 1.
+    for. An estimate of zero gets the scale 0 and the error 1. `ValueError` if the shapes differ.
     """
     ee, et, tt = _products(estimate, truth)
     if ee == 0 or tt == 0:

@@ -23,9 +23,7 @@ _COMPLEX = 8
 
 @dataclass(frozen=True)
 class RowShares:
-    """Which of ``ranks`` processes holds which rows of y-frequency; each ``block`` of them is divided among
-    all.
-    """
+    """Which of ``ranks`` processes holds which rows of y-frequency; each ``block`` is divided among all."""
 
     rows: int
     block: int

@@ -150,10 +150,10 @@ def _at_once(slice_bytes: int, slices: int) -> int:
 def choose_tiling(
     groups: list[AxisGroup], volume_shape: Shape3, slabs: int, memory_bytes: int, kernels: int = 1
 ) -> Tiling:
-    """The tiling that computes least among those whose `work_bytes` fit in ``memory_bytes``: one tile if it
-    can be.
+    """The tiling that computes least among those whose `work_bytes` fit, one tile if it can be.
 
-    The groups, views by tilt axis, say how far the kernel reaches; ``volume_shape`` is ``(z, y, x)``.
+    The groups, views by tilt axis, say how far the kernel reaches; ``volume_shape`` is ``(z, y, x)``; each
+    rank has ``memory_bytes``.
 
     Raises
     ------

@@ -66,8 +66,7 @@ def make_kernel(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> ViewKernel:
-    """Kernel of ``W' L W`` for the views of ``groups``, l_v = ``weights (view,)``, one for every view in
-    them.
+    """Kernel of ``W' L W`` for the views of ``groups``, with ``weights (view,)`` l_v for all of them.
 
     Parameters
     ----------

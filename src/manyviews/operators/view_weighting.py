@@ -30,8 +30,7 @@ class Overlap:
     padded: tuple[int, int, int]
 
     def section(self, matrix: NDArray[np.float64], image_shape: tuple[int, int]) -> NDArray[np.float32]:
-        """The central section of a view, ``(y, x // 2 + 1)`` float32, at the samples of `torch.fft.rfft2` of
-        an image.
+        """The central section ``(y, x // 2 + 1)`` of a view, float32, at the samples of an image's `rfft2`.
 
         Linear interpolation; frequencies beyond those of the volume take the value at its edge.
         """

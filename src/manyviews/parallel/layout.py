@@ -43,8 +43,7 @@ class Layout:
 
 
 def choose_layout(ranks: int, agents: int, depth: int, fits: dict[Layout, bool] | None = None) -> Layout:
-    """The layout that leaves the slowest rank the least to do; some ranks stay idle where no grid has use for
-    them.
+    """The layout that leaves the slowest rank the least to do; ranks without use in a grid stay idle.
 
     ``agents`` are view subsets and priors that can be worked on at once, 1 for methods without; ``depth`` is
     in slices; ``fits`` says whether a layout fits in memory, left out: all do.
@@ -77,9 +76,7 @@ def dealt(agents: int, groups: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where this rank stands in the grid: all ranks at work, those ``within`` its group, and those ``across``
-    the groups that have the same slab.
-    """
+    """Where this rank stands: ``within`` its group, and ``across`` the groups, with the same slab in each."""
 
     layout: Layout
     world: World

@@ -36,9 +36,7 @@ _ABORT_SECONDS = 2.0
 
 
 class MpiWorld:
-    """The ranks of an MPI communicator that nobody else uses; ``seconds`` of its traffic count the
-    waiting.
-    """
+    """The ranks of an MPI communicator of their own; ``seconds`` of its traffic count the waiting."""
 
     def __init__(self, communicator: MPI.Comm, traffic: Traffic | None = None) -> None:
         self._communicator = communicator
@@ -141,9 +139,7 @@ class MpiWorld:
         return [json.loads(part.tobytes()) for part in np.split(whole, np.cumsum(lengths)[:-1])]
 
     def broadcast(self, value: T, root: int = 0) -> T:
-        """What ``root`` holds (of the kinds of `gather`), known to all ranks; `ValueError` if there is no
-        such rank.
-        """
+        """What ``root`` holds (of the kinds of `gather`), known to all ranks; `ValueError` if it is none."""
         if not 0 <= root < self.size:
             raise ValueError(f"there is no rank {root} in a world of {self.size}")
         speaks = self.rank == root

@@ -67,8 +67,7 @@ class SubmitOptions:
 
 
 def batch_script(options: SubmitOptions, words: Sequence[str], device_of: DeviceOf) -> str:
-    """The batch script for a command line, with or without ``manyviews`` in front; empty: a line to be filled
-    in.
+    """The batch script for a command line, with or without ``manyviews``; if empty, to be filled in.
 
     ``device_of`` reads the words after ``manyviews`` as if they had been typed, and tells what the command
     computes on; raises `InputError` for words that are wrong.

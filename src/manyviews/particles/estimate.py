@@ -60,9 +60,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes: seconds of one core, None where it cannot be told, and memory of all images and of
-    the rest.
-    """
+    """What a run takes: seconds of one core, None if not known, and memory of all images and of the rest."""
 
     stages: tuple[Stage, ...]
     seconds: float | None

@@ -122,8 +122,7 @@ def _halves(table: ParticleTable) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class WienerMap:
-    """A map ``(box, box, box)`` float32, Wiener filtered, zero outside the particle, and the same of each
-    half.
+    """A map ``(box, box, box)`` float32, Wiener filtered, zero outside the particle, and one of each half.
 
     ``correlation`` is the Fourier shell correlation of the half maps.
     """

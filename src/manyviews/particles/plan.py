@@ -164,9 +164,7 @@ def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int
 
 
 def check_reference(reference: Path | None, box: int) -> None:
-    """Refuse a reference that has not ``box`` voxels along each side with an `InputError`, before any
-    work.
-    """
+    """Refuse a reference that has not ``box`` voxels along each side, with an `InputError`."""
     if reference is None:
         return
     shape = read_header(reference).shape

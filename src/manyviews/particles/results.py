@@ -34,8 +34,7 @@ _SPREAD_BINS = 40
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a method found: the map ``(D, D, D)``, poses of all particles, and key figures by name
-    (``summary``).
+    """What a method found: the map ``(D, D, D)``, poses of all particles, and key figures by name.
 
     ``correlation`` is the Fourier shell correlation of the halves by shell, empty where there are none;
     ``independent``: they were refined apart.

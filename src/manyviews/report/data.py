@@ -26,8 +26,7 @@ _WARNING = " warning: "
 
 @dataclass(frozen=True)
 class RunData:
-    """What was found of ``run.toml``, ``events.jsonl`` and ``summary.json``; empty is what the run has not
-    written.
+    """What ``run.toml``, ``events.jsonl`` and ``summary.json`` hold, empty where they are not there yet.
 
     ``warnings`` are what ``log.txt`` warns of, once each, as sentences.
     """

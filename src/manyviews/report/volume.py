@@ -47,9 +47,7 @@ class Model:
 
 
 def central_slices(path: Path) -> CentralSlices:
-    """The central planes of a volume; `InputError` if it is no MRC file, or a voxel of them is NaN or
-    infinite.
-    """
+    """The central planes of a volume; `InputError` if it is no MRC file, or a voxel there is not finite."""
     stack = MrcStack(path)
     nz, ny, nx = stack.shape
     xz = np.empty((nz, nx), np.float32)

@@ -74,8 +74,7 @@ def save_checkpoint(
     placement: Placement | None = None,
     keep: int = KEPT,
 ) -> int:
-    """Write a checkpoint of a stage of a run and remove all but its newest; all ranks call this at the same
-    time.
+    """Write a checkpoint of a stage of a run and remove all but its newest; all ranks make this call.
 
     Parameters
     ----------
@@ -139,8 +138,7 @@ def load_checkpoint(
     placement: Placement | None = None,
     allocate: Allocate | None = None,
 ) -> tuple[dict[str, StateValue], int] | None:
-    """The newest whole checkpoint of a stage of a run, as it was given to `save_checkpoint`, and its
-    iteration.
+    """The newest whole checkpoint of a stage of a run: the state, as it was saved, and its iteration.
 
     All ranks call this at the same time, and get the same checkpoint; None if there is none. ``say`` is told
     a sentence for every one that is damaged and passed over. ``placement`` is which part of the state this
@@ -168,9 +166,7 @@ def has_checkpoints(folder: Path, stage: str = STAGE) -> bool:
 
 
 def refuse_old_checkpoints(folder: Path) -> None:
-    """Refuse a run that has a checkpoint of a version that knew no stages, with an `InputError` that names
-    it.
-    """
+    """Refuse a run with a checkpoint of a version that knew no stages: an `InputError` names it."""
     root = folder / CHECKPOINT_FOLDER
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         if _OLD_FOLDER.fullmatch(path.name):

@@ -31,8 +31,9 @@ _HEADER_MULTIPLE = 64
 
 
 def header_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """Header of a .npy file of version 1 in C order (NumPy enhancement proposal 1); `TypeError` if not
-    numbers.
+    """Header of a .npy file of version 1 in C order (NumPy enhancement proposal 1), of numbers.
+
+    `TypeError` if ``dtype`` is anything else.
     """
     if dtype.kind not in _PLAIN_KINDS:
         raise TypeError(f"an array of {dtype} is not stored in a checkpoint")

@@ -88,9 +88,7 @@ class Placement:
         return len(self.agents) == self.agent_count
 
     def whole_shape(self, name: str, own: Shape) -> Shape:
-        """Shape of a whole array of which this rank holds one of shape ``own``; `ValueError` if that is no
-        slab.
-        """
+        """Shape of a whole array of which this rank holds ``own``; `ValueError` if that should be a slab."""
         if not self.is_slab(name) or self._has_all_slices:
             return own
         length = self.slab.stop - self.slab.start

@@ -25,8 +25,7 @@ def format_seconds(seconds: float) -> str:
 
 
 class Progress:
-    """Tells on ``stream``, standard error if left out, how far the task at hand is; if quiet, `message`
-    alone.
+    """Tells on ``stream``, or standard error, how far the task at hand is; if quiet, `message` alone.
 
     A context manager, so that a bar is always ended.
     """

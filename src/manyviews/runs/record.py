@@ -61,9 +61,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Refuse two records, both as read back, of different runs, with an `InputError` that names what
-    differs.
-    """
+    """Refuse two records, both as read back, of different runs: an `InputError` names what differs."""
     fix = "choose another --out or give --overwrite"
     if "results" not in old:
         raise InputError("holds a run of an older version of manyviews", path=path, fix=fix)

@@ -19,8 +19,7 @@ MARGIN_SIGMAS = 4.0
 
 @dataclass(frozen=True)
 class Box:
-    """A box around the volume centre in units of the finest detail's width, of half sizes ``half (3,)`` (x,
-    y, z).
+    """A box of half sizes ``(3,)`` (x, y, z) around the centre, in widths of the finest detail.
 
     The outline "circle" leaves only the largest circle of it in x and y.
     """

@@ -50,8 +50,7 @@ _LARGEST_BOX_FINE = 192  # up to here a grid three times as fine takes less than
 
 @dataclass(frozen=True)
 class Poses:
-    """Where particles are seen from: ``angles (N, 3)``, rot, tilt, psi in degrees
-    (`manyviews.geometry.poses`).
+    """Where particles are seen from: ``angles (N, 3)`` rot, tilt, psi in degrees, as in `geometry.poses`.
 
     ``shifts (N, 2)`` are x, y in angstrom, the shift that centres the image.
     """

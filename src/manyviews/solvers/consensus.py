@@ -134,9 +134,7 @@ class ConsensusState:
 
 @dataclass(frozen=True)
 class Together:
-    """All agents, so many: those here, and those of other ``groups`` of processes, None where there are no
-    others.
-    """
+    """How many agents there are: here, and in other ``groups`` of processes, None if there are none."""
 
     agents: int
     groups: World | None = None

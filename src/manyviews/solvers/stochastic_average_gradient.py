@@ -274,8 +274,7 @@ def double_lipschitz(passes: Callable[[float], bool], lipschitz: float) -> float
 
 
 def bisect_lipschitz(passes: Callable[[float], bool], guess: float, tolerance: float = 1.5) -> float:
-    """The smallest constant that passes, to a factor of ``tolerance`` above 1 between it and the largest that
-    failed.
+    """The smallest constant that passes, within a factor of ``tolerance``, above 1, of one that fails.
 
     ``passes`` is false below some number and true above it; ``guess`` is any positive number.
     """

@@ -59,9 +59,7 @@ CITATIONS = {
 
 @dataclass(frozen=True)
 class NccCurve:
-    """Normalised cross-correlation of the views of one series, counted from 0: ``(view,)`` by ascending
-    tilt.
-    """
+    """Normalised cross-correlation of the views of one series (from 0), ``(view,)`` by ascending tilt."""
 
     series: int
     axis_degrees: float

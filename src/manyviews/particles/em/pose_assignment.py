@@ -17,9 +17,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class AssignmentState:
-    """The map, which stays as it is, and the `PoseSamples` found so far, after ``iteration`` blocks of
-    images.
-    """
+    """The map, which stays as it is, and the `PoseSamples` after ``iteration`` blocks of images."""
 
     iteration: int
     iterate: torch.Tensor

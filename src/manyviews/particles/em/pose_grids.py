@@ -46,9 +46,7 @@ class Level:
 
 
 def coarse_level(radius: int, box: int, filled: float) -> Level:
-    """The level that looks everywhere, for a particle whose diameter is ``filled`` times the side of the
-    box.
-    """
+    """The level that looks everywhere, for a particle of ``filled`` times the side of the box."""
     spacing = _COARSE * _FILLED / (filled * radius)
     return Level(radius, spacing, max(1.0, box / radius / _COARSE_SHIFTS_PER_WAVE))
 

@@ -100,9 +100,7 @@ class ViewCosts:
 
     @cached_property
     def tiling(self) -> Tiling:
-        """Tiles of the convolution, as `Storage.tiling` has them; `InputError` if even small ones would not
-        fit.
-        """
+        """Tiles of the convolution, as `Storage.tiling` has them; `InputError` if small ones do not fit."""
         shape, stream, groups = self.slab.volume_shape, self.slab.stream, list(self.groups)
         if stream is None:
             return Tiling.whole(shape, padded_shape(groups, shape))

@@ -37,9 +37,7 @@ class Storage:
         return self.allocate(tuple(tensor.shape), tensor.device).copy_(tensor)
 
     def tiling(self, groups: list[AxisGroup], volume_shape: Shape3, slabs: int) -> Tiling:
-        """How the lateral plane is divided for the convolution; `InputError` if even small tiles would not
-        fit.
-        """
+        """How the lateral plane is divided for the convolution; `InputError` if small tiles do not fit."""
         if self.scratch is None:
             return Tiling.whole(volume_shape, padded_shape(groups, volume_shape))
         return choose_tiling(groups, volume_shape, slabs, self.work_bytes)
