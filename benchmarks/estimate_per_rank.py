@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 
 from manyviews.parallel.layout import Layout
-from manyviews.tilt.cost.estimate import estimate
+from manyviews.tilt.cost.estimate import Estimator
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import resolve_plan
 from manyviews.tilt.series.images import ImageSource
@@ -69,7 +69,7 @@ def measure(chosen: dict[str, object], layout: Layout, folder: Path) -> dict[str
     source = ImageSource(resolve_series(series))
     settings = resolve_plan(ReconstructOptions(thickness=DATA.thickness, **chosen), source)  # type: ignore[arg-type]
     stored = sum(path.stat().st_size for path in series.stacks)
-    expected = estimate(settings, source.binned_geometry, stored, layout)
+    expected = Estimator(settings, source.binned_geometry, stored).estimate(layout)
     with tempfile.TemporaryDirectory(dir=folder) as out:
         measured = run(series, chosen, layout, Path(out) / "run")
     return {

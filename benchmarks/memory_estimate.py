@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from manyviews.tilt.cost.estimate import estimate
+from manyviews.tilt.cost.estimate import Estimator
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import resolve_plan
 from manyviews.tilt.series.images import ImageSource
@@ -88,7 +88,7 @@ def measure(data: Data, chosen: dict[str, object], folder: Path) -> dict[str, ob
     source = ImageSource(resolve_series(series))
     settings = resolve_plan(ReconstructOptions(thickness=data.thickness, **chosen), source)  # type: ignore[arg-type]
     stored = sum(path.stat().st_size for path in series.stacks)
-    expected = estimate(settings, source.binned_geometry, stored)
+    expected = Estimator(settings, source.binned_geometry, stored).estimate()
     with tempfile.TemporaryDirectory(dir=folder) as run:
         options = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", value)]
         command(

@@ -20,25 +20,10 @@ _PIXEL_TOLERANCE = 1e-3  # relative; headers hold float32 lengths that others ha
 class Comparison:
     """What `compare` found.
 
-    Attributes
-    ----------
-    shape
-        ``(z, y, x)`` of both volumes.
-    pixel_size
-        Angstrom.
-    fsc
-        The curve: ``frequency`` in 1/angstrom, ``correlation``, ``samples``.
-    resolution_half, resolution_143, resolution_half_bit
-        Angstrom where the FSC falls below 0.5, 0.143 and the half-bit curve. Two pixels where it never does,
-        infinite where it is never above.
-    ncc
-        Normalised correlation of all voxels.
-    relative_error
-        ``|A - B| / |B|``.
-    scaled_error
-        The same after the best scaling of A.
-    scale
-        That scale.
+    ``shape`` is ``(z, y, x)``, ``pixel_size`` angstrom. The resolutions are in angstrom where the FSC falls
+    below 0.5, 0.143 and the half-bit curve: two pixels where it never does, infinite where it is never above.
+    ``ncc`` is the normalised correlation of all voxels, ``relative_error`` is ``|A - B| / |B|``,
+    ``scaled_error`` the same after the best scaling of A, by ``scale``.
     """
 
     shape: tuple[int, int, int]
@@ -74,15 +59,12 @@ class Comparison:
             If the files exist already or the folder cannot be written.
         """
         from manyviews.io.atomic import atomic_write
+        from manyviews.io.faults import explain_write_errors
         from manyviews.report.plots import fsc_figure
         from manyviews.report.style import figure_png
 
-        try:
+        with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot be made ({error.strerror})", path=folder, fix="choose a folder that can be written"
-            ) from None
         table, picture = folder / "fsc.csv", folder / "fsc.png"
         self.fsc.write_csv(table, samples=True)
         atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)))

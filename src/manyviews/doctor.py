@@ -35,18 +35,9 @@ sys.exit(None if found[0] == 3.0 else f"1 + 2 = {found[0]}")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """One thing looked at, e.g. ``"torch"``: what was found, and what to do about it, empty if nothing.
 
-    Attributes
-    ----------
-    name
-        What was looked at, e.g. ``"torch"``.
-    state
-        ``ok``; ``warn``: works without it; ``fail``: must be mended.
-    detail
-        What was found.
-    fix
-        What to do about it, empty where nothing needs doing.
+    The state is ``ok``; ``warn``: works without it; ``fail``: must be mended.
     """
 
     name: str
@@ -60,13 +51,7 @@ class Finding:
 
 
 def examine(folder: Path) -> Iterator[Finding]:
-    """Look at everything, one finding after the other.
-
-    Parameters
-    ----------
-    folder
-        The folder whose free disk space counts.
-    """
+    """Look at everything, one finding after the other; the free disk space is that of ``folder``."""
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("python", _python),
         ("torch", _torch),

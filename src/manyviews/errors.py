@@ -18,10 +18,8 @@ class InputError(ManyviewsError):
     ----------
     what
         What is wrong and why, one clause, e.g. ``"the stack has 61 sections but 60 tilt angles were given"``.
-    path
-        The file or folder it is about, if any.
-    where
-        Line, byte, section or option within it, e.g. ``"line 12"``.
+    path, where
+        The file or folder it is about, and line, byte, section or option within it, e.g. ``"line 12"``.
     fix
         What to do about it, one clause in the imperative.
     """

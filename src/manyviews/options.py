@@ -38,16 +38,13 @@ class Option:
 
     Attributes
     ----------
-    section
-        The heading of the help that it stands under.
-    help
-        Whole sentences: what it does, in which unit, and what holds where it is left out.
+    section, help
+        The heading of the help that it stands under, and whole sentences: what it does, in which unit, and
+        what holds where it is left out.
     metavar
         The word for its value in the help; empty: what suits its type.
-    positional
-        Whether it is given without a flag.
-    required
-        Whether a run must be told, though a mere check may do without it.
+    positional, required
+        Whether it is given without a flag; whether a run must be told, though a mere check may do without it.
     methods
         The values of the field ``method`` that have it; empty: all.
     least, above, below
@@ -117,14 +114,9 @@ def value_kind(hint: Any) -> tuple[Any, bool]:
 
 
 def check_options(options: Any) -> None:
-    """Refuse values that are out of range, and options that the chosen method lacks.
+    """Refuse values out of range, and options that the chosen method lacks, with an `InputError`.
 
     An option counts as given where it differs from its default.
-
-    Raises
-    ------
-    InputError
-        Naming the option.
     """
     hints = get_type_hints(type(options))
     for item in fields(options):

@@ -11,11 +11,11 @@ from manyviews.geometry.poses import (
     matrices_to_euler,
     random_directions,
     random_rotations,
-    random_steps,
     rotations_from_vectors,
     uniform_rotations,
     view_directions,
 )
+from random_steps import random_steps
 
 ANGLE = st.floats(-400, 400)
 

@@ -14,7 +14,6 @@ from manyviews.geometry.quadrature import (
     pose_quadrature,
     spiral_directions,
 )
-from manyviews.geometry.symmetry import symmetry_rotations
 
 
 @given(st.floats(1.1, 500))
@@ -106,14 +105,10 @@ def test_all_rotations_are_near_a_point_and_turning_the_grid_keeps_that():
         assert max(nearest) < 1.2 * quadrature.spacing_degrees
 
 
-def test_undersampling_saves_its_cube_and_symmetry_its_order():
+def test_undersampling_saves_its_cube():
     fine, coarse = pose_quadrature(20.0, 0.0), pose_quadrature(20.0, 0.0, undersampling=2.0)
     assert fine.size / coarse.size == pytest.approx(8, rel=0.05)
-    for name in ("C7", "D3", "T"):
-        group = symmetry_rotations(name)
-        part = pose_quadrature(20.0, 0.0, symmetry=group)
-        assert len(fine.directions) / len(part.directions) == pytest.approx(len(group), rel=0.1)
-        assert part.direction_weights.sum() == pytest.approx(1)
+    assert coarse.direction_weights.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,12 @@ from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.aretomo import (
     AreTomoAlignment,
-    aln_geometry,
     geometry_to_aln,
     read_aln,
     write_aln,
 )
 from manyviews.io.imod import (
     geometry_to_imod,
-    imod_geometry,
     read_angles,
     read_xf,
     write_angles,
@@ -31,9 +29,9 @@ from manyviews.io.imod import (
 from manyviews.io.relion_tomo import (
     geometry_to_relion,
     read_tilt_series_star,
-    relion_geometry,
     write_tilt_series_star,
 )
+from raw_geometry import aln_geometry, imod_geometry, relion_geometry
 
 PIXEL = 2.5
 SHAPES = [(64, 48), (65, 47), (64, 47)]

@@ -42,10 +42,8 @@ def test_constant_or_masked_out_is_zero():
 
 def test_views_one_by_one():
     a, b = random_pair()
-    mask = np.ones(a.shape[1:])
     expected = [ncc(a[i], b[i]) for i in range(len(a))]
     np.testing.assert_array_equal(ncc_views(a, b), expected)
-    np.testing.assert_allclose(ncc_views(a, b, mask), expected, atol=1e-12)
 
 
 def test_shapes_must_agree():

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from manyviews.geometry.poses import angular_distance, random_rotations, random_steps
+from manyviews.geometry.poses import angular_distance, random_rotations
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.metrics.pose_error import pose_errors
+from random_steps import random_steps
 
 HALF_TURN = np.diag([-1.0, -1.0, 1.0])
 

@@ -6,12 +6,13 @@ import pytest
 
 from manyviews.alignment.map_alignment import move_map
 from manyviews.errors import InputError
-from manyviews.geometry.poses import matrices_to_euler, random_rotations, random_steps
+from manyviews.geometry.poses import matrices_to_euler, random_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.particles.compare import compare_maps, compare_poses
 from manyviews.simulate.particles import molecular_complex
+from random_steps import random_steps
 
 BOX, PIXEL_SIZE, COUNT = 32, 6.0, 60
 

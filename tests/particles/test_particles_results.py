@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from manyviews.geometry.poses import random_rotations, random_steps
+from manyviews.geometry.poses import random_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import read_relion_particles
@@ -26,6 +26,7 @@ from manyviews.particles.results import (
     summarise_poses,
     write_results,
 )
+from random_steps import random_steps
 
 BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
 

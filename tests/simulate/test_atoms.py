@@ -9,7 +9,6 @@ from manyviews.simulate.atoms import atoms_to_density, is_model_file, residue_ga
 
 PIXEL = 2.0
 SHAPE = (24, 28, 30)
-GROEL = Path(__file__).parents[2].parent / "shared" / "data" / "pdb" / "1oel.pdb.gz"
 
 # Two residues far from the origin, 12 angstrom apart along z and 3 along x.
 MODEL = """\
@@ -73,13 +72,6 @@ def test_higher_b_factor_flattens(model):
     assert flat.sum() == pytest.approx(sharp.sum(), rel=1e-2)
 
 
-def test_assembly_doubles_the_mass(model):
-    one = residue_gaussians(model, blur_sigma=2.0)
-    two = residue_gaussians(model, blur_sigma=2.0, assembly="1")
-    assert len(two) == 2 * len(one)
-    assert two.mass().sum() == pytest.approx(2 * one.mass().sum())
-
-
 def test_gzip_and_mmcif_read_alike(model, tmp_path):
     import gemmi
 
@@ -95,8 +87,6 @@ def test_gzip_and_mmcif_read_alike(model, tmp_path):
 
 
 def test_bad_models_are_told_in_one_sentence(model, tmp_path):
-    with pytest.raises(InputError, match="no assembly '9'"):
-        residue_gaussians(model, blur_sigma=2.0, assembly="9")
     with pytest.raises(InputError, match="does not fit"):
         atoms_to_density(model, (4, 4, 4), PIXEL)
     with pytest.raises(InputError, match="resolution"):
@@ -107,12 +97,3 @@ def test_bad_models_are_told_in_one_sentence(model, tmp_path):
     empty.write_text("END\n")
     with pytest.raises(InputError, match="no atoms"):
         residue_gaussians(empty, blur_sigma=2.0)
-
-
-@pytest.mark.skipif(not GROEL.exists(), reason="shared data are not here")
-def test_groel_assembly_is_a_fourteen_mer():
-    one = residue_gaussians(GROEL, blur_sigma=5.0)
-    both = residue_gaussians(GROEL, blur_sigma=5.0, assembly="1")
-    assert len(both) == 2 * len(one)
-    spread = np.sort(np.linalg.eigvalsh(np.cov(both.centre.T)))
-    assert spread[0] == pytest.approx(spread[1], rel=0.3)

@@ -116,26 +116,12 @@ def aligned_fsc(
 def move_map(
     volume: RealArray, rotation: Float64, shift_voxels: Float64, *, mirrored: bool = False
 ) -> Float32:
-    """A map turned about its centre and shifted: ``moved(X) = volume(h R^T (X - t))``.
+    """A map ``(D, D, D)`` turned about its centre and shifted: ``moved(X) = volume(h R^T (X - t))``, float32.
 
     The map is sampled twice as finely by zero-padding its transform and then interpolated by cubic splines,
     which keeps 0.99 of the amplitude at 0.8 of the Nyquist frequency. What comes from outside the box is
-    zero. Memory: 20 times the volume.
-
-    Parameters
-    ----------
-    volume
-        ``(D, D, D)``.
-    rotation
-        3x3, on (x, y, z).
-    shift_voxels
-        ``(3,)`` (x, y, z).
-    mirrored
-        Invert the map through its centre first (``h = -1``).
-
-    Returns
-    -------
-    ``(D, D, D)`` float32.
+    zero. Memory: 20 times the volume. ``rotation`` is 3x3 on (x, y, z), ``shift_voxels (3,)`` (x, y, z);
+    ``mirrored``: the map is inverted through its centre first (``h = -1``).
     """
     box = len(volume)
     fine = _twice_as_fine(np.asarray(volume, dtype=np.float32))

@@ -39,16 +39,9 @@ _DISTINCT_DEGREES = 10.0
 class Placement:
     """How a map may lie over another: ``moved(X) = moving(h R^T (X - t))``.
 
-    Attributes
-    ----------
-    score
-        Mean correlation of the shells that were compared, weighted; only good to compare placements.
-    rotation
-        ``R``, 3x3, on (x, y, z).
-    shift
-        ``t``, ``(3,)`` (x, y, z) in voxels.
-    mirrored
-        Whether ``h = -1``, the other hand.
+    ``score`` is the mean correlation of the shells that were compared, weighted; only good to compare
+    placements. ``rotation`` is ``R``, 3x3, on (x, y, z), ``shift`` is ``t (3,)`` (x, y, z) in voxels;
+    ``mirrored``: ``h = -1``, the other hand.
     """
 
     score: float
@@ -58,15 +51,7 @@ class Placement:
 
 
 def find_placement(moving: Float32, reference: Float32, *, hands: bool = True) -> Placement:
-    """The best place of all.
-
-    Parameters
-    ----------
-    moving, reference
-        ``(D, D, D)`` of one size, zero around the particle.
-    hands
-        Try the other hand too.
-    """
+    """The best place of all, of maps ``(D, D, D)`` that are zero around the particle, in either hand."""
     box = len(moving)
     last = (min(box, _LARGEST_BOX) - 1) // 2 - 1
     coarse = min(last, _coarse_radius(reference))

@@ -24,14 +24,10 @@ _MOST_POINTS = 1000
 
 @dataclass(frozen=True)
 class AxesFound:
-    """A turned map.
+    """A map ``(D, D, D)``, float32, its axes as the group has them and its centre of mass in the middle.
 
-    Attributes
-    ----------
-    volume
-        ``(D, D, D)`` float32 with its axes as the group has them, and its centre of mass in the middle.
-    correlation
-        Mean correlation of the map with itself after the operations of the group; 1 is perfect symmetry.
+    ``correlation`` is the mean correlation with itself after the operations of the group; 1 is perfect
+    symmetry.
     """
 
     volume: Float32
@@ -43,16 +39,9 @@ def lay_on_axes(volume: Float32, group: Float64, seed: int = 0) -> AxesFound:
 
     Every axis of a point group passes through the centre of mass, so that is moved to the middle first. Then
     rotations R all over SO(3) are tried for the best mean correlation of ``V(x)`` with ``V(R'SR x)`` over the
-    operations S, and the best few are refined.
-
-    Parameters
-    ----------
-    volume
-        ``(D, D, D)``, not negative, of low resolution: some 20 to 60 voxels a side.
-    group
-        ``(n, 3, 3)`` rotations, the identity among them.
-    seed
-        Of the choice of voxels and operations that are compared.
+    operations S, and the best few are refined. The map ``(D, D, D)`` is not negative, of low resolution: some
+    20 to 60 voxels a side. ``group (n, 3, 3)`` has the identity; ``seed`` is of the choice of voxels and
+    operations that are compared.
     """
     box = len(volume)
     density = np.maximum(np.asarray(volume, np.float64), 0)

@@ -32,8 +32,6 @@ def project(
     ----------
     volume
         ``(z, y, x)``; float32 and float64 keep their type, other numbers become float32.
-    geometry
-        The views.
     image_shape
         ``(y, x)`` of the images; left out: as wide and high as the volume.
     pixel_size
@@ -62,28 +60,19 @@ def project(
 def back_project(
     images: ArrayLike, geometry: TiltGeometry, thickness: int, pixel_size: float = 1.0
 ) -> RealArray:
-    """Back-project images: the exact adjoint of `project`, not its inverse.
+    """Back-project images: the exact adjoint of `project`, not its inverse; types and errors as there.
 
     Parameters
     ----------
     images
-        ``(view, y, x)``, one for each view of the geometry; types as in `project`.
-    geometry
-        The views.
+        ``(view, y, x)``, one for each view of the geometry.
     thickness
         Slices (z) of the volume; it is as wide and high as the images.
-    pixel_size
-        Angstrom, the unit of the shifts in the geometry.
 
     Returns
     -------
     array
         ``(thickness, y, x)``.
-
-    Raises
-    ------
-    InputError
-        If a shape, the geometry or the pixel size cannot be.
     """
     import torch
 

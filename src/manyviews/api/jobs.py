@@ -57,8 +57,7 @@ def reconstruct(stacks: Files, *, out: str | PathLike[str], thickness: int, **op
 def abinitio(particles: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Run:
     """Find the structure and the poses of particles from nothing but their images.
 
-    The same call on the same folder goes on where an earlier one stopped, and computes nothing if it was
-    finished. Under ``mpiexec`` all processes of a script work on it together.
+    Runs go on, and share the work, as those of `reconstruct` do, with the same errors.
 
     Parameters
     ----------
@@ -70,13 +69,6 @@ def abinitio(particles: str | PathLike[str], *, out: str | PathLike[str], **opti
         The options of ``manyviews particles abinitio`` with underscores, e.g. ``diameter=180``,
         ``symmetry="C4"``, ``quiet=True``: the fields of `manyviews.particles.options.ParticleOptions` and
         ``AbinitioOptions`` and `manyviews.options.RunOptions`.
-
-    Raises
-    ------
-    InputError
-        If there is no such option, or anything that was given cannot be used.
-    ManyviewsError
-        If the iteration diverges or the run is interrupted.
     """
     given = {"particles": particles, "out": out, **options}
     which, how, run, world = _options(

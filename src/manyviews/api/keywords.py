@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from os import PathLike
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from manyviews.errors import InputError
+from manyviews.options import value_kind
 
 Files: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,11 +52,7 @@ def build_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...
     """One instance of each of ``kinds``, dataclasses of options, from keywords named as their fields.
 
     Texts and numbers do where paths and tuples are wanted: ``stacks="a.mrc"``, ``axis_angle=90``.
-
-    Raises
-    ------
-    InputError
-        If there is no such option, or its value is of the wrong kind.
+    `InputError` if there is no such option, or its value is of the wrong kind.
     """
     homes = {field.name: kind for kind in kinds for field in fields(kind) if field.name != _MADE}
     for name in given:
@@ -67,18 +64,10 @@ def build_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...
 
 
 def command_line(name: str, positional: str, options: Iterable[Any], given: Iterable[str]) -> tuple[str, ...]:
-    """The command that does the same, for the record of a run.
+    """The words of the command ``name`` that does the same, for the record of a run.
 
-    Parameters
-    ----------
-    name
-        Of the command, e.g. ``"tilt reconstruct"``.
-    positional
-        The field that is given without a flag.
-    options
-        Dataclasses of options.
-    given
-        The fields of these that were given.
+    ``positional`` is the field that is given without a flag, ``given`` are the fields of ``options`` that
+    were given.
     """
     values = {field.name: getattr(one, field.name) for one in options for field in fields(one)}
     words = ["manyviews", *name.split(), *_words(values.pop(positional))]
@@ -101,14 +90,13 @@ def _advice(name: str, known: Iterable[str]) -> str:
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
     """The value as the field's type wants it."""
-    alternatives = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
-    if value is None and NoneType in alternatives:
+    if value is None and NoneType in get_args(hint):
         return None
-    kind = next(one for one in alternatives if one is not NoneType)
-    if get_origin(kind) is not tuple:
+    kind, many = value_kind(hint)
+    if not many:
         return _converted_one(name, value, kind)
     single = isinstance(value, str | PathLike) or not isinstance(value, Iterable)
-    return tuple(_converted_one(name, item, get_args(kind)[0]) for item in ([value] if single else value))
+    return tuple(_converted_one(name, item, kind) for item in ([value] if single else value))
 
 
 def _converted_one(name: str, value: Any, kind: Any) -> Any:

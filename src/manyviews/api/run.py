@@ -28,13 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds. All of it but the volume is read anew each time, so a run may still go on.
-
-    Attributes
-    ----------
-    folder
-        The run folder.
-    """
+    """What a run folder holds. All of it but the volume is read anew each time, so a run may still go on."""
 
     folder: Path
 
@@ -165,13 +159,7 @@ class Run:
 
 
 def open_run(folder: str | PathLike[str]) -> Run:
-    """Open the folder of a run, finished, interrupted or still going on, to look at what it holds.
-
-    Raises
-    ------
-    InputError
-        If it is not the folder of a run.
-    """
+    """Open the folder of a run, finished, interrupted or still going on; `InputError` if it is none."""
     run = Run(Path(folder))
     _ = run.job
     return run

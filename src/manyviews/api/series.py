@@ -18,13 +18,7 @@ from manyviews.tilt.series.resolve import Choice, resolve_series
 
 @dataclass(frozen=True)
 class TiltSeries:
-    """One or several tilt series: their images, and how each of them looks at the specimen.
-
-    Attributes
-    ----------
-    source
-        The stacks, from which `images` are read when they are first asked for.
-    """
+    """One or several tilt series: their images, read when first asked for, and how each sees the specimen."""
 
     source: ImageSource
 
@@ -72,10 +66,8 @@ def read_tilt_series(
     ----------
     stacks
         An MRC file, or one for each tilt axis.
-    bin
-        Average blocks of so many pixels along x and y.
-    invert_contrast
-        Change the sign of the images, for dark specimens on a bright ground.
+    bin, invert_contrast
+        Average blocks of so many pixels along x and y; change the sign of the images.
     **options
         The fields of `manyviews.tilt.options.SeriesOptions`, as on the command line: ``tilt_angles``,
         ``axis_angle``, ``transform``, ``shifts``, ``x_tilt``, ``tilt_offset``, ``exclude``, ``pixel_size``;

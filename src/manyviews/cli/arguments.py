@@ -39,13 +39,7 @@ class CommandParser(argparse.ArgumentParser):
         return self._sections[title]
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parse; only what was given is in the result.
-
-        Raises
-        ------
-        InputError
-            One sentence on what cannot be understood.
-        """
+        """Parse; only what was given is in the result. `InputError` on what cannot be understood."""
         options = list(self._option_string_actions)
         for word in words:
             name = word.split("=", 1)[0]
@@ -72,16 +66,9 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def add_options(parser: CommandParser, options: type[Any], *, required: bool = True) -> None:
-    """Add every option of a dataclass to the parser as ``--field-name``.
+    """Add every option of a dataclass to the parser as ``--field-name``; other fields are left alone.
 
-    Parameters
-    ----------
-    parser
-        Of the command.
-    options
-        The dataclass; its fields that are no options are left alone.
-    required
-        Whether those that a run requires must be given.
+    Unless ``required``, those that a run requires may be left out.
     """
     hints = get_type_hints(options)
     for item in fields(options):

@@ -21,10 +21,8 @@ class Command:
         As typed, e.g. ``"tilt reconstruct"``.
     summary
         One sentence for the list of commands and the top of the help.
-    usage
-        What follows the name in the usage line.
-    examples
-        Two command lines that teach.
+    usage, examples
+        What follows the name in the usage line, and two command lines that teach.
     options
         Dataclasses of the options that it takes; see `manyviews.options`.
     run
@@ -61,13 +59,7 @@ class Command:
         return parser
 
     def call(self, arguments: argparse.Namespace) -> int:
-        """Run it with what was parsed.
-
-        Raises
-        ------
-        InputError
-            If an option is out of range, and whatever the job raises.
-        """
+        """Run it with what was parsed; `InputError` if an option is out of range, and what the job raises."""
         built = [build_options(options, arguments) for options in self.options]
         for options in built:
             check_options(options)

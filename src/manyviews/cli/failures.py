@@ -13,16 +13,9 @@ _LESS_MEMORY = "use --memory, --bin 2, a smaller --thickness or coarser --resolu
 
 @dataclass(frozen=True)
 class Failure:
-    """What the user is told.
+    """What the user is told: one sentence (what, where, why, and what to do), after the word ``kind``.
 
-    Attributes
-    ----------
-    sentence
-        One sentence: what, where, why, and what to do.
-    exit_code
-        2 for what the user can mend, 130 or 143 for an interruption, 1 for the rest.
-    kind
-        The word before the sentence.
+    The exit code is 2 for what the user can mend, 130 or 143 for an interruption, 1 for the rest.
     """
 
     sentence: str

@@ -31,13 +31,7 @@ _FOR_LIBRARIES = {"OMP_WAIT_POLICY": "passive", "THP_MEM_ALLOC_ENABLE": "1"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code.
-
-    Parameters
-    ----------
-    arguments
-        The words after ``manyviews``; left out: those of this process.
-    """
+    """Run one command line, the words after ``manyviews`` or this process's, and return its exit code."""
     for name, value in _FOR_LIBRARIES.items():
         os.environ.setdefault(name, value)
     words = list(sys.argv[1:] if arguments is None else arguments)

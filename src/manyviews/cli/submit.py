@@ -46,13 +46,7 @@ class _Parser(CommandParser):
 
 
 def device_of(commands: Sequence[Command], words: Sequence[str]) -> str:
-    """What a command line computes on.
-
-    Raises
-    ------
-    InputError
-        If it is wrong.
-    """
+    """What a command line computes on; `InputError` if it is wrong."""
     found = find_command(commands, words)
     if found is None:
         raise InputError(

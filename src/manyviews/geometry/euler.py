@@ -35,16 +35,10 @@ def zyx_angles(rotation: ArrayLike) -> tuple[float, float, float]:
 
 @dataclass(frozen=True)
 class ViewParts:
-    """One view as ``image = stretch (rotation X)[:2] + shift``.
+    """One view as ``image = stretch (rotation X)[:2] + shift``, the shift ``(x, y)`` in angstrom.
 
-    Attributes
-    ----------
-    rotation
-        3x3, right-handed.
-    stretch
-        2x2 symmetric, the identity unless the view was magnified or stretched.
-    shift
-        ``(x, y)`` in angstrom.
+    ``rotation`` is 3x3, right-handed; ``stretch`` 2x2 symmetric, the identity unless the view was magnified
+    or stretched.
     """
 
     rotation: Float64

@@ -79,11 +79,6 @@ def random_directions(count: int, rng: np.random.Generator) -> Float64:
     return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), dtype=np.float64)
 
 
-def random_steps(count: int, sigma_degrees: float, rng: np.random.Generator) -> Float64:
-    """Small random rotations ``(count, 3, 3)``: every component of the rotation vector has this sigma."""
-    return rotations_from_vectors(np.deg2rad(sigma_degrees) * rng.standard_normal((count, 3)))
-
-
 def uniform_rotations(count: int) -> Float64:
     """Rotations ``(count, 3, 3)`` that cover SO(3) evenly: super-Fibonacci spirals.
 

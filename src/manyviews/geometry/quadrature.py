@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.poses import direction_matrices
-from manyviews.geometry.symmetry import in_asymmetric_unit
 
 Float64 = NDArray[np.float64]
 
@@ -25,24 +24,9 @@ class Quadrature:
     """A product rule over directions, in-plane angles and shifts: ``sum_jkl w_j w_k w_l f(d_j, psi_k, t_l)``.
 
     The weights hold the priors, uniform over rotations and Gaussian over shifts, so each set sums to 1 and
-    the rule gives the mean of ``f``.
-
-    Attributes
-    ----------
-    directions
-        ``(Md, 3)`` unit vectors (x, y, z).
-    direction_weights
-        ``(Md,)``.
-    in_plane_degrees
-        ``(Mpsi,)`` psi, evenly spaced from 0.
-    in_plane_weights
-        ``(Mpsi,)``.
-    shifts
-        ``(Mt, 2)`` (x, y) in angstrom.
-    shift_weights
-        ``(Mt,)``.
-    spacing_degrees
-        The angle between neighbours that the directions and in-plane angles were made for.
+    the rule gives the mean of ``f``. ``directions (Md, 3)`` are unit vectors (x, y, z), ``in_plane_degrees
+    (Mpsi,)`` psi, evenly spaced from 0, ``shifts (Mt, 2)`` (x, y) in angstrom; ``spacing_degrees`` is the
+    angle between neighbours that the directions and in-plane angles were made for.
     """
 
     directions: Float64
@@ -79,7 +63,6 @@ def pose_quadrature(
     undersampling: float = 1.0,
     shift_points: int | None = None,
     least_weight: float = 0.0,
-    symmetry: ArrayLike | None = None,
 ) -> Quadrature:
     """The paper's points for frequencies up to ``radius``: ``(3.6 / alpha)^2`` directions and so on.
 
@@ -95,8 +78,6 @@ def pose_quadrature(
         Points along x and along y; left out: ``radius``, rounded, as in the paper.
     least_weight
         Shifts that carry less than this part of the largest weight are left out.
-    symmetry
-        ``(n, 3, 3)`` rotations of a point group: only directions of one asymmetric unit are kept.
 
     Raises
     ------
@@ -107,8 +88,6 @@ def pose_quadrature(
         raise ValueError(f"no quadrature for {radius=}, {undersampling=}, {shift_sigma=}")
     spacing = angular_spacing(radius) * undersampling
     directions = spiral_directions(max(2, math.ceil((3.6 / spacing) ** 2)))
-    if symmetry is not None:
-        directions = directions[in_asymmetric_unit(directions, symmetry)]
     in_plane = in_plane_angles(math.ceil(2 * math.pi / spacing))
     along = max(1, round(radius)) if shift_points is None else shift_points
     shifts, shift_weights = gaussian_shifts(along, shift_sigma, least_weight=least_weight)
@@ -145,22 +124,11 @@ def in_plane_angles(count: int) -> Float64:
 
 
 def gaussian_shifts(count: int, sigma: float, *, least_weight: float = 0.0) -> tuple[Float64, Float64]:
-    """Gauss-Hermite points and weights for the mean over a round 2-D Gaussian.
+    """Gauss-Hermite points ``(n, 2)`` (x, y) and weights ``(n,)`` for the mean over a round 2-D Gaussian.
 
-    Exact for polynomials of degree ``2 count - 1`` in x and in y.
-
-    Parameters
-    ----------
-    count
-        Points along each axis; at most 100 are used.
-    sigma
-        Standard deviation in x and in y, any unit; 0 gives the one point 0.
-    least_weight
-        Points with less than this part of the largest weight are left out and the rest scaled to sum to 1.
-
-    Returns
-    -------
-    ``(n, 2)`` points (x, y) in the unit of sigma and ``(n,)`` weights that sum to 1, for n up to ``count^2``.
+    Exact for polynomials of degree ``2 count - 1`` in x and in y. There are ``count`` points along each axis,
+    at most 100; ``sigma``, in any unit, is the standard deviation in x and in y; 0 gives the one point 0.
+    Points with less than ``least_weight`` of the largest weight are left out and the rest scaled to sum to 1.
     """
     if sigma == 0:
         return np.zeros((1, 2)), np.ones(1)

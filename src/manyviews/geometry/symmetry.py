@@ -26,19 +26,13 @@ Float64 = NDArray[np.float64]
 
 _LARGEST_ORDER = 360
 _GOLDEN = (1 + math.sqrt(5)) / 2
-# Nobody's direction: no rotation of any group in the table has it as an axis or mirrors it onto itself.
-_GENERIC = np.array([0.2672612, 0.1490712, 0.9519716])
 
 
 def symmetry_rotations(name: str) -> Float64:
     """All rotations ``(n, 3, 3)`` of a point group, the identity first.
 
-    A volume with this symmetry looks the same at X and at ``S X``, so a pose A is as good as ``A S``.
-
-    Parameters
-    ----------
-    name
-        C1, C2 ..., D1, D2 ..., T, O, I (the same as I2), I1, I2, I3, I4; upper or lower case.
+    A volume with this symmetry looks the same at X and at ``S X``, so a pose A is as good as ``A S``. Groups
+    are C1, C2 ..., D1, D2 ..., T, O, I (the same as I2), I1, I2, I3, I4, in upper or lower case.
 
     Raises
     ------
@@ -58,18 +52,6 @@ def symmetry_rotations(name: str) -> Float64:
             fix="give C1, C2, ..., D2, D3, ..., T, O, I, I1, I2, I3 or I4",
         )
     return _closure([_turns(axis, fold)[1] for fold, axis in _GENERATORS[text]])
-
-
-def in_asymmetric_unit(directions: ArrayLike, symmetry: ArrayLike) -> NDArray[np.bool_]:
-    """Which of ``(m, 3)`` view directions lie in one asymmetric unit of ``(n, 3, 3)`` rotations.
-
-    The unit is the set of directions closer to one fixed general direction than any of their equivalents.
-    A direction that is as close as one of its equivalents, on a seam, counts for both.
-    """
-    seen = np.asarray(directions, dtype=np.float64)
-    images = np.asarray(symmetry, dtype=np.float64) @ _GENERIC  # (n, 3)
-    closeness = seen @ images.T
-    return np.asarray(seen @ _GENERIC >= closeness.max(axis=1) - 1e-12)
 
 
 def _turns(axis: ArrayLike, fold: int) -> Float64:

@@ -110,10 +110,7 @@ class TiltGeometry:
     def from_angles(cls, tilt_degrees: ArrayLike, axis_degrees: ArrayLike = 0.0) -> TiltGeometry:
         """The same tilts ``(view,)`` about one in-plane axis or several, a series for each axis.
 
-        Raises
-        ------
-        InputError
-            If these are not lists of finite numbers.
+        `InputError` if these are not lists of finite numbers.
         """
         tilts, axes = (np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (tilt_degrees, axis_degrees))
         for name, angles in (("tilt", tilts), ("axis", axes)):

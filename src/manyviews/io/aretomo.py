@@ -11,7 +11,7 @@ first lines the tilt angle of their raw section.)
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from manyviews.errors import InputError
 from manyviews.geometry.euler import half_pixel_offset, split_view, zyx_angles
 from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.io.atomic import atomic_write
-from manyviews.io.imod import imod_geometry
 from manyviews.io.text import parse_number, parse_whole_number, read_text
 
 _COLUMNS = 10
@@ -191,14 +190,6 @@ def aln_to_xf(alignment: AreTomoAlignment) -> NDArray[np.float64]:
         turn = rotation_z(-float(degrees))[:2, :2] * float(magnification)
         xf[i, :4], xf[i, 4:] = turn.ravel(), -turn @ shift
     return xf
-
-
-def aln_geometry(
-    alignment: AreTomoAlignment, pixel_size: float, image_shape: tuple[int, int]
-) -> TiltGeometry:
-    """Geometry of the raw images; ``sections`` are those of the raw stack."""
-    geometry = imod_geometry(alignment.tilt_degrees, aln_to_xf(alignment), pixel_size, image_shape)
-    return replace(geometry, sections=alignment.sections)
 
 
 def geometry_to_aln(

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.geometry.euler import half_pixel_offset, move_image_origin, split_view, zyx_angles
-from manyviews.geometry.views import TiltGeometry, rotation_x, rotation_y, rotation_z
+from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.io.text import (
     content_lines,
     parse_number,
@@ -28,13 +28,7 @@ Float64 = NDArray[np.float64]
 
 
 def read_angles(path: Path) -> Float64:
-    """Degrees, one a line (.tlt, .rawtlt, .xtilt), ``(view,)``.
-
-    Raises
-    ------
-    InputError
-        If a line is not one finite number, or there is none.
-    """
+    """Degrees, one a line (.tlt, .rawtlt, .xtilt), ``(view,)``; `InputError` on any other line."""
     return read_number_table(path, 1, meaning="an angle")[:, 0]
 
 
@@ -82,35 +76,9 @@ def xf_to_raw_to_aligned(rows: ArrayLike, pixel_size: float, image_shape: tuple[
     return move_image_origin(transforms, half_pixel_offset(image_shape) * pixel_size)
 
 
-def imod_geometry(
-    tilt_degrees: ArrayLike,
-    xf: ArrayLike | None,
-    pixel_size: float,
-    image_shape: tuple[int, int],
-    *,
-    x_tilt_degrees: ArrayLike | None = None,
-) -> TiltGeometry:
-    """Geometry of raw images from IMOD's alignment; without ``xf`` the images are aligned already."""
-    tilts = np.asarray(tilt_degrees, dtype=np.float64)
-    x_tilts = np.zeros_like(tilts) if x_tilt_degrees is None else np.asarray(x_tilt_degrees, dtype=np.float64)
-    geometry = TiltGeometry.from_tilt_axis(tilts)
-    for matrix, tilt, x_tilt in zip(geometry.matrices, tilts, x_tilts, strict=True):
-        matrix[:3, :3] = rotation_y(float(tilt)) @ rotation_x(float(x_tilt))
-    lines = np.tile([1.0, 0, 0, 1, 0, 0], (len(tilts), 1)) if xf is None else xf
-    return geometry.with_image_transform(xf_to_raw_to_aligned(lines, pixel_size, image_shape))
-
-
 @dataclass(frozen=True)
 class ImodAlignment:
-    """What IMOD needs to see the views as we do.
-
-    Attributes
-    ----------
-    xf
-        ``(view, 6)``, shifts in pixels.
-    tilt_degrees, x_tilt_degrees
-        ``(view,)``.
-    """
+    """What IMOD needs to see the views as we do: ``xf (view, 6)``, shifts in pixels, tilts ``(view,)``."""
 
     xf: Float64
     tilt_degrees: Float64
@@ -120,7 +88,7 @@ class ImodAlignment:
 def geometry_to_imod(
     geometry: TiltGeometry, pixel_size: float, image_shape: tuple[int, int]
 ) -> ImodAlignment:
-    """The inverse of `imod_geometry`, for any view: a rotation is ``Rz Ry Rx``, and .xf carries the rest."""
+    """The files for any view: a rotation is ``Rz Ry Rx``, and .xf carries the rest."""
     offset = half_pixel_offset(image_shape)
     xf = np.empty((len(geometry), 6))
     tilts, x_tilts = np.empty(len(geometry)), np.empty(len(geometry))

@@ -50,19 +50,8 @@ __all__ = [
 class MrcStack:
     """Sections of an MRC file, read when asked for.
 
-    Attributes
-    ----------
-    path, header
-        The file and its checked header.
-    shape
-        ``(sections, rows, columns)``.
-    pixel_size
-        ``(x, y, z)`` in angstrom or None.
-
-    Raises
-    ------
-    InputError
-        As `read_header`.
+    ``shape`` is ``(sections, rows, columns)``, ``pixel_size`` is ``(x, y, z)`` in angstrom or None;
+    `InputError` as of `read_header`.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -74,10 +63,7 @@ class MrcStack:
     def read(self, sections: ArrayLike | None = None) -> NDArray[np.float32]:
         """The given sections (all by default) as float32 ``(n, rows, columns)``.
 
-        Raises
-        ------
-        InputError
-            If a section does not exist or holds NaN or infinity.
+        `InputError` if a section does not exist or holds NaN or infinity.
         """
         wanted = (
             np.arange(self.shape[0]) if sections is None else np.atleast_1d(np.asarray(sections, np.int64))
@@ -313,12 +299,8 @@ def write_mrc(
     """Write an array ``(sections, rows, columns)``; a 2-D array becomes one section.
 
     float16, int16 and uint16 keep their type (modes 12, 1, 6), int8 and uint8 are widened, everything else
-    becomes float32 (mode 2). ``pixel_size`` is in angstrom, one number or ``(x, y, z)``.
-
-    Raises
-    ------
-    InputError
-        As `MrcWriter`.
+    becomes float32 (mode 2). ``pixel_size`` is in angstrom, one number or ``(x, y, z)``; `InputError` as of
+    `MrcWriter`.
     """
     data = np.asarray(array)
     data = data[np.newaxis] if data.ndim == 2 else data

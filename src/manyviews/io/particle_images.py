@@ -19,18 +19,7 @@ _BLOCK_BYTES = 32 * 1024**2
 
 
 class ParticleImages:
-    """Images of one size and pixel size, protein white in all of them.
-
-    Attributes
-    ----------
-    table
-        The particles.
-    box
-        Side of the images in pixels.
-    pixel_size
-        Angstrom.
-    shape
-        ``(N, box, box)``.
+    """Images ``(N, box, box)`` of one size and pixel size in angstrom, protein white in all of them.
 
     Raises
     ------
@@ -190,18 +179,8 @@ def write_particle_stack(
 ) -> None:
     """Write ``count`` images, given as blocks ``(n, y, x)``, as a stack; only one block is held at a time.
 
-    float16 stays float16 (mode 12), everything else becomes float32 as in `write_mrc`. RELION wants the name
-    to end in ``.mrcs``.
-
-    Parameters
-    ----------
-    pixel_size
-        Angstrom.
-
-    Raises
-    ------
-    InputError
-        As `MrcWriter`, or if there is no image.
+    float16 stays float16 (mode 12), everything else becomes float32 as in `write_mrc`, with its errors.
+    RELION wants the name to end in ``.mrcs``; ``pixel_size`` is in angstrom.
     """
     remaining = iter(blocks)
     first = next(remaining, None)

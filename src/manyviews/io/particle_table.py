@@ -229,12 +229,8 @@ class ParticleTable:
         return np.array([getattr(group, name) for group in self.optics], dtype=np.float64)[self.optics_index]
 
     def select(self, indices: ArrayLike) -> ParticleTable:
-        """The particles of these numbers (from 0) or of a mask, in this order.
-
-        Raises
-        ------
-        InputError
-            If one does not exist or none is left.
+        """The particles of these numbers (from 0) or of a mask, in this order; `InputError` if there are
+        none.
         """
         try:
             rows = np.arange(len(self))[np.atleast_1d(np.asarray(indices))]
@@ -298,16 +294,9 @@ def table_of_stack(
     shifts: NDArray[np.float64] | None = None,
     half: NDArray[np.int64] | None = None,
 ) -> ParticleTable:
-    """The table of one stack whose sections are the particles, in their order.
+    """The table of one stack, which need not exist yet, whose sections are the particles, in their order.
 
-    Parameters
-    ----------
-    stack
-        The image file; it need not exist yet.
-    optics
-        The one optics group.
-    defocus, defocus_angle, angles, shifts, half
-        As in `ParticleTable`; without an angle the images are taken as free of astigmatism.
+    Fields are as in `ParticleTable`; without an angle the images are taken as free of astigmatism.
     """
     count = len(defocus)
     zeros = np.zeros(count)

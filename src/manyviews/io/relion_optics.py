@@ -44,10 +44,7 @@ def read_optics(
 ) -> tuple[tuple[OpticsGroup, ...], NDArray[np.int64]]:
     """The groups of ``data_optics`` and their numbers ``(group,)``.
 
-    Raises
-    ------
-    InputError
-        If columns are missing, numbers are impossible, or a number is given twice.
+    `InputError` if columns are missing, numbers are impossible, or a number is given twice.
     """
     if "rlnOpticsGroup" not in block.columns:
         raise InputError("rlnOpticsGroup is missing in data_optics", path=path)
@@ -66,13 +63,7 @@ def read_optics(
 def optics_of_particles(
     block: StarBlock, path: Path, *, ctf: bool, pixel_size: float | None
 ) -> tuple[tuple[OpticsGroup, ...], NDArray[np.int64]]:
-    """Groups of particles that agree in all columns of `OPTICS_LABELS`, and each particle's index ``(N,)``.
-
-    Raises
-    ------
-    InputError
-        As `read_optics`.
-    """
+    """Groups of particles that agree in all columns of `OPTICS_LABELS`, and the index of each ``(N,)``."""
     _require(block.columns, path, "the particle table", ctf=ctf, pixel_size=pixel_size)
     labels = [label for label in OPTICS_LABELS if label in block.columns]
     found: dict[tuple[str, ...], int] = {}

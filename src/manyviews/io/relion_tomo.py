@@ -8,7 +8,7 @@ centre is pixel ``n / 2`` rounded down, rotations are right-handed, shifts are a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.geometry.euler import rotation_zyx, split_view, zyx_angles
+from manyviews.geometry.euler import split_view, zyx_angles
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.atomic import atomic_write
 from manyviews.io.text import parse_number, parse_whole_number, read_text
@@ -121,15 +121,6 @@ def _sections(block: Any, count: int, path: Path) -> NDArray[np.int64]:
     if min(numbers) < 1 or max(numbers) > 100_000 or len(set(numbers)) != count:
         raise InputError("the sections before '@' are not all different and from 1", path=path, where=where)
     return np.array(numbers, dtype=np.int64) - 1
-
-
-def relion_geometry(series: RelionTiltSeries) -> TiltGeometry:
-    """Geometry of the raw images; both centres are pixel ``n // 2`` already, so nothing is converted."""
-    geometry = TiltGeometry.from_tilt_axis(series.y_tilt, shifts=series.shifts)
-    angles = zip(series.x_tilt, series.y_tilt, series.z_rotation, strict=True)
-    for matrix, (x_tilt, y_tilt, z_rotation) in zip(geometry.matrices, angles, strict=True):
-        matrix[:3, :3] = rotation_zyx(float(x_tilt), float(y_tilt), float(z_rotation))
-    return replace(geometry, sections=series.sections)
 
 
 def geometry_to_relion(geometry: TiltGeometry, name: str = "tilt_series") -> RelionTiltSeries:

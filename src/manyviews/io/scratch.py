@@ -29,12 +29,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ScratchFolder:
-    """A folder for arrays in files; a context manager.
-
-    Attributes
-    ----------
-    path
-        The folder; made if it is not there. Several processes may use the same one.
+    """A folder for arrays in files, made if it is not there, for one process or several; a context
+    manager.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,19 +42,8 @@ class ScratchFolder:
     def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """A new array of zeros in a file; its room is given back when nothing refers to the array any more.
 
-        Parameters
-        ----------
-        shape
-            Its lengths.
-        dtype
-            Numbers of any type. The first of them lies on a border of a memory page.
-
-        Raises
-        ------
-        InputError
-            If the disk is full or the folder cannot be written.
-        ValueError
-            After `close`.
+        Its first number lies on a border of a memory page. `InputError` if the disk is full or the folder
+        cannot be written, `ValueError` after `close`.
         """
         if self._is_closed:
             raise ValueError(f"the scratch folder {self.path} is closed")

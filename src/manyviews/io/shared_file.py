@@ -19,10 +19,7 @@ _CANNOT_RESERVE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 def together(ranks: World, action: Callable[[], T]) -> list[T]:
     """What ``action`` gives on each rank, known to all; none goes on before all are done.
 
-    Raises
-    ------
-    InputError
-        On every rank if it is raised on one of them; it tells which, unless that is the first.
+    An `InputError` of one rank is raised on all; it tells which, unless that is the first.
     """
     failure: InputError | None = None
     value: Any = None
@@ -52,10 +49,7 @@ def writes_span(spans: Sequence[Span | None], rank: int) -> bool:
 def require_cover(spans: Sequence[Span | None], total: int) -> None:
     """Check that the spans of all ranks are parts ``0 ... total`` one after another, some held by several.
 
-    Raises
-    ------
-    ValueError
-        If something is missing or held twice in part.
+    `ValueError` if something is missing or held twice in part.
     """
     end = 0
     for first, last in sorted({span for span in spans if span is not None and span[0] < span[1]}):
@@ -67,14 +61,9 @@ def require_cover(spans: Sequence[Span | None], total: int) -> None:
 
 
 def reserve(descriptor: int, size_bytes: int) -> None:
-    """Give a file its size and its room on the disk, so that a full disk is an error now and no crash later.
+    """Give a file its size and its room on the disk: a full disk is an `OSError` now and no crash later.
 
     Where the file system or the system cannot promise room, the file gets its size alone.
-
-    Raises
-    ------
-    OSError
-        If the disk is full.
     """
     if size_bytes == 0:
         return

@@ -15,15 +15,8 @@ from manyviews.errors import InputError
 def staged_folder(out: Path, own_files: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
     """A folder beside ``out`` whose files become those of ``out`` when the block ends well, else vanish.
 
-    Parameters
-    ----------
-    out
-        The folder to be filled; it need not exist.
-    own_files
-        Patterns of file names that an earlier result may have left; they are removed before the new ones
-        come. Other files in ``out`` stay.
-    overwrite
-        Allow ``out`` to hold files already.
+    ``own_files`` are patterns of file names that an earlier result may have left; with ``overwrite`` they are
+    removed before the new ones come. Other files in ``out`` stay.
 
     Raises
     ------

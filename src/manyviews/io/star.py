@@ -31,15 +31,10 @@ _PARSER_PLACE = re.compile(r"^string:?(?P<line>\d+)?(:\d+\(\d+\))?:?\s*(?P<what>
 
 @dataclass(frozen=True)
 class StarBlock:
-    """One data block.
+    """One data block; its name is what follows ``data_``, possibly nothing.
 
-    Attributes
-    ----------
-    name
-        What follows ``data_``, possibly nothing.
-    columns
-        Values by label (without the leading underscore), all of one length, quotes taken off. A value that
-        stands outside a loop is a column of length one.
+    ``columns`` are values by label (without the leading underscore), all of one length, quotes taken off. A
+    value that stands outside a loop is a column of length one.
     """
 
     name: str
@@ -117,13 +112,7 @@ def _plain(values: list[str]) -> list[str]:
 
 
 def column_numbers(values: Sequence[str], label: str, path: Path) -> NDArray[np.float64]:
-    """A column as finite numbers ``(row,)``.
-
-    Raises
-    ------
-    InputError
-        As `parse_number`, naming the column and the row (from 1).
-    """
+    """A column as finite numbers ``(row,)``; an `InputError` names the column and the row (from 1)."""
     try:
         numbers = np.array([float(value) for value in values], dtype=np.float64)
     except ValueError:

@@ -22,13 +22,7 @@ Row = dict[str, str]
 def write_table(
     path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, overwrite: bool = True
 ) -> None:
-    """Write a header and rows, in place of what is there unless ``overwrite`` is false.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, or is there and must not be overwritten.
-    """
+    """Write a header and rows; `InputError` if the file is there and ``overwrite`` is false."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -39,10 +33,7 @@ def write_table(
 def read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
     """Rows of a CSV file with a header line, none if there is no file.
 
-    Raises
-    ------
-    InputError
-        If it cannot be read, or one of ``columns`` is not in it.
+    `InputError` if it cannot be read, or one of ``columns`` is not in it.
     """
     if not path.exists():
         return []
@@ -61,10 +52,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
 def read_numbers(path: Path, columns: tuple[str, ...]) -> Float64:
     """``(row, column)`` of a CSV file, no row if there is no file; an empty field is NaN.
 
-    Raises
-    ------
-    InputError
-        As `read_table`, or if a field is no number.
+    `InputError` as of `read_table`, or if a field is no number.
     """
     rows = read_table(path, columns)
     found = np.full((len(rows), len(columns)), math.nan)
@@ -82,10 +70,7 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> Float64:
 def read_columns(path: Path) -> dict[str, NDArray[Any]]:
     """The columns of a table by their headings, ``(row,)`` each: whole numbers, numbers, else texts.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or a row has another number of fields than the header.
+    `InputError` if it cannot be read, or a row has another number of fields than the header.
     """
     try:
         with open(path, encoding="utf-8", newline="") as handle:

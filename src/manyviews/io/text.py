@@ -32,21 +32,10 @@ def read_text(
     wanted: str = "the text file",
     images: str = "the stack",
 ) -> str:
-    """Whole text of a small file.
+    """Whole text of a small file, at most ``maximum_bytes`` or `MAXIMUM_BYTES`: the wrong one is larger.
 
-    Parameters
-    ----------
-    path
-        The file.
-    maximum_bytes
-        A larger one is the wrong one; left out: `MAXIMUM_BYTES`.
-    wanted, images
-        What the user is told to give where the file is no text, and what that goes with.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is too large, or is not text.
+    ``wanted`` and ``images`` are what the user is told to give where the file is no text, and what that goes
+    with. `InputError` if the file cannot be read, is too large, or is not text.
     """
     most = MAXIMUM_BYTES if maximum_bytes is None else maximum_bytes
     try:
@@ -79,13 +68,7 @@ def content_lines(path: Path, *, comment: str = "#") -> Iterator[tuple[int, str]
 
 
 def parse_number(text: str, *, path: Path, where: str) -> float:
-    """One finite number.
-
-    Raises
-    ------
-    InputError
-        If ``text`` is not a number, is NaN or infinite, or is beyond 1e12.
-    """
+    """One finite number; `InputError` if ``text`` is none, or is beyond 1e12."""
     try:
         value = float(text)
     except ValueError:
@@ -109,15 +92,8 @@ def parse_whole_number(text: str, *, path: Path, where: str) -> int:
 def read_number_table(path: Path, columns: int, *, meaning: str) -> NDArray[np.float64]:
     """Numbers in a fixed number of columns separated by blanks or commas, ``(line, column)`` float64.
 
-    Parameters
-    ----------
-    meaning
-        What a line should hold, for the message, e.g. ``"a tilt angle"``.
-
-    Raises
-    ------
-    InputError
-        On a line with another number of columns, on anything that is not a finite number, on an empty file.
+    ``meaning`` is what a line should hold, for the message, e.g. ``"a tilt angle"``. `InputError` on a line
+    with another number of columns, on anything that is not a finite number, on an empty file.
     """
     rows = []
     for number, line in content_lines(path):

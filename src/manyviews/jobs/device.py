@@ -15,10 +15,7 @@ from manyviews.parallel.world import World
 def resolve_device(wanted: str, *, triton: bool = True) -> str:
     """``cpu`` or ``cuda`` for what the user wants, ``auto`` included; ``triton``: CUDA is of no use without.
 
-    Raises
-    ------
-    InputError
-        If there is no usable CUDA device.
+    `InputError` if there is no usable CUDA device.
     """
     if wanted == "cpu":
         return "cpu"

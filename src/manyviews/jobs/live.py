@@ -16,16 +16,9 @@ _MOST_OF_RUN_TIME = 0.03
 class LiveReport(Generic[S]):
     """Writes the present answer and the report now and then: the viewer of `manyviews.runs.driver.drive`.
 
-    It takes little of the run's time and never ends a run: what goes wrong is told once.
-
-    Parameters
-    ----------
-    preview
-        Writes the answer of a state, all ranks together.
-    refresh
-        Builds the report; on the first rank alone.
-    say
-        Told in a sentence if that fails.
+    It takes little of the run's time and never ends a run: what goes wrong is told once, in a sentence, to
+    ``say``. ``preview`` writes the answer of a state, all ranks together; ``refresh`` builds the report, on
+    the first rank alone.
     """
 
     def __init__(

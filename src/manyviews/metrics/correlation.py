@@ -15,21 +15,12 @@ _ROUNDING = 1e-14  # a variance this small beside the squared mean is float64 ro
 
 
 def ncc(a: RealArray, b: RealArray, mask: Mask | None = None) -> float:
-    """Normalised correlation of two arrays, their means taken out.
+    """Normalised correlation of two arrays of one shape, their means taken out.
 
     ``sum (a - mean a)(b - mean b) / sqrt(sum (a - mean a)^2 sum (b - mean b)^2)``, in float64, plane by plane
-    along the first axis, so that large volumes need no float64 copy.
-
-    Parameters
-    ----------
-    a, b
-        Arrays of the same shape.
-    mask
-        Weights of that shape (booleans, or zero to one); left out: all ones.
-
-    Returns
-    -------
-    Between -1 and 1; 0 where either array is constant, since then nothing can be correlated.
+    along the first axis, so that large volumes need no float64 copy; ``mask`` are weights of that shape
+    (booleans, or zero to one). Between -1 and 1; 0 where either array is constant, since then nothing can be
+    correlated.
 
     Raises
     ------
@@ -55,28 +46,10 @@ def ncc(a: RealArray, b: RealArray, mask: Mask | None = None) -> float:
     return max(-1.0, min(1.0, ab / math.sqrt(aa) / math.sqrt(bb)))
 
 
-def ncc_views(a: RealArray, b: RealArray, mask: Mask | None = None) -> NDArray[np.float64]:
-    """`ncc` of every view of two stacks.
-
-    Parameters
-    ----------
-    a, b
-        ``(view, y, x)``.
-    mask
-        ``(view, y, x)``, or one ``(y, x)`` for all views.
-
-    Returns
-    -------
-    ``(view,)`` float64.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-    """
-    weights = mask if mask is None or mask.ndim == a.ndim else np.broadcast_to(mask, a.shape)
-    _check_shapes(a, b, weights)
-    return np.array([ncc(a[i], b[i], None if weights is None else weights[i]) for i in range(len(a))])
+def ncc_views(a: RealArray, b: RealArray) -> NDArray[np.float64]:
+    """`ncc` of every view of two stacks ``(view, y, x)``: ``(view,)`` float64."""
+    _check_shapes(a, b, None)
+    return np.array([ncc(one, other) for one, other in zip(a, b, strict=True)])
 
 
 def _weighted_mean(array: RealArray, mask: Mask | None, weight: float) -> float:

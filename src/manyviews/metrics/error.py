@@ -14,10 +14,7 @@ RealArray = NDArray[np.floating[Any]]
 def relative_error(estimate: RealArray, truth: RealArray) -> float:
     """``|estimate - truth| / |truth|`` in the Euclidean norm; infinite where the truth is zero everywhere.
 
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
+    `ValueError` if the shapes differ.
     """
     squared, (_, _, norm) = _squared_distance(estimate, truth), _products(estimate, truth)
     if norm == 0:
@@ -29,12 +26,7 @@ def scaled_error(estimate: RealArray, truth: RealArray) -> tuple[float, float]:
     """The relative error after the best scaling of the estimate, and that scale.
 
     The scale is ``<estimate, truth> / <estimate, estimate>``; it is what an unknown grey-level factor calls
-    for. An estimate of zero gets the scale 0 and the error 1.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
+    for. An estimate of zero gets the scale 0 and the error 1. `ValueError` if the shapes differ.
     """
     ee, et, tt = _products(estimate, truth)
     if ee == 0 or tt == 0:

@@ -47,12 +47,8 @@ class FscCurve:
         It is the end of the longest run of shells above the threshold, without shell 0, the mean: slow
         backgrounds and the coarse first shells of a slab, half of them in its missing cones, often disagree
         where details do not, and a lone shell of noise may agree by chance. A curve that never falls gives
-        the Nyquist limit, two pixels; one that is never above gives infinity.
-
-        Parameters
-        ----------
-        threshold
-            A number, or one for each shell such as `half_bit`.
+        the Nyquist limit, two pixels; one that is never above gives infinity. The threshold is a number, or
+        one for each shell such as `half_bit`.
         """
         level = np.broadcast_to(np.asarray(threshold, dtype=np.float64), self.correlation.shape)
         margin = self.correlation - level
@@ -71,10 +67,7 @@ class FscCurve:
     def write_csv(self, path: Path, *, samples: bool = False, overwrite: bool = False) -> None:
         """Write ``frequency_per_angstrom,fsc``, with ``half_bit`` and ``samples`` too if asked for.
 
-        Raises
-        ------
-        InputError
-            If the file cannot be written, or is there and must not be overwritten.
+        `InputError` if the file cannot be written, or is there and must not be overwritten.
         """
         columns = [[f"{f:.8g}" for f in self.frequency], [f"{c:.6f}" for c in self.correlation]]
         if samples:
@@ -86,10 +79,7 @@ class FscCurve:
     def read_csv(cls, path: Path) -> FscCurve | None:
         """A curve that was written, None if there is no such file; the last shell is taken for Nyquist's.
 
-        Raises
-        ------
-        InputError
-            If it cannot be read.
+        `InputError` if it cannot be read.
         """
         table = read_numbers(path, ("frequency_per_angstrom", "fsc"))
         if not len(table):

@@ -36,20 +36,17 @@ class AxisGroup:
         Direction of the axis a in the specimen plane, counter-clockwise from +y, in (-90, 90].
     cosines, sines, offsets
         ``(k,)``: detector coordinate ``t = cosine * s + sine * z + offset``, s and z from the centre.
-    columns, width
-        Size of the frame across (s) and along (w) the axis.
-    detector_length
-        Number of detector bins across the axis.
+    columns, width, detector_length
+        Size of the frame across (s) and along (w) the axis, and number of detector bins across it.
     volume_map
         ``(2, 3)``: place ``(row, column)`` in a slice for frame indices ``(s, w, 1)``; None where the frame
         is the slice itself (axis along x) or its transpose (axis along y).
     camera_maps
         ``(k, 2, 3)`` or ``(1, 2, 3)`` if shared: place ``(t, w)`` on the detector for image ``(row, column,
         1)``; None where the image is the detector or its transpose, shifted by whole pixels.
-    camera_transposed
-        With ``camera_maps`` None: image rows run along w (true) or along t (false).
-    camera_shift
-        With ``camera_maps`` None: ``w = image coordinate + camera_shift``, from the centres, in whole pixels.
+    camera_transposed, camera_shift
+        With ``camera_maps`` None: image rows run along w (true) or along t (false), and ``w = image
+        coordinate + camera_shift``, from the centres, in whole pixels.
     sharpening
         ``(k,)``: the filter strength that undoes the blur of the footprint to second order.
     """
@@ -107,14 +104,7 @@ def group_by_axis(
 ) -> list[AxisGroup]:
     """Sort views into groups with one tilt axis each, in the order in which the axes first appear.
 
-    Parameters
-    ----------
-    geometry
-        The views.
-    volume_shape, image_shape
-        ``(z, y, x)`` and ``(y, x)``.
-    pixel_size
-        Angstrom per pixel, of volume and images alike.
+    Shapes are ``(z, y, x)`` and ``(y, x)``; ``pixel_size`` is in angstrom, of volume and images alike.
     """
     keys = [
         _axis_degrees(matrix, nominal)

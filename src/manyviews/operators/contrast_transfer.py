@@ -18,8 +18,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
-from manyviews.operators.fourier_points import half_plane
-from manyviews.operators.linear import LinearOperator, register
 
 Float64 = NDArray[np.float64]
 _VALUES_AT_ONCE = 2**20
@@ -33,22 +31,20 @@ def wavelength(voltage_kv: ArrayLike) -> Float64:
 
 @dataclass(frozen=True)
 class Optics:
-    """Microscope and defocus of N particles.
+    """Microscope and defocus of N particles; each field is ``(N,)``.
 
     Attributes
     ----------
-    voltage_kv, spherical_aberration_mm, amplitude_contrast
-        ``(N,)``; amplitude contrast w from -1 to 1, where 1 with no defocus or aberration is no CTF at all.
+    amplitude_contrast
+        w from -1 to 1, where 1 with no defocus or aberration is no CTF at all.
     defocus
         ``(N, 2)`` U and V in angstrom, positive under focus.
     defocus_angle
-        ``(N,)`` degrees from the x axis to the direction of U.
+        Degrees from the x axis to the direction of U.
     phase_shift
-        ``(N,)`` degrees, of a phase plate.
+        Degrees, of a phase plate.
     b_factor
-        ``(N,)`` square angstrom.
-    scale
-        ``(N,)``.
+        Square angstrom.
     """
 
     voltage_kv: Float64
@@ -123,15 +119,7 @@ def ctf_values(
 
     The phase is linear in five functions of frequency (1, s^2, s^2 cos 2a, s^2 sin 2a, s^4), so all phases
     are one product of coefficients and functions, in double precision; memory beyond the result is a few MB.
-
-    Parameters
-    ----------
-    points
-        ``(P, 2)`` (kx, ky) in cycles per box.
-    box
-        Image side in pixels.
-    pixel_size
-        Angstrom.
+    ``points (P, 2)`` are (kx, ky) in cycles per ``box`` pixels of ``pixel_size`` angstrom.
     """
     functions, squared = (
         torch.as_tensor(part, device=device) for part in _functions(points, box, pixel_size)
@@ -181,31 +169,3 @@ def _phase_coefficients(optics: Optics) -> Float64:
         spherical,
     ]
     return np.stack(parts, axis=1)
-
-
-class ContrastTransfer(LinearOperator):
-    """Multiply transforms of images ``(M, P, 2)`` by real transfer functions ``(M, P)``; its own adjoint."""
-
-    def __init__(self, values: torch.Tensor) -> None:
-        self.values = values
-        self.domain = self.range = (*values.shape, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images as the microscope shows them."""
-        return x * self.values.to(x.device, x.dtype)[..., None]
-
-    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        """The same product."""
-        return self.forward(y)
-
-    def normal(self, x: torch.Tensor) -> torch.Tensor:
-        """Product with the squares."""
-        return x * self.values.to(x.device, x.dtype)[..., None] ** 2
-
-
-@register("contrast transfer")
-def _example(case: int) -> ContrastTransfer:
-    box = (9, 10, 12)[case]
-    defocus = np.array([[8000.0, 7000.0], [15000.0, 15500.0], [30000.0, 30000.0]])
-    optics = Optics.make(300.0, 2.7, 0.07, defocus, [0.0, 30.0, -70.0], [0.0, 90.0, 0.0], 100.0, [1, 2, 0.5])
-    return ContrastTransfer(ctf_values(optics, half_plane(box // 2, box), box, 2.0, dtype=torch.float64))

@@ -94,19 +94,10 @@ class Convolution(LinearOperator):
         )
 
     def forward(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Convolve a volume.
+        """Convolve a volume ``(own slices, y, x)``.
 
-        Parameters
-        ----------
-        x
-            ``(own slices, y, x)``.
-        out
-            For the result, of the shape and dtype of ``x`` and not ``x`` itself; None: a new tensor.
-
-        Raises
-        ------
-        ValueError
-            For a CUDA tensor, where there are several ranks or tiles.
+        ``out`` is for the result, of the shape and dtype of ``x`` and not ``x`` itself; None: a new tensor.
+        `ValueError` for a CUDA tensor, where there are several ranks or tiles.
         """
         if x.is_cuda:
             found = self._forward_cuda(x)
@@ -121,14 +112,9 @@ class Convolution(LinearOperator):
         return self.forward(y)
 
     def quadratic(self, x: torch.Tensor) -> float:
-        """``<x, H x>`` over the slabs of all ranks, summed in float64.
+        """``<x, H x>`` over the slabs of all ranks, summed in float64; errors are as of `forward`.
 
         With one tile it takes no transform back: by Parseval's theorem the sum may be taken over frequencies.
-
-        Raises
-        ------
-        ValueError
-            For a CUDA tensor, where there are several ranks or tiles.
         """
         if x.is_cuda:
             return self._quadratic_cuda(x)

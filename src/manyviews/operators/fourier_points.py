@@ -15,22 +15,11 @@ Points = NDArray[np.int32]
 
 
 def half_plane(radius: float, box: int) -> Points:
-    """Integer frequencies ``(P, 2)`` (kx, ky) of half the image plane up to a radius.
+    """Integer frequencies ``(P, 2)`` (kx, ky) of half the image plane up to a radius in cycles per box.
 
     All points with ``kx^2 + ky^2 <= radius^2`` and ``kx > 0``, or ``kx == 0`` and ``ky >= 0``: zero frequency
-    first, then by increasing ``kx^2 + ky^2``, ties by ky, then kx.
-
-    Parameters
-    ----------
-    radius
-        In cycles per box.
-    box
-        Image side in pixels; the Nyquist frequency of an even box, ``box / 2``, is the largest radius.
-
-    Raises
-    ------
-    ValueError
-        If the radius is negative or beyond the Nyquist frequency.
+    first, then by increasing ``kx^2 + ky^2``, ties by ky, then kx. `ValueError` if the radius is negative or
+    beyond the Nyquist frequency, ``box / 2``.
     """
     if not 0 <= radius <= box / 2:
         raise ValueError(f"a radius of {radius} does not fit a box of {box} pixels (0 to {box / 2})")
@@ -53,18 +42,9 @@ def shells(points: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def extract(images: NDArray[Any], points: NDArray[Any], *, threads: int = 1) -> NDArray[Any]:
-    """Transforms of images at the points.
+    """Transforms ``(N, P)`` of real images ``(N, box, box)`` (y, x) at the points.
 
-    Unnormalised, with the origin at pixel ``n // 2``.
-
-    Parameters
-    ----------
-    images
-        ``(N, box, box)`` real, (y, x).
-
-    Returns
-    -------
-    ``(N, P)`` complex64 for float32 images, complex128 for float64.
+    Unnormalised, with the origin at pixel ``n // 2``; complex64 for float32 images, complex128 for float64.
     """
     from scipy import fft
 

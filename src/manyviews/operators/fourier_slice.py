@@ -30,16 +30,9 @@ def grid_half(radius: float, padding: int) -> int:
 
 
 def volume_to_grid(volume: torch.Tensor, radius: float, padding: int = 2) -> torch.Tensor:
-    """The transform of a volume on a half grid, ready for slices to be read.
+    """The transform of a volume ``(D, D, D)``, real, origin at ``D // 2``, on a half grid ready for slices.
 
-    Parameters
-    ----------
-    volume
-        ``(D, D, D)`` real, origin at ``D // 2``.
-    radius
-        Highest frequency that will be read, in cycles per box.
-    padding
-        Grid points per cycle per box.
+    Frequencies up to ``radius`` cycles per box will be read, on ``padding`` grid points per cycle per box.
 
     Returns
     -------
@@ -132,19 +125,9 @@ class FourierVolume:
     """The padded transform of a volume, read along slices; and the adjoint of that, for gradients.
 
     ``gradient`` of what was ``add``-ed to the ``empty`` grid is the exact adjoint of ``of`` and ``slices``.
-    The device and the precision are those of the grid.
-
-    Attributes
-    ----------
-    grid
-        ``(2h + 1, 2h + 1, h + 2)`` complex, see `volume_to_grid`.
-    box
-        Side D of the volume; it may have fewer voxels than images have pixels, for the same field of view.
-    radius
-        Highest frequency that can be read, in cycles per box.
-    padding
-        Grid points per cycle per box; 2 leaves interpolation errors of a percent near the box's edge, and
-        less inside.
+    The device and the precision are those of the grid, see `volume_to_grid`. The volume, of side ``box``, may
+    have fewer voxels than images have pixels, for the same field of view. A padding of 2 leaves interpolation
+    errors of a percent near the box's edge, and less inside.
     """
 
     grid: torch.Tensor
@@ -164,12 +147,8 @@ class FourierVolume:
     def slices(self, rotations: ArrayLike, points: NDArray[Any]) -> torch.Tensor:
         """Transforms ``(M, P)`` of projections.
 
-        Parameters
-        ----------
-        rotations
-            ``(M, 3, 3)``: rows are the image's x, y and z axes in the volume.
-        points
-            ``(P, 2)`` image frequencies (kx, ky) in cycles per box, as from `half_plane`.
+        Rows of ``rotations (M, 3, 3)`` are the image's x, y and z axes in the volume; ``points (P, 2)`` are
+        image frequencies (kx, ky) in cycles per box, as from `half_plane`.
         """
         grid, turns, places = self._native(rotations, points)
         return torch.as_tensor(slices(self.grid.device).gather_slices(grid, turns, places, self.padding))

@@ -34,18 +34,10 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class FourierSums:
-    """What the two halves of the images add up to.
+    """What the two halves of the images add up to, at frequencies up to ``radius``, Fourier pixels.
 
-    Attributes
-    ----------
-    numerator
-        ``(2, 2h + 1, 2h + 1, h + 2)`` complex64, ``h = grid_half(radius, padding)``.
-    denominator
-        The same shape, float32.
-    radius
-        Highest frequency, Fourier pixels.
-    padding
-        Grid points per cycle per box.
+    ``numerator`` is ``(2, 2h + 1, 2h + 1, h + 2)`` complex64, ``h = grid_half(radius, padding)``,
+    ``denominator`` the same in float32.
     """
 
     numerator: torch.Tensor

@@ -40,12 +40,8 @@ _REGISTRY: dict[str, OperatorFactory] = {}
 def register(name: str) -> Callable[[OperatorFactory], OperatorFactory]:
     """Register a factory of small test instances of an operator; every one gets the dot test.
 
-    The factory takes a case number 0, 1, 2 and returns odd, even and non-cubic instances.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
+    The factory takes a case number 0, 1, 2 and returns odd, even and non-cubic instances. `ValueError` if the
+    name is taken.
     """
 
     def add(factory: OperatorFactory) -> OperatorFactory:

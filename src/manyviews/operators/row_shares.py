@@ -23,17 +23,7 @@ _COMPLEX = 8
 
 @dataclass(frozen=True)
 class RowShares:
-    """Which process holds which rows of y-frequency.
-
-    Attributes
-    ----------
-    rows
-        Rows of the grid.
-    block
-        Rows that are exchanged at once; each block is divided among the ranks.
-    ranks
-        Processes.
-    """
+    """Which of ``ranks`` processes holds which rows of y-frequency; each ``block`` is divided among all."""
 
     rows: int
     block: int
@@ -75,22 +65,10 @@ class RowShares:
 def gather_rows(
     planes: NDArray[Any], block: slice, depth: int, rows: RowShares, exchange: World | None
 ) -> NDArray[Any]:
-    """All slices of this rank's rows of a block.
+    """All slices of this rank's rows of a block, one of ``rows.blocks``: ``(depth, own rows, columns)``.
 
-    Parameters
-    ----------
-    planes
-        ``(own slices, rows, columns)``, complex.
-    block
-        One of ``rows.blocks``.
-    depth
-        Slices of all ranks, of which rank r holds ``shares(depth, ranks)[r]``.
-    exchange
-        All ranks; None: this one has all slices, and the result is a view of ``planes``.
-
-    Returns
-    -------
-    ``(depth, own rows of the block, columns)``.
+    ``planes`` are ``(own slices, rows, columns)``, complex; of ``depth`` slices rank r holds ``shares(depth,
+    ranks)[r]``. Without ``exchange`` this one has all slices, and the result is a view of ``planes``.
     """
     if exchange is None:
         return planes[:, block]

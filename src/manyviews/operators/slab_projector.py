@@ -46,12 +46,8 @@ class SlabProjector(LinearOperator):
 
     Parameters
     ----------
-    geometry
-        The views.
-    volume_shape, image_shape
-        ``(z, y, x)`` of the whole volume and ``(y, x)``.
-    pixel_size
-        Angstrom per pixel of volume and images; see `TiltProjector`.
+    geometry, volume_shape, image_shape, pixel_size
+        As of `TiltProjector`, for the whole volume.
     exchange
         Processes that hold a slab of slices each, `shares` of them; None: this one holds all. The volume
         given to a method is this process's slab.

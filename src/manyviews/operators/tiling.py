@@ -49,18 +49,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How the lateral plane is covered.
+    """How the lateral plane of a volume ``(z, y, x)`` is covered.
 
-    Attributes
-    ----------
-    volume_shape
-        ``(z, y, x)``.
-    tile
-        Voxels ``(y, x)`` of a tile; those at the far sides may be smaller.
-    halo
-        Voxels ``(y, x)`` on either side of a tile that its result depends on; 0 along an axis with one tile.
-    grid
-        Cyclic grid ``(z, y, x)`` of one tile: the ``padded`` of `make_kernel`.
+    ``tile (y, x)`` are the voxels of a tile; those at the far sides may be smaller. Its result depends on
+    ``halo (y, x)`` voxels on either side of it, 0 along an axis with one tile. ``grid (z, y, x)`` is the
+    cyclic grid of one tile: the ``padded`` of `make_kernel`.
     """
 
     volume_shape: Shape3
@@ -125,18 +118,10 @@ def kernel_bytes(tiling: Tiling, slabs: int = 1) -> int:
 
 
 def work_bytes(tiling: Tiling, slabs: int = 1, kernels: int = 1) -> int:
-    """Most bytes a rank needs to make kernels and to convolve with them.
+    """Most bytes a rank needs to make kernels and to convolve with them, holding so many ``kernels`` at once.
 
-    Argument and result are left out, and so is a kernel's circulant, which every rank holds whole.
-
-    Parameters
-    ----------
-    tiling
-        Its grid is that of the kernels.
-    slabs
-        Ranks that share one volume.
-    kernels
-        Kernels that a rank holds at once.
+    Argument and result are left out, and so is a kernel's circulant, which every rank holds whole. The
+    kernels' grid is that of the tiling; ``slabs`` ranks share one volume.
     """
     size_z, size_y, size_x = tiling.grid
     depth, height, _ = tiling.volume_shape
@@ -165,20 +150,10 @@ def _at_once(slice_bytes: int, slices: int) -> int:
 def choose_tiling(
     groups: list[AxisGroup], volume_shape: Shape3, slabs: int, memory_bytes: int, kernels: int = 1
 ) -> Tiling:
-    """The tiling that computes least among those whose work space fits: one tile if it can be.
+    """The tiling that computes least among those whose `work_bytes` fit, one tile if it can be.
 
-    Parameters
-    ----------
-    groups
-        Views by tilt axis: they say how far the kernel reaches.
-    volume_shape
-        ``(z, y, x)``.
-    slabs
-        Ranks that share one volume.
-    memory_bytes
-        For the work space of each rank (`work_bytes`).
-    kernels
-        Kernels that a rank holds at once.
+    The groups, views by tilt axis, say how far the kernel reaches; ``volume_shape`` is ``(z, y, x)``; each
+    rank has ``memory_bytes``.
 
     Raises
     ------

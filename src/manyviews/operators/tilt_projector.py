@@ -28,15 +28,8 @@ BLOCK_BYTES = 256 * 2**20
 class TiltProjector(LinearOperator):
     """Projector of a tilt geometry: volumes ``(z, y, x)`` to images ``(view, y, x)``.
 
-    Parameters
-    ----------
-    geometry
-        The views.
-    volume_shape, image_shape
-        ``(z, y, x)`` and ``(y, x)``.
-    pixel_size
-        Angstrom per pixel of volume and images. Projections are sums of voxels along rays (line integral
-        divided by the pixel size).
+    ``pixel_size`` is in angstrom, of volume and images. Projections are sums of voxels along rays (line
+    integral divided by the pixel size).
     """
 
     def __init__(
@@ -94,16 +87,8 @@ class AxisProjector:
 
     Slices of the volume ``(z, y, x)``, all or some, are brought to the *frame* ``(z, s, w)`` of the axis, w
     along it and s across; streamed to the *detectors* ``(view, t, w)`` of the views; and those resampled to
-    images ``(view, y, x)``. ``part`` says which of the group's views are meant, k of them.
-
-    Attributes
-    ----------
-    group
-        The views, and how they look at the volume.
-    plane_shape, image_shape
-        ``(y, x)`` of slices and of images.
-    support
-        ``(w, 2)``: the s that the slices reach, first and one past last; None: all.
+    images ``(view, y, x)``. ``part`` says which of the group's views are meant, k of them. ``support (w, 2)``
+    are the s that the slices reach, first and one past last; None: all.
     """
 
     group: AxisGroup

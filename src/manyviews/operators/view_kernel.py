@@ -66,12 +66,10 @@ def make_kernel(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> ViewKernel:
-    """Kernel of ``W' L W`` for the views of ``groups``, l_v = ``weights (view,)``.
+    """Kernel of ``W' L W`` for the views of ``groups``, with ``weights (view,)`` l_v for all of them.
 
     Parameters
     ----------
-    groups, weights
-        Views by tilt axis, and one weight for every view index that occurs in them.
     volume_shape
         ``(z, y, x)`` of the whole volume.
     circulant
@@ -161,12 +159,7 @@ def _add_planes(
 class _AlongZ:
     """The transform along dz of planes for dz >= 0; those below are their conjugates, so the result is real.
 
-    Attributes
-    ----------
-    depth, size
-        Planes of all ranks, and length of the grid.
-    rows, exchange
-        Who makes which rows.
+    All ranks have ``depth`` planes; the grid is ``size`` long.
     """
 
     depth: int

@@ -20,27 +20,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Overlap:
-    """How much views overlap at every frequency of the specimen.
+    """How much views overlap at every frequency of the specimen, on a grid of size ``padded (z, y, x)``.
 
-    Attributes
-    ----------
-    spectrum
-        ``(z, y, x // 2 + 1)`` float32, the circulant of `manyviews.operators.view_kernel.ViewKernel`.
-    padded
-        Size of its grid ``(z, y, x)``.
+    ``spectrum (z, y, x // 2 + 1)``, float32, is the circulant of
+    `manyviews.operators.view_kernel.ViewKernel`.
     """
 
     spectrum: NDArray[np.float32]
     padded: tuple[int, int, int]
 
     def section(self, matrix: NDArray[np.float64], image_shape: tuple[int, int]) -> NDArray[np.float32]:
-        """The central section of a view, at the samples of `torch.fft.rfft2` of an image.
+        """The central section ``(y, x // 2 + 1)`` of a view, float32, at the samples of an image's `rfft2`.
 
         Linear interpolation; frequencies beyond those of the volume take the value at its edge.
-
-        Returns
-        -------
-        ``(y, x // 2 + 1)`` float32.
         """
         v = scipy.fft.fftfreq(image_shape[0])[:, None, None]
         u = scipy.fft.rfftfreq(image_shape[1])[None, :, None]
@@ -57,16 +49,8 @@ def weight_image(
 ) -> torch.Tensor:
     """Divide the transform of one image ``(y, x)`` by the overlap of all views on its section.
 
-    Parameters
-    ----------
-    image
-        ``(y, x)``; the image is taken as zero outside.
-    matrix
-        ``(4, 4)`` of the view, specimen to image.
-    overlap
-        Of all views.
-    floor
-        The overlap counts as this much at least.
+    The image is taken as zero outside; ``matrix (4, 4)`` takes the specimen to it. The overlap counts as
+    ``floor`` at least.
     """
     height, width = image.shape
     size = scipy.fft.next_fast_len(2 * height, real=True), scipy.fft.next_fast_len(2 * width, real=True)

@@ -52,14 +52,8 @@ class LaunchError(InputError):
 class Launched:
     """What the launcher told this process.
 
-    Attributes
-    ----------
-    rank
-        Number of this process, 0 for one alone.
-    size
-        How many processes; None where only MPI knows.
-    local_rank
-        Number of this process among those on its machine.
+    Its number, 0 for one alone; how many there are, None where only MPI knows; and its number among those on
+    its machine.
     """
 
     rank: int = 0
@@ -84,11 +78,6 @@ def launched(environment: Mapping[str, str] | None = None) -> Launched:
 
 _world: World | None = None
 _door: MpiWorld | None = None  # a communicator on which ranks say nothing but that they leave
-
-
-def current_world() -> World | None:
-    """The world that `start_world` found, None before."""
-    return _world
 
 
 def start_world() -> World:
@@ -159,15 +148,7 @@ def end_job(message: str, exit_code: int, *, orderly: bool = False) -> NoReturn:
     """End all processes of the job because of what happened on this rank; the message is told last.
 
     Where all ranks come here with the same thing, rank 0 tells it for all. One that comes alone tells it.
-
-    Parameters
-    ----------
-    message
-        What to tell on stderr; may be empty.
-    exit_code
-        What the launcher returns.
-    orderly
-        All ranks are on their way out, as after a signal: wait for them first.
+    ``orderly``: all ranks are on their way out, as after a signal, and are waited for first.
 
     Raises
     ------

@@ -33,13 +33,7 @@ class Layout:
 
     @classmethod
     def parse(cls, text: str) -> Layout:
-        """From ``GROUPSxSLABS``, e.g. ``4x2``.
-
-        Raises
-        ------
-        InputError
-            If it is something else, or either is zero.
-        """
+        """From ``GROUPSxSLABS``, e.g. ``4x2``; `InputError` if it is something else, or either is zero."""
         found = _PATTERN.fullmatch(text.strip().lower())
         if not found or 0 in (layout := (int(found[1]), int(found[2]))):
             raise InputError(
@@ -49,18 +43,10 @@ class Layout:
 
 
 def choose_layout(ranks: int, agents: int, depth: int, fits: dict[Layout, bool] | None = None) -> Layout:
-    """The layout that leaves the slowest rank the least to do.
+    """The layout that leaves the slowest rank the least to do; ranks without use in a grid stay idle.
 
-    Parameters
-    ----------
-    ranks
-        Ranks there are; some stay idle where no grid has use for them.
-    agents
-        View subsets and priors that can be worked on at once, 1 for methods without.
-    depth
-        Slices.
-    fits
-        Whether a layout fits in memory; left out: all do.
+    ``agents`` are view subsets and priors that can be worked on at once, 1 for methods without; ``depth`` is
+    in slices; ``fits`` says whether a layout fits in memory, left out: all do.
     """
     candidates = [
         Layout(groups, slabs)
@@ -90,19 +76,7 @@ def dealt(agents: int, groups: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where this rank stands.
-
-    Attributes
-    ----------
-    layout
-        The grid.
-    world
-        All ranks at work.
-    within
-        The ranks of this rank's group.
-    across
-        The ranks with the same slab in all groups.
-    """
+    """Where this rank stands: ``within`` its group, and ``across`` the groups, with the same slab in each."""
 
     layout: Layout
     world: World
@@ -128,13 +102,7 @@ class Place:
 
 
 def take_place(world: World, layout: Layout) -> Place | None:
-    """This rank's place, or None for one that has nothing to do.
-
-    Raises
-    ------
-    InputError
-        If the layout needs more ranks than there are.
-    """
+    """This rank's place, or None for one that has nothing to do; `InputError` if there are too few ranks."""
     if layout.ranks > world.size:
         raise InputError(
             f"{layout} needs {layout.ranks} ranks and there are {world.size}",

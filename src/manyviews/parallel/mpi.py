@@ -36,15 +36,7 @@ _ABORT_SECONDS = 2.0
 
 
 class MpiWorld:
-    """The ranks of an MPI communicator; ``seconds`` of its traffic count the waiting for others.
-
-    Parameters
-    ----------
-    communicator
-        Nobody else may use it.
-    traffic
-        Where to count; left out: anew.
-    """
+    """The ranks of an MPI communicator of their own; ``seconds`` of its traffic count the waiting."""
 
     def __init__(self, communicator: MPI.Comm, traffic: Traffic | None = None) -> None:
         self._communicator = communicator
@@ -66,10 +58,7 @@ class MpiWorld:
     def sum_scatter(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """Sum of all ranks' tensors, of which rank r gets ``counts[r]`` entries along the first axis.
 
-        Raises
-        ------
-        ValueError
-            If ``counts`` are not one per rank that add up to the first axis.
+        `ValueError` if ``counts`` are not one per rank that add up to the first axis.
         """
         self._require_counts(counts, len(tensor))
         if self.size == 1:
@@ -85,10 +74,7 @@ class MpiWorld:
     def all_gather(self, tensor: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """The tensors of all ranks, ``counts[r]`` entries of rank r, one after another along the first axis.
 
-        Raises
-        ------
-        ValueError
-            If ``counts`` are not one per rank, or this rank's is not what it brings.
+        `ValueError` if ``counts`` are not one per rank, or this rank's is not what it brings.
         """
         self._require_counts(counts)
         if len(tensor) != counts[self.rank]:
@@ -108,10 +94,7 @@ class MpiWorld:
     ) -> list[torch.Tensor]:
         """Send ``parts[r]`` to rank r; from rank r comes a tensor of ``shapes[r]``. No copy of the own part.
 
-        Raises
-        ------
-        ValueError
-            If there is not one part and one shape per rank, or the own part has another shape.
+        `ValueError` if there is not one part and one shape per rank, or the own part has another shape.
         """
         if not len(parts) == len(shapes) == self.size:
             raise ValueError(f"{len(parts)} parts and {len(shapes)} shapes for {self.size} ranks")
@@ -156,13 +139,7 @@ class MpiWorld:
         return [json.loads(part.tobytes()) for part in np.split(whole, np.cumsum(lengths)[:-1])]
 
     def broadcast(self, value: T, root: int = 0) -> T:
-        """What ``root`` holds (of the kinds of `gather`), known to all ranks.
-
-        Raises
-        ------
-        ValueError
-            If there is no rank ``root``.
-        """
+        """What ``root`` holds (of the kinds of `gather`), known to all ranks; `ValueError` if it is none."""
         if not 0 <= root < self.size:
             raise ValueError(f"there is no rank {root} in a world of {self.size}")
         speaks = self.rank == root

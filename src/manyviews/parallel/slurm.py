@@ -67,17 +67,10 @@ class SubmitOptions:
 
 
 def batch_script(options: SubmitOptions, words: Sequence[str], device_of: DeviceOf) -> str:
-    """The batch script.
+    """The batch script for a command line, with or without ``manyviews``; if empty, to be filled in.
 
-    Parameters
-    ----------
-    options
-        What to ask for.
-    words
-        The command line to run, with or without ``manyviews`` in front; empty: a line to be filled in.
-    device_of
-        Reads the words after ``manyviews`` as if they had been typed, and tells what the command computes on;
-        raises `InputError` for words that are wrong.
+    ``device_of`` reads the words after ``manyviews`` as if they had been typed, and tells what the command
+    computes on; raises `InputError` for words that are wrong.
 
     Raises
     ------

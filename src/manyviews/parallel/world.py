@@ -122,13 +122,7 @@ class SingleWorld:
         return [value]
 
     def broadcast(self, value: T, root: int = 0) -> T:
-        """``value`` itself.
-
-        Raises
-        ------
-        ValueError
-            If ``root`` is not 0: there is no other process.
-        """
+        """``value`` itself; `ValueError` if ``root`` is not 0: there is no other process."""
         if root != 0:
             raise ValueError(f"there is no rank {root} in a world of one process")
         return value
@@ -141,13 +135,7 @@ class SingleWorld:
         return self
 
     def abort(self, message: str, exit_code: int = 1) -> NoReturn:
-        """End the job.
-
-        Raises
-        ------
-        ManyviewsError
-            Always, with ``message``.
-        """
+        """End the job: always a `ManyviewsError` with ``message``."""
         raise ManyviewsError(message)
 
 

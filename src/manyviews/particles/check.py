@@ -36,12 +36,10 @@ _PARALLEL_SHARE = 0.85  # of perfect, with a few threads
 
 @dataclass(frozen=True)
 class GreyLevels:
-    """Of the images that were looked at.
+    """Of the images that were looked at, ``sampled`` many.
 
     Attributes
     ----------
-    sampled
-        How many.
     background, noise
         Median mean and median standard deviation outside the particle.
     noise_spread
@@ -49,10 +47,8 @@ class GreyLevels:
     brightness, brightness_error
         How much brighter than the background the middle is, in standard deviations of the noise, mean of the
         images, and its standard error.
-    signal_to_noise
-        ``(radius + 1,)`` power of the signal over that of the noise in each shell.
-    whole_ratio
-        The same of all coefficients together.
+    signal_to_noise, whole_ratio
+        ``(radius + 1,)`` power of the signal over that of the noise in each shell, and of all coefficients.
     """
 
     sampled: int
@@ -69,22 +65,9 @@ class GreyLevels:
 class Checked:
     """What `check` found.
 
-    Attributes
-    ----------
-    table, plan
-        The particles, and what a reconstruction would do.
-    looked_at
-        Images that were searched for blank ones and NaN.
-    grey
-        Of some of them.
-    reach
-        Where the halves would stop agreeing with known poses, Fourier pixels.
-    cost
-        What it would take.
-    threads
-        That the time is for.
-    warnings
-        Sentences.
+    ``looked_at`` images were searched for blank ones and NaN. ``reach`` is where the halves would stop
+    agreeing with known poses, Fourier pixels; the time is for so many ``threads``; ``warnings`` are
+    sentences.
     """
 
     table: ParticleTable

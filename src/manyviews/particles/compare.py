@@ -29,15 +29,7 @@ _CLOSE_DEGREES = (2.0, 5.0, 10.0)
 
 @dataclass(frozen=True)
 class MapComparison:
-    """How well a map agrees with a reference once it lies over it.
-
-    Attributes
-    ----------
-    curve
-        Fourier shell correlation of the two inside a soft sphere.
-    alignment
-        How the map was moved, and the moved map.
-    """
+    """How well a map agrees with a reference once it lies over it, inside a soft sphere."""
 
     curve: FscCurve
     alignment: MapAlignment
@@ -81,12 +73,7 @@ class MapComparison:
 class PoseComparison:
     """How far poses are from true ones, after one turn, hand and shift of all of them.
 
-    Attributes
-    ----------
-    errors
-        Of each particle that is in both tables.
-    left_out
-        Particles that are in one table only.
+    ``left_out`` particles are in one table only.
     """
 
     errors: PoseErrors
@@ -112,14 +99,9 @@ class PoseComparison:
 
 
 def compare_maps(path: Path, reference: Path, mask_diameter: float | None = None) -> MapComparison:
-    """Lay a map over a reference, in either hand, and correlate the two.
+    """Lay a map over a reference, in either hand, and correlate the two, cubes of one size.
 
-    Parameters
-    ----------
-    path, reference
-        MRC files of cubes of one size.
-    mask_diameter
-        Angstrom: only the soft sphere of this diameter counts. None: the largest in the box.
+    Only the soft sphere of ``mask_diameter`` angstrom counts; None: the largest in the box.
 
     Raises
     ------
@@ -174,12 +156,8 @@ def _common_pixel_size(header: MrcHeader, other: MrcHeader, path: Path, referenc
 def compare_poses(found: Path, truth: Path, symmetry: str = "C1") -> PoseComparison:
     """Compare the poses of the particles that are in both tables, known by the names of their images.
 
-    Parameters
-    ----------
-    found, truth
-        STAR or .cs files with poses; the stacks need not be there.
-    symmetry
-        Point group of the particle, in the frame of the second table.
+    The tables are STAR or .cs files; the stacks need not be there. ``symmetry`` is the point group of the
+    particle, in the frame of the second table.
 
     Raises
     ------

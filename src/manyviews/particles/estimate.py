@@ -44,20 +44,10 @@ _FINE_VOXEL_BYTES = 12
 
 @dataclass(frozen=True)
 class Stage:
-    """Some iterations alike.
+    """Some iterations alike, each of so many images.
 
-    Attributes
-    ----------
-    name
-        For the user.
-    iterations
-        How many.
-    images
-        In each of them.
-    first_radius, last_radius
-        Frequencies that it goes through, Fourier pixels.
-    seconds
-        Of one core, all of it.
+    Frequencies go from ``first_radius`` to ``last_radius``, Fourier pixels; ``seconds`` are of one core, for
+    all iterations.
     """
 
     name: str
@@ -70,17 +60,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes.
-
-    Attributes
-    ----------
-    stages
-        Of the iterations.
-    seconds
-        Of one core in all; None where it cannot be told.
-    images_bytes, working_bytes
-        Memory of all images, and of the rest.
-    """
+    """What a run takes: seconds of one core, None if not known, and memory of all images and of the rest."""
 
     stages: tuple[Stage, ...]
     seconds: float | None
@@ -89,15 +69,7 @@ class Cost:
 
 
 def estimate_cost(plan: Plan, reach: int) -> Cost:
-    """Count a run.
-
-    Parameters
-    ----------
-    plan
-        Of the run.
-    reach
-        Where the halves of the data are expected to stop agreeing, Fourier pixels.
-    """
+    """Count a run; the halves are expected to stop agreeing at ``reach``, Fourier pixels."""
     images = image_bytes(plan.em.particles, plan.radius)
     if plan.options.method == "sagd":
         size = plan.options.batch

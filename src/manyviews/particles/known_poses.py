@@ -42,20 +42,9 @@ RESULTS = (*VOLUMES, "fsc.csv", "fsc_reference.csv")
 class ReconstructionPlan:
     """What a run does.
 
-    Attributes
-    ----------
-    options
-        As given.
-    box, pixel_size
-        Pixels along an image's side, and angstrom.
-    diameter
-        Angstrom, of the mask and of what is not background.
-    radius
-        Highest frequency, Fourier pixels.
-    rotations, shifts, halves
-        ``(N, 3, 3)``, ``(N, 2)`` angstrom and ``(N,)`` 1 or 2, as `reconstruct` takes them.
-    warnings
-        Sentences for the user.
+    Lengths are in angstrom, ``box`` is in pixels; ``diameter`` is of the mask and of what is not background,
+    ``radius`` the highest frequency, Fourier pixels. ``rotations (N, 3, 3)``, ``shifts (N, 2)`` and ``halves
+    (N,)``, 1 or 2, are as `reconstruct` takes them; ``warnings`` are sentences for the user.
     """
 
     options: ReconstructOptions
@@ -77,16 +66,7 @@ class ReconstructionPlan:
 
 
 def resolve_reconstruction(options: ReconstructOptions, table: ParticleTable, box: int) -> ReconstructionPlan:
-    """Resolve every default, before any image is read.
-
-    Parameters
-    ----------
-    options
-        As given.
-    table
-        The particles.
-    box
-        Pixels along an image's side.
+    """Resolve every default for particles in images of ``box`` pixels, before any image is read.
 
     Raises
     ------
@@ -142,16 +122,9 @@ def _halves(table: ParticleTable) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class WienerMap:
-    """A map and how far it can be trusted.
+    """A map ``(box, box, box)`` float32, Wiener filtered, zero outside the particle, and one of each half.
 
-    Attributes
-    ----------
-    volume
-        ``(box, box, box)`` float32, Wiener filtered, zero outside the particle.
-    half_volumes
-        The same from each half of the images.
-    correlation
-        Fourier shell correlation of the half maps.
+    ``correlation`` is the Fourier shell correlation of the half maps.
     """
 
     volume: Float32

@@ -34,14 +34,8 @@ _TRIAL_ITERATIONS = 100  # of each of several starts of sagd, at low frequency
 class Particles:
     """What a method works with.
 
-    Attributes
-    ----------
-    plan
-        What to do.
-    images, numbers
-        The particles of this process, and which they are.
-    symmetry
-        ``(n, 3, 3)`` rotations of the point group.
+    ``images`` are the particles of this process, ``numbers`` which they are; ``symmetry (n, 3, 3)`` are the
+    rotations of the point group.
     """
 
     plan: Plan
@@ -51,13 +45,7 @@ class Particles:
 
 
 def check_ranks(plan: Plan, ranks: int) -> None:
-    """Refuse more ranks than a method can use, before anything is read.
-
-    Raises
-    ------
-    InputError
-        Naming the method.
-    """
+    """Refuse more ranks than a method can use, before anything is read, with an `InputError`."""
     if plan.options.method == "sagd" and ranks > 1:
         raise InputError("sagd runs in one process", fix="leave out mpiexec, or use --method stochastic-em")
     if ranks > LANES:

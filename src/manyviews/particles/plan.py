@@ -30,20 +30,8 @@ _RISES_AFTER_THE_LAST = 4
 class Plan:
     """What a run does.
 
-    Attributes
-    ----------
-    options
-        As given.
-    box, pixel_size
-        Pixels along an image's side, and angstrom.
-    diameter, shift_sigma
-        Angstrom.
-    radius
-        Highest frequency that may be used, Fourier pixels.
-    em
-        Iterations of stochastic EM.
-    device
-        cpu or cuda.
+    Lengths are in angstrom; ``box`` is in pixels, ``radius`` the highest frequency that may be used, in
+    Fourier pixels. ``em`` has the iterations of stochastic EM; the device is cpu or cuda.
     """
 
     options: AbinitioOptions
@@ -79,13 +67,7 @@ _MACHINE = ("threads", "memory", "scratch")
 
 
 def load_table(options: ParticleOptions) -> ParticleTable:
-    """The particles that the options name.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be used.
-    """
+    """The particles that the options name; `InputError` if the file cannot be used."""
     check_options(options)
     given: dict[str, Any] = {"data_root": options.data_root, "ctf": not options.no_ctf}
     if options.particles.suffix.lower() == ".cs":
@@ -118,16 +100,7 @@ def sagd_options(plan: Plan) -> SagdOptions:
 
 
 def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: float) -> Plan:
-    """Resolve every default.
-
-    Parameters
-    ----------
-    options
-        As given.
-    count
-        Particles.
-    box, pixel_size
-        Of the images.
+    """Resolve every default for ``count`` particles in images of ``box`` pixels of ``pixel_size`` angstrom.
 
     Raises
     ------
@@ -174,10 +147,7 @@ def _device(options: AbinitioOptions) -> str:
 def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int:
     """Highest frequency to use for a resolution in angstrom, Fourier pixels; None: all below Nyquist's.
 
-    Raises
-    ------
-    InputError
-        If the pixels do not reach the resolution, or it is very low.
+    `InputError` if the pixels do not reach the resolution, or it is very low.
     """
     most = (box - 1) // 2
     if resolution is None:
@@ -194,13 +164,7 @@ def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int
 
 
 def check_reference(reference: Path | None, box: int) -> None:
-    """Refuse a reference that the result cannot be compared with, before any work is done.
-
-    Raises
-    ------
-    InputError
-        If it has not ``box`` voxels along each side.
-    """
+    """Refuse a reference that has not ``box`` voxels along each side, with an `InputError`."""
     if reference is None:
         return
     shape = read_header(reference).shape

@@ -23,29 +23,27 @@ Float64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Learning:
-    """What every iteration told; NaN where it did not.
+    """What every iteration told, ``(n,)``; NaN where it did not.
 
     Attributes
     ----------
     iteration
-        ``(n,)`` from 1.
+        From 1.
     start
-        ``(n,)`` random starts that were done before it.
+        Random starts that were done before it.
     starts
         Random starts in all; iterations after them refine. 0 where the method has one start only.
-    fit
-        ``(n,)`` log likelihood of an image, or the objective of a mini-batch.
-    fit_name
-        Which of the two.
+    fit, fit_name
+        Log likelihood of an image, or the objective of a mini-batch, and which of the two.
     radius, agreed_radius
-        ``(n,)`` highest frequency in use, and the last at which the halves of the data agree; Fourier pixels.
+        Highest frequency in use, and the last at which the halves of the data agree; Fourier pixels.
     poses
-        ``(n,)`` poses scored for an image on average.
+        Poses scored for an image on average.
     all_poses
-        ``(n,)`` points of the quadrature over all poses at that radius, by the rules of Punjani, Brubaker and
-        Fleet (2017), section 3.2: directions, in-plane angles and shifts.
+        Points of the quadrature over all poses at that radius, by the rules of Punjani, Brubaker and Fleet
+        (2017), section 3.2: directions, in-plane angles and shifts.
     fraction
-        ``(n,)`` the one over the other.
+        The one over the other.
     side_angstrom
         Of the box, which turns Fourier pixels into angstrom; None where no map tells it yet.
     """

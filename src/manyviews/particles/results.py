@@ -34,20 +34,10 @@ _SPREAD_BINS = 40
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a method found.
+    """What a method found: the map ``(D, D, D)``, poses of all particles, and key figures by name.
 
-    Attributes
-    ----------
-    volume
-        ``(D, D, D)``.
-    samples
-        Poses of all particles.
-    correlation
-        Fourier shell correlation of the halves by shell; empty where there are none.
-    independent
-        Whether the halves were refined apart.
-    summary
-        Key summary by name.
+    ``correlation`` is the Fourier shell correlation of the halves by shell, empty where there are none;
+    ``independent``: they were refined apart.
     """
 
     volume: torch.Tensor
@@ -108,16 +98,10 @@ def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Reconst
 def summarise_poses(
     samples: PoseSamples, count: int, symmetry: NDArray[np.float64] | None = None
 ) -> tuple[PoseSamples, NDArray[np.float64], NDArray[np.float64]]:
-    """The best pose of each particle, and the spread of the others around it.
+    """The best pose of each of ``count`` particles, and the spread of the others around it.
 
-    Parameters
-    ----------
-    samples
-        Sorted by image, at least one an image.
-    count
-        Particles.
-    symmetry
-        ``(n, 3, 3)`` rotations of the particle's point group: poses that look the same count as one.
+    ``samples`` are sorted by image, at least one an image; poses that the rotations ``symmetry (n, 3, 3)`` of
+    the point group make equal count as one.
 
     Returns
     -------

@@ -50,21 +50,10 @@ _IMAGES_MEASURED = 1000
 class Simulated:
     """What `simulate` wrote.
 
-    Attributes
-    ----------
-    folder
-        The folder of it all.
-    particles
-        The particles without poses, a STAR file.
-    truth_poses
-        The same with their true poses and shifts.
-    truth
-        The specimen, in the grey levels of the images: an image is its projection, CTF applied, plus noise of
-        variance 1.
-    command
-        The command that reconstructs them, as typed in a shell.
-    signal_to_noise
-        Variance of the noise-free images over that of the noise; infinite without noise.
+    ``particles`` is the STAR file without poses, ``truth_poses`` that with true poses and shifts. ``truth``
+    is the specimen in the grey levels of the images: an image is its projection, CTF applied, plus noise of
+    variance 1. ``signal_to_noise`` is the variance of the noise-free images over that of the noise, infinite
+    without noise; ``command`` reconstructs them, as typed in a shell.
     """
 
     folder: Path
@@ -99,16 +88,8 @@ def simulate(options: SimulateOptions, out: Path, progress: Progress | None = No
     """Write a stack, its STAR file without and with the true poses, and the specimen.
 
     The images are made and written a few at a time. ``simulate.toml`` holds all options and the levels that
-    follow from them. The same options give the same files to the last bit.
-
-    Parameters
-    ----------
-    options
-        What to simulate.
-    out
-        Folder for the files; it appears when complete or not at all.
-    progress
-        Called with a file name, images done and images to do.
+    follow from them. The same options give the same files to the last bit. The folder appears when complete
+    or not at all; ``progress`` is told a file name, images done and images to do.
 
     Raises
     ------

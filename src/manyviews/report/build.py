@@ -17,13 +17,9 @@ FIGURES_FOLDER = "figures"
 def build_report(run_dir: Path, sections: Sections) -> Path:
     """Write ``report.html`` and ``figures/*.png`` of a run, finished or not, and return the page's path.
 
-    Parameters
-    ----------
-    run_dir
-        The run folder. ``run.toml`` must be there; of ``events.jsonl``, ``summary.json`` and ``log.txt`` what
-        is there is shown. An older report is replaced.
-    sections
-        What the job adds, from the files that it writes; the page is not written before they are all there.
+    ``run.toml`` must be there; of ``events.jsonl``, ``summary.json`` and ``log.txt`` what is there is shown.
+    ``sections`` is what the job adds, from the files that it writes; the page is not written before they are
+    all there. An older report is replaced.
 
     Raises
     ------

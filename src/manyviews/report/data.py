@@ -26,20 +26,9 @@ _WARNING = " warning: "
 
 @dataclass(frozen=True)
 class RunData:
-    """What was found; empty is what the run has not written.
+    """What ``run.toml``, ``events.jsonl`` and ``summary.json`` hold, empty where they are not there yet.
 
-    Attributes
-    ----------
-    path
-        The run folder.
-    record
-        ``run.toml``.
-    events
-        ``events.jsonl``.
-    summary
-        ``summary.json``.
-    warnings
-        What ``log.txt`` warns of, once each, as sentences.
+    ``warnings`` are what ``log.txt`` warns of, once each, as sentences.
     """
 
     path: Path
@@ -77,18 +66,9 @@ class RunData:
 
 @dataclass(frozen=True)
 class Convergence:
-    """How a measure fell.
+    """How a measure, mostly ``objective``, fell: ``(iteration,)``, an objective relative to its start.
 
-    Attributes
-    ----------
-    name
-        The measure, mostly ``objective``.
-    passes
-        ``(iteration,)`` passes over the data, or iterations where ``in_passes`` is false.
-    values
-        ``(iteration,)``; an objective is relative to its start.
-    in_passes
-        What ``passes`` counts.
+    ``passes`` are over the data, or iterations where ``in_passes`` is false.
     """
 
     name: str
@@ -98,13 +78,7 @@ class Convergence:
 
 
 def read_run(path: Path) -> RunData:
-    """Read a run folder.
-
-    Raises
-    ------
-    InputError
-        If it is no run folder, or its record or summary is damaged.
-    """
+    """Read a run folder; `InputError` if it is none, or its record or summary is damaged."""
     if not (path / RUN_FILE).is_file():
         raise InputError(
             f"is not a run folder ({RUN_FILE} is missing)", path=path, fix="give the folder of a run"

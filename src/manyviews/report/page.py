@@ -112,16 +112,9 @@ def _provenance(run: RunData) -> list[str]:
 
 
 def render_page(run: RunData, parts: Sequence[Part], pictures: Mapping[str, bytes]) -> str:
-    """The page of a run as HTML.
+    """The page of a run as HTML: what every run has, and the ``parts`` that its job hands over.
 
-    Parameters
-    ----------
-    run
-        What every run has.
-    parts
-        What its job hands over. Every text is escaped, for it may come from files.
-    pictures
-        PNG bytes by the names of the pictures in ``parts``.
+    Every text is escaped, for it may come from files; ``pictures`` are PNG bytes by the names in ``parts``.
     """
     notes = [*(part.text for part in parts if isinstance(part, Note)), *run.warnings]
     shown = [f"<section class='note'>{escape(note)}</section>" for note in notes]

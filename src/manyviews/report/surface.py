@@ -50,18 +50,9 @@ def smooth_and_fine(volume: RealArray, factor: int = 2) -> Float32:
 def surface_image(volume: RealArray, level: float, rotation: Float64, centre: float, pixels: int) -> Float32:
     """Brightness of the surface at a level, seen along the z axis from above.
 
-    Parameters
-    ----------
-    volume
-        ``(D, D, D)`` (z, y, x).
-    level
-        The surface is where the map first rises above it.
-    rotation
-        3x3 on (x, y, z), applied to the map before it is looked at.
-    centre
-        Index of the point that is turned about and seen in the middle.
-    pixels
-        Side of the image, which shows the whole width of the map.
+    The surface is where the map ``(D, D, D)`` (z, y, x) first rises above the level. The map is turned about
+    the point with index ``centre`` by ``rotation``, 3x3 on (x, y, z), before it is looked at; the image shows
+    its whole width.
 
     Returns
     -------

@@ -17,14 +17,9 @@ _LARGEST_MODEL = 128  # voxels along a side: enough for the pictures of a surfac
 
 @dataclass(frozen=True)
 class CentralSlices:
-    """The three planes through a volume's centre (index ``n // 2``).
+    """The planes ``(y, x)``, ``(z, x)`` and ``(z, y)`` through a volume's centre (index ``n // 2``).
 
-    Attributes
-    ----------
-    xy, xz, yz
-        ``(y, x)``, ``(z, x)`` and ``(z, y)``.
-    voxel_angstrom
-        Size of a voxel, None where the file does not tell.
+    ``voxel_angstrom`` is None where the file does not tell.
     """
 
     xy: Float32
@@ -52,13 +47,7 @@ class Model:
 
 
 def central_slices(path: Path) -> CentralSlices:
-    """The central planes of a volume.
-
-    Raises
-    ------
-    InputError
-        If it is not an MRC file, or one of its voxels is NaN or infinite.
-    """
+    """The central planes of a volume; `InputError` if it is no MRC file, or a voxel there is not finite."""
     stack = MrcStack(path)
     nz, ny, nx = stack.shape
     xz = np.empty((nz, nx), np.float32)
@@ -74,13 +63,7 @@ def central_slices(path: Path) -> CentralSlices:
 
 
 def read_model(path: Path, largest: int = _LARGEST_MODEL) -> Model:
-    """A map whose voxels are averaged in blocks until its side is at most ``largest``.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
+    """A map whose voxels are averaged in blocks until its side is at most ``largest``."""
     stack = MrcStack(path)
     factor = -(-max(stack.shape) // largest)
     kept = [size // factor for size in stack.shape]

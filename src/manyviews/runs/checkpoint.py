@@ -58,12 +58,7 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError)
 class _Held:
     """An array as the ranks hold it together.
 
-    Attributes
-    ----------
-    entry
-        The whole of it.
-    spans
-        First and end of the parts that each rank holds, None where it holds nothing of the array.
+    ``spans`` are first and end of the parts that each rank holds, None where it holds nothing of the array.
     """
 
     entry: ArrayEntry
@@ -79,7 +74,7 @@ def save_checkpoint(
     placement: Placement | None = None,
     keep: int = KEPT,
 ) -> int:
-    """Write a checkpoint of a stage of a run and remove all but its newest.
+    """Write a checkpoint of a stage of a run and remove all but its newest; all ranks make this call.
 
     Parameters
     ----------
@@ -88,12 +83,10 @@ def save_checkpoint(
     state
         This rank's arrays of numbers, and scalars, the same on all ranks, by name (letters, digits,
         underscores, dots between them).
-    iteration
-        Iterations done.
     stage
-        Which stage: lower-case letters, digits and underscores, with hyphens between them.
+        Lower-case letters, digits and underscores, with hyphens between them.
     placement
-        Which part of the state this is; left out: all of it. All ranks call this at the same time.
+        Which part of the state this is; left out: all of it.
     keep
         How many checkpoints of the stage to keep, this one included; one more while it is being written.
 
@@ -145,27 +138,12 @@ def load_checkpoint(
     placement: Placement | None = None,
     allocate: Allocate | None = None,
 ) -> tuple[dict[str, StateValue], int] | None:
-    """The newest whole checkpoint of a stage of a run, or None if there is none.
+    """The newest whole checkpoint of a stage of a run: the state, as it was saved, and its iteration.
 
-    Parameters
-    ----------
-    folder
-        The run folder.
-    say
-        Called with a sentence for every checkpoint that is damaged and passed over.
-    stage
-        Which stage.
-    placement
-        Which part of the state this rank wants; left out: all of it. All ranks call this at the same time,
-        and get the same checkpoint.
-    allocate
-        Gives new arrays in C order for slabs of the volume's shape and type, e.g. in files; left out: in
-        memory.
-
-    Returns
-    -------
-    tuple or None
-        The state as it was given to `save_checkpoint`, and its iteration.
+    All ranks call this at the same time, and get the same checkpoint; None if there is none. ``say`` is told
+    a sentence for every one that is damaged and passed over. ``placement`` is which part of the state this
+    rank wants; left out: all of it. ``allocate`` gives new arrays in C order for slabs of the volume's shape
+    and type, e.g. in files; left out: in memory.
     """
     placement = placement or Placement.alone()
     world = placement.world
@@ -188,13 +166,7 @@ def has_checkpoints(folder: Path, stage: str = STAGE) -> bool:
 
 
 def refuse_old_checkpoints(folder: Path) -> None:
-    """Make sure that a run has no checkpoint of a version that knew no stages.
-
-    Raises
-    ------
-    InputError
-        If it has, naming it.
-    """
+    """Refuse a run with a checkpoint of a version that knew no stages: an `InputError` names it."""
     root = folder / CHECKPOINT_FOLDER
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         if _OLD_FOLDER.fullmatch(path.name):

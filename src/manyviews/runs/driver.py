@@ -66,16 +66,8 @@ def _exchanged(world: World) -> list[float]:
 class _Agreed:
     """What all ranks know after an iteration.
 
-    Attributes
-    ----------
-    signal_number
-        Of the signal that one of them got, 0 for none.
-    save
-        Whether a checkpoint is due.
-    show
-        Whether the present answer is to be shown.
-    exchanged
-        Fields of the event: what the iteration had them tell each other.
+    The signal that one of them got, 0 for none; whether a checkpoint is due, and whether the present answer
+    is to be shown; and fields of the event: what the iteration had them tell each other.
     """
 
     signal_number: int
@@ -257,14 +249,8 @@ def drive(
 
     Parameters
     ----------
-    solver
-        The algorithm.
     iterations
         Iterations in all.
-    run
-        Where events and checkpoints go.
-    progress
-        Told of every iteration.
     interrupt
         Looked at after every iteration; a request to stop is met with a checkpoint.
     stage

@@ -82,13 +82,7 @@ def _whole_lines(data: bytes, stage: str, iteration: float) -> tuple[list[Event]
 
 
 class EventLog:
-    """Appends events to a file, each flushed as it comes.
-
-    Parameters
-    ----------
-    path
-        The file; a torn last line in it is removed.
-    """
+    """Appends events to a file, each flushed as it comes; a torn last line in it is removed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -104,13 +98,7 @@ class EventLog:
         self._told = Counter(map(_content, events)) - self._said
 
     def append(self, kind: str, fields: Mapping[str, object]) -> None:
-        """Add one event, unless it stands there from before a crash.
-
-        Raises
-        ------
-        InputError
-            If it cannot be written.
-        """
+        """Add one event, unless it stands there from before a crash; `InputError` if it cannot be written."""
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         event: Event = {"time": stamp, "kind": kind}
         event.update({key: _plain(item) for key, item in fields.items()})

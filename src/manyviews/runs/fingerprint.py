@@ -13,10 +13,7 @@ _SAMPLE_BYTES = 2**20
 def sampled_fingerprint(path: Path) -> str:
     """``size:... sha256:...`` of the size, the beginning and the end of a file too large to be read whole.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
+    `InputError` if it cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -33,13 +30,7 @@ def sampled_fingerprint(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """``sha256:...`` of a whole file, read in blocks.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
-    """
+    """``sha256:...`` of a whole file, read in blocks; `InputError` if it cannot be read."""
     try:
         with open(path, "rb") as handle:
             return f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"

@@ -80,18 +80,10 @@ def _recorded_results(path: Path) -> list[str] | None:
 class RunFolder:
     """A run folder that this process holds; make one with `RunFolder.open`, give it back with `close`.
 
-    Attributes
-    ----------
-    path
-        The folder.
-    resumed
-        Whether an earlier run with the same job, options and inputs is continued.
-    finished
-        Whether `finish` was called in this folder, by this run or an earlier one, and the results were still
-        there when it was opened.
-    world
-        The processes of the run. Rank 0 holds the folder and writes; the others may `log`, and know what rank
-        0 found when it was opened.
+    It is ``resumed`` where an earlier run with the same job, options and inputs is continued, and
+    ``finished`` where `finish` was called in it, by this run or an earlier one, and the results were still
+    there when it was opened. Rank 0 of ``world`` holds the folder and writes; the others may `log`, and know
+    what rank 0 found when it was opened.
     """
 
     def __init__(
@@ -138,19 +130,14 @@ class RunFolder:
             Every option as resolved; nested tables are welcome, None means not given.
         inputs
             Fingerprint of every input file by its path (`manyviews.runs.fingerprint.fingerprint`).
-        command
-            The command line.
         seed
-            Seed of all random numbers, if there are any.
+            Of all random numbers, if there are any.
         results
-            Names of all files that the run may leave within the folder, so that ``overwrite`` can remove
-            them one day.
+            Names of all files that the run may leave within the folder; ``overwrite`` removes them one day.
         overwrite
             Start anew: remove the files that an earlier run wrote, and only these.
         begin
             Begin at once; else nothing is written or removed before `begin` is called.
-        world
-            The processes of the run; left out: this one alone.
 
         Raises
         ------
@@ -187,12 +174,7 @@ class RunFolder:
         """Write what the folder holds of a run that has begun, once; all ranks make this call.
 
         Until then a folder is only held: what turns out wrong with the input leaves no trace, and what an
-        earlier run left is still there.
-
-        Raises
-        ------
-        InputError
-            On all ranks, if the folder cannot be written.
+        earlier run left is still there. `InputError` on all ranks, if the folder cannot be written.
         """
         if self._begin is None:
             return
@@ -249,14 +231,8 @@ class RunFolder:
     def finish(self, results: Sequence[str]) -> None:
         """Record the run as done and remove its checkpoints; ``results`` are names within the folder.
 
-        Rank 0 alone writes; whether the others call it makes no difference to the folder.
-
-        Raises
-        ------
-        ValueError
-            If a name leaves the folder.
-        InputError
-            If the record cannot be written.
+        Rank 0 alone writes; whether the others call it makes no difference to the folder. `ValueError` if a
+        name leaves the folder, `InputError` if the record cannot be written.
         """
         for name in results:
             if not _is_inside(name):

@@ -31,15 +31,10 @@ class Interrupted(ManyviewsError):
 class Interrupt:
     """Context manager that turns SIGINT and SIGTERM into a flag for the loop to look at once an iteration.
 
-    The first signal sets `stop_requested`. If the loop has not left after ``grace_seconds``, or at a second
-    signal, `Interrupted` is raised wherever the main thread is. Outside the main thread, where Python takes
-    no signals, it does nothing. One of several ranks that leaves in this way keeps the others waiting, so
-    whoever started them has to end them all.
-
-    Parameters
-    ----------
-    grace_seconds
-        How long an iteration may take to end; schedulers kill soon after they ask.
+    The first signal sets `signal_number`. If the loop has not left after ``grace_seconds`` (schedulers kill
+    soon after they ask), or at a second signal, `Interrupted` is raised wherever the main thread is. Outside
+    the main thread, where Python takes no signals, it does nothing. One of several ranks that leaves in this
+    way keeps the others waiting, so whoever started them has to end them all.
     """
 
     def __init__(self, grace_seconds: float = 8.0) -> None:
@@ -54,11 +49,6 @@ class Interrupt:
         """The signal that has come, to this process or to one that it was told of."""
         return self._signal_number if self._told_number is None else self._told_number
 
-    @property
-    def stop_requested(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal_number is not None
-
     def tell(self, signal_number: int) -> None:
         """Let it know that another rank was asked to stop.
 
@@ -67,13 +57,7 @@ class Interrupt:
         self._told_number = signal_number
 
     def raise_if_requested(self, iteration: int) -> None:
-        """Leave if a signal has come.
-
-        Raises
-        ------
-        Interrupted
-            Naming the signal and the iteration.
-        """
+        """Leave if a signal has come, with `Interrupted`."""
         if self.signal_number is not None:
             raise Interrupted(self.signal_number, iteration=iteration)
 

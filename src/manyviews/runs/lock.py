@@ -24,17 +24,10 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class LockOwner:
-    """Who holds a lock.
+    """Who holds a lock: a process, its machine, and when it took the lock, UTC.
 
-    Attributes
-    ----------
-    pid, host
-        The process and the machine it runs on.
-    started
-        When it took the lock, UTC.
-    process_ticks
-        Start of the process in clock ticks since boot, None where the system does not tell; with it a
-        process number that is used again is not taken for the owner.
+    ``process_ticks``, the start of the process in clock ticks since boot, is None where the system does not
+    tell; with it a process number that is used again is not taken for the owner.
     """
 
     pid: int

@@ -39,13 +39,8 @@ def is_key(name: object) -> bool:
 class ArrayEntry:
     """An array of a checkpoint as a whole.
 
-    Attributes
-    ----------
-    shape, dtype
-        Of all slices.
-    sliced
-        Whether each entry along its first axis is a part that is written, read and verified by itself; else
-        the array is one part.
+    ``sliced``: each entry along its first axis is a part that is written, read and verified by itself; else
+    the array is one part.
     """
 
     shape: tuple[int, ...]
@@ -73,13 +68,7 @@ class ArrayEntry:
 
     @classmethod
     def from_json(cls, value: Any) -> ArrayEntry:
-        """From `to_json`.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If it is something else.
-        """
+        """From `to_json`; `ValueError` or `TypeError` if it is something else."""
         kind, shape, sliced = value
         if not isinstance(kind, str) or not _DTYPE.fullmatch(kind):
             raise ValueError(f"{kind!r} is no type of numbers")
@@ -95,16 +84,10 @@ class ArrayEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint holds.
+    """What a checkpoint holds, in the folder ``name``.
 
-    Attributes
-    ----------
-    name
-        Of the checkpoint's folder.
-    arrays
-        By name, in the order of their digests in `DIGESTS_NAME`.
-    files
-        Size and SHA-256 of the files that are no arrays, by name.
+    ``arrays`` are in the order of their digests in `DIGESTS_NAME`; ``files`` are size and SHA-256 of the
+    files that are no arrays, by name.
     """
 
     name: str
@@ -125,10 +108,7 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """Read it, and hold it against the names and sizes of the files in the folder.
 
-        Raises
-        ------
-        OSError, ValueError, KeyError, TypeError
-            If it is missing or damaged, or a file is.
+        `OSError`, `ValueError`, `KeyError` or `TypeError` if it is missing or damaged, or a file is.
         """
         content = json.loads(_read_plain(folder / MANIFEST_NAME, _JSON_LIMIT_BYTES))
         if content["format"] != FORMAT:
@@ -157,13 +137,7 @@ class Manifest:
                 raise ValueError(f"{name} has {status.st_size} bytes instead of {size}")
 
     def read_file(self, folder: Path, name: str) -> bytes:
-        """A file that is no array, verified.
-
-        Raises
-        ------
-        OSError, ValueError
-            If it is missing or damaged.
-        """
+        """A file that is no array, verified; `OSError` or `ValueError` if it is missing or damaged."""
         limit = _DIGESTS_LIMIT_BYTES if name == DIGESTS_NAME else _JSON_LIMIT_BYTES
         data = _read_plain(folder / name, limit)
         if [len(data), hashlib.sha256(data).hexdigest()] != list(self.files[name]):
@@ -171,13 +145,7 @@ class Manifest:
         return data
 
     def digests(self, folder: Path) -> dict[str, list[bytes]]:
-        """SHA-256 of every part of every array.
-
-        Raises
-        ------
-        OSError, ValueError
-            If their file is missing or damaged, or does not fit the shapes.
-        """
+        """SHA-256 of every part of every array; `ValueError` if their file does not fit the shapes."""
         data = self.read_file(folder, DIGESTS_NAME)
         if len(data) != DIGEST_BYTES * sum(entry.parts for entry in self.arrays.values()):
             raise ValueError(f"{DIGESTS_NAME} does not fit the arrays")

@@ -38,15 +38,7 @@ def available_memory_bytes(
 ) -> int | None:
     """Memory that can still be taken: the machine's, or what the control group allows if that is less.
 
-    Parameters
-    ----------
-    meminfo, cgroup_list, cgroup_root
-        Where Linux tells.
-
-    Returns
-    -------
-    int or None
-        Bytes; None where the system does not tell.
+    The files are where Linux tells; None where the system does not tell.
     """
     found = [_group_available(folder) for folder in _group_folders(cgroup_list, cgroup_root)]
     known = [size for size in (_machine_available(meminfo), *found) if size is not None]
@@ -105,13 +97,7 @@ def free_disk_bytes(folder: Path) -> int:
 
 
 def require_disk(folder: Path, size_bytes: int) -> None:
-    """Check that ``size_bytes`` more fit on the disk of ``folder``.
-
-    Raises
-    ------
-    InputError
-        If they do not.
-    """
+    """Check that ``size_bytes`` more fit on the disk of ``folder``; `InputError` if they do not."""
     free = free_disk_bytes(folder)
     if free < size_bytes:
         raise InputError(

@@ -31,12 +31,9 @@ _HEADER_MULTIPLE = 64
 
 
 def header_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
-    """Header of a .npy file of version 1 in C order (NumPy enhancement proposal 1).
+    """Header of a .npy file of version 1 in C order (NumPy enhancement proposal 1), of numbers.
 
-    Raises
-    ------
-    TypeError
-        If ``dtype`` is anything but numbers.
+    `TypeError` if ``dtype`` is anything else.
     """
     if dtype.kind not in _PLAIN_KINDS:
         raise TypeError(f"an array of {dtype} is not stored in a checkpoint")
@@ -55,12 +52,8 @@ def file_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 def write_parts(path: Path, array: Array, whole: tuple[int, ...], first: int, *, sliced: bool) -> list[bytes]:
     """Write ``array`` as the parts from ``first`` on of a file that has its size, and bring it to the disk.
 
-    ``sliced``: every entry along the first axis is a part, else the whole array ``whole`` is one.
-
-    Returns
-    -------
-    list of bytes
-        SHA-256 of each part.
+    ``sliced``: every entry along the first axis is a part, else the whole array ``whole`` is one. Returns the
+    SHA-256 of each part.
     """
     size = math.prod(whole[1:] if sliced else whole) * array.dtype.itemsize
     offset = len(header_bytes(whole, array.dtype)) + first * size
@@ -83,18 +76,9 @@ def write_parts(path: Path, array: Array, whole: tuple[int, ...], first: int, *,
 def read_parts(
     path: Path, array: Array, whole: tuple[int, ...], first: int, digests: Sequence[bytes], *, sliced: bool
 ) -> None:
-    """Fill ``array`` with the parts from ``first`` on of a file that `write_parts` wrote.
+    """Fill ``array``, in C order, with the parts from ``first`` on of a file that `write_parts` wrote.
 
-    Parameters
-    ----------
-    array
-        In C order.
-    whole
-        Shape of the array in the file.
-    digests
-        SHA-256 of each part that is read.
-    sliced
-        As in `write_parts`.
+    ``whole`` is the shape of the array in the file; ``digests`` are the SHA-256 of each part that is read.
 
     Raises
     ------

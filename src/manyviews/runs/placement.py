@@ -28,14 +28,11 @@ class Placement:
     ----------
     world
         All ranks that hold parts of it.
-    depth
-        Slices of a whole volume.
-    slab
-        The slices that this rank holds of every slab ``(z, y, x)``.
-    agents
-        Numbers of the agents whose arrays this rank holds: item j of a tuple belongs to agent ``agents[j]``.
-    agent_count
-        Agents of all ranks.
+    depth, slab
+        Slices of a whole volume, and those that this rank holds of every slab ``(z, y, x)``.
+    agents, agent_count
+        Numbers of the agents whose arrays this rank holds: item j of a tuple belongs to agent ``agents[j]``;
+        and how many all ranks have.
     layout
         How the ranks stand, for people, e.g. ``4x2``.
     slabs, of_agents
@@ -91,13 +88,7 @@ class Placement:
         return len(self.agents) == self.agent_count
 
     def whole_shape(self, name: str, own: Shape) -> Shape:
-        """Shape of a whole array of which this rank holds one of shape ``own``.
-
-        Raises
-        ------
-        ValueError
-            If it should be a slab and is none.
-        """
+        """Shape of a whole array of which this rank holds ``own``; `ValueError` if that should be a slab."""
         if not self.is_slab(name) or self._has_all_slices:
             return own
         length = self.slab.stop - self.slab.start
@@ -108,10 +99,7 @@ class Placement:
     def own_parts(self, name: str, whole: Shape) -> tuple[int, int]:
         """First and end of this rank's parts, slices of a slab or the one of any other array, of ``whole``.
 
-        Raises
-        ------
-        ValueError
-            If it should be a volume of this many slices and is none.
+        `ValueError` if it should be a volume of this many slices and is none.
         """
         if not self.is_slab(name):
             return 0, 1
@@ -124,10 +112,7 @@ class Placement:
     def to_global(self, values: StateValues) -> dict[str, StateValue]:
         """The values of this rank under the names that they have in the whole state.
 
-        Raises
-        ------
-        ValueError
-            If a tuple of arrays has not one item for each of this rank's agents.
+        `ValueError` if a tuple of arrays has not one item for each of this rank's agents.
         """
         renamed = dict(values)
         if self._has_all_agents:
@@ -143,20 +128,10 @@ class Placement:
     def to_local(
         self, arrays: Sequence[str], scalars: Mapping[str, StateValue]
     ) -> tuple[dict[str, str], dict[str, StateValue]]:
-        """What this rank reads of a whole state.
+        """What this rank reads of a whole state, from the names of all its arrays, and the rest of it.
 
-        Parameters
-        ----------
-        arrays
-            Names of all its arrays.
-        scalars
-            The rest of it.
-
-        Returns
-        -------
-        tuple
-            This rank's arrays, its own name of each by the global one, and the scalars with the lengths that
-            tuples have here.
+        Returns this rank's own name of each array by the global one, and the scalars with the lengths that
+        tuples have here.
         """
         names = {name: name for name in arrays}
         own = dict(scalars)

@@ -25,14 +25,9 @@ def format_seconds(seconds: float) -> str:
 
 
 class Progress:
-    """Tells on ``stream`` how far the task at hand is; a context manager, so that a bar is always ended.
+    """Tells on ``stream``, or standard error, how far the task at hand is; if quiet, `message` alone.
 
-    Parameters
-    ----------
-    quiet
-        Say nothing at all but `message`.
-    stream
-        Where to; left out: standard error.
+    A context manager, so that a bar is always ended.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:

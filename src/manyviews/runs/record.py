@@ -44,13 +44,7 @@ def make_record(
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The record in a run folder, None if there is none.
-
-    Raises
-    ------
-    InputError
-        If it is no record.
-    """
+    """The record in a run folder, None if there is none; `InputError` if it is no record."""
     file = path / RUN_FILE
     if not file.exists():
         return None
@@ -67,13 +61,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Make sure that two records, both as read back, are of the same run.
-
-    Raises
-    ------
-    InputError
-        If they are not, naming what differs.
-    """
+    """Refuse two records, both as read back, of different runs: an `InputError` names what differs."""
     fix = "choose another --out or give --overwrite"
     if "results" not in old:
         raise InputError("holds a run of an older version of manyviews", path=path, fix=fix)

@@ -26,16 +26,9 @@ def tensors_to_arrays(tensors: Mapping[str, torch.Tensor]) -> dict[str, NDArray[
 def state_to_arrays(state: object) -> dict[str, StateValue]:
     """The fields of a state by name; the items of a tuple are ``name.0``, ``name.1`` ... and ``name.length``.
 
-    Parameters
-    ----------
-    state
-        Instance of a dataclass whose fields are tensors, numbers, texts, None, lists of these scalars, or
-        (nested) tuples of any of them. Tensors should be contiguous: they come back so.
-
-    Raises
-    ------
-    TypeError
-        If it is not a dataclass instance, or a field holds something else.
+    A state is an instance of a dataclass whose fields are tensors, numbers, texts, None, lists of these
+    scalars, or (nested) tuples of any of them, else a `TypeError`. Tensors should be contiguous: they come
+    back so.
     """
     if not is_dataclass(state) or isinstance(state, type):
         raise TypeError(f"a state is a dataclass instance, not {type(state).__name__}")
@@ -65,21 +58,10 @@ def _is_scalar(value: object) -> bool:
 
 
 def state_from_arrays(cls: type[S], values: StateValues, device: torch.device | str = "cpu") -> S:
-    """The state that `state_to_arrays` took apart.
+    """The state, of type ``cls``, that `state_to_arrays` took apart; all tensors go to ``device``.
 
-    Parameters
-    ----------
-    cls
-        Its dataclass.
-    values
-        What `load_checkpoint` gave. CPU tensors share the memory of its arrays.
-    device
-        Where all tensors go.
-
-    Raises
-    ------
-    ValueError
-        If a field is missing or there is one too many: the state of another solver or version.
+    CPU tensors share the memory of the arrays. `ValueError` if a field is missing or there is one too many:
+    the state of another solver or version.
     """
     if not is_dataclass(cls):
         raise TypeError(f"a state is a dataclass, not {cls.__name__}")

@@ -14,10 +14,7 @@ TomlValue = str | bool | int | float | PurePath | None | Sequence["TomlValue"] |
 def dump_toml(table: Mapping[str, TomlValue]) -> str:
     """TOML text of nested mappings; None is left out, paths become strings, bytes not in UTF-8 become U+FFFD.
 
-    Raises
-    ------
-    TypeError
-        If a value is of another kind.
+    `TypeError` if a value is of another kind.
     """
     return tomli_w.dumps(_plain(table))
 

@@ -34,10 +34,8 @@ def atoms_to_density(
     *,
     resolution: float | None = None,
     b_factor: float | None = None,
-    assembly: str | None = None,
-    centre: bool = True,
 ) -> NDArray[np.float32]:
-    """The density of an atomic model on a grid with its centre at index ``n // 2``.
+    """The density of an atomic model on a grid, its centre of mass at index ``n // 2``.
 
     Parameters
     ----------
@@ -52,10 +50,6 @@ def atoms_to_density(
         at that resolution (the convention of ChimeraX molmap). Left out: three pixels.
     b_factor
         Replaces the B factors of the file, in square angstrom.
-    assembly
-        Name of a biological assembly to build first (REMARK 350 BIOMT, ``_pdbx_struct_assembly``).
-    centre
-        Move the centre of mass to the centre of the volume; otherwise the model's origin is put there.
 
     Returns
     -------
@@ -64,8 +58,8 @@ def atoms_to_density(
     Raises
     ------
     InputError
-        If the file cannot be read or holds no atoms, the assembly is unknown, the model does not fit into the
-        volume, or the resolution is finer than two pixels.
+        If the file cannot be read or holds no atoms, the model does not fit, or the resolution is finer than
+        two pixels.
     """
     import gemmi
 
@@ -75,10 +69,9 @@ def atoms_to_density(
             f"a resolution of {wanted:g} angstrom needs pixels of at most {wanted / 2:g} angstrom",
             fix="give a coarser resolution or a smaller pixel size",
         )
-    structure = _read(path, assembly)
+    structure = _read(path)
     origin = np.array([n // 2 for n in volume_shape[::-1]]) * pixel_size
-    shift = origin - (_centre_of_mass(structure[0]) if centre else 0.0)
-    _place(structure[0], shift, b_factor, extra_b=4 * wanted**2)
+    _place(structure[0], origin - _centre_of_mass(structure[0]), b_factor, extra_b=4 * wanted**2)
     _check_fits(structure[0], np.array(volume_shape[::-1]) * pixel_size, path)
     calculator = gemmi.DensityCalculatorE()
     depth, height, width = (n * pixel_size for n in volume_shape)
@@ -89,33 +82,21 @@ def atoms_to_density(
     return np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
 
 
-def residue_gaussians(
-    path: Path, *, blur_sigma: float, assembly: str | None = None, centre: bool = True
-) -> Gaussians:
+def residue_gaussians(path: Path, *, blur_sigma: float) -> Gaussians:
     """An atomic model as one Gaussian for each residue, with the residue's mass, place and spread.
 
-    Coarser than `atoms_to_density`, but its projections are exact.
-
-    Parameters
-    ----------
-    path
-        PDB or mmCIF, also gzipped.
-    blur_sigma
-        Angstrom; added to the spread in every direction.
-    assembly
-        As in `atoms_to_density`.
-    centre
-        Move the centre of mass to the origin.
+    Coarser than `atoms_to_density`, but its projections are exact. The centre of mass is at the origin;
+    ``blur_sigma``, angstrom, is added to the spread in every direction.
 
     Raises
     ------
     InputError
-        If the file cannot be read or holds no atoms, the assembly is unknown, or the blur is not positive.
+        If the file cannot be read or holds no atoms, or the blur is not positive.
     """
     if not blur_sigma > 0:
         raise InputError(f"a blur of {blur_sigma} angstrom is not possible", fix="give a width above zero")
-    model = _read(path, assembly)[0]
-    middle = _centre_of_mass(model) if centre else np.zeros(3)
+    model = _read(path)[0]
+    middle = _centre_of_mass(model)
     masses, centres, covariances = [], [], []
     for chain in model:
         for residue in chain:
@@ -132,8 +113,8 @@ def residue_gaussians(
     return Gaussians(peak, np.array(centres), covariance)
 
 
-def _read(path: Path, assembly: str | None) -> Any:
-    """The first model of a file, assembled where asked for."""
+def _read(path: Path) -> Any:
+    """The models of a file, without hydrogens."""
     import gemmi
 
     try:
@@ -146,12 +127,6 @@ def _read(path: Path, assembly: str | None) -> Any:
     if not len(structure) or not any(True for _ in structure[0].all()):
         raise InputError("holds no atoms", path=path, fix="give a PDB or mmCIF model")
     structure.remove_hydrogens()
-    if assembly is not None:
-        names = [item.name for item in structure.assemblies]
-        if assembly not in names:
-            known = ", ".join(names) or "none"
-            raise InputError(f"has no assembly {assembly!r}", path=path, fix=f"choose from: {known}")
-        structure.transform_to_assembly(assembly, gemmi.HowToNameCopiedChain.AddNumber)
     return structure
 
 

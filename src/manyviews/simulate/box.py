@@ -19,14 +19,9 @@ MARGIN_SIGMAS = 4.0
 
 @dataclass(frozen=True)
 class Box:
-    """A box around the volume centre in units of the finest detail's width.
+    """A box of half sizes ``(3,)`` (x, y, z) around the centre, in widths of the finest detail.
 
-    Attributes
-    ----------
-    half
-        ``(3,)`` half sizes in x, y, z.
-    outline
-        circle: of the box, only the largest circle in x and y.
+    The outline "circle" leaves only the largest circle of it in x and y.
     """
 
     half: Float64

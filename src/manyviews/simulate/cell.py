@@ -29,20 +29,12 @@ def cell_slab(
     """A cell-like slab, different for every seed; every density is positive.
 
     The narrowest Gaussian has sigma ``smallest_sigma_pixels``, so that at the default of 2 pixels its
-    spectrum has fallen to 3e-9 at the Nyquist frequency: the grid resolves everything. Every Gaussian keeps
-    4 sigma from the faces of the volume, or, with ``lateral_extent`` above 1, from the upper and lower face
-    only.
+    spectrum has fallen to 3e-9 at the Nyquist frequency: the grid resolves everything. Every Gaussian keeps 4
+    sigma from the faces of the volume ``(z, y, x)`` of voxels of ``pixel_size`` angstrom, or, with
+    ``lateral_extent`` above 1, from the upper and lower face only.
 
     Parameters
     ----------
-    volume_shape
-        ``(z, y, x)`` in voxels.
-    pixel_size
-        Angstrom.
-    seed
-        Same seed, same slab.
-    smallest_sigma_pixels
-        The finest detail, in pixels.
     lateral_extent
         Size of the specimen over the size of the volume, in x and y: above 1 it goes on outside the field of
         view, as real specimens do, and tilted views see parts that the volume does not hold.

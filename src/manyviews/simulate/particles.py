@@ -50,14 +50,9 @@ _LARGEST_BOX_FINE = 192  # up to here a grid three times as fine takes less than
 
 @dataclass(frozen=True)
 class Poses:
-    """Where particles are seen from.
+    """Where particles are seen from: ``angles (N, 3)`` rot, tilt, psi in degrees, as in `geometry.poses`.
 
-    Attributes
-    ----------
-    angles
-        ``(N, 3)`` rot, tilt, psi in degrees (`manyviews.geometry.poses`).
-    shifts
-        ``(N, 2)`` x, y in angstrom, the shift that centres the image.
+    ``shifts (N, 2)`` are x, y in angstrom, the shift that centres the image.
     """
 
     angles: Float64
@@ -69,19 +64,9 @@ def draw_poses(
 ) -> Poses:
     """Random poses, rounded to four decimals so that a file holds them exactly.
 
-    Parameters
-    ----------
-    count
-        Number of particles.
-    views
-        uniform: all rotations alike. belt: side views, directions around the equator of the z axis, as of
-        long particles that lie down.
-    belt_width
-        Standard deviation in degrees of the latitude of a belt.
-    shift_sigma
-        Standard deviation of the shifts in x and in y, angstrom.
-    seed
-        Same seed, same poses.
+    ``views`` are uniform, all rotations alike, or belt: side views, directions around the equator of the z
+    axis, as of long particles that lie down, whose latitude has the standard deviation ``belt_width`` in
+    degrees. ``shift_sigma`` is that of the shifts in x and in y, angstrom.
     """
     rng = np.random.default_rng([seed, _POSE_STREAM])
     if views == "uniform":
@@ -115,16 +100,8 @@ def molecular_complex(box: int, pixel_size: float, seed: int) -> Gaussians:
     """An irregular complex of seven globular domains, 168 Gaussians, about two thirds of the box wide.
 
     No symmetry, one hand, every density positive, a transform that ends before the Nyquist frequency: a
-    particle on which every method should work, and be measured without doubts about the truth.
-
-    Parameters
-    ----------
-    box
-        Side of the images in pixels.
-    pixel_size
-        Angstrom.
-    seed
-        Same seed, same complex.
+    particle on which every method should work, and be measured without doubts about the truth. The box is in
+    pixels of ``pixel_size`` angstrom.
     """
     rng = np.random.default_rng([seed, _COMPLEX_STREAM])
     radii = rng.uniform(0.25, 0.42, _DOMAINS)
@@ -201,16 +178,7 @@ def image_points(box: int) -> NDArray[np.int32]:
 def particle_images(projector: Projector, poses: Poses, optics: Optics | None, pixel_size: float) -> Float32:
     """Noise-free images ``(n, box, box)``, white protein, frequencies up to below the Nyquist circle.
 
-    Parameters
-    ----------
-    projector
-        The specimen.
-    poses
-        Of the n images.
-    optics
-        Their CTF; None: none, protein is as it projects.
-    pixel_size
-        Angstrom.
+    Without ``optics`` there is no CTF, protein is as it projects; ``pixel_size`` is in angstrom.
     """
     points, box = projector.points, projector.box
     seen = projector.transforms(euler_to_matrices(poses.angles))
@@ -223,18 +191,8 @@ def particle_images(projector: Projector, poses: Poses, optics: Optics | None, p
 def particle_noise(first: int, count: int, box: int, pixel_size: float, colour: float, seed: int) -> Float32:
     """Gaussian noise ``(count, box, box)`` of variance 1 for images number ``first`` onwards.
 
-    Parameters
-    ----------
-    first, count
-        Which images; the noise of an image depends on its number and the seed only.
-    box
-        Side in pixels.
-    pixel_size
-        Angstrom.
-    colour
-        0: white. Otherwise the power at frequency s goes as ``1 + colour exp(-30 A s)``.
-    seed
-        Same seed, same noise.
+    The noise of an image depends on its number and the seed only. A ``colour`` of 0 is white; otherwise the
+    power at frequency s goes as ``1 + colour exp(-30 A s)``, with pixels of ``pixel_size`` angstrom.
     """
     noise = np.empty((count, box, box), dtype=np.float32)
     for number, image in enumerate(noise, start=first):

@@ -51,20 +51,9 @@ class Phantom(ABC):
         """One view, ``(y, x)``."""
 
     def density(self, volume_shape: tuple[int, int, int], pixel_size: float, *, threads: int = 0) -> Float32:
-        """The density on a grid with its centre at index ``n // 2``.
+        """The density ``(z, y, x)``, float32, on a grid with its centre at index ``n // 2``.
 
-        Parameters
-        ----------
-        volume_shape
-            ``(z, y, x)`` in voxels.
-        pixel_size
-            Angstrom.
-        threads
-            Threads; 0 is all cores.
-
-        Returns
-        -------
-        ``(z, y, x)`` float32.
+        ``pixel_size`` is in angstrom; 0 threads are all cores.
         """
         volume = np.empty(volume_shape, dtype=np.float32)
         for z, plane in enumerate(self.density_planes(volume_shape, pixel_size, threads=threads)):
@@ -81,22 +70,11 @@ class Phantom(ABC):
     def project(
         self, geometry: TiltGeometry, image_shape: tuple[int, int], pixel_size: float, *, threads: int = 0
     ) -> Float32:
-        """Exact line integrals divided by the pixel size, sampled at pixel centres.
+        """Exact line integrals divided by the pixel size, sampled at pixel centres: ``(view, y, x)`` float32.
 
-        Parameters
-        ----------
-        geometry
-            The views; shifts, in-plane rotation and magnification in their matrices are honoured.
-        image_shape
-            ``(y, x)`` in pixels, the centre at index ``n // 2``.
-        pixel_size
-            Angstrom.
-        threads
-            Threads; 0 is all cores. The result does not depend on it.
-
-        Returns
-        -------
-        ``(view, y, x)`` float32.
+        Shifts, in-plane rotation and magnification in the matrices of the geometry are honoured.
+        ``image_shape (y, x)`` is in pixels, the centre at index ``n // 2``; ``pixel_size`` is in angstrom; 0
+        threads are all cores, and the result does not depend on it.
         """
         stack = np.empty((len(geometry), *image_shape), dtype=np.float32)
         for view, image in enumerate(self.project_views(geometry, image_shape, pixel_size, threads=threads)):
@@ -106,18 +84,10 @@ class Phantom(ABC):
 
 @dataclass(frozen=True)
 class Gaussians(Phantom):
-    """A sum of 3-D Gaussians ``amplitude exp(-(X - c)^T C^-1 (X - c) / 2)``.
+    """A sum of 3-D Gaussians ``amplitude exp(-(X - c)^T C^-1 (X - c) / 2)``, ``amplitude (n,)``.
 
-    Density and projections are point samples; each Gaussian is cut at 6 sigma (1.5e-8 of its peak).
-
-    Attributes
-    ----------
-    amplitude
-        ``(n,)`` peak densities.
-    centre
-        ``(n, 3)`` (x, y, z) in angstrom from the volume centre.
-    covariance
-        ``(n, 3, 3)`` in square angstrom.
+    Density and projections are point samples; each Gaussian is cut at 6 sigma (1.5e-8 of its peak). ``centre
+    (n, 3)`` is (x, y, z) in angstrom from the volume centre, ``covariance (n, 3, 3)`` in square angstrom.
     """
 
     amplitude: Float64
@@ -200,22 +170,13 @@ class Gaussians(Phantom):
 
 @dataclass(frozen=True)
 class Ellipsoids(Phantom):
-    """A sum of uniform ellipsoids; where they overlap their values add.
+    """A sum of uniform ellipsoids of densities ``value (n,)``; where they overlap their values add.
 
     The density is the covered part of each voxel times the value (anti-aliased: exact along x, by
     supersampling, 8 lines a voxel, along y and z), so a voxel at the surface holds a value between 0 and 1
-    times ``value``. Projections are exact chord lengths at pixel centres.
-
-    Attributes
-    ----------
-    value
-        ``(n,)`` densities.
-    centre
-        ``(n, 3)`` (x, y, z) in angstrom from the volume centre.
-    semi_axes
-        ``(n, 3)`` angstrom, along the ellipsoid's own axes.
-    rotation
-        ``(n, 3, 3)``, each column one of the ellipsoid's own axes in the specimen.
+    times ``value``. Projections are exact chord lengths at pixel centres. ``centre (n, 3)`` is (x, y, z) in
+    angstrom from the volume centre; ``semi_axes (n, 3)``, angstrom, are along the ellipsoid's own axes, the
+    columns of ``rotation (n, 3, 3)`` in the specimen.
     """
 
     value: Float64

@@ -29,17 +29,8 @@ def specimen(
 ) -> Phantom:
     """Build a specimen for a volume ``(z, y, x)`` of voxels of ``pixel_size`` angstrom.
 
-    Parameters
-    ----------
-    kind
-        cell, gaussians, ellipsoids, or the path of a PDB or mmCIF model.
-    volume_shape, pixel_size, seed, lateral_extent, outline
-        As in `cell_slab`.
-
-    Raises
-    ------
-    InputError
-        If there is no such specimen, or it does not fit.
+    ``kind`` is cell, gaussians, ellipsoids, or the path of a PDB or mmCIF model; the rest is as in
+    `cell_slab`. `InputError` if there is no such specimen, or it does not fit.
     """
     from manyviews.simulate.atoms import is_model_file
 
@@ -85,23 +76,10 @@ def random_ellipsoids(box: Box, unit: float, seed: int) -> Ellipsoids:
 
 
 def molecules(path: Path, box: Box, unit: float, seed: int) -> Gaussians:
-    """Copies of an atomic model, one Gaussian a residue, turned at random and not overlapping.
+    """Copies of an atomic model, one Gaussian a residue, turned at random and not overlapping, in a box.
 
-    Parameters
-    ----------
-    path
-        PDB or mmCIF.
-    box
-        Where they may be.
-    unit
-        Width of the finest detail in angstrom; residues are blurred by it.
-    seed
-        Same seed, same places.
-
-    Raises
-    ------
-    InputError
-        If the model cannot be read or does not fit.
+    Residues are blurred by ``unit``, the width of the finest detail in angstrom. `InputError` if the PDB or
+    mmCIF file cannot be read or the model does not fit.
     """
     from manyviews.simulate.atoms import residue_gaussians
 

@@ -29,16 +29,8 @@ class GreyLevels:
 def drifting_grey_levels(views: int, amount: float, level: float, seed: int, series: int) -> GreyLevels:
     """Gain and offset that differ between series and drift linearly along each of them.
 
-    Parameters
-    ----------
-    views
-        Number of views.
-    amount
-        Largest deviation of the gain from 1, and of the offset from 0 in units of ``level``.
-    level
-        Grey level that the offset is relative to, e.g. the standard deviation of the signal.
-    seed, series
-        Each series has its own constants and slopes.
+    ``amount`` is the largest deviation of the gain from 1, and of the offset from 0 in units of ``level``,
+    e.g. the standard deviation of the signal. Each series has its own constants and slopes.
     """
     rng = np.random.default_rng([seed, _DRIFT_STREAM, series])
     constant, slope = rng.uniform(-0.5, 0.5, (2, 2))
@@ -49,16 +41,8 @@ def drifting_grey_levels(views: int, amount: float, level: float, seed: int, ser
 def misalignment(views: int, shift_pixels: float, turn_degrees: float, seed: int, series: int) -> Float64:
     """Transforms in the columns of an IMOD .xf, ``(view, 6)``, that bring misaligned images back.
 
-    Parameters
-    ----------
-    views
-        Number of views.
-    shift_pixels
-        Standard deviation of the random shift of every view, in x and in y.
-    turn_degrees
-        Standard deviation of the angle by which all images of a series are turned.
-    seed, series
-        Each series has its own.
+    ``shift_pixels`` is the standard deviation of the random shift of every view, in x and in y,
+    ``turn_degrees`` that of the angle by which all images of a series are turned.
 
     Returns
     -------

@@ -55,14 +55,8 @@ class ConjugateGradient:
 
     A round of quick iterations from an exactly known base proposes a new volume; one exact pass there tells
     how far to go along the way to it, because the objective is a parabola whose gradient is now known at both
-    ends. The exact objective therefore falls with every round, however rough the quick operator is.
-
-    Parameters
-    ----------
-    problem
-        What to minimise.
-    refresh_every
-        Iterations of a round; 0: one endless round.
+    ends. The exact objective therefore falls with every round, however rough the quick operator is. A round
+    has ``refresh_every`` iterations; 0: it is endless.
     """
 
     def __init__(self, problem: LeastSquares, *, refresh_every: int = 0) -> None:

@@ -134,15 +134,7 @@ class ConsensusState:
 
 @dataclass(frozen=True)
 class Together:
-    """All agents: those here, and those of other groups of processes.
-
-    Attributes
-    ----------
-    agents
-        How many there are in all.
-    groups
-        Through whom the others are reached; None: there are no others.
-    """
+    """How many agents there are: here, and in other ``groups`` of processes, None if there are none."""
 
     agents: int
     groups: World | None = None

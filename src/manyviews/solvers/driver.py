@@ -37,10 +37,7 @@ class StopReason(StrEnum):
 def check_volume(volume: torch.Tensor, iteration: int, space: Space | None = None) -> None:
     """Refuse a volume that is no answer.
 
-    Raises
-    ------
-    DivergedError
-        If it holds NaN or infinity, or the same value everywhere.
+    `DivergedError` if it holds NaN or infinity, or the same value everywhere.
     """
     low, high = (space or Space.like(volume)).extremes(volume)
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -69,12 +66,7 @@ def advance(
 ) -> tuple[S, float | None]:
     """One checked iteration: the next state and, where asked for, the relative change of its volume.
 
-    ``space`` is where the volumes live; None: whole ones in memory.
-
-    Raises
-    ------
-    DivergedError
-        See `check_volume`.
+    ``space`` is where the volumes live; None: whole ones in memory. `DivergedError` as of `check_volume`.
     """
     before = state.iterate if measure_change else None
     state = solver.step(state)
@@ -86,14 +78,8 @@ def advance(
 def stop_reason(iteration: int, iterations: int, change: float | None, tolerance: float) -> StopReason | None:
     """Why to stop after ``iteration``, or None to go on.
 
-    Parameters
-    ----------
-    iteration, iterations
-        Iterations done and wanted.
-    change
-        Relative change in the last iteration, None where it is not known.
-    tolerance
-        Stop when the change is below it; 0 never.
+    ``change`` is relative, of the last iteration, None where it is not known; a ``tolerance`` of 0 is never
+    met.
     """
     if change is not None and change < tolerance:
         return StopReason.CONVERGED
@@ -103,21 +89,8 @@ def stop_reason(iteration: int, iterations: int, change: float | None, tolerance
 def iterate(solver: Solver[S], state: S, iterations: int, *, tolerance: float = 0.0) -> Iterator[S]:
     """Yield the state after each iteration until ``iterations`` are done or the volume settles.
 
-    Parameters
-    ----------
-    solver
-        The algorithm.
-    state
-        Where to start: ``solver.init()`` or any later state.
-    iterations
-        Iterations in all, those that ``state`` has behind it included.
-    tolerance
-        Stop when the relative change of the volume falls below it; 0 never.
-
-    Raises
-    ------
-    DivergedError
-        See `check_volume`.
+    ``state`` is ``solver.init()`` or any later one, whose iterations count too. The volume has settled when
+    its relative change falls below ``tolerance``; 0 never. `DivergedError` as of `check_volume`.
     """
     change: float | None = None
     while stop_reason(state.iteration, iterations, change, tolerance) is None:

@@ -20,20 +20,9 @@ class DataTerm:
     """One subset's data term, by a few warm-started conjugate-gradient steps.
 
     Solves ``(H_i + anchor) x = b_i + anchor v``: the anchor v stays in the equation (eq. 4), unlike in the
-    printed Algorithm 1, and the warm start is where the search begins.
-
-    Attributes
-    ----------
-    normal
-        ``x -> H_i x = W_i' L_i W_i x``, with any damping.
-    target
-        ``b_i = W_i' L_i p_i``.
-    anchor
-        1 / sigma^2 of eq. (4).
-    steps
-        Conjugate-gradient steps an answer.
-    space
-        Where the volumes live; None: whole ones in memory.
+    printed Algorithm 1, and the warm start is where the search begins. ``normal`` is ``x -> H_i x = W_i' L_i
+    W_i x``, with any damping, ``target`` is ``b_i = W_i' L_i p_i``, ``anchor`` 1 / sigma^2 of eq. (4); an
+    answer takes so many ``steps``. Without a ``space`` volumes are whole and in memory.
     """
 
     normal: Map

@@ -29,14 +29,8 @@ class FilteredState:
 class WeightedBackProjection:
     """Back-projection divided by the transform of its own point-spread (Radermacher's R-weighting, 1992).
 
-    The point-spread is that of all views of all axes together, so the weighting is right for any of them.
-
-    Parameters
-    ----------
-    problem
-        What the answer is measured by.
-    filtered
-        Makes the filtered back-projection.
+    The point-spread is that of all views of all axes together, so the weighting is right for any of them. The
+    answer, which ``filtered`` makes, is measured by ``problem``.
     """
 
     def __init__(self, problem: LeastSquares, filtered: Callable[[], torch.Tensor]) -> None:

@@ -30,16 +30,9 @@ class SirtState:
 
 
 class Landweber:
-    """``x <- x + relaxation / lipschitz * W'L(p - W x)``.
+    """``x <- x + relaxation / lipschitz * W'L(p - W x)``, stable for a relaxation below 2.
 
-    Parameters
-    ----------
-    problem
-        What to minimise.
-    relaxation
-        Fraction of 1 / lipschitz; stable below 2.
-    non_negative
-        Cut negative voxels off after each step.
+    ``non_negative`` cuts negative voxels off after each step.
     """
 
     def __init__(self, problem: LeastSquares, *, relaxation: float, non_negative: bool = False) -> None:
@@ -66,20 +59,9 @@ class Landweber:
 class NormalisedSirt:
     """``x <- x + relaxation C W' R (p - W x)``; every iteration is an exact pass over the data.
 
-    Parameters
-    ----------
-    weighted_gradient
-        ``x -> (W' R (p - W x), |p - W x|^2)``.
-    column_scale
-        C, ``(z, y, x)``: 1 / (W' 1), zero where no ray passes.
-    data_energy
-        ``|p|^2``.
-    relaxation
-        Stable below 2.
-    non_negative
-        Cut negative voxels off after each step.
-    space
-        Where the volumes live; None: whole ones in memory.
+    ``weighted_gradient`` is ``x -> (W' R (p - W x), |p - W x|^2)``, ``column_scale (z, y, x)`` is C: 1 / (W'
+    1), zero where no ray passes; ``data_energy`` is ``|p|^2``. The rest is as of `Landweber`; without a
+    ``space`` volumes are whole and in memory.
     """
 
     def __init__(

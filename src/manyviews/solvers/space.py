@@ -20,14 +20,9 @@ Allocate = Callable[[], torch.Tensor]
 
 @dataclass(frozen=True)
 class Space:
-    """The vector space of a job's volumes.
+    """The vector space of a job's volumes: ``allocate`` gives a new slab ``(z, y, x)`` with any content.
 
-    Attributes
-    ----------
-    allocate
-        A new slab ``(z, y, x)`` with any content.
-    ranks
-        Who else holds slabs; None: nobody.
+    ``ranks`` hold other slabs; None: nobody does.
     """
 
     allocate: Allocate

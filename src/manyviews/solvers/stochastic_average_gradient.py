@@ -43,18 +43,10 @@ LARGEST_LIPSCHITZ_STEPS = 60  # doublings, after which the objective is not smoo
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One mini-batch at one volume.
+    """One mini-batch at one volume: ``f_k(V)`` and its gradient, of the volume's shape.
 
-    Attributes
-    ----------
-    value
-        ``f_k(V)``.
-    gradient
-        Its gradient, of the volume's shape.
-    memory
-        What the objective wants to be handed the next time it sees this mini-batch; any tensors.
-    work
-        Its cost, as a fraction of the cost without approximation.
+    ``memory``, any tensors, is what the objective wants to be handed the next time it sees this mini-batch;
+    ``work`` its cost, as a fraction of the cost without approximation.
     """
 
     value: float
@@ -93,21 +85,16 @@ class SagState:
 
     Attributes
     ----------
-    iteration
-        Steps done.
-    volume
-        ``(z, y, x)``.
-    total
-        Sum of `gradients`.
-    gradients
-        Latest gradient of each mini-batch; of size zero where it was not seen yet. One volume for each
-        mini-batch is what the method costs in memory.
+    iteration, iterate
+        Steps done, and the volume ``(z, y, x)``.
+    total, gradients
+        The sum of the latest gradient of each mini-batch, and these; of size zero where it was not seen yet.
+        One volume for each mini-batch is what the method costs in memory.
     memories
         What the objective keeps of each mini-batch.
-    lipschitz
-        Present estimate of the Lipschitz constant of a mini-batch's gradient; 0: none.
-    searched
-        False: the constant is a guess, and the next step searches for it.
+    lipschitz, searched
+        Present estimate of the Lipschitz constant of a mini-batch's gradient, 0: none; unless searched it is
+        a guess, and the next step searches for it.
     values
         ``f_k(V)`` of the mini-batches of the last steps, each before its step, as many as there are
         mini-batches at most.
@@ -287,16 +274,9 @@ def double_lipschitz(passes: Callable[[float], bool], lipschitz: float) -> float
 
 
 def bisect_lipschitz(passes: Callable[[float], bool], guess: float, tolerance: float = 1.5) -> float:
-    """The smallest constant that passes, to a factor of ``tolerance``.
+    """The smallest constant that passes, within a factor of ``tolerance``, above 1, of one that fails.
 
-    Parameters
-    ----------
-    passes
-        Whether a constant is large enough; false below some number and true above it.
-    guess
-        Any positive number.
-    tolerance
-        Factor between the smallest that passed and the largest that failed; above 1.
+    ``passes`` is false below some number and true above it; ``guess`` is any positive number.
     """
     factor = 8.0
     if passes(guess):

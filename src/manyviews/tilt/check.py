@@ -28,20 +28,10 @@ NO_THICKNESS = "no --thickness was given: memory and time are for a quarter of t
 class Checked:
     """What `check` found.
 
-    Attributes
-    ----------
-    series
-        Stacks, geometry and the source of every value.
-    plan
-        What a reconstruction would do.
-    thickness_given
-        Whether the thickness is the user's; else it is a quarter of the width.
-    schedule
-        How a run is spread over ranks, and its memory, disk and time.
-    groups
-        Direction of the tilt axis in degrees, number of views, and whether slices are turned, by group.
-    warnings
-        Sentences.
+    What a reconstruction would do is ``plan``; how it is spread over ranks, with its memory, disk and time,
+    ``schedule``. Without ``thickness_given`` the thickness is a quarter of the width. ``groups`` are
+    direction of the tilt axis in degrees, number of views, and whether slices are turned; ``warnings`` are
+    sentences.
     """
 
     series: ResolvedSeries

@@ -66,15 +66,7 @@ class _Files:
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written.
-
-    Attributes
-    ----------
-    files
-        The new files.
-    options
-        What gives the same geometry again.
-    """
+    """The new files, and the ``options`` that give the same geometry again."""
 
     files: tuple[Path, ...]
     options: SeriesOptions

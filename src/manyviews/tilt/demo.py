@@ -38,20 +38,8 @@ def demo(
 ) -> JobResult:
     """Simulate into ``out/data``, reconstruct into ``out/reconstruction`` by the default method.
 
-    Data of an earlier demonstration are used again, and its run goes on or is reported as it ended.
-
-    Parameters
-    ----------
-    out
-        Folder for both.
-    data_options
-        What to simulate.
-    overwrite
-        Simulate and reconstruct afresh.
-    quiet
-        No progress.
-    command
-        The command line, for the record.
+    Data of an earlier demonstration are used again, and its run goes on or is reported as it ended, unless
+    ``overwrite``. ``command`` is the command line, for the record.
 
     Raises
     ------

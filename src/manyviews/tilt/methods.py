@@ -99,14 +99,8 @@ def _subsets(problem: TiltProblem, plan: Plan) -> tuple[Subset, ...]:
 class _Group:
     """What this process's group of ranks works on.
 
-    Attributes
-    ----------
-    agents
-        Numbers of its agents: subsets first, then priors.
-    subsets, pieces, parts
-        Its subsets, and the problem of each as views and as least squares.
-    together
-        How its agents come together with those of other groups.
+    ``agents`` are the numbers of its agents, subsets first, then priors; ``pieces`` and ``parts`` the problem
+    of each subset, as views and as least squares. ``together`` is how agents of all groups meet.
     """
 
     agents: tuple[int, ...]

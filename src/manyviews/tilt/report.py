@@ -59,17 +59,7 @@ CITATIONS = {
 
 @dataclass(frozen=True)
 class NccCurve:
-    """Normalised cross-correlation of the views of one series.
-
-    Attributes
-    ----------
-    series
-        Number of the series, from 0.
-    axis_degrees
-        Direction of its tilt axis.
-    tilt_degrees, ncc
-        ``(view,)``, by ascending tilt.
-    """
+    """Normalised cross-correlation of the views of one series (from 0), ``(view,)`` by ascending tilt."""
 
     series: int
     axis_degrees: float

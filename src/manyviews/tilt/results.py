@@ -32,23 +32,10 @@ def write_results(
     volume: torch.Tensor,
     reference: Path | None,
 ) -> dict[str, object]:
-    """Write volume and tables of a run; every rank makes this call.
+    """Write volume and tables of a run; every rank makes this call, ``volume`` being its slab.
 
-    Parameters
-    ----------
-    folder
-        The run folder.
-    plan, resolved, problem, images
-        What was done, and with what.
-    volume
-        This rank's slab.
-    reference
-        A volume to compare with.
-
-    Returns
-    -------
-    dict
-        Key figures by name; empty on all ranks but the first.
+    Key figures by name are returned, empty on all ranks but the first; those against the volume in the file
+    ``reference``, if there is one, are among them.
     """
     write_volume(folder, plan, problem.place, volume)
     correlations, energy = reprojection(problem, images, volume)

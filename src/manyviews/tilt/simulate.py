@@ -51,18 +51,8 @@ _INT16_PEAK = 8000.0  # of the untilted image; leaves room for four times as muc
 class Simulated:
     """What `simulate` wrote.
 
-    Attributes
-    ----------
-    folder
-        The folder of it all.
-    stacks
-        The tilt series, one for each axis.
-    truth
-        The density of the specimen.
-    command
-        The command that reconstructs them, as typed in a shell.
-    views
-        Number of images in all stacks together.
+    One stack for each axis, the density of the specimen (``truth``), the ``command`` that reconstructs them,
+    as typed in a shell, and the number of images in all stacks together (``views``).
     """
 
     folder: Path
@@ -101,21 +91,13 @@ def simulate(options: SimulateOptions, out: Path, progress: Progress | None = No
     ``DIR/axis-000.mrc`` and so on, the images of one axis each, with ``.rawtlt`` and ``.mrc.mdoc`` beside
     (and ``.xf`` if misaligned); ``truth.mrc``; ``simulate.toml``, all options and what was drawn;
     ``README.txt`` with the command to reconstruct. Images are made and written one by one, so memory does not
-    grow with their number.
-
-    Parameters
-    ----------
-    options
-        What to simulate.
-    out
-        New or empty folder, unless ``options.overwrite``.
-    progress
-        Called with the name of the file, images done and images to do.
+    grow with their number. ``progress`` is told the name of the file, images done and images to do.
 
     Raises
     ------
     InputError
-        If an option is impossible or the folder cannot be written.
+        If an option is impossible, the folder cannot be written, or holds files without
+        ``options.overwrite``.
     """
     _check(options)
     with staged_folder(out, _OWN_FILES, overwrite=options.overwrite) as folder:

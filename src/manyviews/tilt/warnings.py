@@ -33,12 +33,7 @@ def find_warnings(
 ) -> list[str]:
     """What a user should know of a series, beside what was said when it was resolved.
 
-    Parameters
-    ----------
-    series, plan, options
-        The views, what is done with them, and what was asked for.
-    levels
-        Grey levels of the images; None where they are normalised.
+    ``levels`` are the grey levels of the images; None where they are normalised.
     """
     geometry = series.geometry
     found = [

@@ -10,7 +10,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import write_mrc
 from manyviews.parallel.layout import Layout
 from manyviews.tilt.cost.blocks import Stream
-from manyviews.tilt.cost.estimate import Estimate, checkpoint_bytes, estimate
+from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
 from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.series.images import ImageSource
@@ -32,6 +32,10 @@ def series(tmp_path_factory):
         write_mrc(stacks[-1], images, 4.0, is_volume=False)
         stacks[-1].with_suffix(".rawtlt").write_text("\n".join(map(str, TILTS)))
     return SeriesOptions(stacks=tuple(stacks), axis_angle=(0.0, 45.0))
+
+
+def estimate(plan, geometry, data_bytes, layout=None, stream=None):
+    return Estimator(plan, geometry, data_bytes).estimate(layout, stream)
 
 
 def settled(series: SeriesOptions, **chosen: object) -> tuple[Plan, TiltGeometry, int]:

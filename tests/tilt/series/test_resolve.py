@@ -6,12 +6,13 @@ import pytest
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.aretomo import geometry_to_aln, write_aln
-from manyviews.io.imod import imod_geometry, write_angles, write_xf
+from manyviews.io.imod import write_angles, write_xf
 from manyviews.io.mdoc import write_mdoc
 from manyviews.io.mrc import write_mrc
 from manyviews.io.relion_tomo import geometry_to_relion, write_tilt_series_star
 from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.series.resolve import resolve_series
+from raw_geometry import imod_geometry
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "tilt" / "openncem-haadf"
 TILTS = np.array([-40.0, -20, 0, 20, 40])

@@ -33,18 +33,9 @@ _MOST_KEPT = (24, 8, 6)  # poses an image that go on to the next level, from the
 
 @dataclass(frozen=True)
 class PoseGrid:
-    """Rotations and shifts to score, with the slices of a volume at them.
+    """Rotations ``(M, 3, 3)`` and shifts ``(T, 2)`` in pixels to score, with the slices of a volume at them.
 
-    Attributes
-    ----------
-    rotations
-        ``(M, 3, 3)``.
-    shifts
-        ``(T, 2)`` pixels.
-    slices
-        ``(M, P)``.
-    strength
-        ``(M, P)`` their squared absolute values.
+    ``slices`` are ``(M, P)``, ``strength`` their squared absolute values.
     """
 
     rotations: Float32
@@ -72,14 +63,8 @@ class PoseGrid:
 class Scores:
     """Log posterior of every pose of a grid, ``2 cross - power + prior``, up to what all poses share.
 
-    Attributes
-    ----------
-    cross
-        ``(N, T, M)`` likeness of image and slice.
-    power
-        ``(N, M)`` strength of the slice as the image's transfer function lets it through.
-    prior
-        ``(T,)`` of the shifts.
+    ``cross (N, T, M)`` is the likeness of image and slice, ``power (N, M)`` the strength of the slice as the
+    image's transfer function lets it through, ``prior (T,)`` that of the shifts.
     """
 
     cross: torch.Tensor
@@ -88,16 +73,9 @@ class Scores:
 
 
 def score_everywhere(images: FourierImages, grid: PoseGrid, shift_sigma: float) -> Scores:
-    """Score every pose of a grid: two matrix products.
+    """Score every pose of a grid with images cropped to its radius: two matrix products.
 
-    Parameters
-    ----------
-    images
-        Cropped to the grid's radius.
-    grid
-        The poses.
-    shift_sigma
-        Prior standard deviation of a shift, pixels.
+    ``shift_sigma`` is the prior standard deviation of a shift, pixels.
     """
     count, points = images.values.shape
     precision = images.precision()
@@ -140,18 +118,10 @@ def sample_everywhere(
     draws: int,
     lane: Int64 | None = None,
 ) -> tuple[PoseSamples, NDArray[np.float64]]:
-    """Samples of every image's posterior over a whole grid.
+    """Samples of every image's posterior over a whole grid, ``draws`` an image, equal ones drawn together.
 
-    Parameters
-    ----------
-    images, grid, shift_sigma
-        As in `score_everywhere`.
-    offsets
-        ``(N,)`` uniform random numbers, one an image.
-    draws
-        Samples an image; equal ones are drawn together.
-    lane
-        ``(N,)`` lane of each image, see `chunks`; left out: all are in one.
+    ``offsets (N,)`` are uniform random numbers, one an image; ``lane (N,)`` is the lane of each image, see
+    `chunks`; left out: all are in one. Otherwise as in `score_everywhere`.
 
     Returns
     -------
@@ -209,14 +179,8 @@ def best_everywhere(
 class Neighbours:
     """Poses near candidates, scored: each candidate turned and moved in every way of a level.
 
-    Attributes
-    ----------
-    candidates
-        ``n`` poses, sorted by image.
-    rotations, shift_offsets
-        ``(R, 3, 3)`` and ``(S, 2)`` pixels, by which each of them is turned and moved.
-    scores
-        ``(n, R, S)`` log posteriors, times two.
+    ``candidates`` are ``n`` poses, sorted by image, which ``rotations (R, 3, 3)`` turn and ``shift_offsets
+    (S, 2)``, pixels, move; ``scores (n, R, S)`` are log posteriors, times two.
     """
 
     candidates: PoseSamples
@@ -303,17 +267,13 @@ def search(
 
     Parameters
     ----------
-    images
-        Up to the last level's radius or more.
-    volume
-        The volume, up to the last level's radius.
+    images, volume
+        Up to the last level's radius, the images at least.
     candidates
         Poses to begin with, sorted by image, at least one an image.
     levels
         The finer levels, the last of which is drawn from.
-    shift_sigma
-        Prior standard deviation of a shift, pixels.
-    offsets, draws
+    shift_sigma, offsets, draws
         As in `sample_everywhere`.
 
     Returns

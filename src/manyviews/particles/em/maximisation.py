@@ -36,19 +36,9 @@ def add_up(
 ) -> tuple[NDArray[np.complex128], Float64]:
     """Sums of all samples, in float64 so that their order over processes does not show.
 
-    Parameters
-    ----------
-    images, samples
-        The images, and poses of them.
-    lane
-        ``(N,)`` lane of each image; the halves are even and odd lanes. Memory is 12 bytes a grid point for
-        each lane that occurs.
-    radius
-        Fourier pixels.
-    symmetry
-        ``(n, 3, 3)``: every image is added once for each of these rotations of the volume.
-    device
-        Where the work is done.
+    ``lane (N,)`` is the lane of each image; the halves are even and odd lanes, and memory is 12 bytes a grid
+    point for each lane that occurs. The radius is in Fourier pixels. Every image is added once for each
+    rotation of the volume in ``symmetry (n, 3, 3)``.
 
     Returns
     -------
@@ -90,19 +80,11 @@ def as_fourier_sums(
 
 @dataclass(frozen=True)
 class RealSpaceConstraint:
-    """What is known of the particle in real space, on some number of voxels.
+    """What is known of the particle in real space, on ``box`` voxels a side.
 
     Maps of fewer voxels than the images have pixels show the same field of view, at low frequencies only;
-    their voxels are larger, and so are their sums, so that transforms are equal.
-
-    Attributes
-    ----------
-    box
-        Voxels along a side.
-    mask
-        ``(box, box, box)`` between 0 and 1.
-    positive
-        Whether its density is nowhere below the solvent's.
+    their voxels are larger, and so are their sums, so that transforms are equal. ``mask (box, box, box)`` is
+    between 0 and 1; ``positive``: the density is nowhere below the solvent's.
     """
 
     box: int

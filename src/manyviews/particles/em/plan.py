@@ -15,17 +15,10 @@ _GROWTH = 1.25
 
 @dataclass(frozen=True)
 class Task:
-    """One iteration.
+    """One iteration, number ``index`` from 0 of the random start ``start`` from 0, or of the refinement.
 
-    Attributes
-    ----------
-    kind
-        "start": a mini-batch of one of the random starts; "score": score what a start came to; "refine": a
-        large batch, at frequencies that grow.
-    start
-        Which start, from 0; the number of starts in refinement.
-    index
-        Iteration within the start or the refinement, from 0.
+    Its kind is "start": a mini-batch of a start; "score": score what a start came to; "refine": a large
+    batch, at frequencies that grow, where ``start`` is the number of starts.
     """
 
     kind: str
@@ -41,18 +34,14 @@ class EmPlan:
     ----------
     particles
         Images in all.
-    starts
-        Random starts.
-    refinements
-        Iterations of the refinement.
-    batch
-        Images of a mini-batch of a start.
+    starts, refinements
+        Random starts, and iterations of the refinement.
+    batch, refine_batch
+        Images of a mini-batch of a start, and of the first refining batch.
     filled
         Diameter of the particle over the side of the box.
     most_radius
         Highest frequency that may be reached, in Fourier pixels.
-    refine_batch
-        Images of the first refining batch.
     final_passes
         Iterations at the end that see all images.
     """

@@ -17,17 +17,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class AssignmentState:
-    """The map, and the poses found so far.
-
-    Attributes
-    ----------
-    iteration
-        Blocks of images that are done.
-    iterate
-        The map, which stays as it is.
-    image, rotations, shifts, weights
-        `PoseSamples`.
-    """
+    """The map, which stays as it is, and the `PoseSamples` after ``iteration`` blocks of images."""
 
     iteration: int
     iterate: torch.Tensor
@@ -50,16 +40,8 @@ class AssignmentState:
 class PoseAssignment:
     """Looks for the poses of every image everywhere, a block of images an iteration.
 
-    Parameters
-    ----------
-    images
-        Whose poses are wanted.
-    search
-        With the map.
-    volume
-        The map ``(D, D, D)``, kept for the record.
-    offsets
-        ``(N,)`` uniform random numbers, one an image.
+    ``volume (D, D, D)`` is the map that ``search`` has, kept for the record; ``offsets (N,)`` are uniform
+    random numbers, one an image.
     """
 
     def __init__(
@@ -77,21 +59,11 @@ class PoseAssignment:
 
     def init(self) -> AssignmentState:
         """No pose known."""
-        return AssignmentState(
-            0, self.volume, torch.zeros(0, dtype=torch.int64), torch.zeros((0, 3, 3)), torch.zeros((0, 2)),
-            torch.zeros(0),
-        )  # fmt: skip
+        return AssignmentState(0, self.volume, **NO_SAMPLES.tensors())
 
     def step(self, state: AssignmentState) -> AssignmentState:
         """One block."""
         members = np.arange(len(self.images))[state.iteration * _AT_ONCE :][:_AT_ONCE]
         found = self.search.find(self.images, members, NO_SAMPLES, self.offsets).samples
         both = PoseSamples.concatenate([state.samples, found]).sorted()
-        return replace(
-            state,
-            iteration=state.iteration + 1,
-            image=torch.from_numpy(both.image),
-            rotations=torch.from_numpy(both.rotations),
-            shifts=torch.from_numpy(both.shifts),
-            weights=torch.from_numpy(both.weights),
-        )
+        return replace(state, iteration=state.iteration + 1, **both.tensors())

@@ -31,14 +31,8 @@ _REACH_SIGMAS = 3.0
 class Level:
     """One level of the search.
 
-    Attributes
-    ----------
-    radius
-        Frequencies looked at, in Fourier pixels.
-    spacing
-        Between neighbouring rotations, radians.
-    shift_step
-        Between neighbouring shifts, pixels.
+    Frequencies are looked at up to ``radius``, Fourier pixels; neighbouring rotations are ``spacing`` radians
+    apart, neighbouring shifts ``shift_step`` pixels.
     """
 
     radius: int
@@ -52,17 +46,7 @@ class Level:
 
 
 def coarse_level(radius: int, box: int, filled: float) -> Level:
-    """The level that looks everywhere.
-
-    Parameters
-    ----------
-    radius
-        Frequencies to look at.
-    box
-        Pixels along the image's side.
-    filled
-        Diameter of the particle over the side of the box.
-    """
+    """The level that looks everywhere, for a particle of ``filled`` times the side of the box."""
     spacing = _COARSE * _FILLED / (filled * radius)
     return Level(radius, spacing, max(1.0, box / radius / _COARSE_SHIFTS_PER_WAVE))
 

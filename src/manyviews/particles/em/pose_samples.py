@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -15,16 +17,9 @@ Float32 = NDArray[np.float32]
 class PoseSamples:
     """Poses with weights, any number an image.
 
-    Attributes
-    ----------
-    image
-        ``(S,)`` int64: whose pose it is.
-    rotations
-        ``(S, 3, 3)`` float32; rows are the image's x, y and z axes in the volume.
-    shifts
-        ``(S, 2)`` float32, pixels: what centres the image.
-    weights
-        ``(S,)`` float32; those of an image sum to 1 where they are samples of its posterior.
+    ``image (S,)`` int64 says whose pose it is. Rows of ``rotations (S, 3, 3)`` are the image's x, y and z
+    axes in the volume; ``shifts (S, 2)``, pixels, are what centres the image; ``weights (S,)`` of an image
+    sum to 1 where they are samples of its posterior; all float32.
     """
 
     image: NDArray[np.int64]
@@ -60,6 +55,10 @@ class PoseSamples:
         return PoseSamples(
             np.asarray(numbers[self.image], np.int64), self.rotations, self.shifts, self.weights
         )
+
+    def tensors(self) -> dict[str, Any]:
+        """The fields by name, as tensors: so the state of a solver has them."""
+        return {name: torch.from_numpy(part) for name, part in vars(self).items()}
 
 
 NO_SAMPLES = PoseSamples(

@@ -21,16 +21,10 @@ _KNOWN_LEVELS = 2  # of the finest, for images whose poses are known: wide enoug
 
 @dataclass(frozen=True)
 class PoseEstimates:
-    """What was found for some images of a batch.
+    """What was found for some images of a batch: samples of their posteriors, numbered as in the batch.
 
-    Attributes
-    ----------
-    samples
-        Of their posteriors, numbered as in the batch.
-    log_likelihood
-        ``(n,)`` log of the sum of the scores of the finest poses.
-    searched
-        Poses scored, of all of them together.
+    ``log_likelihood (n,)`` is the log of the sum of the scores of the finest poses; ``searched`` poses were
+    scored, of all of them together.
     """
 
     samples: PoseSamples
@@ -39,24 +33,11 @@ class PoseEstimates:
 
 
 class PoseSearch:
-    """Finds poses with one volume.
+    """Finds poses with one volume ``(D, D, D)``, at frequencies up to ``radius``.
 
-    Parameters
-    ----------
-    volume
-        ``(D, D, D)``.
-    radius
-        Highest frequency to look at.
-    plan
-        The particle's size, and the radius at which everything is looked at.
-    box
-        Pixels along an image's side.
-    shift_sigma
-        Prior standard deviation of a shift, pixels.
-    rotation
-        ``(3, 3)`` of the coarse grid.
-    device
-        Where poses are scored.
+    The plan tells the particle's size, and the radius at which everything is looked at. ``box`` is the side
+    of the images in pixels, ``shift_sigma`` the prior standard deviation of a shift, pixels; ``rotation (3,
+    3)`` turns the coarse grid.
     """
 
     def __init__(
@@ -85,20 +66,11 @@ class PoseSearch:
         offsets: NDArray[np.float64],
         lane: NDArray[np.int64] | None = None,
     ) -> PoseEstimates:
-        """Poses of some images of a batch.
+        """Poses of the images ``members (n,)`` of a batch, in ascending order.
 
-        Parameters
-        ----------
-        batch
-            The images.
-        members
-            ``(n,)`` which of them, in ascending order.
-        known
-            Poses to begin with, numbered as in the batch; images that have none are looked for everywhere.
-        offsets
-            ``(N,)`` uniform random numbers, one for each image of the batch.
-        lane
-            ``(N,)`` lane of each image of the batch, see `manyviews.particles.em.expectation.chunks`.
+        Poses to begin with are ``known``, numbered as in the batch; images that have none are looked for
+        everywhere. ``offsets (N,)`` are uniform random numbers, one for each image of the batch, ``lane
+        (N,)`` their lanes, see `manyviews.particles.em.expectation.chunks`.
         """
         has_pose = np.zeros(len(batch), bool)
         has_pose[known.image] = True

@@ -52,10 +52,9 @@ class EmProblem:
 
     Attributes
     ----------
-    images
-        The particles of this process: those of its lanes (`own_particles`), in the order of their numbers.
-    numbers
-        ``(n,)`` their numbers among all particles.
+    images, numbers
+        The particles of this process, those of its lanes (`own_particles`), in the order of their numbers
+        among all particles ``(n,)``.
     plan
         The iterations.
     shift_sigma

@@ -25,15 +25,7 @@ from manyviews.particles.images.fourier_images import FourierImages
 
 
 class Refinement:
-    """Solver of the second stage.
-
-    Parameters
-    ----------
-    problem
-        The particles.
-    start
-        What the random starts came to.
-    """
+    """Solver of the second stage, which goes on from what the random starts came to."""
 
     def __init__(self, problem: EmProblem, start: StartsState) -> None:
         self.problem = problem
@@ -50,10 +42,7 @@ class Refinement:
             log_likelihood=start.log_likelihood,
             correlation=start.correlation,
             searched=0.0,
-            image=torch.zeros(0, dtype=torch.int64),
-            rotations=torch.zeros((0, 3, 3)),
-            shifts=torch.zeros((0, 2)),
-            weights=torch.zeros(0),
+            **NO_SAMPLES.tensors(),
         )
 
     def step(self, state: RefinementState) -> RefinementState:
@@ -138,13 +127,7 @@ class Refinement:
         kept = state.samples
         kept = kept.select(~np.isin(kept.image, chosen))
         together = PoseSamples.concatenate([kept, PoseSamples(*fresh)]).sorted()
-        return replace(
-            state,
-            image=torch.from_numpy(together.image),
-            rotations=torch.from_numpy(together.rotations),
-            shifts=torch.from_numpy(together.shifts),
-            weights=torch.from_numpy(together.weights),
-        )
+        return replace(state, **together.tensors())
 
 
 def _references(

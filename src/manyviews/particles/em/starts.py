@@ -29,13 +29,7 @@ _LOOKS_SYMMETRIC = 0.9  # at low resolution any compact particle has 0.8
 
 
 class RandomStarts:
-    """Solver of the first stage.
-
-    Parameters
-    ----------
-    problem
-        The particles.
-    """
+    """Solver of the first stage."""
 
     def __init__(self, problem: EmProblem) -> None:
         self.problem = problem

@@ -24,10 +24,8 @@ class StartsState:
         Present map, a cube with as many voxels as its frequencies need.
     numerator, denominator, radius
         Running `FourierSums`.
-    finished
-        Maps of the starts that are done.
-    start_scores
-        Mean log likelihood of the same few images under each of them.
+    finished, start_scores
+        Maps of the starts that are done, and mean log likelihood of the same few images under each of them.
     log_likelihood
         Of the last batch, mean of an image, without the images' own energy.
     correlation
@@ -62,16 +60,9 @@ class StartsState:
 class RefinementState:
     """Between two iterations of the refinement; what is not told here is as in `StartsState`.
 
-    Attributes
-    ----------
-    iteration
-        Iterations done, those of the starts included.
-    iterate
-        Present map, with as many voxels as the images have pixels in the end.
-    halves
-        Maps of the two halves where they are refined apart, else empty.
-    image, rotations, shifts, weights
-        `PoseSamples` of the particles that refinement has seen.
+    The starts' iterations count too. In the end the map has as many voxels as the images have pixels.
+    ``halves`` are the maps of two halves that are refined apart, else empty; ``image``, ``rotations``,
+    ``shifts`` and ``weights`` the `PoseSamples` of the particles that refinement has seen.
     """
 
     iteration: int

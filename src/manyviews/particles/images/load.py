@@ -63,16 +63,12 @@ def read_fourier_images(
     tell: Callable[[int], None] = lambda done: None,
     threads: int = 1,
 ) -> tuple[FourierImages, NDArray[np.float64], NDArray[np.int64]]:
-    """Images with background mean 0 and spread 1, as Fourier coefficients up to a radius.
+    """Images with background mean 0 and spread 1, as Fourier coefficients up to a radius in Fourier pixels.
 
     Parameters
     ----------
-    table
-        All particles.
-    numbers
-        ``(n,)`` which of them.
-    radius
-        Highest frequency, Fourier pixels.
+    table, numbers
+        All particles, and ``(n,)`` which of them.
     diameter
         Of the particle, angstrom: what is outside is background.
     allocate

@@ -22,18 +22,8 @@ RASTER = 64  # voxels along a side in which the spheres are drawn, at least
 def random_spheres(box: int, seed: int, *, count: int = 30, extent: float = 0.35) -> torch.Tensor:
     """A sum of spheres ``(box, box, box)`` float32, each 1 inside, within a larger sphere.
 
-    The same seed gives the same spheres in every box, as well as it resolves them; none is negative.
-
-    Parameters
-    ----------
-    box
-        Voxels along a side.
-    seed
-        Of places and sizes.
-    count
-        Spheres.
-    extent
-        Radius of the sphere that holds their centres, as a fraction of the box.
+    The same seed gives the same spheres in every box, as well as it resolves them; none is negative. The
+    larger sphere, which holds their centres, has a radius of ``extent`` times the box.
     """
     rng = np.random.default_rng([seed, 0x5EED])
     drawn = max(box, RASTER)

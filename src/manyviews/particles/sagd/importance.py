@@ -41,14 +41,8 @@ LEAST_SHARE = 1e-4  # of an importance distribution's largest term; smaller ones
 class Annealing:
     """How far an old posterior is trusted, by the iteration it is from (end of section 3.4.1).
 
-    Attributes
-    ----------
-    period
-        Iterations that count as one.
-    least_uniform, uniform_rate
-        ``alpha = max(least_uniform, 2^(-uniform_rate n))`` is the share of the uniform distribution.
-    least_temperature, temperature_rate
-        ``T = max(least_temperature, 2^(temperature_rate / n))`` flattens the rest.
+    ``period`` iterations count as one. ``alpha = max(least_uniform, 2^(-uniform_rate n))`` is the share of
+    the uniform distribution; ``T = max(least_temperature, 2^(temperature_rate / n))`` flattens the rest.
     """
 
     period: int = 50
@@ -70,14 +64,10 @@ class Annealing:
 
 @dataclass(frozen=True)
 class Draw:
-    """Points of one factor of a lattice, each once.
+    """Points of one factor of a lattice, each once, their indices rising.
 
-    Attributes
-    ----------
-    indices
-        Which, in rising order.
-    log_weight
-        ``log(w_j n_j / (N q_j))``: of a point drawn ``n_j`` times of N, ``w_j`` its quadrature weight.
+    ``log_weight`` is ``log(w_j n_j / (N q_j))``: of a point drawn ``n_j`` times of N, ``w_j`` its quadrature
+    weight.
     """
 
     indices: Indices
@@ -107,14 +97,8 @@ class PoseDraw:
 class SampledMarginal:
     """What a batch of images says about a volume, estimated.
 
-    Attributes
-    ----------
-    log_probability
-        ``(N,)`` float64; the probability has no bias, its logarithm is a little low.
-    gradient
-        As of `Marginal`.
-    memory
-        The posteriors found, for the next time.
+    ``log_probability (N,)`` is float64; the probability has no bias, its logarithm is a little low.
+    ``gradient`` is as of `Marginal`; ``memory`` has the posteriors found, for the next time.
     """
 
     log_probability: Float64
@@ -128,16 +112,10 @@ def effective_size(q: Float64) -> float:
 
 
 def importance_distribution(masses: Float64, kernel: Floating, temperature: float, uniform: float) -> Float64:
-    """Equation (20), ``(M,)``.
+    """Equation (20), ``(M,)``, with ``temperature`` T and ``uniform`` alpha.
 
-    Parameters
-    ----------
-    masses
-        ``(J,)`` last posterior where it was evaluated, up to a factor.
-    kernel
-        ``(J, M)`` between those points and all of the present lattice.
-    temperature, uniform
-        T and alpha.
+    ``masses (J,)`` are the last posterior where it was evaluated, up to a factor; ``kernel (J, M)`` is
+    between those points and all of the present lattice.
     """
     count = kernel.shape[1]
     spread = np.power(masses, 1.0 / temperature).astype(kernel.dtype) @ kernel
@@ -196,22 +174,10 @@ def draw_poses(
     annealing: Annealing | None = None,
     systematic: bool = True,
 ) -> PoseDraw:
-    """Points to evaluate for an image, from what is remembered of it.
+    """Points to evaluate for an image of a batch, from what is remembered of it.
 
-    Parameters
-    ----------
-    memory, image
-        Posteriors of a batch, and which of its images.
-    old, new
-        The lattice of the memory, and the one to draw from.
-    scale
-        ``s_0``: draws per effective sample.
-    rng
-        Consumed.
-    annealing
-        None: the paper's.
-    systematic
-        See `draw`.
+    ``old`` is the lattice of the memory, ``new`` the one to draw from; ``scale`` is ``s_0``, draws per
+    effective sample; ``annealing``, left out, is the paper's; ``systematic`` is as of `draw`.
     """
     annealing = annealing or Annealing()
     uniform, temperature = annealing.uniform(memory.iteration), annealing.temperature(memory.iteration)
@@ -251,16 +217,8 @@ def sampled_marginal(
 ) -> SampledMarginal:
     """Equation (13) for each image, its gradient, and equations (17) to (19).
 
-    Parameters
-    ----------
-    images, volume, gradient, padding
-        As of `marginal`.
-    lattice
-        What the draws index.
-    draws
-        One for each image.
-    iteration
-        To note in the memory.
+    ``draws``, one for each image, index the lattice; ``iteration`` is noted in the memory; the rest is as of
+    `marginal`.
     """
     seen = FourierVolume.of(volume, images.radius, padding)
     slope = seen.empty() if gradient else None

@@ -20,18 +20,9 @@ Indices = NDArray[np.int64]
 class PoseLattice:
     """Product of three quadratures; weights hold the prior of the pose, so that each three add up to 1.
 
-    Attributes
-    ----------
-    directions, log_direction
-        ``(D, 3)`` unit vectors, the third rows of poses, and the logarithms of their weights.
-    in_plane, log_in_plane
-        ``(K,)`` psi in degrees, and so on.
-    shifts, log_shift
-        ``(L, 2)`` origins (x, y) in pixels of the images: what centres an image when applied to it.
-    direction_spacing, in_plane_spacing
-        Typical distance of neighbours, radians.
-    shift_spacing
-        The same, pixels.
+    ``directions (D, 3)`` are unit vectors, the third rows of poses; ``in_plane (K,)`` is psi in degrees;
+    ``shifts (L, 2)`` are origins (x, y) in pixels of the images: what centres an image when applied to it.
+    With each go the logarithms of its weights, and the typical distance of neighbours, radians or pixels.
     """
 
     directions: NDArray[np.float64]

@@ -25,14 +25,8 @@ from manyviews.particles.images.fourier_images import FourierImages
 class ImageTerms:
     """What the likelihood takes from images.
 
-    Attributes
-    ----------
-    matched
-        ``(N, P)`` complex: ``2 w C Y``.
-    power
-        ``(N, P)``: ``w C^2``.
-    energy
-        ``(N,)`` float64: ``sum_p w |Y|^2``.
+    ``matched (N, P)``, complex, is ``2 w C Y``; ``power (N, P)`` is ``w C^2``; ``energy (N,)``, float64, is
+    ``sum_p w |Y|^2``.
     """
 
     matched: torch.Tensor

@@ -30,14 +30,10 @@ LEAST_EXPONENT = -80.0
 class Marginal:
     """What a batch of images says about a volume.
 
-    Attributes
-    ----------
-    log_probability
-        ``(N,)`` float64 ``log p`` of each image, up to the constant of its noise.
-    gradient
-        Gradient ``(d, d, d)`` of their sum with respect to the volume, or None where it was not asked for.
-    direction, in_plane, shift
-        Posterior probabilities ``(N, D)``, ``(N, K)``, ``(N, L)`` of the lattice's points, float32.
+    ``log_probability (N,)``, float64, is ``log p`` of each image, up to the constant of its noise; ``gradient
+    (d, d, d)`` that of their sum with respect to the volume, or None where it was not asked for. ``direction
+    (N, D)``, ``in_plane (N, K)`` and ``shift (N, L)``, float32, are posterior probabilities of the lattice's
+    points.
     """
 
     log_probability: NDArray[np.float64]
@@ -88,20 +84,16 @@ def marginal(
     padding: int = 2,
     memory_bytes: int = 2**29,
 ) -> Marginal:
-    """Log probability of each image, summed over every point of a lattice.
+    """Log probability of each image of a batch, summed over every point of a lattice.
 
     Parameters
     ----------
     images
-        The batch, cropped to the radius wanted.
+        Cropped to the radius wanted.
     volume
-        ``(d, d, d)`` float32, or float64 with complex128 images.
-    lattice
-        Poses and their weights.
+        ``(d, d, d)`` float32, or float64 with complex128 images; its transform is oversampled by ``padding``.
     gradient
         Whether to find the gradient too, which costs about as much again.
-    padding
-        Oversampling of the volume's transform.
     memory_bytes
         For the scores kept until their sum is known: images are taken in blocks that fit, at least one.
     """
@@ -185,16 +177,9 @@ def pose_weights(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What images weigh at shifts and poses, the constant of an image left out.
 
-    Parameters
-    ----------
-    rows
-        ``(n * L, 2P)`` shifted ``2 w C Y`` as real numbers.
-    power
-        ``(n, P)`` ``w C^2``.
-    slices
-        ``(T, P)`` complex.
-    log_pose, log_shift
-        ``(T,)``, ``(L,)`` logarithms of the weights of poses and of shifts.
+    ``rows (n * L, 2P)`` are shifted ``2 w C Y`` as real numbers, ``power (n, P)`` is ``w C^2``, ``slices (T,
+    P)`` are complex; ``log_pose (T,)`` and ``log_shift (L,)`` are logarithms of the weights of poses and of
+    shifts.
 
     Returns
     -------
@@ -243,20 +228,10 @@ def slice_slopes(
     power: torch.Tensor,
     slices: torch.Tensor,
 ) -> torch.Tensor:
-    """Slopes ``(T, P)`` of ``sum_i log p_i`` with respect to slices.
+    """Slopes ``(T, P)`` of ``sum_i log p_i`` with respect to slices; the rest is as in `pose_weights`.
 
-    Parameters
-    ----------
-    weights
-        ``(n, L, T)`` posterior weights of images, shifts and poses.
-    posterior
-        ``(n, T)`` their sums over the shifts.
-    rows
-        ``(n * L, 2P)`` shifted ``2 w C Y``.
-    power
-        ``(n, P)`` ``w C^2``.
-    slices
-        ``(T, P)``.
+    ``weights (n, L, T)`` are posterior weights of images, shifts and poses, ``posterior (n, T)`` their sums
+    over the shifts.
     """
     pulled = weights.reshape(-1, weights.shape[2]).T @ rows
     held = (posterior.T @ power).mul_(2.0)

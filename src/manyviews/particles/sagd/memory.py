@@ -19,17 +19,7 @@ MOST_POINTS = 1024  # of an image and factor
 
 @dataclass(frozen=True)
 class SparseRows:
-    """Some entries of each row of a matrix: row i has those from ``offsets[i]`` to ``offsets[i + 1]``.
-
-    Attributes
-    ----------
-    offsets
-        ``(N + 1,)`` int64.
-    indices
-        int32 columns.
-    values
-        float32.
-    """
+    """Some entries of each row of a matrix: row i has those from ``offsets[i]`` to ``offsets[i + 1]``."""
 
     offsets: NDArray[np.int64]
     indices: NDArray[np.int32]
@@ -63,16 +53,9 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class PoseMemory:
-    """Posterior masses of the images of a mini-batch.
+    """Posterior masses of the images of a mini-batch: of directions, in-plane angles and shifts.
 
-    Attributes
-    ----------
-    radius
-        Frequency radius, in Fourier pixels, of the lattice that the points are of.
-    iteration
-        When they were found.
-    factors
-        Directions, in-plane angles and shifts.
+    The points are of the lattice of ``radius``, Fourier pixels, and were found in ``iteration``.
     """
 
     radius: int

@@ -34,10 +34,8 @@ class Sampling:
         Take the full sum where the draws of a mini-batch come to more than this part of it. The paper's
         authors skip draws that save less than 5 %, but a point of the full sum costs a fifth of a drawn one:
         all images share its slices.
-    systematic
-        Draw evenly instead of one by one, as the paper does: see `manyviews.particles.sagd.importance.draw`.
-    annealing
-        Trust in old posteriors.
+    systematic, annealing
+        As of `manyviews.particles.sagd.importance.draw_poses`.
     padding
         Oversampling of the volume's transform.
     memory_bytes
@@ -63,18 +61,10 @@ def split_batches(count: int, size: int, seed: int) -> list[NDArray[np.int64]]:
 
 
 class PoseObjective:
-    """``f_k(V) = -sum_i log p(image_i | V)`` over the images of mini-batch k.
+    """``f_k(V) = -sum_i log p(image_i | V)`` over the images of mini-batch k, at the present radius.
 
-    Parameters
-    ----------
-    images
-        All of them, at the present radius.
-    batches
-        Which images a mini-batch has.
-    lattice_of
-        The lattice of a radius; asked for the present one and for those that memories are of.
-    sampling
-        How to sum over poses.
+    ``batches`` tell which images a mini-batch has. ``lattice_of`` gives the lattice of a radius; it is asked
+    for the present one and for those that memories are of.
     """
 
     def __init__(

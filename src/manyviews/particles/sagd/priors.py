@@ -43,10 +43,7 @@ class UniformPrior:
 class ExponentialPrior:
     """Independent voxels, ``p(v) = rate exp(-rate v)``: background is pulled to zero.
 
-    Attributes
-    ----------
-    rate
-        ``lambda``, one over the mean density of a voxel.
+    ``rate`` is one over the mean density of a voxel.
     """
 
     rate: float
@@ -66,12 +63,8 @@ class AutoregressivePrior:
 
     Such conditionals belong to one joint density only if their joint precision is symmetric (Besag 1974, J.
     R. Stat. Soc. B 36:192), so a voxel at the border also divides by 26, taking what is outside as zero:
-    ``log p = -V'(I - W/26)V / (2 deviation^2)`` with W the adjacency of the 26-neighbourhood.
-
-    Attributes
-    ----------
-    deviation
-        Conditional standard deviation ``sigma_CAR``, in the units of the density.
+    ``log p = -V'(I - W/26)V / (2 deviation^2)`` with W the adjacency of the 26-neighbourhood and
+    ``deviation`` the conditional standard deviation ``sigma_CAR``, in the units of the density.
     """
 
     deviation: float
@@ -89,15 +82,9 @@ class AutoregressivePrior:
 def make_prior(name: PriorName, strength: float, mean: float) -> LogPrior:
     """A prior whose scale comes from the density of the specimen, which fills about a tenth of its box.
 
-    Parameters
-    ----------
-    name
-        Which.
-    strength
-        Positive; at 1 the density inside the specimen is the mean of the exponential prior, or the standard
-        deviation of the autoregressive one. Larger is stronger.
-    mean
-        Expected sum of the voxels, divided by their number.
+    ``mean`` is the expected sum of the voxels, divided by their number. At a ``strength`` of 1 the density
+    inside the specimen is the mean of the exponential prior, or the standard deviation of the autoregressive
+    one; larger is stronger.
     """
     inside = mean / FILLED
     match name:

@@ -51,10 +51,9 @@ class SagdOptions:
         Largest frequency used, in 1/angstrom: at the start, how much it rises at a time, and in the end.
     raise_every
         Iterations at one frequency, and between halvings of the step.
-    shift_sigma
-        Standard deviation of the particles' places in x and y, angstrom.
-    least_shift_weight
-        Shifts with less than this part of the weight of no shift are left out.
+    shift_sigma, least_shift_weight
+        Standard deviation of the particles' places in x and y, angstrom; shifts with less than this part of
+        the weight of no shift are left out.
     undersampling
         Factor on the spacing of directions and in-plane angles.
     prior, prior_strength
@@ -97,14 +96,7 @@ class Sagd:
     """The algorithm as a solver: ``state = sagd.init()``, then ``state = sagd.step(state)``.
 
     A step only depends on the state, the options and the images, so that a run taken up again from a
-    checkpoint goes on as it would have.
-
-    Parameters
-    ----------
-    images
-        At the largest radius that will be wanted, or more.
-    options
-        Settings.
+    checkpoint goes on as it would have. The images are at the largest radius that will be wanted, or more.
     """
 
     def __init__(self, images: FourierImages, options: SagdOptions | None = None) -> None:

@@ -32,14 +32,8 @@ _PACKING_NS = 2.0  # a voxel of a frame that is not turned
 class Stream:
     """How a run works that keeps its volumes in files.
 
-    Attributes
-    ----------
-    work_bytes
-        Most memory that a convolution may work in.
-    piece_slices
-        Slices of a slab that are projected at a time.
-    block_bytes
-        Images or detectors handled at a time; every block goes through all pieces.
+    A convolution may work in ``work_bytes`` at most; ``piece_slices`` of a slab are projected at a time, and
+    ``block_bytes`` of images or detectors, every block of which goes through all pieces.
     """
 
     work_bytes: int
@@ -49,16 +43,9 @@ class Stream:
 
 @dataclass(frozen=True)
 class Slab:
-    """What the rank with the most slices holds of every volume.
+    """What the rank with the most slices holds of every volume, ``(z, y, x)`` of the whole.
 
-    Attributes
-    ----------
-    volume_shape
-        ``(z, y, x)`` of the whole volume.
-    ranks
-        How many ranks share a volume.
-    stream
-        Volumes are in files; None: in memory.
+    ``ranks`` share a volume; with a ``stream`` volumes are in files, else in memory.
     """
 
     volume_shape: Shape3

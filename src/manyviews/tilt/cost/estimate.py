@@ -57,7 +57,7 @@ class Estimate:
         Peak of the resident memory, meant to be within 25 % of what a run measures. Files that are mapped
         into memory do not count: the system takes their room back when it needs it.
     wall_seconds
-        Time, within a factor of about two, on the cores that the plan allow.
+        Time, within a factor of about two, on the cores that the plan allows.
     parts
         What the memory is made of at its peak, bytes by name.
     file_bytes
@@ -73,38 +73,12 @@ class Estimate:
     tile: tuple[int, int] | None = None
 
 
-def estimate(
-    plan: Plan,
-    geometry: TiltGeometry,
-    data_bytes: int,
-    layout: Layout | None = None,
-    stream: Stream | None = None,
-) -> Estimate:
-    """Peak memory and time of a reconstruction on the CPU.
-
-    Parameters
-    ----------
-    plan
-        All options, settled.
-    geometry
-        The views, binned if the images are.
-    data_bytes
-        Size of the stacks as stored. They are mapped one section at a time, so that only one is in memory.
-    layout
-        How the ranks stand; None: one rank alone.
-    stream
-        How volumes in files are worked on; None: volumes are in memory.
-
-    Raises
-    ------
-    InputError
-        If a convolution cannot work in what ``stream`` allows.
-    """
-    return Estimator(plan, geometry, data_bytes).estimate(layout, stream)
-
-
 class Estimator:
-    """Estimates of one reconstruction in several layouts; see `estimate` for the parameters."""
+    """Peak memory and time of one reconstruction on the CPU, in several layouts.
+
+    ``geometry`` has the views, binned if the images are. ``data_bytes`` is the size of the stacks as stored,
+    which are mapped one section at a time, so that only one is in memory.
+    """
 
     def __init__(self, plan: Plan, geometry: TiltGeometry, data_bytes: int) -> None:
         self.plan = plan
@@ -120,17 +94,13 @@ class Estimator:
     ) -> Estimate:
         """What the rank that needs most needs.
 
-        Parameters
-        ----------
-        layout, stream
-            See `estimate`.
-        ranks_per_host
-            Ranks that share the cores and the disk of a host; None: all of them.
+        Without a ``layout`` it is alone; without a ``stream`` volumes are in memory. ``ranks_per_host`` share
+        the cores and the disk of a host; None: all ranks.
 
         Raises
         ------
         InputError
-            See `estimate`.
+            If a convolution cannot work in what ``stream`` allows.
         """
         layout = layout or Layout()
         local = ranks_per_host or layout.ranks

@@ -24,26 +24,11 @@ _WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
 
 @dataclass(frozen=True)
 class Work:
-    """What one group of ranks works on, and the rank of it that holds most.
+    """What one group of ranks works on, and the rank of it that holds most of a volume (``slab``).
 
-    Attributes
-    ----------
-    plan
-        Of the run.
-    slab
-        This rank's part of a volume.
-    groups
-        Groups of ranks there are.
-    whole
-        All views.
-    own
-        The views that this group takes in a pass over all of them.
-    parts
-        This group's subsets.
-    union
-        The views of all of them, where their objective is not that of the only one.
-    priors
-        This group's prior agents, by the name of their option.
+    ``whole`` stands for all views, ``own`` for those that this group takes in a pass over all of them,
+    ``parts`` for its subsets and ``union`` for the views of these together, where their objective is not that
+    of the only one. ``priors`` are this group's prior agents, by the name of their option.
     """
 
     plan: Plan

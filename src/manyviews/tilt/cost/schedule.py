@@ -32,24 +32,19 @@ _SMALLER = "give a smaller --thickness or a larger --bin"
 
 @dataclass(frozen=True)
 class Schedule:
-    """The plan of a run.
+    """How a run is spread over its ranks, and what it keeps in memory.
 
     Attributes
     ----------
-    layout
-        How the ranks stand.
-    estimate
-        What the rank that needs most needs.
+    layout, estimate
+        How the ranks stand, and what the rank that needs most needs.
     memory_limit_bytes
         What each rank may use; None where nobody tells.
-    streamed
-        Whether volumes and kernels are in files.
-    work_bytes
-        Most memory that a streamed convolution may work in; 0 where nothing is streamed.
-    piece_slices
-        Slices of a slab that are projected at a time; None: all.
-    block_bytes
-        Images projected at a time, where slices are not; None: as many as ever.
+    streamed, work_bytes
+        Whether volumes and kernels are in files, and the most memory that a convolution may work in then.
+    piece_slices, block_bytes
+        Slices of a slab that are projected at a time, None: all; images at a time then, None: as many as
+        ever.
     disk_bytes
         Scratch files of all ranks, checkpoints and the result.
     idle_ranks
@@ -124,12 +119,8 @@ def make_schedule(
 
     Parameters
     ----------
-    plan
-        All options, settled.
-    geometry
-        The views, binned if the images are.
-    data_bytes
-        Size of the stacks as stored.
+    plan, geometry, data_bytes
+        As of `manyviews.tilt.cost.estimate.Estimator`.
     ranks, ranks_per_host
         Processes there are, and how many of them share a machine at most.
     layout
@@ -203,13 +194,7 @@ class _Planner:
     limit_is_given: bool
 
     def choose(self) -> Schedule:
-        """The best layout with volumes in memory; where they fit in none, the best with volumes in files.
-
-        Raises
-        ------
-        InputError
-            If the run fits in no way.
-        """
+        """The best layout with volumes in memory; where they fit in none, the best with volumes in files."""
         layouts = self._layouts()
         first = next(layouts)
         plain = self._in_memory(first)

@@ -50,17 +50,7 @@ def _streamed_tiling(views: _Reaching, ranks: int, work_bytes: int) -> Tiling:
 
 @dataclass(frozen=True)
 class Load:
-    """Work of a rank.
-
-    Attributes
-    ----------
-    seconds
-        On two cores.
-    sent_bytes
-        To other ranks.
-    file_bytes
-        Read and written, where volumes are in files.
-    """
+    """Work of a rank: seconds on two cores, bytes sent to others, and bytes read and written in files."""
 
     seconds: float = 0.0
     sent_bytes: float = 0.0
@@ -80,18 +70,9 @@ class Load:
 
 @dataclass(frozen=True)
 class ViewCosts:
-    """What some views cost a rank.
+    """What some views, by tilt axis, cost a rank that holds a slab.
 
-    Attributes
-    ----------
-    groups
-        The views by tilt axis.
-    slab
-        What the rank holds.
-    convolution_wanted
-        Whether the normal operator is to be a convolution.
-    is_subset
-        Few views of a subset are projected instead.
+    Where a convolution is wanted, few views of a subset are projected all the same.
     """
 
     groups: tuple[AxisGroup, ...]
@@ -119,13 +100,7 @@ class ViewCosts:
 
     @cached_property
     def tiling(self) -> Tiling:
-        """Tiles of the convolution, as `manyviews.tilt.solve.storage.Storage` has them.
-
-        Raises
-        ------
-        InputError
-            If even small tiles would not fit.
-        """
+        """Tiles of the convolution, as `Storage.tiling` has them; `InputError` if small ones do not fit."""
         shape, stream, groups = self.slab.volume_shape, self.slab.stream, list(self.groups)
         if stream is None:
             return Tiling.whole(shape, padded_shape(groups, shape))

@@ -52,16 +52,7 @@ def bin_geometry(
 
 
 class ImageSource:
-    """Images of a resolved series in the order of its geometry.
-
-    Parameters
-    ----------
-    series
-        The series.
-    bin
-        Average blocks of ``bin`` x ``bin`` pixels.
-    invert_contrast
-        Change the sign of the images.
+    """Images of a resolved series in the order of its geometry, blocks of ``bin`` x ``bin`` pixels averaged.
 
     Attributes
     ----------

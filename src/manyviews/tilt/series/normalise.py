@@ -46,20 +46,10 @@ class GreyLevels:
 
 @dataclass(frozen=True)
 class PreparedImages:
-    """``(image - offset) * gain`` for every view.
+    """``(image - offset) * gain`` for every view, on a device; ``levels`` are grey levels as they were read.
 
-    Attributes
-    ----------
-    source
-        Where images come from.
-    offset, gain
-        ``(view,)``.
-    device
-        Where they go.
-    levels
-        Grey levels as they were read.
-    noise_to_signal
-        Variance of the noise over that of the signal, the median over the views; 0 where not measured.
+    ``offset`` and ``gain`` are ``(view,)``. ``noise_to_signal`` is the variance of the noise over that of the
+    signal, the median over the views; 0 where not measured.
     """
 
     source: ImageSource

@@ -30,18 +30,8 @@ _PIXEL_TOLERANCE = 0.001  # relative
 class Choice:
     """One value that was settled, and what it was settled against.
 
-    Attributes
-    ----------
-    field
-        ``tilt angles``, ``axis angle`` (degrees), ``pixel size`` (angstrom), ...
-    stack
-        Which stack, from 0.
-    value
-        The value in words.
-    source
-        Where it came from.
-    overruled
-        Other sources that said something else, with what they said.
+    ``field`` is ``tilt angles``, ``axis angle`` (degrees), ``pixel size`` (angstrom), ...; stacks count from
+    0; ``overruled`` are other sources that said something else, with what they said.
     """
 
     field: str
@@ -53,19 +43,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class ResolvedSeries:
-    """Stacks and the geometry of every view that is used.
+    """Stacks, open for reading, and the geometry of every view that is used.
 
     Attributes
     ----------
-    stacks
-        The stacks, open for reading.
     geometry
-        All views, stack after stack, in the order of their sections or alignment lines; raw-image transforms
-        and shifts are in the matrices, excluded views are left out.
-    pixel_size
-        Angstrom.
-    image_shape
-        ``(rows, columns)`` of every image as stored.
+        All views, stack after stack, in the order of their sections or alignment lines; raw-image
+        transforms and shifts are in the matrices, excluded views are left out.
+    pixel_size, image_shape
+        Angstrom, and ``(rows, columns)`` of every image, as stored.
     choices
         Every value settled, with its source.
     excluded

@@ -50,10 +50,8 @@ class TiltProblem:
         Tikhonov term in units of one fully overlapping view.
     convolve
         Apply ``W' L W`` as a convolution; else by the projectors.
-    place
-        Where this process stands.
-    storage
-        Where volumes and kernels live.
+    place, storage
+        Where this process stands, and where volumes and kernels live.
     """
 
     projector: SlabProjector

@@ -16,14 +16,9 @@ Shape3 = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Storage:
-    """Memory, or files that are mapped into it.
+    """Memory, or files in ``scratch`` that are mapped into it.
 
-    Attributes
-    ----------
-    scratch
-        Where the files are; None: everything is in memory.
-    work_bytes
-        Most memory that a convolution may work in, where there is scratch.
+    A convolution may work in ``work_bytes`` at most, where there is scratch.
     """
 
     scratch: ScratchFolder | None = None
@@ -42,13 +37,7 @@ class Storage:
         return self.allocate(tuple(tensor.shape), tensor.device).copy_(tensor)
 
     def tiling(self, groups: list[AxisGroup], volume_shape: Shape3, slabs: int) -> Tiling:
-        """How the lateral plane is divided for the convolution.
-
-        Raises
-        ------
-        InputError
-            If even small tiles would not fit.
-        """
+        """How the lateral plane is divided for the convolution; `InputError` if small tiles do not fit."""
         if self.scratch is None:
             return Tiling.whole(volume_shape, padded_shape(groups, volume_shape))
         return choose_tiling(groups, volume_shape, slabs, self.work_bytes)

@@ -18,12 +18,8 @@ Order = Literal["adjacent", "interleaved"]
 class Subset:
     """Views of one agent.
 
-    Attributes
-    ----------
-    views
-        ``(k,)`` int, indices into the geometry, borrowed ones last.
-    weights
-        ``(k,)``: 1 / number of subsets that hold the view, so that every view counts once in all.
+    ``views (k,)`` are indices into the geometry, borrowed ones last; ``weights (k,)`` are 1 / number of
+    subsets that hold the view, so that every view counts once in all.
     """
 
     views: NDArray[np.int64]
