@@ -98,6 +98,7 @@ def worker_rank(wish: dict[str, Any]) -> dict[str, int]:
     import torch
     from mpi4py import MPI  # noqa: F401  its memory counts
 
+    from manyviews.parallel.launch import set_threads
     from manyviews.parallel.layout import Layout, Place
     from manyviews.parallel.mpi import MpiWorld
     from manyviews.parallel.world import SingleWorld, World
@@ -105,8 +106,7 @@ def worker_rank(wish: dict[str, Any]) -> dict[str, int]:
     from manyviews.tilt.methods import make_solver
     from manyviews.tilt.options import ReconstructOptions, SeriesOptions
     from manyviews.tilt.plan import resolve_plan
-    from manyviews.parallel.launch import set_threads
-        from manyviews.tilt.reconstruct import make_problem
+    from manyviews.tilt.reconstruct import make_problem
     from manyviews.tilt.results import reprojection
     from manyviews.tilt.series.images import ImageSource
     from manyviews.tilt.series.resolve import resolve_series

@@ -182,9 +182,8 @@ def median_seconds(call: Any, repeats: int = 5) -> float:
 def worker_rates(size: str, depth: str, tilts: str, told: str) -> None:
     """Rates of one core, all ranks at the same time and each for itself."""
     from manyviews.operators.slab_projector import SlabProjector
-    from manyviews.parallel.launch import start_world
+    from manyviews.parallel.launch import set_threads, start_world
     from manyviews.solvers.space import Space
-    from manyviews.tilt.reconstruct import set_threads
     from manyviews.tilt.solve.problem import TiltProblem
 
     world = start_world()
