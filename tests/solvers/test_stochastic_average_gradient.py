@@ -156,7 +156,7 @@ def test_a_state_survives_its_checkpoint_and_goes_on_identically():
 def test_a_step_leaves_the_state_it_was_given_alone():
     solver = solver_of(LeastSquaresBatches(3))
     state = solver.step(solver.init())
-    copy = replace(state, volume=state.iterate.clone(), total=state.total.clone())
+    copy = replace(state, iterate=state.iterate.clone(), total=state.total.clone())
     solver.step(state)
     assert torch.equal(state.iterate, copy.iterate)
     assert torch.equal(state.total, copy.total)

@@ -195,7 +195,7 @@ def test_gradients_on_other_voxels_are_those_of_the_objective_there(images):
     low = images.crop(2)
     slopes = [marginal(low, volume, lattice).gradient for volume in (coarse, fine)]
     zero = [torch.zeros_like(part) for part in (coarse, fine)]
-    state = replace(sagd.init(), total=slopes[0], gradients=(slopes[0],), volume=zero[0])
+    state = replace(sagd.init(), total=slopes[0], gradients=(slopes[0],), iterate=zero[0])
     moved = change_box(state, 14).total
     band = regrid_volume(slopes[1], coarse.shape[0])
     expected = regrid_volume(band, 14)
