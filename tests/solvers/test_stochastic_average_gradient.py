@@ -82,8 +82,8 @@ def test_it_reaches_the_unconstrained_minimum_at_a_linear_rate():
     truth = torch.linalg.lstsq(problem.matrices.reshape(-1, UNKNOWNS), problem.data.reshape(-1)).solution
     errors = [float((s.iterate.reshape(-1) - truth).norm()) for s in iterate(solver, solver.init(), 1600)]
     assert errors[-1] < 1e-9
-    # From 200 to 600 iterations and from 600 to 1000 the error falls by comparable factors.
-    first, second = np.log10(errors[199] / errors[599]), np.log10(errors[599] / errors[999])
+    # From 100 to 300 iterations and from 300 to 500 the error falls by comparable factors; later is rounding.
+    first, second = np.log10(errors[99] / errors[299]), np.log10(errors[299] / errors[499])
     assert first > 0.7
     assert second > 0.5 * first
 
