@@ -53,6 +53,11 @@ JOB_WORDS = re.compile(
     r"tilt|particle|ab.?initio|subtomo|tomogra|\bnano\b|sagd|stochastic|consensus|wang|sirt|\b(cg|wbp|em|ncc)\b",
     re.IGNORECASE,
 )
+# Random numbers come from streams by name: `manyviews.random`.
+FORBIDDEN_RANDOMNESS = re.compile(
+    r"\b(default_rng|SeedSequence|manual_seed|RandomState|PCG64|torch\.rand\w*|np\.random\.(?!Generator\b)\w+)\b"
+    r"|^\s*(import random|from random import)\b"
+)
 LONGEST_FILE = 500
 LONGEST_INIT = 20
 LONGEST_FUNCTION = 60
@@ -186,6 +191,17 @@ def test_nothing_unsafe_and_no_star(path: Path):
             if keyword.arg in FORBIDDEN_TRUE_KEYWORDS and is_true(keyword.value)
         ]
     assert not wrong
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path != PACKAGE / "random.py"], ids=relative)
+def test_random_numbers_come_from_streams_by_name(path: Path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    wrong = [
+        f"line {number}: {line.strip()}"
+        for number, line in enumerate(lines, 1)
+        if FORBIDDEN_RANDOMNESS.search(line)
+    ]
+    assert not wrong, "use manyviews.random.generator"
 
 
 @pytest.mark.parametrize("path", ALL_PYTHON, ids=relative)

@@ -27,6 +27,9 @@ Section = Literal[
 ]  # fmt: skip
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
+SEEDS = 2**63
+"""How many seeds there are: the whole numbers that a TOML file holds, so that a run can be recorded."""
+
 _KEY = "option"
 _NO_DEFAULT: Any = MISSING
 _INDENT: Any = dict.fromkeys(("initial_indent", "subsequent_indent"), " " * 8)
@@ -151,7 +154,7 @@ def _check_value(name: str, value: Any, kind: Any, about: Option) -> None:
     if kind not in (int, float):
         return
     fault = ""
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         fault = "is not a number"
     elif (about.least is not None and value < about.least) or (
         about.above is not None and value <= about.above
@@ -160,17 +163,22 @@ def _check_value(name: str, value: Any, kind: Any, about: Option) -> None:
     elif about.below is not None and value >= about.below:
         fault = "is too large"
     if fault:
-        shown = f"{value:g}" if isinstance(value, float) else value
-        raise InputError(f"{shown} {fault}", where=flag(name), fix=f"give {_range(about, kind is int)}")
+        raise InputError(
+            f"{_shown(value)} {fault}", where=flag(name), fix=f"give {_range(about, kind is int)}"
+        )
 
 
 def _range(about: Option, whole: bool) -> str:
     limits = [
-        *([] if about.least is None else [f"from {about.least:g} on"]),
-        *([] if about.above is None else [f"above {about.above:g}"]),
-        *([] if about.below is None else [f"below {about.below:g}"]),
+        *([] if about.least is None else [f"from {_shown(about.least)} on"]),
+        *([] if about.above is None else [f"above {_shown(about.above)}"]),
+        *([] if about.below is None else [f"below {_shown(about.below)}"]),
     ]
     return " ".join(["a whole number" if whole else "a number", " and ".join(limits)]).strip()
+
+
+def _shown(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # One option a paragraph.

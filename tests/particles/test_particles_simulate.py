@@ -162,6 +162,11 @@ def test_atomic_models_and_maps_are_specimens_too(tmp_path):
         ({"defocus_min": 3e4}, "defocus from 30000 to 25000"),
         ({"amplitude_contrast": 1.0}, "--amplitude-contrast: 1 is too large"),
         ({"shift_sigma": -1.0}, "--shift-sigma: -1 is too small"),
+        ({"seed": -1}, "--seed: -1 is too small"),
+        (
+            {"seed": 2**63},
+            "--seed: 9223372036854775808 is too large; give a whole number",
+        ),
         ({"views": "top"}, "'top'"),
         ({"specimen": "cube"}, "no specimen 'cube'"),
         ({"specimen": "absent.pdb"}, "absent.pdb"),

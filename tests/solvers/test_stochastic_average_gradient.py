@@ -82,8 +82,8 @@ def test_it_reaches_the_unconstrained_minimum_at_a_linear_rate():
     truth = torch.linalg.lstsq(problem.matrices.reshape(-1, UNKNOWNS), problem.data.reshape(-1)).solution
     errors = [float((s.iterate.reshape(-1) - truth).norm()) for s in iterate(solver, solver.init(), 1600)]
     assert errors[-1] < 1e-9
-    # From 200 to 600 iterations and from 600 to 1000 the error falls by comparable factors.
-    first, second = np.log10(errors[199] / errors[599]), np.log10(errors[599] / errors[999])
+    # From 100 to 300 iterations and from 300 to 500 the error falls by comparable factors; later is rounding.
+    first, second = np.log10(errors[99] / errors[299]), np.log10(errors[299] / errors[499])
     assert first > 0.7
     assert second > 0.5 * first
 
@@ -156,7 +156,7 @@ def test_a_state_survives_its_checkpoint_and_goes_on_identically():
 def test_a_step_leaves_the_state_it_was_given_alone():
     solver = solver_of(LeastSquaresBatches(3))
     state = solver.step(solver.init())
-    copy = replace(state, volume=state.iterate.clone(), total=state.total.clone())
+    copy = replace(state, iterate=state.iterate.clone(), total=state.total.clone())
     solver.step(state)
     assert torch.equal(state.iterate, copy.iterate)
     assert torch.equal(state.total, copy.total)

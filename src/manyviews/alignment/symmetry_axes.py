@@ -11,6 +11,7 @@ from scipy import ndimage, optimize
 
 from manyviews.alignment.map_alignment import move_map
 from manyviews.geometry.poses import rotations_from_vectors, uniform_rotations
+from manyviews.random import Stream, generator
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -48,7 +49,7 @@ def lay_on_axes(volume: Float32, group: Float64, seed: int = 0) -> AxesFound:
     middle = np.array(ndimage.center_of_mass(density))[::-1] - box // 2
     centred = move_map(volume, np.eye(3), -middle)
     smooth = ndimage.gaussian_filter(centred.astype(np.float64), 0.7)
-    rng = np.random.default_rng([seed, 0xA7E5])
+    rng = generator(seed, Stream.SYMMETRY_AXES)
     compared = _Compared(smooth, _points(box, rng), _operations(group, rng))
     tried = uniform_rotations(_TRIED)
     parts = [compared.correlation(tried[i : i + _AT_ONCE]) for i in range(0, _TRIED, _AT_ONCE)]

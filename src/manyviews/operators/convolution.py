@@ -19,6 +19,7 @@ from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows, 
 from manyviews.operators.tiling import Tile, Tiling
 from manyviews.operators.view_kernel import ViewKernel
 from manyviews.parallel.world import World, shares
+from manyviews.random import Stream, generator
 
 Array = NDArray[Any]
 
@@ -247,7 +248,7 @@ def _test_instance(case: int) -> LinearOperator:
         ((5, 7, 12), (9, 14, 24)),
         ((4, 16, 6), (8, 32, 11)),
     )[case]
-    kernel = np.random.default_rng(case).normal(size=padded)
+    kernel = generator(0, Stream.TEST, case).normal(size=padded)
     return Convolution(shape, padded, _even_spectrum(kernel))
 
 
@@ -261,7 +262,7 @@ def _tiled_test_instance(case: int) -> LinearOperator:
     tiling = Tiling.of(shape, tile, reach)
     kernel = np.zeros(tiling.grid)
     block = kernel[:, : 2 * reach[0] + 1, : 2 * reach[1] + 1]
-    block[:] = np.random.default_rng(case).normal(size=block.shape)
+    block[:] = generator(0, Stream.TEST, case).normal(size=block.shape)
     spectrum = _even_spectrum(np.roll(kernel, (-reach[0], -reach[1]), axis=(1, 2)))
     return Convolution(shape, tiling.grid, spectrum, tiling=tiling)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from manyviews.random import Stream, generator
+
 Shape = tuple[int, ...]
 
 
@@ -67,9 +69,8 @@ def registered_operators() -> dict[str, OperatorFactory]:
 
 def dot_test(operator: LinearOperator, *, dtype: torch.dtype, seed: int = 0) -> float:
     """Relative mismatch ``|<Ax, y> - <x, A'y>| / (|Ax| |y|)`` for random x and y, sums in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(operator.domain, generator=generator, dtype=torch.float64).to(dtype)
-    y = torch.randn(operator.range, generator=generator, dtype=torch.float64).to(dtype)
+    rng = generator(seed, Stream.DOT_TEST)
+    x, y = (torch.from_numpy(rng.standard_normal(s)).to(dtype) for s in (operator.domain, operator.range))
     forward = operator.forward(x).double()
     left = torch.sum(forward * y.double())
     right = torch.sum(x.double() * operator.adjoint(y).double())

@@ -21,6 +21,7 @@ from manyviews.kernels.rods_cpu import draw_rods
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows
 from manyviews.parallel.world import World, shares
+from manyviews.random import Stream, generator
 
 STEPS = 64
 _RADIUS_U = 5.5
@@ -203,7 +204,7 @@ def profile_across(group: AxisGroup) -> NDArray[np.float64]:
     """Profile g of every view's rod across the axis, averaged over sub-pixel places: ``(view, steps)``."""
     distance = np.arange(int(_RADIUS_U * STEPS) + 1) / STEPS
     out = np.zeros((len(group.views), len(distance)))
-    rng = np.random.default_rng(0)
+    rng = generator(0, Stream.KERNEL_PLACES)
     z = np.arange(4096) % 64 - 32
     s = rng.integers(-group.columns // 2, group.columns // 2, size=z.size)
     for k in range(len(group.views)):

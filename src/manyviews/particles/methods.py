@@ -24,6 +24,7 @@ from manyviews.particles.options import AbinitioMethod
 from manyviews.particles.plan import Plan, sagd_options
 from manyviews.particles.results import Reconstruction, preview
 from manyviews.particles.sagd.sagd import Sagd
+from manyviews.random import Stream, generator
 from manyviews.solvers.stochastic_average_gradient import SagState
 
 _STARTS_AGREE = 0.8
@@ -128,8 +129,8 @@ def run_sagd(job: Job, particles: Particles) -> Reconstruction:
     """The paper's stochastic average gradients: trials where there are several starts, the map, its poses."""
     plan, images = particles.plan, particles.images
     chosen = sagd_options(plan)
-    seeds = [plan.options.seed + 1000 * number for number in range(plan.options.starts)]
-    sagd, start = best_trial(job, [Sagd(images, replace(chosen, seed=seed)) for seed in seeds])
+    trials = [Sagd(images, replace(chosen, trial=number)) for number in range(plan.options.starts)]
+    sagd, start = best_trial(job, trials)
     show = preview(job, plan)
     state, reason = job.solve(
         sagd,
@@ -148,7 +149,7 @@ def run_sagd(job: Job, particles: Particles) -> Reconstruction:
         np.eye(3, dtype=np.float32),
         str(own_device(plan.device, job.world)),
     )
-    offsets = np.random.default_rng([plan.options.seed, 0xF17A]).random(len(images))
+    offsets = generator(plan.options.seed, Stream.SAGD_POSES).random(len(images))
     assignment = PoseAssignment(images, search, volume, offsets)
     found, _ = job.solve(assignment, assignment.iterations, stage="poses")
     return Reconstruction(volume, found.samples, [], False, {"stopped because": str(reason)})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from manyviews.options import MachineOptions, described, option
+from manyviews.options import SEEDS, MachineOptions, described, option
 
 AbinitioMethod = Literal["stochastic-em", "sagd"]
 Schedule = Literal["quick", "paper"]
@@ -81,7 +81,7 @@ class AbinitioOptions(MachineOptions):
     independent_halves: bool = option(False, section="output", methods=_EM,
         help="Refine two halves of the particles apart, so that their FSC is that of independent maps "
         "(stochastic-em).")
-    seed: int = option(0, section="method", least=0,
+    seed: int = option(0, section="method", least=0, below=SEEDS,
         help="Draw all random numbers from this seed: the same seed gives the same result.")
     reference: Path | None = option(None, section="output",
         help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
@@ -151,7 +151,7 @@ class SimulateOptions:
         "axis of the specimen.")
     belt_width: float = option(15.0, section="poses", metavar="DEG", above=0,
         help="Let the latitude of a belt have this standard deviation, in degrees.")
-    seed: int = option(0, section="specimen", least=0,
+    seed: int = option(0, section="specimen", least=0, below=SEEDS,
         help="Draw all random numbers from this seed: the same seed gives the same data.")
     overwrite: bool = option(False, section="output",
         help="Replace a simulation in the same folder; other files in it stay.")

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from manyviews.random import Stream, generator
 from manyviews.simulate.box import MARGIN_SIGMAS, Box, Outline
 from manyviews.simulate.phantoms import Gaussians
 
@@ -52,7 +53,7 @@ def cell_slab(
         If the volume is too small to hold anything.
     """
     box = Box.of_volume(volume_shape, smallest_sigma_pixels, lateral_extent=lateral_extent, outline=outline)
-    rng = np.random.default_rng([seed, 0])
+    rng = generator(seed, Stream.CELL)
     parts = [
         *(_membrane(box, rng) for _ in range(_count(box, _AREA_OF_A_MEMBRANE, at_most=6))),
         *(_vesicle(box, rng) for _ in range(_count(box, _AREA_OF_A_VESICLE))),

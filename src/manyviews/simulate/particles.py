@@ -1,8 +1,7 @@
 """Images of single particles as a microscope sees them: poses, projections, CTF, noise.
 
 A simulated image is ``CTF_i * (projection at pose i, moved by minus its shift) + noise``, the shift being
-the one that centres the image (RELION's ``rlnOriginX/YAngst``). Every kind of randomness has its own stream
-of the seed, so that switching one on does not change another, and every image its own stream of noise.
+the one that centres the image (RELION's ``rlnOriginX/YAngst``). Every image has its own stream of noise.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from manyviews.operators.contrast_transfer import Optics, ctf_values
 from manyviews.operators.fourier_points import extract, half_plane, insert
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.image_shift import shift_phases
+from manyviews.random import Stream, generator
 from manyviews.simulate.phantoms import Gaussians
 
 Float32 = NDArray[np.float32]
@@ -41,7 +41,6 @@ FINEST_SIGMA_PIXELS = 1.4
 COLOUR_LENGTH = 30.0
 """Angstrom; coloured noise falls off with frequency s as ``exp(-COLOUR_LENGTH s)``."""
 
-_POSE_STREAM, _SHIFT_STREAM, _DEFOCUS_STREAM, _NOISE_STREAM, _COMPLEX_STREAM = 20, 21, 22, 23, 24
 _DOMAINS = 7
 _GAUSSIANS_PER_DOMAIN = 24
 _FILLED_RADIUS = 0.34  # of the box; leaves room for shifts and for what the CTF spreads out
@@ -68,7 +67,7 @@ def draw_poses(
     axis, as of long particles that lie down, whose latitude has the standard deviation ``belt_width`` in
     degrees. ``shift_sigma`` is that of the shifts in x and in y, angstrom.
     """
-    rng = np.random.default_rng([seed, _POSE_STREAM])
+    rng = generator(seed, Stream.POSES)
     if views == "uniform":
         matrices = random_rotations(count, rng)
     else:
@@ -78,7 +77,7 @@ def draw_poses(
         side = np.cos(latitude)[:, None] * around
         directions = np.concatenate([side, np.sin(latitude)[:, None]], axis=1)
         matrices = direction_matrices(directions, rng.uniform(-180, 180, count))
-    shifts = shift_sigma * np.random.default_rng([seed, _SHIFT_STREAM]).standard_normal((count, 2))
+    shifts = shift_sigma * generator(seed, Stream.SHIFTS).standard_normal((count, 2))
     return Poses(np.round(matrices_to_euler(matrices), 4), np.round(shifts, 4))
 
 
@@ -90,7 +89,7 @@ def draw_defocus(
     The mean of both directions is uniform between ``low`` and ``high``, their difference between 0 and
     ``astigmatism``.
     """
-    rng = np.random.default_rng([seed, _DEFOCUS_STREAM])
+    rng = generator(seed, Stream.DEFOCUS)
     mean, half = rng.uniform(low, high, count), rng.uniform(0, astigmatism / 2, count)
     defocus: Float64 = np.stack([mean + half, mean - half], axis=1)
     return np.round(defocus, 2), np.round(rng.uniform(-90, 90, count), 2)
@@ -103,7 +102,7 @@ def molecular_complex(box: int, pixel_size: float, seed: int) -> Gaussians:
     particle on which every method should work, and be measured without doubts about the truth. The box is in
     pixels of ``pixel_size`` angstrom.
     """
-    rng = np.random.default_rng([seed, _COMPLEX_STREAM])
+    rng = generator(seed, Stream.COMPLEX)
     radii = rng.uniform(0.25, 0.42, _DOMAINS)
     middles = [np.zeros(3)]
     for domain in range(1, _DOMAINS):
@@ -196,7 +195,7 @@ def particle_noise(first: int, count: int, box: int, pixel_size: float, colour: 
     """
     noise = np.empty((count, box, box), dtype=np.float32)
     for number, image in enumerate(noise, start=first):
-        np.random.default_rng([seed, _NOISE_STREAM, number]).standard_normal(dtype=np.float32, out=image)
+        generator(seed, Stream.PARTICLE_NOISE, number).standard_normal(dtype=np.float32, out=image)
     if colour == 0:
         return noise
     frequency = fft.fftfreq(box, pixel_size)

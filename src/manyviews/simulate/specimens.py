@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from manyviews.errors import InputError
+from manyviews.random import Stream, generator
 from manyviews.simulate.box import MARGIN_SIGMAS, Box, Outline
 from manyviews.simulate.cell import cell_slab
 from manyviews.simulate.phantoms import Ellipsoids, Gaussians, Phantom
@@ -53,7 +54,7 @@ def specimen(
 
 def random_gaussians(box: Box, unit: float, seed: int) -> Gaussians:
     """Scattered Gaussians of sigma 1 to 3 units, stretched and turned at random; ``unit`` in angstrom."""
-    rng = np.random.default_rng([seed, 1])
+    rng = generator(seed, Stream.GAUSSIANS)
     count = max(4, round(box.area() / 40))
     widest = max(1.0, min(3.0, float(box.half[2]) / MARGIN_SIGMAS))
     sigma = rng.uniform(1.0, widest, (count, 3))
@@ -66,7 +67,7 @@ def random_gaussians(box: Box, unit: float, seed: int) -> Gaussians:
 
 def random_ellipsoids(box: Box, unit: float, seed: int) -> Ellipsoids:
     """Scattered uniform ellipsoids with sharp edges, so never fully resolved; ``unit`` in angstrom."""
-    rng = np.random.default_rng([seed, 2])
+    rng = generator(seed, Stream.ELLIPSOIDS)
     count = max(3, round(box.area() / 150))
     longest = max(2.0, min(6.0, 0.8 * float(box.half[2])))
     semi_axes = rng.uniform(1.5, longest, (count, 3))
@@ -93,7 +94,7 @@ def molecules(path: Path, box: Box, unit: float, seed: int) -> Gaussians:
             path=path,
             fix="make the slab thicker or the pixels larger",
         )
-    rng = np.random.default_rng([seed, 3])
+    rng = generator(seed, Stream.MOLECULES)
     radius = float(
         np.max(np.linalg.norm(molecule.centre, axis=1) / unit + MARGIN_SIGMAS * widths.max(axis=1))
     )

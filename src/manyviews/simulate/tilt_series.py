@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.geometry.views import TiltGeometry
+from manyviews.random import Stream, generator
 from manyviews.simulate.phantoms import Phantom
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
-
-# Every kind of randomness has its own stream, so that switching one on does not change another.
-_DRIFT_STREAM, _SHIFT_STREAM, _NOISE_STREAM = 10, 11, 12
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ def drifting_grey_levels(views: int, amount: float, level: float, seed: int, ser
     ``amount`` is the largest deviation of the gain from 1, and of the offset from 0 in units of ``level``,
     e.g. the standard deviation of the signal. Each series has its own constants and slopes.
     """
-    rng = np.random.default_rng([seed, _DRIFT_STREAM, series])
+    rng = generator(seed, Stream.GREY_LEVELS, series)
     constant, slope = rng.uniform(-0.5, 0.5, (2, 2))
     course = np.outer(constant, np.ones(views)) + np.outer(slope, np.linspace(-1, 1, views))
     return GreyLevels(gain=1 + amount * course[0], offset=amount * level * course[1])
@@ -48,7 +46,7 @@ def misalignment(views: int, shift_pixels: float, turn_degrees: float, seed: int
     -------
     ``a11 a12 a21 a22 dx dy`` raw to aligned, rounded to the decimals of the file so that it is the truth.
     """
-    rng = np.random.default_rng([seed, _SHIFT_STREAM, series])
+    rng = generator(seed, Stream.MISALIGNMENT, series)
     turn = np.deg2rad(turn_degrees * rng.standard_normal())
     rows = np.empty((views, 6))
     rows[:, :4] = np.round([np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn)], 7)
@@ -76,6 +74,6 @@ def tilt_series_images(
     for view, image in enumerate(projections):
         seen = image
         if noise_std > 0:
-            rng = np.random.default_rng([seed, _NOISE_STREAM, series, view])
+            rng = generator(seed, Stream.TILT_NOISE, series, view)
             seen = image + np.float32(noise_std) * rng.standard_normal(image_shape, dtype=np.float32)
         yield np.float32(grey_levels.gain[view]) * seen + np.float32(grey_levels.offset[view])

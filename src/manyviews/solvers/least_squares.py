@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from manyviews.operators.linear import LinearOperator
+from manyviews.random import Stream, generator
 from manyviews.solvers.space import Space
 
 Map = Callable[[torch.Tensor], torch.Tensor]
@@ -132,8 +133,7 @@ def _energy(residual: torch.Tensor, weighted: torch.Tensor) -> float:
 
 def _largest_eigenvalue(normal: Map, like: torch.Tensor, steps: int = 30) -> float:
     """By power iteration from a fixed start, which comes from below; so a tenth is added."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+    x = torch.from_numpy(generator(0, Stream.EIGENVALUE).standard_normal(like.shape)).to(like)
     length = 0.0
     for _ in range(steps):
         x = normal(x / torch.linalg.vector_norm(x))

@@ -20,7 +20,8 @@ Where the paper leaves a choice, or cannot mean what it prints, this is what is 
 - *Bisection*, on the logarithm of L, between the smallest L that passed and the largest that failed: at the
   start, and wherever a state says that its L is a guess. Later, every 20 iterations, doubling alone; between
   these ``L <- 2^(-1/150) L``.
-- *Order*: every epoch visits all mini-batches in a new random order, which only depends on seed and epoch.
+- *Order*: every epoch visits all mini-batches in a new random order, which only depends on seed, trial and
+  epoch.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 
+from manyviews.random import Stream, generator
 from manyviews.solvers.space import Space
 
 Memory: TypeAlias = tuple[torch.Tensor, ...]
@@ -136,10 +137,10 @@ def paper_step(iteration: int, halved_every: int = 150) -> float:
     return max(1 / 16, 2.0 ** (1 - iteration // halved_every))
 
 
-def batch_of(iteration: int, batches: int, seed: int) -> int:
+def batch_of(iteration: int, batches: int, seed: int, trial: int = 0) -> int:
     """The mini-batch of an iteration: each epoch is a random order of all, the same whenever it is asked."""
     epoch, place = divmod(iteration, batches)
-    return int(np.random.default_rng([seed, 0x5A6, epoch]).permutation(batches)[place])
+    return int(generator(seed, Stream.SAGD_ORDER, trial, epoch).permutation(batches)[place])
 
 
 class StochasticAverageGradient:
@@ -153,7 +154,7 @@ class StochasticAverageGradient:
         Log prior of the volume; None: uniform.
     start
         First volume ``(z, y, x)``.
-    seed
+    seed, trial
         For the order of the mini-batches.
     step_length
         ``epsilon`` of an iteration; at most 1/16 is sure to converge for convex objectives.
@@ -176,6 +177,7 @@ class StochasticAverageGradient:
         start: torch.Tensor,
         *,
         seed: int = 0,
+        trial: int = 0,
         step_length: Callable[[int], float] = paper_step,
         search_every: int = 20,
         search_tolerance: float = 1.5,
@@ -186,7 +188,7 @@ class StochasticAverageGradient:
         self.objective = objective
         self.prior = prior
         self.start = start
-        self.seed = seed
+        self.seed, self.trial = seed, trial
         self.step_length = step_length
         self.search_every = search_every
         self.search_tolerance = search_tolerance
@@ -212,7 +214,7 @@ class StochasticAverageGradient:
     def step(self, state: SagState) -> SagState:
         """One mini-batch's gradient made new, and a step down the mean of all."""
         iteration = state.iteration + 1
-        batch = batch_of(state.iteration, self.objective.batches, self.seed)
+        batch = batch_of(state.iteration, self.objective.batches, self.seed, self.trial)
         memory = state.memories[batch]
         found = self.objective.evaluate(state.iterate, batch, iteration, memory)
         lipschitz = self._lipschitz(state, batch, iteration, found)

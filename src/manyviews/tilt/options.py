@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from manyviews.options import MachineOptions, described, option
+from manyviews.options import SEEDS, MachineOptions, described, option
 
 Method = Literal["wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus"]
 METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus")
@@ -176,7 +176,7 @@ class SimulateOptions:
         help="Let the specimen go on outside the field, as real ones do.")
     dtype: Literal["float32", "int16"] = option("float32", section="output", metavar="TYPE",
         help="Store pixels of this type, float32 or int16 (scaled).")
-    seed: int = option(0, section="specimen", least=0,
+    seed: int = option(0, section="specimen", least=0, below=SEEDS,
         help="Draw all random numbers from this seed: the same seed gives the same data.")
     overwrite: bool = option(False, section="output",
         help="Replace a simulation in the same folder; other files in it stay.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from manyviews.particles.sagd.sagd import (
     gradient_bytes,
 )
 from manyviews.runs.state import state_from_arrays, state_to_arrays
-from manyviews.solvers.stochastic_average_gradient import SagState, StochasticAverageGradient
+from manyviews.solvers.stochastic_average_gradient import SagState, StochasticAverageGradient, batch_of
 
 BOX = 16
 QUICK = Annealing(period=2)
@@ -120,9 +121,29 @@ def test_a_run_taken_up_again_goes_on_identically(images):
         assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def test_seeds_give_different_runs(images):
-    volumes = [run(Sagd(images, replace(OPTIONS, seed=seed)), 1).iterate for seed in (0, 1)]
-    assert not torch.equal(*volumes)
+def test_seeds_and_trials_give_different_runs(images):
+    """In the start, the mini-batches and their order."""
+    runs = ((0, 0), (1, 0), (0, 1))
+    sagds = [Sagd(images, replace(OPTIONS, seed=seed, trial=trial)) for seed, trial in runs]
+    starts, states = [sagd.start() for sagd in sagds], [run(sagd, 1) for sagd in sagds]
+    batches = [np.concatenate(sagd.batches) for sagd in sagds]
+    orders = [[batch_of(k, 30, *one) for k in range(30)] for one in runs]
+    for a, b in combinations(range(3), 2):
+        assert not torch.equal(starts[a], starts[b])
+        assert not torch.equal(states[a].iterate, states[b].iterate)
+        assert not np.array_equal(batches[a], batches[b])
+        assert orders[a] != orders[b]
+
+
+def test_trials_draw_poses_of_their_own(images):
+    """From the same memory of the same mini-batch."""
+    sagd = Sagd(images, OPTIONS)
+    batches = [np.arange(len(images))]
+    samplings = [Sampling(draws=1.0, annealing=QUICK, trial=trial) for trial in (0, 0, 1)]
+    objectives = [PoseObjective(images.crop(2), batches, sagd.lattice, one) for one in samplings]
+    memory = objectives[0].evaluate(sagd.start(), 0, 30, ()).memory
+    values = [objective.value(sagd.start(), 0, 35, memory) for objective in objectives]
+    assert values[0] == values[1] != values[2]
 
 
 def test_frequencies_rise_as_asked_and_no_further_than_the_images(images):
@@ -150,12 +171,12 @@ class FakeJob:
 def test_the_best_start_has_the_least_objective_and_can_be_gone_on_with(images, monkeypatch):
     monkeypatch.setattr(methods, "_TRIAL_ITERATIONS", 5)
     job = FakeJob()
-    trials = [Sagd(images, replace(OPTIONS, seed=seed)) for seed in (3, 4, 5)]
+    trials = [Sagd(images, replace(OPTIONS, seed=3, trial=trial)) for trial in range(3)]
     sagd, state = best_trial(job, trials)
     assert job.stages == ["trial-1", "trial-2", "trial-3"]
     objectives = [float(text) for text in job.said[0].partition(": ")[2].split(", ")]
     assert sagd is trials[objectives.index(min(objectives))]
-    alone = run(Sagd(images, replace(OPTIONS, seed=sagd.options.seed)), 5)
+    alone = run(Sagd(images, sagd.options), 5)
     assert torch.equal(alone.iterate, state.iterate)
     assert len(state.values) == min(5, len(sagd.batches))
     assert sagd.step(state).iteration == 6
@@ -195,7 +216,7 @@ def test_gradients_on_other_voxels_are_those_of_the_objective_there(images):
     low = images.crop(2)
     slopes = [marginal(low, volume, lattice).gradient for volume in (coarse, fine)]
     zero = [torch.zeros_like(part) for part in (coarse, fine)]
-    state = replace(sagd.init(), total=slopes[0], gradients=(slopes[0],), volume=zero[0])
+    state = replace(sagd.init(), total=slopes[0], gradients=(slopes[0],), iterate=zero[0])
     moved = change_box(state, 14).total
     band = regrid_volume(slopes[1], coarse.shape[0])
     expected = regrid_volume(band, 14)
@@ -241,6 +262,7 @@ def test_spheres_are_the_same_in_every_box():
     assert coarse.min() >= 0
     assert float((regrid_volume(fine, 16) - coarse).norm() / coarse.norm()) < 0.1
     assert not torch.equal(coarse, random_spheres(16, 6))
+    assert not torch.equal(coarse, random_spheres(16, 5, 1))
 
 
 def test_the_start_is_as_bright_as_the_images_ask_for():

@@ -22,6 +22,7 @@ from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.em.state import RefinementState, StartsState, agreed_radius
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.random import Stream, generator
 
 
 class Refinement:
@@ -51,7 +52,7 @@ class Refinement:
         task = plan.task(state.iteration)
         state = replace(state, iteration=state.iteration + 1)
         radius = plan.next_radius(state.radius, agreed_radius(state.correlation))
-        rng = np.random.default_rng([problem.seed, state.iteration])
+        rng = generator(problem.seed, Stream.REFINEMENT, state.iteration)
         size = plan.refine_size(task.index, radius)
         chosen = np.sort(rng.permutation(plan.particles)[:size])
         own, places = problem.own(chosen)

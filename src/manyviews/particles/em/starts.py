@@ -22,6 +22,7 @@ from manyviews.particles.em.problem import NO_SYMMETRY, EmProblem
 from manyviews.particles.em.state import StartsState
 from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.images.random_start import power_scale, random_spheres
+from manyviews.random import Stream, generator
 
 _DRAWS = 48
 _SCORING_IMAGES = 400
@@ -59,14 +60,13 @@ class RandomStarts:
 
     def _random_map(self, start: int) -> torch.Tensor:
         problem, plan = self.problem, self.problem.plan
-        seed = int(np.random.SeedSequence([problem.seed, start]).generate_state(1)[0])
         box = working_box(plan.first_radius, problem.images.box)
-        spheres = random_spheres(box, seed)
+        spheres = random_spheres(box, problem.seed, start)
         # lane 0 is on rank 0 however many there are
         few = np.flatnonzero(problem.numbers % LANES == 0)[:_SCORING_IMAGES]
         known = problem.world.rank == 0 and len(few) > 0
         low = problem.images.crop(plan.first_radius)
-        scale = power_scale(spheres, low.select(few), seed) if known else 1.0
+        scale = power_scale(spheres, low.select(few), problem.seed, start) if known else 1.0
         return spheres * problem.world.broadcast(scale)
 
     def _improve(self, state: StartsState, task: Task) -> StartsState:
@@ -74,7 +74,7 @@ class RandomStarts:
         problem, plan = self.problem, self.problem.plan
         volume = self._random_map(task.start) if task.index == 0 else state.iterate
         radius = plan.start_radius(task.index)
-        rng = np.random.default_rng([problem.seed, state.iteration])
+        rng = generator(problem.seed, Stream.START_STEP, state.iteration)
         chosen = self._mini_batch(task)
         offsets = rng.random(len(chosen))
         own, places = problem.own(chosen)
@@ -99,7 +99,7 @@ class RandomStarts:
     def _score(self, state: StartsState) -> StartsState:
         """The log likelihood of a few images under what a start came to; then choose among all starts."""
         problem, plan = self.problem, self.problem.plan
-        rng = np.random.default_rng([problem.seed, 0x1DE])
+        rng = generator(problem.seed, Stream.START_SCORE)
         count = min(_SCORING_IMAGES, plan.particles)
         chosen = np.sort(rng.permutation(plan.particles)[:count])
         own, places = problem.own(chosen)
@@ -136,5 +136,5 @@ class RandomStarts:
         size = min(self.problem.plan.batch, count)
         a_pass = count // size
         epoch, place = divmod(task.index, a_pass)
-        order = np.random.default_rng([self.problem.seed, task.start, epoch]).permutation(count)
-        return np.sort(order[place * size : (place + 1) * size])
+        rng = generator(self.problem.seed, Stream.START_BATCHES, task.start, epoch)
+        return np.sort(rng.permutation(count)[place * size : (place + 1) * size])

@@ -14,18 +14,22 @@ from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.fourier_resample import regrid_volume
+from manyviews.random import Stream, generator
 
 VIEWS = 50
 RASTER = 64  # voxels along a side in which the spheres are drawn, at least
 
 
-def random_spheres(box: int, seed: int, *, count: int = 30, extent: float = 0.35) -> torch.Tensor:
+def random_spheres(
+    box: int, seed: int, start: int = 0, *, count: int = 30, extent: float = 0.35
+) -> torch.Tensor:
     """A sum of spheres ``(box, box, box)`` float32, each 1 inside, within a larger sphere.
 
-    The same seed gives the same spheres in every box, as well as it resolves them; none is negative. The
-    larger sphere, which holds their centres, has a radius of ``extent`` times the box.
+    The same seed and start (which of the random starts of a seed) give the same spheres in every box, as well
+    as it resolves them; none is negative. The larger sphere, which holds their centres, has a radius of
+    ``extent`` times the box.
     """
-    rng = np.random.default_rng([seed, 0x5EED])
+    rng = generator(seed, Stream.START_MAP, start)
     drawn = max(box, RASTER)
     axis = (np.arange(drawn) - drawn // 2) / drawn
     # uniform in the ball that centres may lie in
@@ -40,13 +44,13 @@ def random_spheres(box: int, seed: int, *, count: int = 30, extent: float = 0.35
     return regrid_volume(torch.from_numpy(total), box).clamp_(min=0.0)
 
 
-def power_scale(volume: torch.Tensor, images: FourierImages, seed: int = 0) -> float:
+def power_scale(volume: torch.Tensor, images: FourierImages, seed: int = 0, start: int = 0) -> float:
     """Factor that gives random views of a map the power that the images have above their noise.
 
     Frequency zero does not count: it is the background's. Where there is no power above the noise, its
     standard error is taken.
     """
-    rng = np.random.default_rng([seed, 0x5CA1E])
+    rng = generator(seed, Stream.START_POWER, start)
     # the map may have fewer voxels than the images have pixels
     seen = FourierVolume.of(regrid_volume(volume, images.box), images.radius)
     views = torch.view_as_real(seen.slices(random_rotations(VIEWS, rng), images.points)).numpy()

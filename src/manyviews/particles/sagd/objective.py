@@ -15,6 +15,7 @@ from manyviews.particles.sagd.importance import Annealing, PoseDraw, draw_poses,
 from manyviews.particles.sagd.lattice import PoseLattice
 from manyviews.particles.sagd.marginal import Marginal, marginal
 from manyviews.particles.sagd.memory import PoseMemory, SparseRows
+from manyviews.random import Stream, generator
 from manyviews.solvers.stochastic_average_gradient import Evaluation, Memory
 
 Plan: TypeAlias = list[PoseDraw] | None  # None: every point of the lattice
@@ -40,7 +41,7 @@ class Sampling:
         Oversampling of the volume's transform.
     memory_bytes
         For the scores of a full sum.
-    seed
+    seed, trial
         Of the draws.
     """
 
@@ -52,11 +53,12 @@ class Sampling:
     padding: int = 2
     memory_bytes: int = 2**29
     seed: int = 0
+    trial: int = 0
 
 
-def split_batches(count: int, size: int, seed: int) -> list[NDArray[np.int64]]:
+def split_batches(count: int, size: int, seed: int, trial: int = 0) -> list[NDArray[np.int64]]:
     """Random mini-batches of nearly equal size, at most ``size``; each image is in one of them, always."""
-    order = np.random.default_rng([seed, 0xBA7C4]).permutation(count)
+    order = generator(seed, Stream.SAGD_BATCHES, trial).permutation(count)
     return [np.sort(part) for part in np.array_split(order, -(-count // size))]
 
 
@@ -135,7 +137,7 @@ class PoseObjective:
         old, new = self.lattice_of(known.radius), self.lattice_of(self.images.radius)
         draws = []
         for place, image in enumerate(self.members[batch]):
-            rng = np.random.default_rng([options.seed, 0xD4A3, iteration, int(image)])
+            rng = generator(options.seed, Stream.SAGD_DRAWS, options.trial, iteration, image)
             draws.append(
                 draw_poses(
                     known,

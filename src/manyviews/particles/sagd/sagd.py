@@ -43,8 +43,8 @@ class SagdOptions:
 
     Attributes
     ----------
-    seed
-        Of the start, the mini-batches, their order and the draws.
+    seed, trial
+        Of the start, the mini-batches, their order and the draws: every trial of a seed has its own.
     batch_size
         Images in a mini-batch, at most.
     first_frequency, frequency_step, last_frequency
@@ -67,6 +67,7 @@ class SagdOptions:
     """
 
     seed: int = 0
+    trial: int = 0
     batch_size: int = 200
     first_frequency: float = 0.02
     frequency_step: float = 0.005
@@ -101,8 +102,8 @@ class Sagd:
 
     def __init__(self, images: FourierImages, options: SagdOptions | None = None) -> None:
         self.images = images
-        self.options = options or SagdOptions()
-        self.batches = split_batches(len(images), self.options.batch_size, self.options.seed)
+        self.options = options = options or SagdOptions()
+        self.batches = split_batches(len(images), options.batch_size, options.seed, options.trial)
         self._lattices: dict[int, PoseLattice] = {}
         self._start: torch.Tensor | None = None
         self._stage: tuple[int, StochasticAverageGradient] | None = None
@@ -150,9 +151,10 @@ class Sagd:
     def start(self) -> torch.Tensor:
         """The random map, on the voxels of the first radius."""
         if self._start is None:
-            radius = self.radius(0)
-            spheres = random_spheres(working_box(radius, self.images.box), self.options.seed)
-            self._start = spheres * power_scale(spheres, self.images.crop(radius), self.options.seed)
+            radius, options = self.radius(0), self.options
+            spheres = random_spheres(working_box(radius, self.images.box), options.seed, options.trial)
+            scale = power_scale(spheres, self.images.crop(radius), options.seed, options.trial)
+            self._start = spheres * scale
         return self._start
 
     def _solver(self, radius: int) -> StochasticAverageGradient:
@@ -170,11 +172,12 @@ class Sagd:
                 self.images.crop(radius),
                 self.batches,
                 self.lattice,
-                replace(options.sampling, seed=options.seed),
+                replace(options.sampling, seed=options.seed, trial=options.trial),
             ),
             make_prior(options.prior, options.prior_strength, mass / box**3),
             regrid_volume(start, box),
             seed=options.seed,
+            trial=options.trial,
             step_length=lambda iteration: options.step_length * paper_step(iteration, options.raise_every),
             search_every=options.search_every,
         )
