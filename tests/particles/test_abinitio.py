@@ -137,7 +137,7 @@ def test_a_blank_image_leaves_no_begun_run_behind(tmp_path):
     stack[17] = 3.0
     star.with_name("particles.mrcs").unlink()
     write_particle_stack(star.with_name("particles.mrcs"), [stack], 60, FILE_PIXEL)
-    with pytest.raises(InputError, match="blank"):
+    with pytest.raises(InputError, match="is constant"):
         reconstruct(star, tmp_path / "run", SHORT)
     assert not (tmp_path / "run").exists()
 

@@ -93,8 +93,10 @@ class EventLog:
         """Cut the file before a torn line and before the first event of a stage's later iteration."""
         with explain_write_errors(self.path), open(self.path, "ab+") as handle:
             handle.seek(0)
-            events, size = _whole_lines(handle.read(), stage, iteration)
-            handle.truncate(size)
+            data = handle.read()
+            events, size = _whole_lines(data, stage, iteration)
+            if size < len(data):
+                handle.truncate(size)
         self._told = Counter(map(_content, events)) - self._said
 
     def append(self, kind: str, fields: Mapping[str, object]) -> None:
