@@ -108,12 +108,12 @@ def script(world: World) -> None:
 
 
 def main(way: str, *flags: str) -> int:
-    def run(found: object) -> int:
+    def run(*options: object) -> int:
         globals()[way](launch.start_world())
         return 0
 
     if way == "script":
-        return run(None)
+        return run()
     commands = (replace(c, run=run) if c.name == "tilt reconstruct" else c for c in main_module.COMMANDS)
     main_module.COMMANDS = tuple(commands)
     words = ["tilt", "reconstruct", "a.mrc", "--thickness", "9", "--out", "r", *flags]

@@ -165,7 +165,8 @@ def test_an_axis_angle_turns_the_specimen_of_a_whole_alignment(tmp_path):
         SeriesOptions(stacks=(stack(tmp_path),), tilt_angles=(tmp_path / "a.aln",), axis_angle=(84.0,))
     )
     assert np.allclose(series.geometry.matrices[:, :3, :3], turned.matrices[:, :3, :3], atol=1e-5)
-    assert any("84" in text for text in choice(series, "axis angle").overruled) is False
+    said = [text.rpartition(": ")[2] for text in choice(series, "axis angle").overruled]
+    assert not any("84" in text for text in said)  # before the colon stands the path of a file
 
 
 def test_tilt_com_brings_offset_x_tilt_exclusions_and_warnings(tmp_path):
