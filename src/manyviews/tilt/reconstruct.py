@@ -125,6 +125,9 @@ def _solve(
         space=problem.space,
         kept=1 if schedule.streamed else 2,
     )
+    if job.speaks:
+        # a picture of the way takes no room from the result; the last state is saved
+        (job.folder / VOLUME_FILE).unlink(missing_ok=True)
     # the mean of agents that do not quite agree yet may lie a little below zero
     volume = state.iterate.clamp_(min=0.0) if plan.non_negative else state.iterate
     measures = {name.replace("_", " "): value for name, value in state.measures().items()}
