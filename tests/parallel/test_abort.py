@@ -71,12 +71,12 @@ def test_an_uncaught_exception_of_a_script_ends_the_job(run_ranks):
 @pytest.mark.parametrize(
     ("number", "code", "said"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "by the user")]
 )
-def test_signals_to_the_launcher(number: signal.Signals, code: int, said: str, run_warm_ranks):
+def test_signals_to_the_launcher(number: signal.Signals, code: int, said: str, run_ranks):
     """Ranks that wait for others in a call of the world take the signal too."""
-    process = run_warm_ranks.start(3, RANKS, "waits")
+    process = run_ranks.start(3, RANKS, "waits")
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    done = run_warm_ranks.end(process, LOST_SECONDS)
+    done = run_ranks.end(process, LOST_SECONDS)
     assert done.returncode == code
     assert done.stderr.count("manyviews: ") == 1
     assert "manyviews: interrupted: stopped " in done.stderr

@@ -102,16 +102,22 @@ def _is_stale(path: Path) -> tuple[bool, LockOwner | None]:
     return time.time() - path.stat().st_mtime > _WRITING_SECONDS, None
 
 
-def _remove_stale(path: Path, owner: LockOwner | None) -> None:
-    """Move the dead owner's lock away; put it back if another process was quicker and it is theirs now."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    os.rename(path, aside)
-    if _read(aside) == owner:
-        aside.unlink()
-        return
-    with contextlib.suppress(FileExistsError):
-        os.link(aside, path)
-    aside.unlink()
+def _remove_stale(path: Path) -> bool:
+    """Remove a dead owner's lock, one process at a time; False where another is at it.
+
+    Else two that found the same dead owner might remove the lock that one of them has just taken.
+    """
+    gate = path.with_name(f".{path.name}.0.tmp")
+    if not _create(gate):
+        if time.time() - gate.stat().st_mtime > _WRITING_SECONDS:  # it was killed in between
+            gate.unlink()
+        return False
+    try:
+        if _is_stale(path)[0]:
+            path.unlink()
+    finally:
+        gate.unlink(missing_ok=True)
+    return True
 
 
 def _create(path: Path) -> bool:
@@ -143,14 +149,13 @@ def take_lock(folder: Path) -> str | None:
             return told
         with contextlib.suppress(FileNotFoundError):  # released meanwhile
             stale, owner = _is_stale(path)
-            if stale:
-                _remove_stale(path, owner)
+            if stale and _remove_stale(path):
                 told = "took over the lock of " + (
                     f"process {owner.pid}, which is gone"
                     if owner
                     else "a process that was killed as it took it"
                 )
-            elif owner is not None:
+            elif not stale and owner is not None:
                 raise _in_use(folder, owner)
             else:
                 time.sleep(_WRITING_SECONDS / 8)
