@@ -54,7 +54,7 @@ def toy(
     ) as job:  # fmt: skip
         if job.finished:
             return job.result()
-        job.warn(["the toy is not science"])
+        job.warn("the toy is not science")
         if goal < 0:
             raise InputError(f"{goal:g} is below zero", where="--goal", fix="give more")
 

@@ -110,7 +110,7 @@ class Job:
             self.run.log(text)
             self.progress.message(text)
 
-    def warn(self, warnings: Sequence[str]) -> None:
+    def warn(self, *warnings: str) -> None:
         """Tell what the user should know, each once; the report and the result repeat it."""
         for text in warnings:
             if text not in self.warnings:

@@ -64,10 +64,10 @@ def abinitio(
     ) as job:
         if job.finished:
             return job.result()
-        job.warn(table.warnings)
+        job.warn(*table.warnings)
         if job.speaks:
             grey = grey_levels(table, ParticleImages(table), plan, torch.get_num_threads())
-            job.warn(list(find_warnings(table, plan, grey)))
+            job.warn(*find_warnings(table, plan, grey))
         with contextlib.ExitStack() as stack:
             images, numbers = own_images(stack, job, table, plan, options)
             found = METHODS[options.method](job, Particles(plan, images, numbers, symmetry))

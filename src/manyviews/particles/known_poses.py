@@ -27,15 +27,15 @@ from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import ReconstructOptions
 from manyviews.particles.plan import check_reference, fourier_radius
-from manyviews.particles.results import in_figures
+from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE, VOLUME_FILE, in_figures
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 _POINTS_AT_ONCE = 2**21
 _EDGE_PIXELS = 3.0
 _MOST_PADDING = 4
-VOLUMES = ("volume.mrc", "half1.mrc", "half2.mrc")
-RESULTS = (*VOLUMES, "fsc.csv", "fsc_reference.csv")
+VOLUMES = (VOLUME_FILE, "half1.mrc", "half2.mrc")
+RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE)
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def write_reconstruction(folder: Path, plan: ReconstructionPlan, found: WienerMa
     for name, volume in zip(VOLUMES, (found.volume, *found.half_volumes), strict=True):
         write_mrc(folder / name, volume, plan.pixel_size, overwrite=True,
                   labels=("manyviews particles reconstruct",))  # fmt: skip
-    found.correlation.write_csv(folder / "fsc.csv", overwrite=True)
+    found.correlation.write_csv(folder / HALVES_FILE, overwrite=True)
     summary: dict[str, object] = {
         "particles": len(plan.rotations),
         "map (voxels)": plan.box,
@@ -251,6 +251,6 @@ def write_reconstruction(folder: Path, plan: ReconstructionPlan, found: WienerMa
     }
     if plan.options.reference is not None:
         curve = fsc(found.volume, read_mrc(plan.options.reference)[0], plan.pixel_size)
-        curve.write_csv(folder / "fsc_reference.csv", overwrite=True)
+        curve.write_csv(folder / REFERENCE_FILE, overwrite=True)
         summary["resolution at FSC 0.5 with the reference (angstrom)"] = in_figures(curve.resolution(0.5))
     return summary

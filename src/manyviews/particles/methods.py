@@ -70,7 +70,7 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         independent=options.independent_halves,
         world=job.world,
         say=job.say,
-        warn=lambda text: job.warn([text]),
+        warn=job.warn,
         device=str(own_device(plan.device, job.world)),
     )
     show = preview(job, plan)
@@ -87,7 +87,7 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         preview=lambda state: show(state.iterate),
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
-        job.warn(["the halves share all frequencies that were used; their FSC says nothing"])
+        job.warn("the halves share all frequencies that were used; their FSC says nothing")
     return Reconstruction(
         state.iterate,
         state.samples,
@@ -114,10 +114,8 @@ def _compare_starts(job: Job, plan: Plan, state: StartsState) -> dict[str, objec
     others = sum(value <= limit / _STARTS_AGREE for value in found)
     if others < len(found):
         job.warn(
-            [
-                f"{len(found) - others} of {len(found)} other random starts came to another structure; "
-                "the best was kept, but try more with --starts, or another --seed, before you believe it"
-            ]
+            f"{len(found) - others} of {len(found)} other random starts came to another structure; "
+            "the best was kept, but try more with --starts, or another --seed, before you believe it"
         )
     return {
         "starts that agree with the best": f"{others} of {len(found)}",

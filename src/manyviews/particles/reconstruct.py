@@ -48,7 +48,7 @@ def reconstruct(
     ) as job:
         if job.finished:
             return job.result()
-        job.warn([*table.warnings, *plan.warnings])
+        job.warn(*table.warnings, *plan.warnings)
         with contextlib.ExitStack() as stack:
             images, _ = own_images(stack, job, table, plan, options)
             job.say(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels")

@@ -90,14 +90,14 @@ def reconstruct(
     ) as job:
         if job.finished:
             return job.result()
-        job.warn(resolved.warnings)
+        job.warn(*resolved.warnings)
         for line in schedule.lines():
             job.say(line)
         with contextlib.ExitStack() as stack:
             storage = _storage(stack, schedule, options.scratch or run.out)
             problem, images = make_problem(source, plan, place, storage, schedule)
             levels = images.levels if plan.normalise == "none" else None
-            job.warn(find_warnings(resolved, plan, series, levels))
+            job.warn(*find_warnings(resolved, plan, series, levels))
             summary = _solve(job, problem, images, resolved, plan, schedule, options.reference)
         return job.finish(summary, mapped=schedule.streamed)
 

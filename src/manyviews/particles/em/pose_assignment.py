@@ -29,8 +29,7 @@ class AssignmentState:
     @property
     def samples(self) -> PoseSamples:
         """The poses found so far."""
-        parts = (self.image, self.rotations, self.shifts, self.weights)
-        return PoseSamples(*(part.numpy() for part in parts))
+        return PoseSamples.of(self)
 
     def measures(self) -> dict[str, float]:
         """Poses that are kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,11 @@ class PoseSamples:
         return PoseSamples(
             np.asarray(numbers[self.image], np.int64), self.rotations, self.shifts, self.weights
         )
+
+    @classmethod
+    def of(cls, state: object) -> PoseSamples:
+        """What a solver's state holds of them as tensors; see `tensors`."""
+        return cls(*(getattr(state, field.name).numpy() for field in fields(cls)))
 
     def tensors(self) -> dict[str, Any]:
         """The fields by name, as tensors: so the state of a solver has them."""

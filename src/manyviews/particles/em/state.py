@@ -80,8 +80,7 @@ class RefinementState:
     @property
     def samples(self) -> PoseSamples:
         """Poses of the particles that refinement has seen."""
-        parts = (self.image, self.rotations, self.shifts, self.weights)
-        return PoseSamples(*(part.numpy() for part in parts))
+        return PoseSamples.of(self)
 
     def measures(self) -> dict[str, float]:
         """Log likelihood, highest frequency in Fourier pixels, halves' agreement, poses scored an image."""
