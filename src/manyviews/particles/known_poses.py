@@ -26,7 +26,7 @@ from manyviews.operators.fourier_sums import HALVES, PADDING, FourierSums
 from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import ReconstructOptions
-from manyviews.particles.plan import check_reference, fourier_radius
+from manyviews.particles.plan import check_diameter, check_reference, fourier_radius
 from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE, VOLUME_FILE, in_figures
 
 Float32 = NDArray[np.float32]
@@ -87,12 +87,7 @@ def resolve_reconstruction(options: ReconstructOptions, table: ParticleTable, bo
     pixel_size = table.pixel_size
     side = box * pixel_size
     diameter = side if options.diameter is None else options.diameter
-    if not 0.1 * side <= diameter <= side:
-        raise InputError(
-            f"a particle of {diameter:g} angstrom does not go with a box of {side:g} angstrom",
-            where="--diameter",
-            fix="give angstrom, between a tenth of the box and the box",
-        )
+    check_diameter(diameter, side)
     symmetry_rotations(options.symmetry)
     check_reference(options.reference, box)
     halves, warnings = _halves(table)

@@ -115,11 +115,7 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
             fix=f"give at least {_LEAST_PARTICLES} images of at least {_LEAST_BOX} pixels",
         )
     diameter = _FILLED * side if options.diameter is None else options.diameter
-    if not 0.1 * side <= diameter <= side:
-        raise InputError(
-            f"a particle of {diameter:g} angstrom does not go with a box of {side:g} angstrom",
-            fix="give --diameter in angstrom, between a tenth of the box and the box",
-        )
+    check_diameter(diameter, side)
     shift_sigma = _SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
     if not 0 < shift_sigma <= side / 4:
         raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
@@ -161,6 +157,22 @@ def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int
     if radius < 4:
         raise InputError(f"a resolution of {resolution:g} angstrom leaves nothing to see", fix="give less")
     return radius
+
+
+def check_diameter(diameter: float, side: float) -> None:
+    """Refuse a particle that is less than a tenth of the box's side or larger; angstrom.
+
+    Raises
+    ------
+    InputError
+        If it is.
+    """
+    if not 0.1 * side <= diameter <= side:
+        raise InputError(
+            f"a particle of {diameter:g} angstrom does not go with a box of {side:g} angstrom",
+            where="--diameter",
+            fix="give angstrom, between a tenth of the box and the box",
+        )
 
 
 def check_reference(reference: Path | None, box: int) -> None:
