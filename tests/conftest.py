@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import os
 import subprocess
@@ -20,6 +21,10 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 # What is distributed first: kernels, each of which is compiled by one worker and then in the cache of all;
 # then what takes longest. The many short files after them fill all workers to the end.
 FIRST = ("kernels", "tilt", "particles")
+
+BLANK_PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -108,6 +113,20 @@ def one_thread():
     numba.set_num_threads(before[1])
 
 
+@pytest.fixture
+def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are made with pictures of one pixel: drawing takes several times as long as a small run.
+
+    Tests marked ``pictures`` draw in a file that uses this.
+    """
+    if request.node.get_closest_marker("pictures"):
+        return
+    from manyviews.report import plots, style
+
+    monkeypatch.setattr(style, "figure_png", lambda figure: BLANK_PNG)
+    monkeypatch.setattr(plots, "_SURFACE_PIXELS", 16)
+
+
 class Ranks:
     """Runs Python under the ``mpiexec`` that is installed beside it, one thread a rank."""
 
@@ -161,10 +180,13 @@ def run_ranks(launcher: Path) -> Ranks:
 
 
 @pytest.fixture(scope="session")
-def run_warm_ranks(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    """The same without the seconds that a rank takes to import everything, for tests that start many."""
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The words of a Python that has imported everything already, for tests that start many processes.
+
+    What is killed then is gone as soon as its output ends, not when ``wait`` returns.
+    """
     if not hasattr(os, "pidfd_open"):  # it is Linux's
-        yield Ranks(launcher, sys.executable)
+        yield [sys.executable]
         return
     script, address = REPOSITORY / "tests" / "warm_ranks.py", tmp_path_factory.mktemp("nursery") / "door"
     with subprocess.Popen(
@@ -174,5 +196,11 @@ def run_warm_ranks(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         env={**os.environ, **ONE_THREAD},
     ) as nursery:
         assert nursery.stdout.readline() == b"ready\n"
-        yield Ranks(launcher, sys.executable, "-I", "-S", script, address)
+        yield [sys.executable, "-I", "-S", str(script), str(address)]
         nursery.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def run_warm_ranks(launcher: Path, warm: list[str]) -> Ranks:
+    """As `run_ranks`, without the seconds that a rank takes to import everything."""
+    return Ranks(launcher, *warm)

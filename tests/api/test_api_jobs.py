@@ -15,6 +15,8 @@ from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.simulate.phantoms import Gaussians
 from run_files import write_run
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 PIXEL, SHAPE = 4.0, (12, 30, 34)
 TILTS = np.linspace(-60.0, 60.0, 9)
 AXES = (0.0, 90.0)

@@ -12,6 +12,8 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import HEADER_BYTES, read_mrc, write_mrc
 from manyviews.simulate.phantoms import Gaussians
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 PIXEL = 4.0
 SHAPE = (12, 30, 34)
 TILTS = np.linspace(-60.0, 60.0, 9)

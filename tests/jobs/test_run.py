@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from manyviews.jobs import live
 from manyviews.options import MachineOptions, RunOptions
 from manyviews.runs.events import read_events
 from manyviews.runs.interrupt import Interrupted
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 SCRIPT = Path(__file__).with_name("toy_job.py")
 ONE = MachineOptions(threads=1)
@@ -152,12 +153,12 @@ def test_a_request_to_stop_is_met_and_the_same_call_goes_on(whole, tmp_path, mon
     assert (tmp_path / "run/volume.mrc").read_bytes() == (whole / "volume.mrc").read_bytes()
 
 
-def test_kill_9_and_the_same_command_again(whole, tmp_path):
+def test_kill_9_and_the_same_command_again(whole, tmp_path, warm):
     out = tmp_path / "run"
     generator = random.Random(1)
-    words = [sys.executable, str(SCRIPT), str(out), "0.02", "0"]
+    words = [*warm, str(SCRIPT), str(out), "0.02", "0"]
     for _ in range(3):
-        process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, stderr=subprocess.PIPE)
         before = len(read_events(out / "events.jsonl"))
         deadline = time.monotonic() + 60
         while len(read_events(out / "events.jsonl")) <= before + 1 and process.poll() is None:
@@ -165,20 +166,20 @@ def test_kill_9_and_the_same_command_again(whole, tmp_path):
             time.sleep(0.005)
         time.sleep(0.1 * generator.random())
         process.kill()
-        process.wait()
+        process.communicate()  # what it started has gone, too
     toy(quiet(out), ONE)
     assert story(out) == story(whole)
     assert (out / "volume.mrc").read_bytes() == (whole / "volume.mrc").read_bytes()
     assert not (out / "checkpoint").exists()
 
 
-def test_ranks_give_the_same_and_one_speaks(whole, tmp_path, run_ranks):
+def test_ranks_give_the_same_and_one_speaks(whole, tmp_path, run_ranks, run_warm_ranks):
     done = run_ranks(2, SCRIPT, tmp_path / "run", 0, 30)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("warning: the toy is not science") == 1
     assert (tmp_path / "run/volume.mrc").read_bytes() == (whole / "volume.mrc").read_bytes()
     assert "peak memory of a rank" in json.loads((tmp_path / "run/summary.json").read_text())
-    again = run_ranks(2, SCRIPT, tmp_path / "run", 0, 30)
+    again = run_warm_ranks(2, SCRIPT, tmp_path / "run", 0, 30)
     assert again.stderr.count("finished; nothing to do") == 1
 
 

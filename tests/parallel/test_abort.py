@@ -47,8 +47,8 @@ def test_the_start_of_the_sentence(way: str, code: int, said: str, run_warm_rank
     assert done.stderr.count("\n") == 1
 
 
-def test_debug_tells_one_traceback(run_ranks):
-    done = run_ranks(2, RANKS, "everyone", "--debug", seconds=LOST_SECONDS)
+def test_debug_tells_one_traceback(run_warm_ranks):
+    done = run_warm_ranks(2, RANKS, "everyone", "--debug", seconds=LOST_SECONDS)
     assert done.returncode == 2
     assert done.stderr.count("Traceback") == 1
     assert done.stderr.endswith("\nmanyviews: error: a.mrc: is empty\n")
@@ -61,8 +61,8 @@ def test_a_killed_rank_ends_the_job(run_ranks):
     assert "Killed" in done.stdout + done.stderr
 
 
-def test_an_uncaught_exception_of_a_script_ends_the_job(run_ranks):
-    done = run_ranks(2, RANKS, "script", seconds=LOST_SECONDS)
+def test_an_uncaught_exception_of_a_script_ends_the_job(run_warm_ranks):
+    done = run_warm_ranks(2, RANKS, "script", seconds=LOST_SECONDS)
     assert done.returncode == 2
     assert done.stderr.count("Traceback") == 1
     assert done.stderr.endswith("InputError: a.mrc: is empty\n")
@@ -71,12 +71,12 @@ def test_an_uncaught_exception_of_a_script_ends_the_job(run_ranks):
 @pytest.mark.parametrize(
     ("number", "code", "said"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "by the user")]
 )
-def test_signals_to_the_launcher(number: signal.Signals, code: int, said: str, run_ranks):
+def test_signals_to_the_launcher(number: signal.Signals, code: int, said: str, run_warm_ranks):
     """Ranks that wait for others in a call of the world take the signal too."""
-    process = run_ranks.start(3, RANKS, "waits")
+    process = run_warm_ranks.start(3, RANKS, "waits")
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    done = run_ranks.end(process, LOST_SECONDS)
+    done = run_warm_ranks.end(process, LOST_SECONDS)
     assert done.returncode == code
     assert done.stderr.count("manyviews: ") == 1
     assert "manyviews: interrupted: stopped " in done.stderr
@@ -88,22 +88,22 @@ def test_only_rank_0_prints(run_ranks):
     assert (done.returncode, done.stdout, done.stderr) == (0, "printed by 0\n", "")
 
 
-def test_usage_errors_are_told_once(run_ranks):
-    done = run_ranks(3, RANKS, "done", "--thicknes", "9", seconds=LOST_SECONDS)
+def test_usage_errors_are_told_once(run_warm_ranks):
+    done = run_warm_ranks(3, RANKS, "done", "--thicknes", "9", seconds=LOST_SECONDS)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("manyviews: error: unknown option --thicknes")
 
 
 @pytest.mark.parametrize("words", [["--version"], ["tilt", "simulate", "--help"], ["report", "--help"]])
-def test_help_is_printed_once(words: list[str], run_ranks):
-    done = run_ranks(2, "-m", "manyviews.cli", *words, seconds=LOST_SECONDS)
+def test_help_is_printed_once(words: list[str], run_warm_ranks):
+    done = run_warm_ranks(2, "-m", "manyviews.cli", *words, seconds=LOST_SECONDS)
     assert done.returncode == 0
     assert done.stdout.count(done.stdout.splitlines()[0]) == 1
 
 
-def test_commands_for_one_process_run_on_rank_0(run_ranks, tmp_path: Path):
-    done = run_ranks(2, "-m", "manyviews.cli", "report", tmp_path / "absent", seconds=LOST_SECONDS)
+def test_commands_for_one_process_run_on_rank_0(run_warm_ranks, tmp_path: Path):
+    done = run_warm_ranks(2, "-m", "manyviews.cli", "report", tmp_path / "absent", seconds=LOST_SECONDS)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "absent" in done.stderr

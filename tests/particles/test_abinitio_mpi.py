@@ -88,7 +88,7 @@ def test_killed_ranks_and_others_that_go_on(run_warm_ranks, particles, alone, tm
     assert_same(done, reference)
 
 
-def test_a_rank_that_raises_ends_the_job_once(run_ranks, particles, tmp_path):
-    done = run_ranks(2, SCRIPT, particles, tmp_path, 30, "plain", seconds=60, EM_RANKS_FAIL="1")
+def test_a_rank_that_raises_ends_the_job_once(run_warm_ranks, particles, tmp_path):
+    done = run_warm_ranks(2, SCRIPT, particles, tmp_path, 30, "plain", seconds=60, EM_RANKS_FAIL="1")
     assert done.returncode != 0
     assert done.stderr.count("RuntimeError: an error made on purpose") == done.stderr.count("Traceback") == 1

@@ -194,10 +194,11 @@ def test_changed_particles_are_refused(particles, tmp_path):
         reconstruct(copy, tmp_path / "run", SHORT)
 
 
-def test_control_c_saves_and_the_same_command_goes_on(particles, tmp_path):
+@pytest.mark.usefixtures("blank_pictures")
+def test_control_c_saves_and_the_same_command_goes_on(particles, tmp_path, warm):
     out = tmp_path / "run"
     words = [
-        sys.executable, "-m", "manyviews.cli", "particles", "abinitio", str(particles), "--out", str(out),
+        *warm, "-m", "manyviews.cli", "particles", "abinitio", str(particles), "--out", str(out),
         "--starts", "1", "--batch", "40", "--refinements", "3", "--resolution", "26.6", "--threads", "1",
         "--quiet",
     ]  # fmt: skip

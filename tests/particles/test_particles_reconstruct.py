@@ -19,6 +19,8 @@ from manyviews.particles.options import ParticleOptions, ReconstructOptions, Sim
 from manyviews.particles.reconstruct import reconstruct
 from manyviews.particles.simulate import simulate
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 BOX, PIXEL = 20, 8.0
 
 
@@ -43,6 +45,7 @@ def run_job(star, out, **options):
     return reconstruct(ParticleOptions(star), given, RunOptions(out, quiet=True))
 
 
+@pytest.mark.pictures
 @pytest.mark.usefixtures("one_thread")
 def test_from_a_table_to_a_run(data, tmp_path, monkeypatch, capsys):
     run, truth = tmp_path / "run", read_mrc(data / "truth.mrc")[0]

@@ -27,6 +27,8 @@ from manyviews.report.sections import Finding, Picture, Section
 from manyviews.report.volume import read_model
 from manyviews.report.words import verdict as words_of
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
 
 
@@ -124,6 +126,7 @@ def test_a_run_that_goes_on_is_shown_and_refreshed(tmp_path):
     build_report(folder)
 
 
+@pytest.mark.pictures
 def test_an_empty_run_has_a_page(tmp_path):
     folder = write_particle_run(tmp_path / "run", events=[])
     for path in folder.iterdir():
@@ -148,6 +151,7 @@ def test_damaged_tables_are_named(tmp_path, name, content, words):
         build_report(folder)
 
 
+@pytest.mark.pictures
 def test_a_map_that_is_no_cube_or_empty_has_no_surface(tmp_path):
     folder = write_particle_run(tmp_path / "run", events=[])
     for volume in (np.ones((4, 6, 6), np.float32), np.zeros((6, 6, 6), np.float32)):

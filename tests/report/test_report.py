@@ -15,6 +15,8 @@ from manyviews.runs.folder import RunFolder
 from manyviews.runs.record import flatten
 from page_reader import PageReader
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 def sections(run):
     yield Finding("3 sheep were counted")
@@ -39,6 +41,7 @@ def folder(tmp_path):
     return path
 
 
+@pytest.mark.pictures
 def test_a_page_holds_what_the_job_hands_over_in_its_order(folder):
     page = build_report(folder, sections).read_text()
     assert "http-equiv='refresh'" in page
@@ -54,6 +57,7 @@ def test_a_page_holds_what_the_job_hands_over_in_its_order(folder):
     assert [path.name for path in (folder / "figures").iterdir()] == ["convergence.png"]
 
 
+@pytest.mark.pictures
 def test_files_of_the_job_are_shown_when_they_are_there(folder):
     (folder / "fsc.csv").write_text("frequency_per_angstrom,fsc\n0,1\n0.1,0.75\n0.2,0.25\n")
     (folder / "sheep.csv").write_text("name\nDolly\nMolly\n")

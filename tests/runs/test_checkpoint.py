@@ -316,14 +316,15 @@ for iteration in range(1, 10_000):
 """
 
 
-def test_sigkill_while_writing(tmp_path):
+def test_sigkill_while_writing(tmp_path, warm):
     for round_number in range(4):
         with subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+            [*warm, "-c", SCRIPT, str(tmp_path)], stdout=subprocess.PIPE, text=True
         ) as process:
             for _ in range(3 + 5 * round_number):
                 last = int(process.stdout.readline())
             process.kill()
+            process.stdout.read()  # to its end
         state, iteration = load_checkpoint(tmp_path)
         assert iteration >= last
         assert state["n"] == iteration

@@ -191,9 +191,9 @@ def test_saving_takes_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
     assert 2 <= len(saved) <= 4
 
 
-def start(folder, iterations, step_seconds, checkpoint_seconds):
-    command = [sys.executable, SCRIPT, str(folder), *map(str, (iterations, step_seconds, checkpoint_seconds))]
-    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+def start(python, folder, iterations, step_seconds, checkpoint_seconds):
+    command = [*python, SCRIPT, str(folder), *map(str, (iterations, step_seconds, checkpoint_seconds))]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
 
 
 def wait_for(condition, process):
@@ -208,17 +208,17 @@ def iterations_told(folder):
     return len(read_events(folder / "events.jsonl"))
 
 
-def test_killed_process_and_same_command_again(tmp_path):
+def test_killed_process_and_same_command_again(tmp_path, warm):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert toy_main(whole, 30, 0, 1000) == 0
     generator = random.Random(3)
     for _ in range(2):
-        process = start(killed, 30, 0.02, 0)
+        process = start(warm, killed, 30, 0.02, 0)
         before = iterations_told(killed) if killed.exists() else 0
         wait_for(lambda before=before: iterations_told(killed) > before + 2, process)
         time.sleep(generator.random() * 0.05)
         process.kill()
-        process.wait()
+        process.communicate()  # what it started has gone, too
     assert not (killed / "volume.mrc").exists()
     assert toy_main(killed, 30, 0, 0) == 0
     assert (whole / "volume.mrc").read_bytes() == (killed / "volume.mrc").read_bytes()
@@ -229,11 +229,12 @@ def test_killed_process_and_same_command_again(tmp_path):
 
 
 def test_signal_to_a_process(tmp_path):
-    process = start(tmp_path, 1000, 0.02, 1000)
+    process = start([sys.executable], tmp_path, 1000, 0.02, 1000)
     wait_for(lambda: iterations_told(tmp_path) > 3, process)
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 143
+    process.communicate(timeout=20)
+    assert process.returncode == 143
     assert time.monotonic() - asked < 10
     last = story(tmp_path)[-1]
     assert load_checkpoint(tmp_path)[1] == last["iteration"]

@@ -88,9 +88,9 @@ def test_a_request_to_stop_is_met_by_all(run_warm_ranks, alone, tmp_path):
     np.testing.assert_allclose(np.load(out.with_suffix(".npy")), alone, rtol=1e-12)
 
 
-def test_a_full_disk_is_told_once(run_ranks, small_disk):
+def test_a_full_disk_is_told_once(run_warm_ranks, small_disk):
     (small_disk / "fill").write_bytes(bytes((1 << 20) - (1 << 15)))
-    done = run_ranks(2, SCRIPT, small_disk / "run", "1x2", 0, 0)
+    done = run_warm_ranks(2, SCRIPT, small_disk / "run", "1x2", 0, 0)
     assert done.returncode == 2
     assert "cannot be written (No space left on device)" in done.stderr.splitlines()[-1]
     assert done.stderr.count("No space left") == 1

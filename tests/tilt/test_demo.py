@@ -13,9 +13,12 @@ from manyviews.errors import InputError
 from manyviews.tilt import demo as demo_module
 from manyviews.tilt.demo import DEMO_DATA, demo
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 TINY = replace(DEMO_DATA, size=(32, 32), thickness=20, tilt_step=20.0)
 
 
+@pytest.mark.pictures
 def test_it_ends_with_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

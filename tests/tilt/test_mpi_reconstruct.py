@@ -111,7 +111,7 @@ def test_killed_ranks_and_others_that_go_on(run_warm_ranks, stacks, alone, tmp_p
     assert mismatch(tmp_path / "long", alone / "long") < 1e-5
 
 
-def test_ranks_that_no_layout_has_use_for(run_ranks, stacks, alone, tmp_path):
-    done = run_ranks(3, SCRIPT, stacks, tmp_path, 30, "sirt:1x2")
+def test_ranks_that_no_layout_has_use_for(run_warm_ranks, stacks, alone, tmp_path):
+    done = run_warm_ranks(3, SCRIPT, stacks, tmp_path, 30, "sirt:1x2")
     assert done.returncode == 0, done.stderr
     assert mismatch(tmp_path / "sirt-1x2", alone / "sirt-1x1") < 1e-5

@@ -19,6 +19,8 @@ from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
 from manyviews.tilt.reconstruct import reconstruct
 from manyviews.tilt.series.images import ImageSource
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 PIXEL = 4.0
 TILTS = np.linspace(-60.0, 60.0, 9)
 SHAPE = (12, 30, 34)
@@ -57,6 +59,7 @@ def rows_of(path):
         return list(csv.DictReader(handle))
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_leaves_a_whole_run(method, tiny, tmp_path):
     reference = tiny.stacks[0].with_name("truth.mrc")
@@ -179,6 +182,7 @@ def test_excluded_views_do_not_count(tiny, tmp_path):
     assert_beads(result, BEADS)
 
 
+@pytest.mark.pictures
 def test_dark_specimens(tiny, tmp_path):
     stacks = []
     for stack in tiny.stacks:

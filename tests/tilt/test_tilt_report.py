@@ -16,6 +16,8 @@ from manyviews.tilt.options import METHODS
 from manyviews.tilt.report import CITATIONS, ncc_curves, ncc_figure, sections
 from page_reader import PageReader
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -80,6 +82,7 @@ def test_report_can_be_written_again(example):
     assert build_report(page.parent).read_bytes() == before
 
 
+@pytest.mark.pictures
 def test_texts_of_users_are_escaped(tmp_path):
     hostile = "<script>alert('1')</script>&\"'"
     folder = write_example(
