@@ -47,9 +47,7 @@ def stand_in(address: str, words: list[str]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, frame: os.kill(rank, number))
         code = int(answers.readline())
-    if (
-        code < 0
-    ):  # the same death: Hydra may wait for ever for the others of a rank that left with exit code 1
+    if code < 0:  # the same death: where it was an exit code, Hydra may wait for the other ranks for ever
         if -code != signal.SIGKILL:  # which nobody can handle
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)

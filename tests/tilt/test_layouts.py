@@ -7,13 +7,14 @@ import pytest
 import torch
 from test_methods import relative, series, solver_of  # noqa: F401
 
+from manyviews.operators import view_kernel
 from manyviews.operators.slab_projector import SlabProjector
 from manyviews.parallel.layout import Layout, take_place
 from manyviews.parallel.world import shares
 from manyviews.solvers.driver import iterate
 from thread_world import run_ranks
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "_profiles_made_once")
 
 METHODS = {
     "cg": {"method": "cg"},
@@ -29,7 +30,25 @@ METHODS = {
     "wang2020": {"method": "wang2020", "subsets": 4},
     "direct-combine": {"method": "direct-combine", "subsets": 4, "overlap": 1},
 }  # fmt: skip
+ITERATIONS = 3
 LAYOUTS = ("1x2", "1x3", "1x4", "2x1", "3x1", "2x2", "4x1", "2x3")
+
+
+@pytest.fixture(scope="module")
+def _profiles_made_once():
+    """Every rank of every layout has the same profiles of views, which take longer than the iterations."""
+    make, made = view_kernel.profile_across, {}
+
+    def known(group):
+        arrays = (group.cosines, group.sines, group.offsets, group.sharpening)
+        key = (group.columns, *(array.tobytes() for array in arrays))
+        if key not in made:
+            made[key] = make(group)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view_kernel, "profile_across", known)
+        yield
 
 
 def spread(series, options, layout, world):  # noqa: F811
@@ -41,7 +60,7 @@ def spread(series, options, layout, world):  # noqa: F811
         whole.geometry, whole.volume_shape, whole.image_shape, whole.pixel_size, exchange=place.within
     )
     solver = solver_of((replace(problem, projector=projector, place=place), source), **options)
-    iterations = 1 if options["method"] == "wbp" else 6
+    iterations = 1 if options["method"] == "wbp" else ITERATIONS
     state = list(iterate(solver, solver.init(), iterations))[-1]
     counts = [part.stop - part.start for part in shares(problem.volume_shape[0], layout.slabs)]
     return place.within.all_gather(state.iterate.contiguous(), counts), state.measures()
@@ -51,7 +70,7 @@ def spread(series, options, layout, world):  # noqa: F811
 def test_the_layout_does_not_matter(series, name):  # noqa: F811
     options = METHODS[name]
     solver = solver_of(series, **options)
-    alone = list(iterate(solver, solver.init(), 1 if name == "wbp" else 6))[-1]
+    alone = list(iterate(solver, solver.init(), 1 if name == "wbp" else ITERATIONS))[-1]
     for text in LAYOUTS:
         layout = Layout.parse(text)
         for volume, measures in run_ranks(

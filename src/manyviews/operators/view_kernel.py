@@ -8,6 +8,7 @@ filter; a group whose slices are rotated also carries the response of the spline
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -213,11 +214,11 @@ def profile_across(group: AxisGroup) -> NDArray[np.float64]:
         places = np.sort(t - np.floor(t))[:: max(1, t.size // _SUB_PIXEL_PLACES)]
         m = group.sharpening[k]
         taps = np.convolve([-m / 2, 1 + m, -m / 2], [-m / 2, 1 + m, -m / 2])
+        there = {bin_: footprint(bin_ - places[:, None] - distance[None], half) for bin_ in range(-3, 5)}
         for bin_ in (-1, 0, 1, 2):
             here = footprint(bin_ - places, half)
             for tap, lag in zip(taps, range(-2, 3), strict=True):
-                there = footprint(bin_ + lag - places[:, None] - distance[None], half)
-                out[k] += tap * (here[:, None] * there).mean(axis=0)
+                out[k] += tap * (here[:, None] * there[bin_ + lag]).mean(axis=0)
     return out
 
 
@@ -241,6 +242,7 @@ def _spline_response(size: int) -> NDArray[np.float64]:
     return _cardinal_response(np.fft.fftfreq(size)) ** 2
 
 
+@functools.cache
 def _cardinal_autocorrelation() -> NDArray[np.float64]:
     """Autocorrelation of the cubic cardinal spline at distances from 0, `STEPS` a sample."""
     frequency = np.linspace(-2.0, 2.0, 4097)
