@@ -31,9 +31,10 @@ test: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# A process a core; more than eight would spend their time on imports.
+# A process a core, and one for the time that others wait; more than eight would spend theirs on imports.
 units: $(STAMP)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8
+	$(BIN)/python -m pytest --maxprocesses 8 \
+		-n $$($(BIN)/python -c 'import os; print(1 + (os.cpu_count() or 1))')
 
 clean:
 	rm -rf $(VENV) demo-run .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

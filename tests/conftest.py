@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 # What is distributed first: kernels, each of which is compiled by one worker and then in the cache of all;
 # then what takes longest. The many short files after them fill all workers to the end.
-FIRST = ("kernels", "tilt", "particles")
+FIRST = ("kernels", "tilt", "particles", "parallel", "solvers", "alignment", "jobs", "runs")
 
 BLANK_PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
