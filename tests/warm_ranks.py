@@ -28,10 +28,12 @@ MOST_DESCRIPTORS = 4
 MODULES = (
     "mpi4py",
     "manyviews.cli",
+    "manyviews.kernels.affine_cpu",
     "manyviews.particles.abinitio",
     "manyviews.tilt.reconstruct",
     "manyviews.tilt.report",
     "matplotlib.backends.backend_agg",
+    "numba.typed",
 )
 
 
@@ -112,6 +114,16 @@ def become(request: dict[str, object], received: list[int]) -> None:
     os.environ.update(request["environment"])
 
 
+def import_everything() -> None:
+    """Also what Numba leaves until it loads the first kernel, but no kernel: those start threads."""
+    for name in MODULES:
+        importlib.import_module(name)
+    from numba.core.registry import cpu_target
+
+    cpu_target.typing_context.refresh()
+    cpu_target.target_context.refresh()
+
+
 def run(words: list[str]) -> None:
     """What ``python WORDS`` does."""
     if words[0] == "-c":
@@ -129,7 +141,6 @@ def run(words: list[str]) -> None:
 if __name__ == "__main__":
     if len(sys.argv) > 2:
         stand_in(sys.argv[1], sys.argv[2:])
-    for name in MODULES:
-        importlib.import_module(name)
+    import_everything()
     gc.freeze()  # otherwise a rank copies all this when its garbage is collected at its end
     run(nursery(sys.argv[1]))

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ KILLS = 4
 DRIVER = """
 import gc, os, sys
 from pathlib import Path
+sys.path.insert(0, sys.argv[2])
 from em_example import reconstruct
 from em_ranks import SHORT, shorten
 
@@ -85,15 +85,13 @@ def size_of(path: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def driver(particles):
-    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+def driver(particles, warm):
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(particles)],
+        [*warm, "-c", DRIVER, str(particles), str(Path(__file__).parent)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
-        env={**variables, "NUMBA_NUM_THREADS": "1"},
     )
     yield Driver(process)
     process.stdin.close()

@@ -111,10 +111,10 @@ def _size(path):
 
 
 @contextmanager
-def started(stacks):
+def started(stacks, python):
     source = DRIVER.replace("{thickness}", str(SHAPE[0]))
     process = subprocess.Popen(
-        [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        [*python, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
     try:
         yield Driver(process, stacks)
@@ -125,8 +125,8 @@ def started(stacks):
 
 
 @pytest.fixture(scope="module")
-def driver(stacks):
-    with started(stacks) as made:
+def driver(stacks, warm):
+    with started(stacks, warm) as made:
         yield made
 
 
