@@ -128,7 +128,9 @@ def run(words: list[str]) -> None:
     """What ``python WORDS`` does."""
     if words[0] == "-c":
         sys.argv = ["-c", *words[2:]]
-        exec(words[1], {"__name__": "__main__"})
+        source = os.memfd_create("command")
+        os.write(source, words[1].encode())
+        runpy.run_path(f"/proc/self/fd/{source}", run_name="__main__")
     elif words[0] == "-m":
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
