@@ -122,7 +122,7 @@ def _seeds(images: Float32, noise: Float32) -> Iterator[Int64]:
 
 
 def _differences(images: Float32, top: int, end: int) -> Float32:
-    """Of rows ``top`` to before ``end``: pixels less the mean of their neighbours, mirrored at the borders."""
+    """Of rows ``top`` to before ``end``: pixels less the mean of their neighbours, mirrored at borders."""
     count, rows, columns = images.shape
     padded = np.empty((count, end - top + 2, columns + 2), np.float32)
     padded[:, 1:-1, 1:-1] = images[:, top:end]
@@ -134,7 +134,8 @@ def _differences(images: Float32, top: int, end: int) -> Float32:
     away += padded[:, 2:, 1:-1]
     away *= np.float32(0.25)
     away -= padded[:, 1:-1, 1:-1]
-    return np.abs(away, out=away)
+    np.abs(away, out=away)
+    return away
 
 
 def _grow(images: Float32, noise: Float32, seeds: Int64) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from manyviews.options import MachineOptions
 from manyviews.parallel.world import World
 from manyviews.particles.em.problem import own_particles
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.load import Allocate, image_bytes, noise_spectrum, read_fourier_images
+from manyviews.particles.images.load import Allocate, Mend, image_bytes, noise_spectrum, read_fourier_images
 from manyviews.particles.options import ParticleOptions
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.memory import available_memory_bytes, require_disk
@@ -44,9 +44,14 @@ class Sizes(Protocol):
 
 
 def own_images(
-    stack: contextlib.ExitStack, job: Job, table: ParticleTable, plan: Sizes, machine: MachineOptions
+    stack: contextlib.ExitStack,
+    job: Job,
+    table: ParticleTable,
+    plan: Sizes,
+    machine: MachineOptions,
+    mend: Mend,
 ) -> tuple[FourierImages, NDArray[np.int64]]:
-    """This process's images, in memory or in files, with the noise of all."""
+    """This process's images, in memory or in files, with the noise of all; ``mend`` as of the reader."""
     world = job.world
     everyone = np.arange(len(table))
     numbers = everyone[own_particles(everyone, world)]
@@ -64,6 +69,7 @@ def own_images(
         numbers,
         radius=plan.radius,
         diameter=plan.diameter,
+        mend=mend,
         allocate=allocate,
         tell=job.progress.update,
         threads=torch.get_num_threads(),
