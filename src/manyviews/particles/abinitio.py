@@ -75,20 +75,19 @@ def abinitio(
             return job.result()
         job.warn(*table.warnings)
         chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers)
-        plan = resolve_plan(options, len(chosen.order), plan.box, plan.pixel_size)
+        resolve_plan(options, len(chosen.order), plan.box, plan.pixel_size)  # enough are left
+        plan = resolve_plan(options, chosen.largest + 1, plan.box, plan.pixel_size)
         with contextlib.ExitStack() as stack:
-            images, numbers = own_images(stack, job, chosen.table, plan, options, chosen.mend)
-            grey = _grey_levels(job, chosen, images, numbers)
+            images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
+            grey = _grey_levels(job, chosen, images, own)
             job.warn(*find_warnings(chosen.table, plan, grey))
-            found = METHODS[options.method](job, Particles(plan, images, numbers, symmetry))
+            found = METHODS[options.method](job, Particles(plan, images, chosen.numbers, own, symmetry))
         return job.finish(write_results(job.folder, plan, chosen, found) if job.speaks else {})
 
 
-def _grey_levels(
-    job: Job, chosen: Selection, images: FourierImages, numbers: NDArray[np.int64]
-) -> GreyLevels:
+def _grey_levels(job: Job, chosen: Selection, images: FourierImages, places: NDArray[np.int64]) -> GreyLevels:
     """Of the images that a check takes them from; all ranks make this call."""
     sample = spread_over(len(chosen.whole))
-    own = np.flatnonzero(np.isin(chosen.order[numbers], sample))
+    own = np.flatnonzero(np.isin(chosen.order[places], sample))
     look = chosen.look.select(np.intersect1d(sample, chosen.order))  # all were looked at
     return grey_levels(look, shell_ratios(images, own, job.world))

@@ -147,35 +147,32 @@ def _micrograph_pixels(table: ParticleTable) -> Float64:
     return sizes
 
 
-def halves_order(of: Int64) -> tuple[Int64, Int64]:
-    """An order of particles whose even and odd places keep copies together.
+def places_in_halves(of: Int64, rows: Int64) -> Int64:
+    """Numbers for particles, the even and the odd of which are halves that keep copies together.
+
+    Every particle whose row has the right parity keeps it as its number, so that a run with copies, or
+    without some rows, goes nearly the way of one with all of them. There may be numbers that nobody has.
 
     Parameters
     ----------
     of
-        ``(N,)`` the first particle that each is a copy of. Where none is, the order is theirs.
-
-    Returns
-    -------
-    tuple
-        ``(K,)`` the particles in their new order, and ``(N - K,)`` copies for which there is no room, because
-        halves differ by one particle at most.
+        ``(K,)`` the first particle that each is a copy of, itself mostly.
+    rows
+        ``(K,)`` their rows in the whole table, ascending.
     """
-    if np.array_equal(of, np.arange(len(of))):
-        return np.arange(len(of)), np.zeros(0, np.int64)
+    half = rows % 2
     first, group, size = np.unique(of, return_inverse=True, return_counts=True)
-    half, filled = np.zeros(len(first), np.int64), [0, 0]
-    # the large ones first, so that single particles even it out
-    for one in np.lexsort((first, np.where(size > 1, -size, 0))).tolist():
-        half[one] = int(filled[1] < filled[0])
-        filled[half[one]] += int(size[one])
-    own = half[group]
-    larger = int(filled[1] > filled[0])
-    extra = np.zeros(0, np.int64)
-    if abs(filled[0] - filled[1]) > 1:
-        spare = np.flatnonzero((own == larger) & (of != np.arange(len(of))))
-        extra = spare[len(spare) - (abs(filled[0] - filled[1]) - 1) :]
-    kept = np.setdiff1d(np.arange(len(of)), extra)
-    order = np.empty(len(kept), np.int64)
-    order[0::2], order[1::2] = kept[own[kept] == larger], kept[own[kept] != larger]
-    return order, extra
+    single = size[group] == 1
+    filled = [int(np.count_nonzero(single & (half == number))) for number in range(2)]
+    chosen = half[first].copy()
+    for one in np.flatnonzero(size > 1).tolist():
+        if filled[0] != filled[1]:
+            chosen[one] = int(filled[1] < filled[0])
+        filled[chosen[one]] += int(size[one])
+    wanted = chosen[group]
+    numbers = np.where(wanted == half, rows, -1)
+    for number in range(2):
+        movers = np.flatnonzero((numbers < 0) & (wanted == number))
+        free = np.setdiff1d(np.arange(number, int(rows[-1]) + 1 + 2 * len(movers), 2), numbers)
+        numbers[movers] = free[: len(movers)]
+    return numbers

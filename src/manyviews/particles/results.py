@@ -71,7 +71,7 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
     posed = table.with_poses(
         angles,
         best.shifts.astype(np.float64) * plan.pixel_size,
-        half=np.arange(len(table)) % 2 + 1,
+        half=chosen.numbers % 2 + 1,
         extra={
             "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
             "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],

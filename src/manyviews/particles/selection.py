@@ -13,7 +13,7 @@ from manyviews.io.particle_images import ParticleImages
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
-from manyviews.particles.copies import KINDS, Copies, find_copies, halves_order
+from manyviews.particles.copies import KINDS, Copies, find_copies, places_in_halves
 from manyviews.particles.images.look import FAULTS, REMAINS, Look, look_at, mend
 
 Float32 = NDArray[np.float32]
@@ -21,7 +21,6 @@ Int64 = NDArray[np.int64]
 
 ASIDE_FILE, SPECKS_FILE, COPIES_FILE = "set_aside.csv", "outliers.csv", "copies.csv"
 FILES = (ASIDE_FILE, SPECKS_FILE, COPIES_FILE)
-_NO_ROOM = "is a copy for which there is no room in the half of the first"
 _SHOWN = 5
 
 
@@ -35,8 +34,9 @@ class Selection:
         The table as it was given; all numbers are rows of it, from 0.
     look, copies
         What was found in the images, and between them.
-    order
-        ``(K,)`` the particles in the order of the run, whose even and odd places are the halves.
+    order, numbers
+        ``(K,)`` the particles in the order of the run, and their numbers in it, ascending: the even and the
+        odd ones are the halves. Without copies they are the rows.
     aside
         ``(row, why)`` of the particles that are left out.
     replaces
@@ -47,6 +47,7 @@ class Selection:
     look: Look
     copies: Copies
     order: Int64
+    numbers: Int64
     aside: tuple[tuple[int, str], ...]
     replaces: bool
 
@@ -61,17 +62,22 @@ class Selection:
         place = np.zeros(len(table), np.int64)
         place[kept] = np.arange(len(kept))
         found = find_copies(table.select(kept), diameter, place[look.looked[fit]], look.signs[fit])
-        order, extra = halves_order(found.of)
-        aside += [(int(kept[row]), _NO_ROOM) for row in extra]
+        numbers = places_in_halves(found.of, kept)
+        order = np.argsort(numbers)
         everyone = Copies(np.arange(len(table)), np.zeros(len(table), np.int64), found.warnings)
         everyone.of[kept], everyone.kind[kept] = kept[found.of], found.kind
-        return cls(table, look, everyone, kept[order], tuple(sorted(aside)), replaces)
+        return cls(table, look, everyone, kept[order], numbers[order], tuple(aside), replaces)
 
     @property
     def table(self) -> ParticleTable:
         """The particles in the order of the run."""
         whole = np.array_equal(self.order, np.arange(len(self.whole)))
         return self.whole if whole else self.whole.select(self.order)
+
+    @property
+    def largest(self) -> int:
+        """The largest number that a particle may have: rows that nobody has any more count too."""
+        return max(len(self.whole) - 1, int(self.numbers[-1]))
 
     @property
     def speckled(self) -> NDArray[np.bool_]:
@@ -91,15 +97,15 @@ class Selection:
         if not len(self.copies.rows):
             return (table if table.half is None else replace(table, half=given[self.order])), ()
         if table.half is None:
-            return replace(table, half=np.arange(len(table)) % 2 + 1), ()
+            return replace(table, half=self.numbers % 2 + 1), ()
         half = given[self.copies.of]
         moved = int(np.count_nonzero((half != given)[self.order]))
         told = f"{moved} copies were in another half than the first of them, and were moved there"
         return replace(table, half=half[self.order]), (told,) if moved else ()
 
-    def mend(self, images: Float32, numbers: Int64) -> None:
-        """Take the specks out of images of some particles, as they are numbered in the run."""
-        mend(images, self.look.stuck, self.speckled[numbers], 0.0 if self.replaces else REMAINS)
+    def mend(self, images: Float32, places: Int64) -> None:
+        """Take the specks out of images of some particles, which are given by their places in `order`."""
+        mend(images, self.look.stuck, self.speckled[places], 0.0 if self.replaces else REMAINS)
 
     def warnings(self) -> Iterator[str]:
         """What the user should know of it."""
