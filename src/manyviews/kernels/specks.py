@@ -19,7 +19,11 @@ Int64 = NDArray[np.int64]
 STANDS_OUT = 10.0
 """Robust standard deviations of the noise by which a speck differs from the median around it."""
 _REACH = 3  # the median is over the pixels up to so far along both axes
-_MOST_PIXELS = 6
+_MOST_PIXELS = (
+    6,
+    4,
+    1,
+)  # inside the image, at its border, in its corner, where half a bead would be as small
 _FOOT, _FOOT_NOISE = 0.2, 2.5  # of the speck, and of the noise: what stays below is not part of it
 _MOST_SHARE = 0.01  # of an image: more is no speck, but noise of another kind than is looked for
 _SAMPLES = 1024  # of an image, to measure the noise
@@ -157,7 +161,10 @@ def _grow(images: Float32, noise: Float32, seeds: Int64) -> NDArray[np.float64]:
     speck = _connected(inside & (above > foot[:, None, None]))
     ends = speck.copy()
     ends[:, 1:-1, 1:-1] = False  # may go on outside the window: a line, not a speck
-    small = (speck.sum(axis=(1, 2)) <= _MOST_PIXELS) & ~ends.any(axis=(1, 2))
+    y, x = at_row[high], at_column[high]
+    at_ends = (speck & ((y == 0) | (y == rows - 1))).any(axis=(1, 2)).astype(np.int64)
+    at_ends += (speck & ((x == 0) | (x == columns - 1))).any(axis=(1, 2))
+    small = (speck.sum(axis=(1, 2)) <= np.array(_MOST_PIXELS)[at_ends]) & ~ends.any(axis=(1, 2))
     speck, window = speck[small], window[small]
     level = _median(np.where(speck, np.float32(np.nan), window))
     own, y, x = np.nonzero(speck)
@@ -192,7 +199,7 @@ def _connected(above: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What hangs together with the middle of each window, over corners too, in as many steps as matter."""
     found = np.zeros_like(above)
     found[:, _REACH, _REACH] = above[:, _REACH, _REACH]
-    for _ in range(_MOST_PIXELS):
+    for _ in range(_MOST_PIXELS[0]):
         padded = np.pad(found, ((0, 0), (1, 1), (1, 1)))
         rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
         found = (rows[:, :, :-2] | rows[:, :, 1:-1] | rows[:, :, 2:]) & above
