@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
-from manyviews.particles.copies import KINDS, find_copies, places_in_halves
+from manyviews.particles.copies import KINDS, find_copies, places_in_halves, together
 
 COUNT, DIAMETER = 40, 150.0
 OPTICS = OpticsGroup("a", 300.0, 2.7, 0.1, 4.0)
@@ -121,6 +121,13 @@ def test_coordinates_that_are_no_numbers_are_passed_over(signs):
 )
 def test_numbers_keep_copies_in_one_half(of, numbers):
     assert places_in_halves(np.array(of), np.arange(len(of))).tolist() == numbers
+
+
+def test_halves_are_kept_where_copies_are_in_one():
+    half = np.array([1, 0, 1, 1, 0, 0, 1])
+    of = np.array([0, 1, 0, 3, 3, 5, 6])  # 3 and 4 are in both; half 0 has two, half 1 three
+    assert together(half, of).tolist() == [1, 0, 1, 0, 0, 0, 1]
+    assert together(half, np.arange(7)).tolist() == half.tolist()
 
 
 def test_rows_that_are_left_out_leave_the_others_their_numbers():

@@ -104,7 +104,7 @@ def test_copies_agree_in_one_half_only(data, table, tmp_path, halves):
     assert found["copies of other particles"] == 150
     said = " ".join(found["warnings"])
     assert "150 particles are copies of others, from the same image of the same stack" in said
-    assert ("150 copies were in another half" in said) == halves
+    assert ("150 particles were moved to the half of their copies" in said) == halves
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -147,6 +147,22 @@ def _micrograph_pixels(table: ParticleTable) -> Float64:
     return sizes
 
 
+def together(half: Int64, of: Int64) -> Int64:
+    """Halves ``(K,)``, 0 or 1, as they are given, but that copies are in one.
+
+    Particles whose copies are in both go to the half that has fewer so far, one after another.
+    """
+    first, group = np.unique(of, return_inverse=True)
+    size, ones = np.bincount(group), np.bincount(group, half)
+    chosen = (ones > 0).astype(np.int64)
+    split = (ones > 0) & (ones < size)
+    filled = [int(size[~split & (chosen == number)].sum()) for number in range(2)]
+    for one in np.flatnonzero(split).tolist():
+        chosen[one] = int(half[first[one]]) if filled[0] == filled[1] else int(filled[1] < filled[0])
+        filled[chosen[one]] += int(size[one])
+    return np.asarray(chosen[group], dtype=np.int64)
+
+
 def places_in_halves(of: Int64, rows: Int64) -> Int64:
     """Numbers for particles, the even and the odd of which are halves that keep copies together.
 
@@ -161,15 +177,7 @@ def places_in_halves(of: Int64, rows: Int64) -> Int64:
         ``(K,)`` their rows in the whole table, ascending.
     """
     half = rows % 2
-    first, group, size = np.unique(of, return_inverse=True, return_counts=True)
-    single = size[group] == 1
-    filled = [int(np.count_nonzero(single & (half == number))) for number in range(2)]
-    chosen = half[first].copy()
-    for one in np.flatnonzero(size > 1).tolist():
-        if filled[0] != filled[1]:
-            chosen[one] = int(filled[1] < filled[0])
-        filled[chosen[one]] += int(size[one])
-    wanted = chosen[group]
+    wanted = together(half, of)
     numbers = np.where(wanted == half, rows, -1)
     for number in range(2):
         movers = np.flatnonzero((numbers < 0) & (wanted == number))

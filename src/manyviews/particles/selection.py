@@ -13,7 +13,7 @@ from manyviews.io.particle_images import ParticleImages
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
-from manyviews.particles.copies import KINDS, Copies, find_copies, places_in_halves
+from manyviews.particles.copies import KINDS, Copies, find_copies, places_in_halves, together
 from manyviews.particles.images.look import FAULTS, REMAINS, Look, look_at, mend
 
 Float32 = NDArray[np.float32]
@@ -90,18 +90,21 @@ class Selection:
         """The particles in the order of the run, copies in one half, and what to say of it.
 
         ``given`` are halves ``(N,)``, 1 or 2, of the whole table: the table's own, if it has some, else odd
-        and even particles. A copy is moved to the half of the first; without halves of the table's own all
-        are divided anew.
+        and even particles. Particles whose copies lie in both are moved to one; without halves of the table's
+        own all are divided by their numbers.
         """
         table = self.table
         if not len(self.copies.rows):
             return (table if table.half is None else replace(table, half=given[self.order])), ()
         if table.half is None:
             return replace(table, half=self.numbers % 2 + 1), ()
-        half = given[self.copies.of]
-        moved = int(np.count_nonzero((half != given)[self.order]))
-        told = f"{moved} copies were in another half than the first of them, and were moved there"
-        return replace(table, half=half[self.order]), (told,) if moved else ()
+        own = given[self.order] - 1
+        place = np.zeros(len(self.whole), np.int64)
+        place[self.order] = np.arange(len(self.order))
+        half = together(own, place[self.copies.of[self.order]])
+        moved = int(np.count_nonzero(half != own))
+        told = f"copies lay in both halves: {moved} particles were moved to the half of their copies"
+        return replace(table, half=half + 1), (told,) if moved else ()
 
     def mend(self, images: Float32, places: Int64) -> None:
         """Take the specks out of images of some particles, which are given by their places in `order`."""
