@@ -49,6 +49,7 @@ class Stream(IntEnum):
     START_BATCHES = 43  # order of the images (stochastic-em); start, pass through all of them
     START_SCORE = 44  # the images that score a start, and their poses (stochastic-em)
     REFINEMENT = 45  # batch and poses (stochastic-em); iteration
+    IMAGE_SIGNS = 46  # what images are told apart by
 
     SAGD_BATCHES = 50  # which images are in which mini-batch; trial
     SAGD_ORDER = 51  # order of the mini-batches; trial, pass through all of them

@@ -6,7 +6,7 @@ import pytest
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import write_mrc
-from manyviews.io.particle_images import ParticleImages, check_images, write_particle_stack
+from manyviews.io.particle_images import ParticleImages, write_particle_stack
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 
 OPTICS = OpticsGroup("a", 300.0, 2.7, 0.1, 1.5)
@@ -74,22 +74,20 @@ def test_every_pixel_type_is_read(tmp_path, dtype):
     np.testing.assert_array_equal(images, values.astype(np.float32))
 
 
-def test_blank_and_broken_images_are_named(tmp_path, rng):
+def test_broken_images_are_named_unless_they_may_be(tmp_path, rng):
     images = rng.normal(size=(5, 6, 6)).astype(np.float32)
     path = tmp_path / "a.mrcs"
     write_mrc(path, images, 1.5, is_volume=False)
     table = table_of_stack(path, OPTICS, np.zeros((5, 2))).select([4, 3, 2, 1, 0])
-    check_images(ParticleImages(table))
-    images[1], images[3] = 0, 7.5
-    write_mrc(path, images, 1.5, is_volume=False, overwrite=True)
-    with pytest.raises(InputError, match=r"particle 2 \(000004@a.mrcs\) is blank.* so are 1 others"):
-        check_images(ParticleImages(table))
-    check_images(ParticleImages(table), [0, 2, 4])
     with open(path, "r+b") as handle:
         handle.seek(1024 + 2 * 144 + 8)
         handle.write(np.float32(np.nan).tobytes())
     with pytest.raises(InputError, match=r"particle 3 \(000003@a.mrcs\) has pixels that are NaN"):
         ParticleImages(table).read([0, 2])
+    ((particles, block),) = ParticleImages(table).blocks([0, 2], finite=False)
+    assert list(particles) == [2, 0]
+    assert np.count_nonzero(np.isnan(block[0])) == 1
+    np.testing.assert_array_equal(block[1], images[4])
 
 
 def test_sizes_that_differ_and_sections_that_are_not_there_are_refused(tmp_path, two_stacks):

@@ -131,15 +131,71 @@ def test_too_many_ranks_are_refused():
         check_ranks(SimpleNamespace(options=replace(SHORT, method="sagd")), 2)
 
 
-def test_a_blank_image_leaves_no_begun_run_behind(tmp_path):
-    star = write_example(tmp_path / "data", count=60)
-    stack = ParticleImages(read_particles(star)).read(np.arange(60)).copy()
-    stack[17] = 3.0
+def spoilt(folder, spoil, count=60):
+    """Example files whose images are changed."""
+    star = write_example(folder, count=count)
+    stack = ParticleImages(read_particles(star)).read(np.arange(count)).copy()
+    spoil(stack)
     star.with_name("particles.mrcs").unlink()
-    write_particle_stack(star.with_name("particles.mrcs"), [stack], 60, FILE_PIXEL)
-    with pytest.raises(InputError, match="is constant"):
+    write_particle_stack(star.with_name("particles.mrcs"), [stack], count, FILE_PIXEL)
+    return star
+
+
+def test_blank_images_leave_no_begun_run_behind(tmp_path):
+    star = spoilt(tmp_path / "data", lambda stack: stack[17:].fill(3.0))
+    with pytest.raises(InputError, match=r"particle 18 .* is blank"):
         reconstruct(star, tmp_path / "run", SHORT)
     assert not (tmp_path / "run").exists()
+    star = spoilt(tmp_path / "few", lambda stack: stack[17:30].fill(3.0))
+    with pytest.raises(InputError, match="47 images of 20 pixels are too little"):
+        reconstruct(star, tmp_path / "run", SHORT)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("_short")
+def test_a_blank_image_is_set_aside_and_listed_and_the_job_goes_on(tmp_path, capsys):
+    def spoil(stack):
+        stack[17] = 3.0
+        stack[30, 10, 10] = 1e5
+        stack[41] = 20 * stack[8] + 5
+
+    star = spoilt(tmp_path / "data", spoil)
+    told = check(ParticleOptions(star), SHORT).warnings
+    found = reconstruct(star, tmp_path / "run", SHORT)
+    assert found.summary["warnings"][: len(told)] == list(told)
+    assert "set aside: particle 18 is blank: all its pixels are the same" in told
+    assert any("particle 31, by" in text and "--remove-outliers" in text for text in told)
+    assert any(
+        "1 particle is a copy of others, from the same pixels (particle 42 of 9)" in text for text in told
+    )
+    said, log = capsys.readouterr().err, (tmp_path / "run/log.txt").read_text()
+    assert all(text in said and text in log for text in told)
+    assert found.summary["particles"] == 59
+    assert found.summary["particles set aside"] == 1
+    assert (tmp_path / "run/set_aside.csv").read_text().splitlines()[1:] == [
+        "18,000018@particles.mrcs,is blank: all its pixels are the same"
+    ]
+    assert (tmp_path / "run/copies.csv").read_text().splitlines()[1:] == [
+        "42,000042@particles.mrcs,9,the same pixels"
+    ]
+    posed = read_particles(tmp_path / "run/particles.star", data_root=star.parent)
+    assert posed.section.tolist() == [row for row in range(60) if row != 17]
+    assert posed.half[40] == posed.half[8]
+    assert reconstruct(star, tmp_path / "run", SHORT).summary == found.summary
+
+
+@pytest.mark.usefixtures("_short")
+def test_one_image_with_a_huge_pixel_changes_next_to_nothing(small, tmp_path):
+    def spoil(stack):
+        stack[30, 10, 10] = 1e5
+
+    star = spoilt(tmp_path / "data", spoil)
+    reconstruct(small, tmp_path / "clean", SHORT)
+    truth, _ = read_mrc(tmp_path / "clean/volume.mrc")
+    for name, options in (("cut", SHORT), ("replaced", replace(SHORT, remove_outliers=True))):
+        reconstruct(star, tmp_path / name, options)
+        found, _ = read_mrc(tmp_path / name / "volume.mrc")
+        assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.98, name
 
 
 @pytest.mark.usefixtures("_short")

@@ -1,4 +1,5 @@
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,8 @@ def test_warns_of_missing_defocus_and_of_noise_alone(simulated, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(0.0, r"particle 42 .* is blank"), (math.nan, r"particle 42 .* NaN")]
+    ("value", "words"),
+    [(0.0, r"set aside: particle 42 is blank"), (math.nan, r"set aside: particle 42 .* NaN")],
 )
 def test_bad_images_are_named(simulated, tmp_path, monkeypatch, value, words):
     def spoil(images):
@@ -106,13 +108,16 @@ def test_bad_images_are_named(simulated, tmp_path, monkeypatch, value, words):
         return images
 
     path = changed_copy(simulated, tmp_path / "bad", spoil)
-    with pytest.raises(InputError, match=words):
-        check(ParticleOptions(particles=path), AbinitioOptions(threads=1))
-    monkeypatch.setattr(check_module, "_SAMPLE", 10)  # which leaves out number 42
     found = check(ParticleOptions(particles=path), AbinitioOptions(threads=1))
-    assert "images looked at: 10 of 80 (--all-images for all)" in "\n".join(found.lines())
-    with pytest.raises(InputError, match=words):
-        check(ParticleOptions(particles=path), AbinitioOptions(threads=1), all_images=True)
+    assert re.search(words, " ".join(found.warnings))
+    assert "images looked at: 80; 1 set aside" in "\n".join(found.lines())
+    monkeypatch.setattr(check_module, "_FEW_PIXELS", 0)
+    monkeypatch.setattr(check_module, "SAMPLE", 10)  # which leaves out number 42
+    found = check(ParticleOptions(particles=path), AbinitioOptions(threads=1))
+    assert "images looked at: 10 of 80 (--all-images for all); none is" in "\n".join(found.lines())
+    assert not found.warnings
+    found = check(ParticleOptions(particles=path), AbinitioOptions(threads=1), all_images=True)
+    assert re.search(words, " ".join(found.warnings))
 
 
 @pytest.mark.parametrize(

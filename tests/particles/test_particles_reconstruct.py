@@ -10,7 +10,7 @@ import pytest
 from manyviews.errors import InputError
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_images import ParticleImages
-from manyviews.io.relion_particles import read_relion_particles
+from manyviews.io.relion_particles import read_relion_particles, write_relion_particles
 from manyviews.metrics.fsc import FscCurve, fsc
 from manyviews.options import RunOptions
 from manyviews.particles import reconstruct as job
@@ -90,12 +90,53 @@ def test_halves_are_the_tables_or_odd_and_even_ones(table):
     assert (list(plan.halves), plan.warnings) == (list(half), ())
 
 
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("halves", [False, True])
+def test_copies_agree_in_one_half_only(data, table, tmp_path, halves):
+    """Every other row is a copy of the one before: odd and even rows would agree in their noise."""
+    rows = np.repeat(np.arange(150), 2)
+    once, twice = table.select(np.arange(150)), table.select(rows)
+    if halves:
+        twice = replace(twice, half=np.arange(300) % 2 + 1)
+    write_relion_particles(data / "once.star", replace(once, half=None), overwrite=True)
+    write_relion_particles(data / "twice.star", twice, overwrite=True)
+    alone = run_job(data / "once.star", tmp_path / "once").summary
+    found = run_job(data / "twice.star", tmp_path / "twice").summary
+    name = "resolution at FSC 0.143 of the halves (angstrom)"
+    assert found[name] == pytest.approx(alone[name], rel=0.15)
+    assert found["copies of other particles"] == 150
+    said = " ".join(found["warnings"])
+    assert "150 particles are copies of others, from the same image of the same stack" in said
+    assert ("150 particles were moved to the half of their copies" in said) == halves
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_cannot_be_used_is_set_aside(data, tmp_path):
+    images, _ = read_mrc(data / "particles.mrcs")
+    images = images.copy()
+    images[7] = 0
+    images[20, 10, 10] = 1e5
+    (tmp_path / "data").mkdir()
+    write_mrc(tmp_path / "data/particles.mrcs", images, PIXEL, is_volume=False)
+    star = tmp_path / "data/truth.star"
+    star.write_bytes((data / "truth.star").read_bytes())
+    clean = run_job(data / "truth.star", tmp_path / "clean", diameter=130.0)
+    found = run_job(star, tmp_path / "run", diameter=130.0)
+    assert (found.summary["particles"], found.summary["particles set aside"]) == (299, 1)
+    first, second = (read_mrc(run.run_folder / "volume.mrc")[0] for run in (clean, found))
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.99
+    page = found.report.read_text()
+    assert "1 particles set aside" in page
+    assert "Hot pixels or X-rays in 1 images" in page
+
+
 def test_defaults_and_record(table):
     plan = resolved(replace(table, shifts=None), resolution=32.0)
     assert (plan.diameter, plan.radius) == (160.0, 5)
     assert not plan.shifts.any()
     assert plan.record() == {
-        "diameter": 160.0, "resolution": 32.0, "radius": 5, "symmetry": "C1", "padding": 2, "reference": None,
+        "diameter": 160.0, "resolution": 32.0, "radius": 5, "symmetry": "C1", "padding": 2,
+        "remove_outliers": False, "reference": None,
     }  # fmt: skip
 
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from manyviews.geometry.poses import random_rotations
+from manyviews.geometry.poses import euler_to_matrices, random_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.io.tables import read_numbers
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.images.look import SIGNS, Look
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
 from manyviews.particles.results import (
@@ -26,6 +27,7 @@ from manyviews.particles.results import (
     summarise_poses,
     write_results,
 )
+from manyviews.particles.selection import FILES, Selection
 from random_steps import random_steps
 
 BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
@@ -34,6 +36,18 @@ BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
 def table():
     group = OpticsGroup("one", 300.0, 2.7, 0.1, PIXEL_SIZE, BOX)
     return table_of_stack(Path("images.mrcs"), group, np.full((COUNT, 2), 15_000.0))
+
+
+def chosen(fault=None, of=None):
+    """All particles, or those without a fault, some of them copies."""
+    zeros, everyone = np.zeros(COUNT), np.arange(COUNT)
+    fault = zeros.astype(int) if fault is None else fault
+    signs = np.random.default_rng(3).normal(size=(COUNT, SIGNS))
+    if of is not None:
+        signs = signs[of]
+    look = Look(everyone, zeros, zeros, zeros, zeros, zeros.astype(int), zeros, fault, signs,
+                np.zeros((0, 2), int))  # fmt: skip
+    return Selection.of(table(), look, 50.0, replaces=False)
 
 
 def samples(spread_degrees=2.0):
@@ -61,8 +75,8 @@ def plan():
 
 def test_everything_is_written_and_reads_back(tmp_path, plan):
     falling = [1.0, 0.9, 0.5, 0.1, 0.0]
-    figures = write_results(tmp_path, plan, table(), structure(falling))
-    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {REFERENCE_FILE}
+    figures = write_results(tmp_path, plan, chosen(), structure(falling))
+    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {REFERENCE_FILE, *FILES}
     volume, header = read_mrc(tmp_path / "volume.mrc")
     assert volume.shape == (BOX,) * 3
     assert header.pixel_size[0] == pytest.approx(PIXEL_SIZE)
@@ -82,13 +96,13 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
 
 
 def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, plan):
-    figures = write_results(tmp_path, plan, table(), structure([1.0, 0.9, 0.8, 0.7], independent=True))
+    figures = write_results(tmp_path, plan, chosen(), structure([1.0, 0.9, 0.8, 0.7], independent=True))
     name = "resolution at FSC 0.143 of independent halves (angstrom)"
     assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / 3, abs=0.01)
 
 
 def test_no_halves_no_curve(tmp_path, plan):
-    figures = write_results(tmp_path, plan, table(), structure([]))
+    figures = write_results(tmp_path, plan, chosen(), structure([]))
     assert FscCurve.read_csv(tmp_path / "fsc.csv") is None
     assert not any("FSC" in name for name in figures)
 
@@ -97,10 +111,29 @@ def test_a_reference_is_compared_with(tmp_path, plan):
     found = structure([1.0, 0.5, 0.1])
     write_mrc(tmp_path / "truth.mrc", found.volume.numpy(), PIXEL_SIZE)
     options = replace(plan.options, reference=tmp_path / "truth.mrc")
-    figures = write_results(tmp_path, replace(plan, options=options), table(), found)
+    figures = write_results(tmp_path, replace(plan, options=options), chosen(), found)
     assert figures["correlation with the reference"] > 0.95
     assert figures["hand"] == "as the reference"
     assert FscCurve.read_csv(tmp_path / "fsc_reference.csv") is not None
+
+
+def test_rows_keep_their_order_and_copies_their_half(tmp_path, plan):
+    of = np.arange(COUNT)
+    of[[7, 31]] = [2, 30]
+    some = chosen(of=of)
+    assert not np.all(np.diff(some.order) > 0)
+    figures = write_results(tmp_path, plan, some, structure([1.0, 0.5]))
+    posed = read_relion_particles(tmp_path / "particles.star", with_images=False)
+    assert posed.section.tolist() == list(range(COUNT))
+    assert posed.half[7] == posed.half[2]
+    assert posed.half[31] == posed.half[30]
+    same = np.setdiff1d(np.arange(COUNT), [7, 30, 31])
+    np.testing.assert_array_equal(posed.half[same], same % 2 + 1)
+    best, _, _ = summarise_poses(samples(), COUNT)
+    np.testing.assert_allclose(euler_to_matrices(posed.angles)[some.order], best.rotations, atol=1e-4)
+    assert figures["copies of other particles"] == 2
+    lines = (tmp_path / "copies.csv").read_text().splitlines()
+    assert lines[1] == "8,000008@images.mrcs,3,the same pixels"
 
 
 def test_the_best_pose_and_the_spread_around_it():

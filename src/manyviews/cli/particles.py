@@ -18,7 +18,7 @@ class _CheckOptions:
     """What only ``particles check`` can be told."""
 
     all_images: bool = option(False, section="input",
-        help="Look at all images for blank ones and NaN, not at 500 of them.")
+        help="Look at all images for faults, outliers and copies, not at 500 of them where there are many.")
 
 
 @dataclass(frozen=True)

@@ -58,19 +58,21 @@ class ParticleImages:
             if int(self.table.section[of_stack].max()) >= header.shape[0]:
                 row = int(np.flatnonzero(of_stack & (self.table.section >= header.shape[0]))[0])
                 raise InputError(
-                    f"{self._name(row)} was asked for but the stack has {header.shape[0]} images",
+                    f"{self.name(row)} was asked for but the stack has {header.shape[0]} images",
                     path=header.path,
                     fix="give the stack that belongs to the table",
                 )
 
-    def _name(self, particle: int) -> str:
+    def name(self, particle: int) -> str:
+        """A particle as the user counts it, from 1, and its image."""
         return f"particle {particle + 1} ({self.table.image_name(particle)})"
 
-    def read(self, indices: ArrayLike | None = None) -> NDArray[np.float32]:
+    def read(self, indices: ArrayLike | None = None, *, finite: bool = True) -> NDArray[np.float32]:
         """The images of these particles (from 0; all by default), float32 ``(n, box, box)``, in this order.
 
-        Images in which protein is dark (`ParticleTable.contrast_sign`) are returned negated. Files are read
-        in the order in which they lie on the disk, whatever the order of ``indices``.
+        Unless they must be ``finite``, NaN and infinity come as they are. Images in which protein is dark
+        (`ParticleTable.contrast_sign`) are returned negated. Files are read in the order in which they lie on
+        the disk, whatever the order of ``indices``.
 
         Raises
         ------
@@ -87,7 +89,8 @@ class ParticleImages:
         bounds = np.flatnonzero(np.diff(stacks[order])) + 1
         for places in np.split(order, bounds) if len(order) else ():
             self._read_stack(int(stacks[places[0]]), sections[places], images, places)
-        self._require_finite(images, wanted)
+        if finite:
+            self._require_finite(images, wanted)
         if self.table.contrast_sign is not None:
             images[self.table.contrast_sign[wanted] < 0] *= -1
         return images
@@ -115,44 +118,21 @@ class ParticleImages:
         bad = ~np.isfinite(images).all(axis=(1, 2))
         row = int(particles[bad].min())
         raise InputError(
-            f"{self._name(row)} has pixels that are NaN or infinite",
+            f"{self.name(row)} has pixels that are NaN or infinite",
             path=self.table.stacks[int(self.table.stack_index[row])],
             fix="extract it again or leave it out",
         )
 
     def blocks(
-        self, indices: ArrayLike | None = None
+        self, indices: ArrayLike | None = None, *, finite: bool = True
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Particles and their images, a few at a time, in the order of the files."""
+        """Particles and their images, a few at a time, in the order of the files; arguments as of `read`."""
         wanted = np.arange(len(self)) if indices is None else np.atleast_1d(np.asarray(indices, np.int64))
         order = np.lexsort((self.table.section[wanted], self.table.stack_index[wanted]))
         step = max(1, _BLOCK_BYTES // (4 * self.box**2))
         for first in range(0, len(order), step):
             particles = wanted[order[first : first + step]]
-            yield particles, self.read(particles)
-
-
-def check_images(images: ParticleImages, indices: ArrayLike | None = None) -> None:
-    """Look at the pixels of these particles (all by default).
-
-    Raises
-    ------
-    InputError
-        If an image is constant (zero-filled, for one) or holds NaN or infinity; the sentence names the first
-        particle, counted from 1, and says how many images are constant.
-    """
-    constant: list[int] = []
-    for particles, block in images.blocks(indices):
-        flat = block.reshape(len(block), -1)
-        constant += particles[flat.min(axis=1) == flat.max(axis=1)].tolist()
-    if constant:
-        table, first = images.table, min(constant)
-        others = f", and so are {len(constant) - 1} others" if len(constant) > 1 else ""
-        raise InputError(
-            f"particle {first + 1} ({table.image_name(first)}) is blank: all its pixels are the same{others}",
-            path=table.stacks[int(table.stack_index[first])],
-            fix="extract it again or leave it out",
-        )
+            yield particles, self.read(particles, finite=finite)
 
 
 def read_particles(path: Path, **options: Any) -> ParticleTable:

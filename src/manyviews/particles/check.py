@@ -2,77 +2,54 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.geometry.symmetry import symmetry_rotations
-from manyviews.io.particle_images import ParticleImages, check_images
+from manyviews.io.particle_images import ParticleImages
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.sizes import format_bytes
 from manyviews.parallel.launch import local_threads
 from manyviews.parallel.world import SingleWorld
 from manyviews.particles.estimate import Cost, Stage, estimate_cost, expected_reach
-from manyviews.particles.images.load import background_mask, noise_spectrum, read_fourier_images
+from manyviews.particles.grey_levels import (
+    SAMPLE,
+    GreyLevels,
+    find_warnings,
+    grey_levels,
+    shell_ratios,
+    spread_over,
+)
+from manyviews.particles.images.load import noise_spectrum, read_fourier_images
+from manyviews.particles.images.look import look_at
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import Plan, load_table, resolve_plan
+from manyviews.particles.selection import Selection
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.runs.progress import format_seconds
 
-Float64 = NDArray[np.float64]
-
-_SAMPLE = 500
 _SHOWN_SHELLS = 8
 _MOST_GROUPS = 10
-_FAR_DEFOCUS = 60_000.0  # angstrom
-_SURE = 5.0  # standard errors
-_LEAST_SIGNAL = 0.02
-_UNEVEN_NOISE = 0.5  # spread of the images' noise over its mean
+_FEW_PIXELS = 2**26  # looked at in a few seconds
 _PARALLEL_SHARE = 0.85  # of perfect, with a few threads
-
-
-@dataclass(frozen=True)
-class GreyLevels:
-    """Of the images that were looked at, ``sampled`` many.
-
-    Attributes
-    ----------
-    background, noise
-        Median mean and median standard deviation outside the particle.
-    noise_spread
-        Spread of the standard deviations over their mean.
-    brightness, brightness_error
-        How much brighter than the background the middle is, in standard deviations of the noise, mean of the
-        images, and its standard error.
-    signal_to_noise, whole_ratio
-        ``(radius + 1,)`` power of the signal over that of the noise in each shell, and of all coefficients.
-    """
-
-    sampled: int
-    background: float
-    noise: float
-    noise_spread: float
-    brightness: float
-    brightness_error: float
-    signal_to_noise: list[float]
-    whole_ratio: float
 
 
 @dataclass(frozen=True)
 class Checked:
     """What `check` found.
 
-    ``looked_at`` images were searched for blank ones and NaN. ``reach`` is where the halves would stop
-    agreeing with known poses, Fourier pixels; the time is for so many ``threads``; ``warnings`` are
-    sentences.
+    ``looked_at`` images were searched for faults; ``aside`` particles are left out. ``reach`` is where the
+    halves would stop agreeing with known poses, Fourier pixels; the time is for so many ``threads``;
+    ``warnings`` are sentences.
     """
 
     table: ParticleTable
     plan: Plan
     looked_at: int
+    aside: int
     grey: GreyLevels
     reach: int
     cost: Cost
@@ -97,7 +74,8 @@ class Checked:
     def _image_lines(self) -> Iterator[str]:
         grey, count = self.grey, len(self.table)
         rest = "" if self.looked_at == count else f" of {count} (--all-images for all)"
-        yield f"images looked at: {self.looked_at}{rest}; none is blank or holds NaN"
+        faulty = f"{self.aside} set aside" if self.aside else "none is blank or holds NaN"
+        yield f"images looked at: {self.looked_at}{rest}; {faulty}"
         yield f"background: {grey.background:.3g}, noise {grey.noise:.3g} +- {grey.noise_spread:.0%}"
         yield f"signal to noise: {grey.whole_ratio:.3g} (power, all frequencies); by resolution"
         shells = np.unique(np.geomspace(2, len(grey.signal_to_noise) - 1, _SHOWN_SHELLS).round().astype(int))
@@ -151,22 +129,24 @@ def check(particles: ParticleOptions, options: AbinitioOptions, *, all_images: b
     particles, options
         As for `manyviews.particles.abinitio.abinitio`.
     all_images
-        Look at every image, not 500 of them.
+        Look at every image, not at 500 of them where there are many.
 
     Raises
     ------
     InputError
-        As a reconstruction would, also if an image that was looked at is blank or holds NaN.
+        As a reconstruction would, also if more than half of the images that were looked at have faults.
     """
     table = load_table(particles)
     images = ParticleImages(table)
     plan = resolve_plan(options, len(table), images.box, table.pixel_size)
     symmetry_rotations(options.symmetry)
-    chosen = _sample(len(table), all_images)
-    check_images(images, chosen)
+    chosen = _looked_at(len(table), images.box, all_images)
+    look = look_at(images, chosen, plan.diameter)
+    found = Selection.of(table, look, plan.diameter, replaces=options.remove_outliers)
+    plan = resolve_plan(options, len(found.order), images.box, table.pixel_size)
     threads = options.threads or local_threads(SingleWorld())
-    grey = grey_levels(table, images, plan, threads)
-    guess = expected_reach(grey.signal_to_noise, len(table), grey.sampled, plan.em.filled)
+    grey = _sampled_levels(found, plan, threads)
+    guess = expected_reach(grey.signal_to_noise, len(found.order), grey.sampled, plan.em.filled)
     reach = min(plan.radius, guess)
     return Checked(
         table=table,
@@ -176,53 +156,27 @@ def check(particles: ParticleOptions, options: AbinitioOptions, *, all_images: b
         reach=reach,
         cost=estimate_cost(plan, reach),
         threads=threads,
-        warnings=(*table.warnings, *find_warnings(table, plan, grey)),
+        aside=len(found.aside),
+        warnings=(*table.warnings, *found.warnings(), *find_warnings(found.table, plan, grey)),
     )
 
 
-def _sample(count: int, everyone: bool) -> NDArray[np.int64]:
-    """Particles to look at, spread over the table."""
-    size = count if everyone else min(count, _SAMPLE)
-    return np.unique(np.linspace(0, count - 1, size).round().astype(np.int64))
+def _looked_at(count: int, box: int, everyone: bool) -> NDArray[np.int64]:
+    """Particles to look at: all where that takes a moment, else some spread over the table."""
+    return spread_over(count, count if everyone or count * box**2 <= _FEW_PIXELS else SAMPLE)
 
 
-def grey_levels(table: ParticleTable, images: ParticleImages, plan: Plan, threads: int) -> GreyLevels:
-    """Noise, contrast and signal of a sample of the images."""
-    chosen = _sample(len(table), False)
-    mask = background_mask(plan.box, plan.diameter / plan.pixel_size)
-    outside = mask / mask.sum()
-    inside = (1 - mask) / (1 - mask).sum()
-    figures = []
-    for _, block in images.blocks(chosen):
-        mean = np.einsum("nyx,yx->n", block, outside)
-        spread = np.sqrt(np.einsum("nyx,nyx,yx->n", block, block, outside) - mean**2)
-        middle = np.einsum("nyx,yx->n", block, inside) - mean
-        figures.append(np.stack([mean, spread, middle, block.var(axis=(1, 2))]))
-    background, noise, middle, variance = np.concatenate(figures, axis=1).astype(np.float64)
-    usable = noise > 0
-    brightness = middle[usable] / noise[usable]
-    return GreyLevels(
-        sampled=len(chosen),
-        background=float(np.median(background)),
-        noise=float(np.median(noise)),
-        noise_spread=float(noise.std() / max(noise.mean(), 1e-30)),
-        brightness=float(brightness.mean()),
-        brightness_error=float(brightness.std() / math.sqrt(max(1, len(brightness)))),
-        signal_to_noise=_shell_ratios(table, plan, chosen, threads),
-        whole_ratio=max(0.0, float((variance[usable] / noise[usable] ** 2).mean() - 1)),
-    )
-
-
-def _shell_ratios(table: ParticleTable, plan: Plan, chosen: NDArray[np.int64], threads: int) -> list[float]:
-    """Power of the images over that of their background in each shell, less 1."""
+def _sampled_levels(found: Selection, plan: Plan, threads: int) -> GreyLevels:
+    """Of the images that a run would take its grey levels from, as far as they were looked at."""
+    look, place = found.look, np.full(len(found.whole), -1)
+    place[found.order] = np.arange(len(found.order))
+    chosen = np.isin(look.looked, spread_over(len(found.whole))) & (place[look.looked] >= 0)
+    numbers = np.sort(place[look.looked[chosen]])
     images, spectra, counts = read_fourier_images(
-        table, chosen, radius=plan.radius, diameter=plan.diameter, threads=threads
+        found.table, numbers, radius=plan.radius, diameter=plan.diameter, mend=found.mend, threads=threads
     )
-    noise = noise_spectrum(spectra, counts, plan.box)
-    shell = images.shells()
-    power = (np.abs(images.values) ** 2 / noise[images.group][:, shell]).mean(axis=0)
-    mean = np.bincount(shell, power) / np.maximum(np.bincount(shell), 1)
-    return [max(0.0, float(value) - 1) for value in mean[: plan.radius + 1]]
+    images = replace(images, noise_variance=noise_spectrum(spectra, counts, plan.box))
+    return grey_levels(look.select(chosen), shell_ratios(images, np.arange(len(images))))
 
 
 # --- words ---
@@ -255,31 +209,3 @@ def _data_lines(table: ParticleTable, plan: Plan) -> Iterator[str]:
         )
     if table.angles is not None:
         yield "poses: in the table, not used"
-
-
-def _signal_lacks(grey: GreyLevels, first_radius: int) -> bool:
-    """Whether a start's first frequencies hold less than a fiftieth of the noise, or what may be chance."""
-    shells = np.arange(2, first_radius + 1)
-    ratio = float(np.average(np.array(grey.signal_to_noise)[shells], weights=shells))
-    return ratio < _LEAST_SIGNAL + 4 / math.sqrt(math.pi * shells.sum() * grey.sampled)
-
-
-def find_warnings(table: ParticleTable, plan: Plan, grey: GreyLevels) -> Iterator[str]:
-    """What a user should know of the particles, beside what was said when their table was read."""
-    defocus = table.defocus.mean(axis=1)
-    has_ctf = any(one.amplitude_contrast < 1 for one in table.optics)
-    if has_ctf and np.any(defocus <= 0):
-        yield f"{int((defocus <= 0).sum())} particles have no underfocus; is the CTF in angstrom, and there?"
-    if np.any(defocus > _FAR_DEFOCUS):
-        yield f"{int((defocus > _FAR_DEFOCUS).sum())} particles have a defocus above 6 um"
-    if grey.brightness < -_SURE * grey.brightness_error:
-        yield "the middle of the images is darker than their rim; if protein is dark, give --dark-protein"
-    if grey.noise_spread > _UNEVEN_NOISE:
-        yield (
-            f"the noise differs by {grey.noise_spread:.0%} between images; each is scaled to noise of 1, "
-            "as if grey levels were all that differs"
-        )
-    if _signal_lacks(grey, plan.em.first_radius):
-        yield "hardly any signal at low resolution; are the particles in the middle of their boxes?"
-    if plan.em.filled > 0.95:
-        yield "the particle fills the box, so the background is taken from the corners only"

@@ -28,6 +28,7 @@ from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import ReconstructOptions
 from manyviews.particles.plan import check_diameter, check_reference, fourier_radius
 from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE, VOLUME_FILE, in_figures
+from manyviews.particles.selection import FILES
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -35,7 +36,7 @@ _POINTS_AT_ONCE = 2**21
 _EDGE_PIXELS = 3.0
 _MOST_PADDING = 4
 VOLUMES = (VOLUME_FILE, "half1.mrc", "half2.mrc")
-RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE)
+RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE, *FILES)
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class ReconstructionPlan:
         given, reference = self.options, self.options.reference
         return {"diameter": self.diameter, "resolution": given.resolution, "radius": self.radius,
                 "symmetry": given.symmetry, "padding": given.padding,
+                "remove_outliers": given.remove_outliers,
                 "reference": None if reference is None else str(reference)}  # fmt: skip
 
 

@@ -35,13 +35,15 @@ _TRIAL_ITERATIONS = 100  # of each of several starts of sagd, at low frequency
 class Particles:
     """What a method works with.
 
-    ``images`` are the particles of this process, ``numbers`` which they are; ``symmetry (n, 3, 3)`` are the
-    rotations of the point group.
+    ``numbers (K,)`` are those of all particles, ascending: even and odd ones are the halves, and some may be
+    missing. ``images`` are the particles of this process, ``own`` their places among all; ``symmetry (n, 3,
+    3)`` are the rotations of the point group.
     """
 
     plan: Plan
     images: FourierImages
     numbers: NDArray[np.int64]
+    own: NDArray[np.int64]
     symmetry: NDArray[np.float64]
 
 
@@ -61,7 +63,7 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
     plan, options = particles.plan, particles.plan.options
     problem = EmProblem(
         particles.images,
-        particles.numbers,
+        particles.numbers[particles.own],
         plan.em,
         shift_sigma=plan.shift_sigma / plan.pixel_size,
         seed=options.seed,
@@ -88,9 +90,11 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
         job.warn("the halves share all frequencies that were used; their FSC says nothing")
+    place = np.full(plan.em.particles, -1)
+    place[particles.numbers] = np.arange(len(particles.numbers))
     return Reconstruction(
         state.iterate,
-        state.samples,
+        state.samples.renumbered(place),
         state.correlation,
         options.independent_halves,
         {"stopped because": str(reason), **_compare_starts(job, plan, starts)},

@@ -45,6 +45,9 @@ class ParticleOptions:
 class AbinitioOptions(MachineOptions):
     """How to reconstruct."""
 
+    remove_outliers: bool = option(False, section="input",
+        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
+        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
     method: AbinitioMethod = option("stochastic-em", section="method", metavar="METHOD",
         help="Reconstruct in this way. stochastic-em: expectation maximisation on growing batches, no "
         "gradient step, the quick default; sagd: the stochastic average gradients of Punjani, Brubaker "
@@ -93,6 +96,9 @@ class AbinitioOptions(MachineOptions):
 class ReconstructOptions(MachineOptions):
     """How to reconstruct from poses that the table holds."""
 
+    remove_outliers: bool = option(False, section="input",
+        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
+        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
     diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
         help="Put a soft spherical mask of this diameter around the particle, in angstrom. Left out: the "
         "largest in the box.")

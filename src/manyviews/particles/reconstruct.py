@@ -19,6 +19,7 @@ from manyviews.particles.known_poses import (
 from manyviews.particles.options import ParticleOptions, ReconstructOptions
 from manyviews.particles.plan import load_table
 from manyviews.particles.report import PICTURES, sections
+from manyviews.particles.selection import select_particles
 
 
 def reconstruct(
@@ -49,9 +50,14 @@ def reconstruct(
         if job.finished:
             return job.result()
         job.warn(*table.warnings, *plan.warnings)
+        chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers)
+        halves, moved = chosen.with_halves(plan.halves)
+        job.warn(*moved)
+        plan = resolve_reconstruction(options, halves, plan.box)
         with contextlib.ExitStack() as stack:
-            images, _ = own_images(stack, job, table, plan, options)
+            images, _ = own_images(stack, job, halves, plan, options, chosen.mend)
             job.say(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels")
             found = reconstruct_as_planned(images, plan)
         job.begin()
-        return job.finish(write_reconstruction(job.folder, plan, found))
+        chosen.write(job.folder)
+        return job.finish({**write_reconstruction(job.folder, plan, found), **chosen.summary()})

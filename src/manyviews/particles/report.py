@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.report_data import read_directions, read_learning, read_spread
-from manyviews.report.common import slices_section
+from manyviews.report.common import slices_section, table_section
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.volume import Model, read_model
@@ -75,6 +75,12 @@ _PICTURES = {
     ),
 }
 PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
+# what a look at the images has found
+_TABLES = (
+    ("set_aside.csv", "{rows} particles set aside"),
+    ("outliers.csv", "Hot pixels or X-rays in {rows} images"),
+    ("copies.csv", "{rows} copies of other particles"),
+)
 # by method
 CITATIONS = {"stochastic-em": (_CAPPE, _SCHERES), "sagd": (_PUNJANI,)}
 
@@ -95,6 +101,8 @@ def sections(run: RunData) -> Iterator[Part]:
     for name, figure in _figures(run):
         title, alternative, caption = _PICTURES[name]
         yield Section(title, Picture(name, alternative, figure), caption)
+    for file, title in _TABLES:
+        yield from table_section(run.path / file, title)
     yield from map(Citation, CITATIONS.get(run.method, ()))
 
 

@@ -15,19 +15,20 @@ from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.poses import angular_distance, matrices_to_euler, view_directions
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
-from manyviews.io.particle_table import ParticleTable
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.plan import Plan
+from manyviews.particles.selection import FILES, Selection
 
 VOLUME_FILE = "volume.mrc"
 HALVES_FILE = "fsc.csv"
 REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
+_TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
+RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, *FILES)
 _LATITUDES, _LONGITUDES = 18, 36
 _SPREAD_BINS = 40
 
@@ -58,8 +59,9 @@ def preview(job: Job, plan: Plan) -> Callable[[torch.Tensor], None]:
     return show
 
 
-def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Reconstruction) -> dict[str, object]:
+def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruction) -> dict[str, object]:
     """Write map, poses and tables; returns key figures by name."""
+    table = chosen.table
     volume = found.volume.numpy()
     write_mrc(folder / VOLUME_FILE, volume, plan.pixel_size, overwrite=True,
               labels=(f"manyviews particles abinitio, {plan.options.method}",))  # fmt: skip
@@ -69,20 +71,24 @@ def write_results(folder: Path, plan: Plan, table: ParticleTable, found: Reconst
     posed = table.with_poses(
         angles,
         best.shifts.astype(np.float64) * plan.pixel_size,
-        half=np.arange(len(table)) % 2 + 1,
+        half=chosen.numbers % 2 + 1,
         extra={
             "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
             "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
             "manyviewsShiftSpreadAngst": [f"{value * plan.pixel_size:.3f}" for value in shift_spread],
         },
     )
+    if not np.all(np.diff(chosen.order) > 0):
+        posed = posed.select(np.argsort(chosen.order))  # as they were in the table
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
+    chosen.write(folder)
     _write_directions(folder / "directions.csv", best)
     _write_spread(folder / "spread.csv", spread)
     halves_curve(found.correlation, plan).write_csv(folder / HALVES_FILE, overwrite=True)
     summary: dict[str, object] = {
         "method": plan.options.method,
         "particles": len(table),
+        **chosen.summary(),
         "map (voxels)": plan.box,
         "pixel size (angstrom)": plan.pixel_size,
         **found.summary,

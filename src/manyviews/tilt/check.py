@@ -107,12 +107,12 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
         As a reconstruction would, also where memory does not suffice for the thickness that was given.
     """
     resolved = resolve_series(series)
-    source = ImageSource(resolved, options.bin, options.invert_contrast)
+    source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
     given = options.thickness != 0
     if not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
     plan = resolve_plan(options, source)
-    levels = GreyLevels.of(source) if plan.normalise == "none" else None
+    levels, outliers = GreyLevels.of(source)
     shape = plan.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
     return Checked(
@@ -124,7 +124,7 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
         warnings=(
             *resolved.warnings,
             *(() if given else (NO_THICKNESS,)),
-            *find_warnings(resolved, plan, series, levels),
+            *find_warnings(resolved, plan, series, levels if plan.normalise == "none" else None, outliers),
         ),
     )
 

@@ -114,6 +114,9 @@ class ReconstructOptions(MachineOptions):
         "tilt.")
     invert_contrast: bool = option(False, section="input",
         help="Change the sign of the images, for dark specimens on a bright ground.")
+    remove_outliers: bool = option(False, section="input",
+        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
+        "the median around them, before anything else is done. Left out: they are counted and told.")
     reference: Path | None = option(None, section="output",
         help="Compare the result with this true volume (MRC, of the same size): FSC and NCC.")
     layout: str | None = option(None, section="machine", metavar="GROUPSxSLABS",

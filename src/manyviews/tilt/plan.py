@@ -52,6 +52,7 @@ class Plan:
     smoothness: float
     normalise: str
     invert_contrast: bool
+    remove_outliers: bool
     bin: int
     volume_shape: tuple[int, int, int]
     pixel_size: float
@@ -102,6 +103,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         smoothness=options.smoothness,
         normalise=options.normalise,
         invert_contrast=options.invert_contrast,
+        remove_outliers=options.remove_outliers,
         bin=options.bin,
         volume_shape=(depth, *source.shape[1:]),
         pixel_size=source.pixel_size,

@@ -68,7 +68,7 @@ def reconstruct(
     began = time.monotonic()
     world = world or SingleWorld()
     resolved = resolve_series(series)
-    source = ImageSource(resolved, options.bin, options.invert_contrast)
+    source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
     plan = resolve_plan(options, source)
     _check_reference(options.reference, plan)
     schedule = make_run_schedule(source, plan, options, world)
@@ -97,7 +97,7 @@ def reconstruct(
             storage = _storage(stack, schedule, options.scratch or run.out)
             problem, images = make_problem(source, plan, place, storage, schedule)
             levels = images.levels if plan.normalise == "none" else None
-            job.warn(*find_warnings(resolved, plan, series, levels))
+            job.warn(*find_warnings(resolved, plan, series, levels, images.outliers))
             summary = _solve(job, problem, images, resolved, plan, schedule, options.reference)
         return job.finish(summary, mapped=schedule.streamed)
 

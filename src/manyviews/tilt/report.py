@@ -85,6 +85,7 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from convergence_section(fall)
     yield from fsc_section(run.path / "fsc.csv", "Comparison with the reference")
     yield from table_section(run.path / "geometry.csv", "Geometry of the {rows} views")
+    yield from table_section(run.path / "outliers.csv", "Hot pixels or X-rays in {rows} sections")
     yield from map(Citation, CITATIONS.get(run.method, ()))
 
 

@@ -20,7 +20,8 @@ from manyviews.tilt.series.resolve import ResolvedSeries
 from manyviews.tilt.solve.problem import TiltProblem
 
 VOLUME_FILE = "volume.mrc"
-TABLES = ("ncc.csv", "geometry.csv")
+OUTLIERS_FILE = "outliers.csv"
+TABLES = ("ncc.csv", "geometry.csv", OUTLIERS_FILE)
 
 
 def write_results(
@@ -43,10 +44,14 @@ def write_results(
         return {}
     _write_ncc(folder / "ncc.csv", problem, correlations)
     _write_geometry(folder / "geometry.csv", resolved, problem)
+    outliers = images.outliers.rows(problem.projector.geometry)
+    if outliers:
+        write_table(folder / OUTLIERS_FILE, ("stack", "section", "pixels"), outliers)
     figures: dict[str, object] = {
         "exact objective": 0.5 * energy,
         "mean NCC of reprojections": float(correlations.mean()),
         "lowest NCC of reprojections": float(correlations.min()),
+        **({"pixels that stand out": int(images.outliers.counts.sum())} if outliers else {}),
     }
     if reference is not None:
         figures |= _compare(folder / VOLUME_FILE, reference, folder)

@@ -11,6 +11,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.series.normalise import GreyLevels
+from manyviews.tilt.series.outliers import Outliers
 from manyviews.tilt.series.resolve import ResolvedSeries
 
 Float64 = NDArray[np.float64]
@@ -30,10 +31,12 @@ def find_warnings(
     plan: Plan,
     options: SeriesOptions,
     levels: GreyLevels | None,
+    outliers: Outliers,
 ) -> list[str]:
     """What a user should know of a series, beside what was said when it was resolved.
 
-    ``levels`` are the grey levels of the images; None where they are normalised.
+    ``levels`` are the grey levels of the images; None where they are normalised. ``outliers`` are their hot
+    pixels and X-rays.
     """
     geometry = series.geometry
     found = [
@@ -48,6 +51,7 @@ def find_warnings(
         found.append(f"only {len(geometry)} view{'s' if len(geometry) > 1 else ''}: expect streaks")
     if levels is not None:
         found += _drift_warnings(geometry, levels)
+    found += outliers.warnings(geometry, removed=plan.remove_outliers)
     return found
 
 

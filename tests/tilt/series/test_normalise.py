@@ -4,6 +4,7 @@ import torch
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.kernels.specks import find_specks
 from manyviews.tilt.series.normalise import noise_deviation, prepare
 
 CPU = torch.device("cpu")
@@ -22,6 +23,9 @@ class Images:
 
     def read(self, views):
         return self.images[np.asarray(views)].copy()
+
+    def inspect(self, view):
+        return self.images[view].copy(), find_specks(self.images[view : view + 1])
 
 
 @pytest.fixture

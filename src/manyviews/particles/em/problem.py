@@ -54,7 +54,7 @@ class EmProblem:
     ----------
     images, numbers
         The particles of this process, those of its lanes (`own_particles`), in the order of their numbers
-        among all particles ``(n,)``.
+        ``(n,)``; numbers go up to the plan's, and some may be nobody's.
     plan
         The iterations.
     shift_sigma
@@ -94,8 +94,8 @@ class EmProblem:
         return _constraint(box, self.plan.filled, self.positive)
 
     def own(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Which images of a batch this process holds, and where."""
-        own = own_particles(chosen, self.world)
+        """Which images of a batch this process holds, and where; some numbers may be nobody's."""
+        own = own_particles(chosen, self.world) & np.isin(chosen, self.numbers)
         return own, np.searchsorted(self.numbers, chosen[own])
 
     def grid(self, volume: torch.Tensor, radius: int, rng: np.random.Generator) -> PoseGrid:

@@ -18,6 +18,7 @@ from manyviews.particles.images.fourier_images import FourierImages
 
 Float32 = NDArray[np.float32]
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
+Mend = Callable[[Float32, NDArray[np.int64]], None]
 BYTES_A_POINT = 12  # a complex64 coefficient and a float32 transfer function
 _BLOCK_PIXELS = 8_000_000
 _EDGE = 3.0  # pixels over which the background's mask rises, so that its transform is narrow
@@ -53,12 +54,17 @@ def background_mask(box: int, diameter: float) -> Float32:
     return np.asarray(mask, dtype=np.float32)
 
 
+def _leave(images: Float32, numbers: NDArray[np.int64]) -> None:
+    """Images are as they should be."""
+
+
 def read_fourier_images(
     table: ParticleTable,
     numbers: NDArray[np.int64],
     *,
     radius: int,
     diameter: float,
+    mend: Mend = _leave,
     allocate: Allocate = np.empty,
     tell: Callable[[int], None] = lambda done: None,
     threads: int = 1,
@@ -71,6 +77,8 @@ def read_fourier_images(
         All particles, and ``(n,)`` which of them.
     diameter
         Of the particle, angstrom: what is outside is background.
+    mend
+        Handed the images ``(n, box, box)`` as they are read, and which they are: may change pixels in place.
     allocate
         Makes the two large arrays.
     tell
@@ -105,7 +113,9 @@ def read_fourier_images(
     step = max(1, _BLOCK_PIXELS // box**2)
     for first in range(0, len(numbers), step):
         chosen = numbers[first : first + step]
-        images = _standardised(source.read(chosen), mask, table, chosen)
+        pixels = source.read(chosen)
+        mend(pixels, chosen)
+        images = _standardised(pixels, mask, table, chosen)
         block = slice(first, first + len(chosen))
         values[block] = extract(images, points, threads=threads)
         transfer[block] = ctf_values(optics.select(chosen), points, box, pixel_size).numpy()

@@ -19,7 +19,7 @@ from manyviews.options import MachineOptions
 from manyviews.parallel.world import World
 from manyviews.particles.em.problem import own_particles
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.load import Allocate, image_bytes, noise_spectrum, read_fourier_images
+from manyviews.particles.images.load import Allocate, Mend, image_bytes, noise_spectrum, read_fourier_images
 from manyviews.particles.options import ParticleOptions
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.memory import available_memory_bytes, require_disk
@@ -44,33 +44,44 @@ class Sizes(Protocol):
 
 
 def own_images(
-    stack: contextlib.ExitStack, job: Job, table: ParticleTable, plan: Sizes, machine: MachineOptions
+    stack: contextlib.ExitStack,
+    job: Job,
+    table: ParticleTable,
+    plan: Sizes,
+    machine: MachineOptions,
+    mend: Mend,
+    numbers: NDArray[np.int64] | None = None,
 ) -> tuple[FourierImages, NDArray[np.int64]]:
-    """This process's images, in memory or in files, with the noise of all."""
+    """This process's images, in memory or in files, with the noise of all; and which of the table they are.
+
+    ``mend`` is as of `read_fourier_images`; ``numbers (N,)`` say which process a particle belongs to, the
+    rows of the table if they are not given.
+    """
     world = job.world
     everyone = np.arange(len(table))
-    numbers = everyone[own_particles(everyone, world)]
+    own = np.flatnonzero(own_particles(everyone if numbers is None else numbers, world))
     allocate: Allocate = np.empty
-    size = image_bytes(len(numbers), plan.radius)
+    size = image_bytes(len(own), plan.radius)
     room = _room(machine.memory, world)
     if room is not None and size > room:
         folder = machine.scratch or job.folder
         require_disk(folder, size)
         job.say(f"images are kept in files in {folder}: {format_bytes(size)}")
         allocate = stack.enter_context(ScratchFolder(folder / "scratch")).allocate
-    job.progress.start("read images", len(numbers))
+    job.progress.start("read images", len(own))
     images, spectra, counts = read_fourier_images(
         table,
-        numbers,
+        own,
         radius=plan.radius,
         diameter=plan.diameter,
+        mend=mend,
         allocate=allocate,
         tell=job.progress.update,
         threads=torch.get_num_threads(),
     )
     total = world.sum(torch.from_numpy(spectra)).numpy()
     count = world.sum(torch.from_numpy(counts)).numpy()
-    return replace(images, noise_variance=noise_spectrum(total, count, plan.box)), numbers
+    return replace(images, noise_variance=noise_spectrum(total, count, plan.box)), own
 
 
 def _room(memory_gib: float | None, world: World) -> float | None:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
+from manyviews.kernels.specks import Specks, find_specks
 from manyviews.tilt.series.resolve import ResolvedSeries
 
 
@@ -54,6 +55,8 @@ def bin_geometry(
 class ImageSource:
     """Images of a resolved series in the order of its geometry, blocks of ``bin`` x ``bin`` pixels averaged.
 
+    Hot pixels and X-rays are replaced before that by the median around them, if asked for.
+
     Attributes
     ----------
     shape
@@ -69,7 +72,13 @@ class ImageSource:
         If ``bin`` is not a whole number from 1 to the smaller side.
     """
 
-    def __init__(self, series: ResolvedSeries, bin: int = 1, invert_contrast: bool = False) -> None:
+    def __init__(
+        self,
+        series: ResolvedSeries,
+        bin: int = 1,
+        invert_contrast: bool = False,
+        remove_outliers: bool = False,
+    ) -> None:
         rows, columns = series.image_shape
         if bin != int(bin) or not 1 <= bin <= min(rows, columns):
             raise InputError(
@@ -80,6 +89,8 @@ class ImageSource:
         self.series = series
         self._bin = int(bin)
         self._invert_contrast = invert_contrast
+        self._remove_outliers = remove_outliers
+        self._specks: dict[int, Specks] = {}  # of the views that were searched
         self.shape = (len(series.geometry), rows // self._bin, columns // self._bin)
         self.pixel_size = series.pixel_size * self._bin
         self.binned_geometry = (
@@ -98,10 +109,21 @@ class ImageSource:
         """
         wanted = np.arange(self.shape[0]) if views is None else np.atleast_1d(np.asarray(views, np.int64))
         images = np.empty((len(wanted), *self.shape[1:]), dtype=np.float32)
-        geometry = self.series.geometry
-        for image, view in zip(images, wanted, strict=True):
-            stack = self.series.stacks[geometry.series[view]]
-            image[...] = block_average(stack.read(geometry.sections[view])[0], self._bin)
-        if self._invert_contrast:
-            np.negative(images, out=images)
+        for image, view in zip(images, wanted.tolist(), strict=True):
+            image[...] = self._read(view, search=self._remove_outliers)
         return images
+
+    def inspect(self, view: int) -> tuple[NDArray[np.float32], Specks]:
+        """One view ``(y, x)`` as `read` gives it, and the specks of its image as it is stored."""
+        image = self._read(view, search=True)
+        return image, self._specks[view]
+
+    def _read(self, view: int, *, search: bool) -> NDArray[np.float32]:
+        geometry = self.series.geometry
+        stored = self.series.stacks[geometry.series[view]].read(geometry.sections[view])
+        if search and view not in self._specks:
+            self._specks[view] = find_specks(stored)
+        if self._remove_outliers:
+            self._specks[view].mend(stored)
+        image = block_average(stored[0], self._bin)
+        return np.negative(image) if self._invert_contrast else image

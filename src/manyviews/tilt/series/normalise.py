@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.kernels.specks import Specks
 from manyviews.parallel.world import SingleWorld, World, shares
 from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.outliers import Outliers
 
 _BORDER = 0.05
 _LOW_TILT_DEGREES = 15.0
@@ -29,13 +31,13 @@ class GreyLevels:
     spread: NDArray[np.float64]
 
     @classmethod
-    def of(cls, source: ImageSource) -> GreyLevels:
-        """Read every image once."""
-        figures = np.empty((2, source.shape[0]))
+    def of(cls, source: ImageSource) -> tuple[GreyLevels, Outliers]:
+        """Read every image once; hot pixels and X-rays are found on the way."""
+        figures, specks = np.empty((2, source.shape[0])), {}
         for view in range(source.shape[0]):
-            image = source.read([view])[0]
+            image, specks[view] = source.inspect(view)
             figures[:, view] = image.mean(dtype=np.float64), image.std(dtype=np.float64)
-        return cls(figures[0], figures[1])
+        return cls(figures[0], figures[1]), Outliers.gathered(specks, source.shape[0], SingleWorld())
 
     @property
     def scale(self) -> float:
@@ -46,7 +48,9 @@ class GreyLevels:
 
 @dataclass(frozen=True)
 class PreparedImages:
-    """``(image - offset) * gain`` for every view, on a device; ``levels`` are grey levels as they were read.
+    """``(image - offset) * gain`` for every view, on a device.
+
+    ``levels`` are grey levels as they were read, ``outliers`` the hot pixels and X-rays in the stored images.
 
     ``offset`` and ``gain`` are ``(view,)``. ``noise_to_signal`` is the variance of the noise over that of the
     signal, the median over the views; 0 where not measured.
@@ -57,6 +61,7 @@ class PreparedImages:
     gain: NDArray[np.float32]
     device: torch.device
     levels: GreyLevels
+    outliers: Outliers
     noise_to_signal: float = 0.0
 
     def read(self, views: NDArray[np.int64]) -> torch.Tensor:
@@ -89,8 +94,9 @@ def prepare(
     own = shares(count, world.size)[world.rank]
     offset, gain = np.zeros(count, np.float32), np.ones(count, np.float32)
     mean, spread, noise = np.zeros(count), np.zeros(count), np.zeros(count)
+    specks: dict[int, Specks] = {}
     for view in range(own.start, own.stop):
-        image = source.read([view])[0]
+        image, specks[view] = source.inspect(view)
         mean[view] = image.mean(dtype=np.float64)
         # the deviation of equal values is not always zero in floating point
         spread[view] = float(image.std()) if image.min() < image.max() else 0.0
@@ -118,7 +124,8 @@ def prepare(
     signal = np.maximum(spread**2 - noise**2, _LEAST_SIGNAL * spread**2)
     ratios = noise[spread > 0] ** 2 / signal[spread > 0]
     levels = GreyLevels(mean, spread)
-    return PreparedImages(source, offset, gain, device, levels, float(np.median(ratios)))
+    outliers = Outliers.gathered(specks, count, world)
+    return PreparedImages(source, offset, gain, device, levels, outliers, float(np.median(ratios)))
 
 
 def noise_deviation(image: NDArray[np.float32]) -> float:

@@ -1,0 +1,186 @@
+"""Particles that are in a table more than once, and halves of the particles that keep them together.
+
+A copy in the other half agrees with the first in its noise too, so that the halves seem to agree to where
+there is nothing but noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.io.particle_table import ParticleTable
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+KINDS = ("", "the same image of the same stack", "the same pixels", "the same place of a micrograph")
+_SAME_IMAGE, _SAME_PIXELS, _SAME_PLACE = range(1, len(KINDS))
+_NEAR = 0.2  # of the particle's diameter
+_MOST_AT_A_PLACE = 4  # particles, on average
+_SAME_SIGNS = 0.05  # of the sums' root mean square: what rounding to small whole numbers makes
+_MICROGRAPH = ("rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY")
+_MICROGRAPH_PIXELS = ("rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Of each particle ``(N,)`` the first that it is a copy of, itself mostly, and why, one of `KINDS`.
+
+    ``warnings`` are sentences on what was not believed.
+    """
+
+    of: Int64
+    kind: Int64
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> Int64:
+        """The particles that are copies of an earlier one."""
+        return np.flatnonzero(self.of != np.arange(len(self.of)))
+
+
+def find_copies(table: ParticleTable, diameter: float, looked: Int64, signs: Float64) -> Copies:
+    """Particles with the same image, the same pixels, or from the same place of a micrograph.
+
+    Parameters
+    ----------
+    diameter
+        Of the particle, angstrom: a fifth of it apart is the same place.
+    looked, signs
+        ``(n,)`` the particles whose pixels are known, and ``(n, k)`` sums that tell images apart
+        (`manyviews.particles.images.look.Look`).
+    """
+    count = len(table)
+    placed, warnings = _believable(_same_place(table, diameter), count)
+    found = (_same_image(table), looked[_near_pairs(signs, _tolerance(signs))], placed)
+    kind = np.full(count, len(KINDS))
+    for number, pairs in enumerate(found, start=1):
+        np.minimum.at(kind, pairs.ravel(), number)
+    return Copies(_earliest(np.concatenate(found), count), np.where(kind == len(KINDS), 0, kind), warnings)
+
+
+def _earliest(pairs: Int64, count: int) -> Int64:
+    """``(count,)`` the first of all that each hangs together with through pairs."""
+    from scipy.sparse import coo_array, csgraph
+
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    _, label = csgraph.connected_components(graph, directed=False)
+    _, first, group = np.unique(label, return_index=True, return_inverse=True)
+    return np.asarray(first[group], dtype=np.int64)
+
+
+def _believable(pairs: Int64, count: int) -> tuple[Int64, tuple[str, ...]]:
+    """Pairs from one place, unless there are hardly any places: then the coordinates are made up."""
+    if len(np.unique(_earliest(pairs, count))) * _MOST_AT_A_PLACE >= count:
+        return pairs, ()
+    told = (
+        f"{len(np.unique(pairs))} particles lie on one another by their coordinates (rlnCoordinateX, "
+        "rlnCoordinateY), which are not believed"
+    )
+    return pairs[:0], (told,)
+
+
+def _same_image(table: ParticleTable) -> Int64:
+    """``(pairs, 2)`` particles that are the same section of the same stack."""
+    order = np.lexsort((np.arange(len(table)), table.section, table.stack_index))
+    same = (np.diff(table.section[order]) == 0) & (np.diff(table.stack_index[order]) == 0)
+    return np.stack([order[:-1][same], order[1:][same]], axis=1)
+
+
+def _tolerance(signs: Float64) -> float:
+    return (
+        _SAME_SIGNS * float(np.sqrt(np.mean(np.sum(signs**2, axis=1) / signs.shape[1])))
+        if len(signs)
+        else 0.0
+    )
+
+
+def _near_pairs(points: Float64, distance: float) -> Int64:
+    """``(pairs, 2)`` points ``(n, k)`` that are nearer than that."""
+    from scipy.spatial import KDTree
+
+    if len(points) < 2 or distance <= 0:
+        return np.zeros((0, 2), np.int64)
+    # equal points are joined one to the next: all pairs of many copies would be too many
+    _, first, group = np.unique(points, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(group.ravel(), kind="stable")
+    equal = np.diff(group.ravel()[order]) == 0
+    pairs = first[KDTree(points[first]).query_pairs(distance, output_type="ndarray")]
+    return np.concatenate([np.stack([order[:-1][equal], order[1:][equal]], axis=1), pairs]).astype(np.int64)
+
+
+def _same_place(table: ParticleTable, diameter: float) -> Int64:
+    """``(pairs, 2)`` particles of one micrograph that are less than a part of the diameter apart."""
+    if not all(label in table.extra for label in _MICROGRAPH):
+        return np.zeros((0, 2), np.int64)
+    names, *columns = (table.extra[label] for label in _MICROGRAPH)
+    places = np.array([[_number(text) for text in column] for column in columns]).T
+    places *= _micrograph_pixels(table)[:, None]
+    if table.shifts is not None:
+        places = places - table.shifts  # what centres the image is where its particle is not
+    known = np.flatnonzero(np.isfinite(places).all(axis=1))
+    _, micrograph = np.unique(np.array(names)[known], return_inverse=True)
+    near = _NEAR * diameter
+    points = np.column_stack([places[known], 2 * near * micrograph.ravel()])  # apart from one to the next
+    return known[_near_pairs(points, near)]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _micrograph_pixels(table: ParticleTable) -> Float64:
+    """``(N,)`` pixel size of the micrographs in angstrom, that of the images where nothing tells it."""
+    sizes = table.per_particle("pixel_size")
+    for group, optics in enumerate(table.optics):
+        extra = dict(optics.extra)
+        told = [_number(extra[label]) for label in _MICROGRAPH_PIXELS if label in extra]
+        known = [size for size in told if size > 0]
+        if known:
+            sizes[table.optics_index == group] = known[0]
+    return sizes
+
+
+def together(half: Int64, of: Int64) -> Int64:
+    """Halves ``(K,)``, 0 or 1, as they are given, but that copies are in one.
+
+    Particles whose copies are in both go to the half that has fewer so far, one after another.
+    """
+    first, group = np.unique(of, return_inverse=True)
+    size, ones = np.bincount(group), np.bincount(group, half)
+    chosen = (ones > 0).astype(np.int64)
+    split = (ones > 0) & (ones < size)
+    filled = [int(size[~split & (chosen == number)].sum()) for number in range(2)]
+    for one in np.flatnonzero(split).tolist():
+        chosen[one] = int(half[first[one]]) if filled[0] == filled[1] else int(filled[1] < filled[0])
+        filled[chosen[one]] += int(size[one])
+    return np.asarray(chosen[group], dtype=np.int64)
+
+
+def places_in_halves(of: Int64, rows: Int64) -> Int64:
+    """Numbers for particles, the even and the odd of which are halves that keep copies together.
+
+    Every particle whose row has the right parity keeps it as its number, so that a run with copies, or
+    without some rows, goes nearly the way of one with all of them. There may be numbers that nobody has.
+
+    Parameters
+    ----------
+    of
+        ``(K,)`` the first particle that each is a copy of, itself mostly.
+    rows
+        ``(K,)`` their rows in the whole table, ascending.
+    """
+    half = rows % 2
+    wanted = together(half, of)
+    numbers = np.where(wanted == half, rows, -1)
+    for number in range(2):
+        movers = np.flatnonzero((numbers < 0) & (wanted == number))
+        free = np.setdiff1d(np.arange(number, int(rows[-1]) + 1 + 2 * len(movers), 2), numbers)
+        numbers[movers] = free[: len(movers)]
+    return numbers
