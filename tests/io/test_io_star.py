@@ -30,7 +30,10 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"data_x\nloop_\n_a\n_b\n1 2 3\n", "Wrong number of values"),
+        (
+            b"data_x\nloop_\n_a\n_b\n1 2 3\n",
+            "line 5: the line holds 3 values where data_x has 2 columns: '1 2 3'",
+        ),
         (b"data_x\nloop_\n_a\n_a\n1 2\n", "duplicate"),
         (b"data_x\n_a 1\ndata_x\n_a 1\n", "duplicate"),
         (b"data_x\n_a 1\nloop_\n_b\n1\n2\n", "different lengths"),

@@ -124,8 +124,9 @@ def read_cryosparc_particles(
     optics, optics_index = _optics(fields, ctf=ctf)
     zeros = np.zeros(fields.count)
     defocus = np.stack([fields.numbers(name) if ctf else zeros for name in _DEFOCUS[:2]], axis=1)
+    stacks = locate_stacks(names, source=path, data_root=data_root, must_exist=with_images)
     table = ParticleTable(
-        stacks=locate_stacks(names, source=path, data_root=data_root, must_exist=with_images),
+        stacks=stacks.paths,
         stack_names=names,
         stack_index=stack_index,
         section=fields.whole("blob/idx", 10**9),
@@ -143,7 +144,7 @@ def read_cryosparc_particles(
         extra={"cryosparcUid": [str(uid) for uid in fields.fields["uid"].tolist()]}
         if "uid" in fields
         else {},
-        warnings=_warnings(fields) if ctf else (),
+        warnings=(*(_warnings(fields) if ctf else ()), *stacks.warnings),
     )
     return check_stacks(table, source=path) if with_images else table
 

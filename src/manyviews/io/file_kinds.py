@@ -32,7 +32,7 @@ _HDF5 = FileKind(
     "an HDF5 file (EMD, HDF or IMS)",
     "save it as MRC in the program that wrote it, or with EMAN2: e2proc2d.py IN OUT.mrc",
 )
-_TEXT = "give the MRC file itself"
+TEXT = FileKind("text", "give the MRC file itself")
 
 _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x89HDF\r\n\x1a\n", _HDF5),
@@ -44,7 +44,7 @@ _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x89PNG", FileKind("a PNG picture", _SAVE_AS_MRC)),
     (b"\xff\xd8\xff", FileKind("a JPEG picture", _SAVE_AS_MRC)),
     (b"GIF8", FileKind("a GIF picture", _SAVE_AS_MRC)),
-    (b"%PDF", FileKind("a PDF document", _TEXT)),
+    (b"%PDF", FileKind("a PDF document", TEXT.fix)),
     (b"SIMPLE  =", FileKind("a FITS file", "convert it to MRC")),
     (b"NRRD000", FileKind("an NRRD file", "convert it to MRC")),
     (b"PK\x03\x04", FileKind("a zip archive", "unzip it first")),
@@ -97,7 +97,7 @@ def is_text(start: bytes) -> bool:
 def _text_kind(start: bytes) -> FileKind:
     if start.lstrip()[:1] == b"<":
         return FileKind("a web page or XML", "download or export the MRC file itself")
-    return FileKind("text", _TEXT)
+    return TEXT
 
 
 def _is_spider(start: bytes) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manyviews.errors import InputError
-from manyviews.io.file_kinds import PROBE_BYTES, is_text
+from manyviews.io.file_kinds import PROBE_BYTES, TEXT, foreign_kind
 from manyviews.io.star import StarBlock, column_numbers, read_star
 from manyviews.io.text import content_lines, parse_number, read_text
 
@@ -51,7 +51,7 @@ def is_image_list(path: Path) -> bool:
             start = handle.read(PROBE_BYTES)
     except (OSError, ValueError):
         return False
-    return bool(start) and is_text(start) and start.lstrip()[:1] != b"<"
+    return foreign_kind(start, path) is TEXT
 
 
 def read_image_list(path: Path) -> tuple[ListedImage, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.io.compressed import compression_of
 
 MAXIMUM_BYTES = 64 * 1024 * 1024
 """Alignment files are kilobytes; a larger one is the wrong file."""
@@ -50,6 +51,8 @@ def read_text(
     if len(data) > most:
         size = most / 1024**2
         raise InputError(f"is larger than {size:g} MiB", path=path, fix=f"give {wanted}, not the images")
+    if compression := compression_of(data[:3]):
+        raise InputError(f"is compressed by {compression}", path=path, fix=f"decompress {wanted} first")
     if b"\0" in data:
         raise InputError("is binary, not text", path=path, fix=f"give {wanted} that goes with {images}")
     try:
