@@ -444,3 +444,12 @@ def test_axes_that_are_none_are_refused(tmp_path, axes):
 
     with pytest.raises(InputError, match="axes are stored in the order"):
         read_header(raw_file(tmp_path / "a.mrc", edit=edit))
+
+
+@pytest.mark.parametrize("counts", [(-5, 100), (5, -100), (-18688, 18720), (32767, 32767)])
+def test_impossible_counts_of_an_extended_header_give_no_angles(tmp_path, counts):
+    def agard(raw):
+        raw[104:108] = b"AGAR"
+        struct.pack_into("<2h", raw, 128, *counts)
+
+    assert read_header(raw_file(tmp_path / "a.mrc", extended=bytes(768), edit=agard)).tilt_angles() is None

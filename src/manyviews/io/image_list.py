@@ -19,6 +19,7 @@ from manyviews.io.file_kinds import PROBE_BYTES, TEXT, foreign_kind
 from manyviews.io.star import StarBlock, column_numbers, read_star
 from manyviews.io.text import content_lines, parse_number, read_text
 
+MRC_SUFFIXES = (".mrc", ".st", ".ali", ".mrcs", ".map", ".rec")
 _LARGEST_LIST = 10_000
 _SECTION_OF_STACK = re.compile(r"^(\d{1,9})@(.+)$")
 _MDOC_SECTION = re.compile(r"^\[\s*(ZValue|Image|FrameSet)\s*=\s*(.*?)\s*\]$", re.IGNORECASE)
@@ -45,7 +46,9 @@ class ListedImage:
 
 
 def is_image_list(path: Path) -> bool:
-    """Whether a file is text, and so no MRC file but a list of them; False if it cannot be read."""
+    """Whether a file is text and not called an MRC file, and so may list some; False if it cannot be read."""
+    if path.suffix.lower() in MRC_SUFFIXES:
+        return False
     try:
         with open(path, "rb") as handle:
             start = handle.read(PROBE_BYTES)

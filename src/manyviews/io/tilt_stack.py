@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.image_list import ListedImage, is_image_list, read_image_list
+from manyviews.io.image_list import MRC_SUFFIXES, ListedImage, is_image_list, read_image_list
 from manyviews.io.mrc import MrcStack
 from manyviews.io.mrc_header import HEADER_BYTES, MrcHeader, read_header
 
 _PARENTS_SEARCHED = 4
 _PIXEL_TOLERANCE = 0.001
-_MRC_SUFFIXES = (".mrc", ".st", ".ali", ".mrcs", ".map", ".rec")
 _MOVIE_SUFFIXES = (".eer", ".tif", ".tiff")
 _LIST_THEM = (
     "write their names into a text file, one a line in the order of the angles, and give that as STACK"
@@ -52,7 +51,7 @@ def _is_folder(path: Path) -> InputError:
     """The sentence about a folder that was given as stack, with what it holds."""
     shown = f"{path}, the folder you are in," if str(path) == "." else str(path)
     try:
-        files = sorted(child for child in path.iterdir() if child.suffix.lower() in _MRC_SUFFIXES)
+        files = sorted(child for child in path.iterdir() if child.suffix.lower() in MRC_SUFFIXES)
     except OSError:
         files = []
     if len(files) == 1:
