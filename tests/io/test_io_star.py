@@ -232,3 +232,28 @@ def test_names_that_begin_like_blocks_are_never_lost(tmp_path):
     path.write_text("data_m\n_rlnMicrographName data_1/a.mrc\n")
     with pytest.raises(InputError, match=r"line 2: .*reserved word.*quote it"):
         read_star(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "end", "is_cut"),
+    [
+        ([f"{row} " for row in ROWS[:3]], "4@a.mrcs 400.5 1", True),  # RELION ends rows with a blank
+        ([f"{row} " for row in ROWS[:3]], "4@a.mrcs 400.5 14 ", False),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 1.1", True),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 1.", True),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 17", True),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 17.125", False),
+        (ROWS[:3], ROWS[3], False),  # nobody can tell
+    ],
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_file_cut_off_within_its_last_value(tmp_path, rows, end, is_cut, line_end):
+    path = tmp_path / "a.star"
+    path.write_bytes((TABLE + "\n".join([*rows, end])).replace("\n", line_end).encode())
+    if is_cut:
+        with pytest.raises(
+            InputError, match=r"line 10: the file seems to be cut off within its last row: '4@a"
+        ):
+            read_star(path)
+        path.write_bytes(path.read_bytes() + line_end.encode())  # which says that it is whole
+    assert len(read_star(path)[0]) == 4

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
-from manyviews.io.star_rows import RowFault, find_row_fault
+from manyviews.io.star_rows import RowFault, find_cut, find_row_fault
 from manyviews.io.text import LARGEST_NUMBER, parse_number, parse_whole_number, read_text
 
 MAXIMUM_STAR_BYTES = 1024**3
@@ -65,7 +65,7 @@ def read_star(path: Path) -> tuple[StarBlock, ...]:
     except (ValueError, RuntimeError) as error:
         raise explain_star_error(error, text, path) from error
     blocks = tuple(_block(block, path) for block in document)
-    if fault := find_row_fault(text, is_parsed=True):
+    if fault := find_row_fault(text, is_parsed=True) or find_cut(text):
         raise _row_error(fault, path)
     return blocks
 

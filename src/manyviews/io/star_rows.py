@@ -16,6 +16,8 @@ _RESERVED = re.compile(
 )
 _KEYWORD = re.compile(r"(data_|save_)\S*|loop_|stop_|global_")
 _SHOWN = 60
+_ROWS_COMPARED = 10
+_LONGEST_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,26 @@ def find_row_fault(text: str, *, is_parsed: bool = False) -> RowFault | None:
     if not is_parsed and not faults:
         faults += _single_values(text)
     return min(faults, key=lambda fault: fault.line, default=None)
+
+
+def find_cut(text: str) -> RowFault | None:
+    """Whether the text ends within its last row, though no value is missing: in form it differs from others.
+
+    RELION ends every row with a blank; others write as many decimals in one row as in the next.
+    """
+    if not text or text[-1] in "\r\n":
+        return None
+    *before, last = text[-_LONGEST_ROWS:].splitlines()
+    rows = [line for line in before[1:] if len(line.split()) == len(last.split()) > 0][-_ROWS_COMPARED:]
+    if len(rows) < 2:
+        return None
+    end_in_blank = all(line[-1].isspace() for line in rows)
+    decimals = {len(line.split()[-1].partition(".")[2]) for line in rows}
+    is_shorter = len(decimals) == 1 and len(last.split()[-1].partition(".")[2]) < decimals.pop()
+    if last[-1].isspace() or not (end_in_blank or is_shorter):
+        return None
+    what = f"the file seems to be cut off within its last row: {_shown(last)}"
+    return RowFault(text.count("\n") + 1, what, "copy it again, or end the line if it is whole")
 
 
 def _single_values(text: str) -> Iterator[RowFault]:
