@@ -10,6 +10,7 @@ SerialEM extended header); the FEI/Thermo Fisher EPU extended header (FEI1, FEI2
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,6 +100,10 @@ class MrcHeader:
         """Size of the file, without what may follow the last section."""
         return self.data_offset + math.prod(self.shape) * self.dtype.itemsize
 
+    def plain_bytes(self) -> mmap.mmap:
+        """The content of a compressed file, and one byte more if something follows the last section."""
+        return decompressed(self.path, self.needed_bytes + 1)
+
     def map_pixels(self) -> NDArray[Any]:
         """The pixels ``(sections, rows, columns)`` in the file's own type, mapped and not read yet.
 
@@ -110,9 +115,8 @@ class MrcHeader:
         order = tuple(self.stored_axes[::-1].index(axis) for axis in (3, 2, 1))
         try:
             if self.compression:
-                plain = decompressed(self.path, self.needed_bytes)
                 count = math.prod(self.shape)
-                flat = np.frombuffer(plain, self.dtype, count=count, offset=self.data_offset)
+                flat = np.frombuffer(self.plain_bytes(), self.dtype, count=count, offset=self.data_offset)
                 return flat.reshape(stored).transpose(order)
             # Mapped anew at each call, so that no file stays open between reads. As a plain array, without
             # memmap's bookkeeping at every index.
@@ -268,8 +272,7 @@ def _pixel_size(raw: bytes, order: str, path: Path) -> tuple[float, float, float
 def _check_size(header: MrcHeader) -> tuple[str, ...]:
     """Compare header and file before anything is allocated; what to say about the difference."""
     path, needed = header.path, header.needed_bytes
-    # One byte more tells whether something follows.
-    present = len(decompressed(path, needed + 1)) if header.compression else path.stat().st_size
+    present = len(header.plain_bytes()) if header.compression else path.stat().st_size
     if present < needed:
         sections, rows, columns = header.shape
         raise InputError(

@@ -15,6 +15,8 @@ _RESERVED = re.compile(
     r"(?:^|(?<=\s))((?:data_|save_|[_$])\S*|(?:loop_|stop_|global_)(?=\s|$))", re.IGNORECASE
 )
 _KEYWORD = re.compile(r"(data_|save_)\S*|loop_|stop_|global_")
+_FIRST_LETTERS = "dDsSlLgG_; \t"
+"""With which lines begin that may be no row."""
 _SHOWN = 60
 _ROWS_COMPARED = 10
 _LONGEST_ROWS = 1 << 16
@@ -137,6 +139,9 @@ def _rows(text: str, loops: list[_Loop]) -> Iterator[tuple[_Loop, int, str]]:
     loop: _Loop | None = None
     block, in_text = "", False
     for number, line in _content(text):
+        if loop is not None and loop.values and line[0] not in _FIRST_LETTERS:
+            yield loop, number, line  # by far the most
+            continue
         if in_text or line.startswith(";"):
             in_text = in_text != line.startswith(";")
             if loop is not None and loop in loops:
@@ -173,7 +178,7 @@ def _content(text: str) -> Iterator[tuple[int, str]]:
         end = length if end < 0 else end
         number += 1
         line = text[start:end].rstrip()
-        if line and not line.lstrip().startswith("#"):
+        if line and line[0] != "#" and (line[0] > " " or not line.lstrip().startswith("#")):
             yield number, line
         start = end + 1
 
