@@ -128,7 +128,10 @@ class _Search:
             return self._within_root(moved, shown), True
         where = f"neither in {self.bases[0]} nor in the folders searched next"
         if self.data_root is not None:
-            where = f"not in {self.bases[0]}, nor is a file there that is called as its last part"
+            where = (
+                f"not in {self.bases[0]}, nor is a file there that is called as its last part"
+                " (in folders that are links was not looked)"
+            )
         raise InputError(f"the image stack {shown} is {where}", path=self.source, fix=_ROOT_HINT)
 
     def _within_root(self, path: Path, shown: str) -> Path:

@@ -139,9 +139,17 @@ def _find(image: ListedImage, path: Path) -> Path:
     places = [*_named_places(image.name, path), Path(os.path.abspath(path)).parent / last]
     made = [place.parent / folder / f"{place.stem}.mrc" for place in places for folder in (".", "average")]
     is_movie = PurePosixPath(last).suffix.lower() in _MOVIE_SUFFIXES
-    for candidate in [*made, *places] if is_movie else [*places, *made]:
-        if os.path.isfile(candidate):
-            return candidate
+    candidates = made if is_movie else [*places, *made]
+    found = next((candidate for candidate in candidates if os.path.isfile(candidate)), None)
+    if found is not None:
+        return found
+    if is_movie and any(os.path.isfile(place) for place in places):
+        raise InputError(
+            f"{image.name[:100]!r} is a movie or TIFF image, and no MRC image made of it is beside it",
+            path=path,
+            where=image.where,
+            fix=f"put the motion-corrected {PurePosixPath(last).stem}.mrc beside it, or beside the list",
+        )
     raise InputError(
         f"the image {image.name[:100]!r} is neither there nor beside the list",
         path=path,
