@@ -11,6 +11,7 @@ import pytest
 
 from manyviews.errors import InputError
 from manyviews.io import compressed
+from manyviews.io.cryosparc import read_cryosparc_particles
 from manyviews.io.mrc import MrcStack, read_header, read_mrc, write_mrc
 from manyviews.io.text import read_text
 
@@ -117,6 +118,10 @@ def test_compressed_text_is_called_so(tmp_path):
     path.write_bytes(gzip.compress(b"data_\n"))
     with pytest.raises(InputError, match="compressed by gzip; decompress the text file first"):
         read_text(path)
+    with pytest.raises(InputError, match="is compressed by gzip; decompress it first"):
+        read_cryosparc_particles(path)
+    with pytest.raises(InputError, match="is a folder; give the text file in it"):
+        read_text(tmp_path)
 
 
 def spider():

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -244,6 +246,8 @@ def test_names_that_begin_like_blocks_are_never_lost(tmp_path):
         ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 17", True),
         ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 17.125", False),
         (ROWS[:3], ROWS[3], False),  # nobody can tell
+        ([f"{row} " for row in ROWS], "# the end", False),
+        ([f"{row} " for row in ROWS], "data_y\n_x 1.5", False),
     ],
 )
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -257,3 +261,19 @@ def test_a_file_cut_off_within_its_last_value(tmp_path, rows, end, is_cut, line_
             read_star(path)
         path.write_bytes(path.read_bytes() + line_end.encode())  # which says that it is whole
     assert len(read_star(path)[0]) == 4
+
+
+def test_a_line_of_open_quotes_takes_no_time(tmp_path):
+    path = tmp_path / "a.star"
+    path.write_text(TABLE + "'a " * 200_000 + "\n")
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="close the quote"):
+        read_star(path)
+    assert time.perf_counter() - start < 5
+
+
+def test_what_is_quoted_is_not_reserved(tmp_path):
+    path = tmp_path / "a.star"
+    path.write_text(TABLE + "1@a.mrcs 'x data_y' 'loop_'\n2@a.mrcs 2\n")
+    with pytest.raises(InputError, match="line 8: the line holds 2 values"):
+        read_star(path)

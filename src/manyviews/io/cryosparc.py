@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from manyviews.errors import InputError
+from manyviews.io.compressed import compression_of
 from manyviews.io.particle_stacks import check_stacks, find_imported_name, locate_stacks
 from manyviews.io.particle_table import OpticsGroup, ParticleTable
 from manyviews.io.text import LARGEST_NUMBER
@@ -165,6 +166,8 @@ def _read_records(handle: BinaryIO, path: Path) -> NDArray[Any]:
     """The array of records; sizes are checked before anything is allocated and no object is unpickled."""
     fix = "give a particles.cs file as cryoSPARC writes it"
     start = handle.read(8)
+    if compression := compression_of(start):
+        raise InputError(f"is compressed by {compression}", path=path, fix="decompress it first")
     if start.startswith(_STREAM_MAGIC):
         raise InputError(
             "is in cryoSPARC's compressed stream format",

@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _TOKEN = re.compile(r"""'.*?'(?=\s|$)|".*?"(?=\s|$)|#.*|[^\s]+""")
-_RESERVED = re.compile(
-    r"(?:^|(?<=\s))((?:data_|save_|[_$])\S*|(?:loop_|stop_|global_)(?=\s|$))", re.IGNORECASE
-)
+_RESERVED = re.compile(r"(?:data_|save_|[_$])|(?:loop_|stop_|global_)$", re.IGNORECASE)
 _KEYWORD = re.compile(r"(data_|save_)\S*|loop_|stop_|global_")
 _FIRST_LETTERS = "dDsSlLgG_; \t"
 """With which lines begin that may be no row."""
 _SHOWN = 60
 _ROWS_COMPARED = 10
 _LONGEST_ROWS = 1 << 16
+_LONGEST_QUOTED_LINE = 10_000
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def find_row_fault(text: str, *, is_parsed: bool = False) -> RowFault | None:
         if words and words[0].lower().startswith("data_") and loop.tags == 1 and len(words) == 1:
             faults.append(_reserved(last, words[0]))
             break
-        if not is_parsed and (found := _RESERVED.search(" ".join(words))):
-            faults.append(_reserved(last, found[1]))
+        if not is_parsed and (reserved := next(filter(_RESERVED.match, words), None)):
+            faults.append(_reserved(last, reserved))
             break
         if words:
             loop.add(last, len(words), line)
@@ -120,7 +119,7 @@ def find_cut(text: str) -> RowFault | None:
     end_in_blank = all(line[-1].isspace() for line in rows)
     decimals = {len(line.split()[-1].partition(".")[2]) for line in rows}
     is_shorter = len(decimals) == 1 and len(last.split()[-1].partition(".")[2]) < decimals.pop()
-    if last[-1].isspace() or not (end_in_blank or is_shorter):
+    if last.lstrip()[0] in "#_" or last[-1].isspace() or not (end_in_blank or is_shorter):
         return None
     what = f"the file seems to be cut off within its last row: {_shown(last)}"
     return RowFault(text.count("\n") + 1, what, "copy it again, or end the line if it is whole")
@@ -184,9 +183,11 @@ def _content(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _words(line: str) -> list[str] | None:
-    """The values of a line, quotes and all; None if a quote is left open."""
+    """The values of a line, quotes and all; None if a quote is left open, or the line is too long to tell."""
     if "'" not in line and '"' not in line and "#" not in line:
         return line.split()
+    if len(line) > _LONGEST_QUOTED_LINE:
+        return None
     found = [word for word in _TOKEN.findall(line) if not word.startswith("#")]
     is_open = any(word[0] in "'\"" and (len(word) < 2 or word[-1] != word[0]) for word in found)
     return None if is_open else found

@@ -42,6 +42,8 @@ def read_text(
     try:
         with open(path, "rb") as handle:
             data = handle.read(most + 1)
+    except IsADirectoryError as error:
+        raise InputError("is a folder", path=path, fix=f"give {wanted} in it") from error
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", path=path, fix="check the name and the permissions"
