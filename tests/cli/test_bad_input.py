@@ -126,8 +126,10 @@ def test_sizes_that_make_sense_in_no_byte_order(tmp_path, out, refused):
 
 def test_no_mrc_file_at_all(tmp_path, out, refused):
     path = tmp_path / "a.mrc"
-    path.write_text("not a picture")
+    path.write_bytes(b"not a picture\0")
     assert "an MRC header alone has 1024" in refused(words(out, path))
+    path.write_text("not a picture")
+    assert "is text, not MRC" in refused(words(out, path))
     assert "none.mrc" in refused(words(out, tmp_path / "none.mrc"))
 
 

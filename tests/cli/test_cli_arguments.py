@@ -87,6 +87,8 @@ def test_values(words: list[str], expected: dict[str, object]):
         (["a", "--way", "lift"], "--way: there is no 'lift'; did you mean left?"),
         (["a", "--way", "xyz"], "--way: there is no 'xyz'; choose from left, right"),
         (["a", "--count"], "--count: expected one argument"),
+        ([""], "FILE: the name of the file is empty; is a variable of the shell not set?"),
+        (["a", " "], "FILE: the name of the file is empty; is a variable of the shell not set?"),
         (["a", "--quickly=yes"], "--quickly: "),
         ([], "missing: FILE; see `manyviews example --help`"),
     ],

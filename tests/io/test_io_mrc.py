@@ -386,3 +386,70 @@ def test_published_haadf_series():
     assert header.pixel_size == pytest.approx((130.814,) * 3, rel=1e-4)
     with mrcfile.open(path) as oracle:
         assert np.array_equal(data, oracle.data.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [(101, "packed 4-bit"), (3, "complex"), (4, "complex"), (16, "colours"), (7, "mode 7 is not supported")],
+)
+def test_modes_that_are_not_read_are_called_by_name(tmp_path, mode, words):
+    with pytest.raises(InputError, match=words) as caught:
+        read_header(raw_file(tmp_path / "a.mrc", edit=set_int(12, mode)))
+    assert f"mode {mode}" in str(caught.value)
+
+
+def axes_file(path, volume, axes, **more):
+    """``volume`` (z, y, x) stored with ``axes`` (MAPC, MAPR, MAPS), what columns, rows, sections are."""
+    stored = volume.transpose([3 - axis for axis in axes[::-1]])
+
+    def edit(raw):
+        struct.pack_into("<3i", raw, 64, *axes)
+        struct.pack_into("<3i", raw, 28, *volume.shape[::-1])
+        struct.pack_into("<3f", raw, 40, *(n * s for n, s in zip(volume.shape[::-1], (1, 2, 3), strict=True)))
+
+    return raw_file(path, shape=stored.shape, data=stored, edit=edit, **more)
+
+
+@pytest.mark.parametrize("axes", [(3, 2, 1), (2, 1, 3), (1, 3, 2), (2, 3, 1), (3, 1, 2), (1, 2, 3)])
+def test_axes_in_any_order_are_put_in_the_order_x_y_z(tmp_path, axes):
+    volume = array("f4", (2, 3, 4))
+    data, header = read_mrc(axes_file(tmp_path / "a.mrc", volume, axes))
+    assert np.array_equal(data, volume)
+    assert header.shape == (2, 3, 4)
+    assert header.pixel_size == pytest.approx((1.0, 2.0, 3.0))
+    assert bool(header.warnings) == (axes != (1, 2, 3))
+    assert np.array_equal(MrcStack(tmp_path / "a.mrc").read([1]), volume[1:])
+
+
+def test_axes_in_another_order_are_said_and_agree_with_mrcfile(tmp_path):
+    path = axes_file(tmp_path / "a.mrc", array("f4", (2, 3, 4)), (3, 2, 1))
+    assert "MAPC, MAPR, MAPS are 3, 2, 1" in read_header(path).warnings[0]
+    with mrcfile.open(path) as oracle:  # which gives the array as stored
+        assert np.array_equal(oracle.data.T, read_mrc(path)[0])
+
+
+def test_angles_of_sections_as_stored_are_not_taken_for_those_of_others(tmp_path):
+    path = axes_file(tmp_path / "a.mrc", array("f4", (2, 2, 2)), (3, 2, 1), extended=struct.pack("<2h", 1, 2))
+    raw = bytearray(path.read_bytes())
+    raw[104:108] = b"SERI"
+    struct.pack_into("<2h", raw, 128, 2, 1)
+    path.write_bytes(raw)
+    assert read_header(path).tilt_angles() is None
+
+
+@pytest.mark.parametrize("axes", [(1, 1, 3), (0, 2, 3), (4, 5, 6), (-1, 2, 3)])
+def test_axes_that_are_none_are_refused(tmp_path, axes):
+    def edit(raw):
+        struct.pack_into("<3i", raw, 64, *axes)
+
+    with pytest.raises(InputError, match="axes are stored in the order"):
+        read_header(raw_file(tmp_path / "a.mrc", edit=edit))
+
+
+@pytest.mark.parametrize("counts", [(-5, 100), (5, -100), (-18688, 18720), (32767, 32767)])
+def test_impossible_counts_of_an_extended_header_give_no_angles(tmp_path, counts):
+    def agard(raw):
+        raw[104:108] = b"AGAR"
+        struct.pack_into("<2h", raw, 128, *counts)
+
+    assert read_header(raw_file(tmp_path / "a.mrc", extended=bytes(768), edit=agard)).tilt_angles() is None

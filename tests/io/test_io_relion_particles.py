@@ -1,3 +1,5 @@
+import bz2
+import gzip
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import write_mrc
+from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles, write_relion_particles
 from manyviews.io.star import read_star
 
@@ -292,6 +295,119 @@ def test_images_are_looked_for_upwards_and_kept_inside(project, tmp_path_factory
             assert found.stacks[0] == (elsewhere / "a.mrcs").resolve()
     with pytest.raises(InputError, match="is not a folder"):
         read_relion_particles(path, data_root=project / "none")
+
+
+def test_a_link_out_of_the_project_says_which_folder_holds_both(project, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "a.mrcs").write_bytes((project / "s/a.mrcs").read_bytes())
+    (project / "s" / "link.mrcs").symlink_to(elsewhere / "a.mrcs")
+    both = elsewhere.parent.resolve()
+    for name in ("s/link.mrcs", str(elsewhere / "a.mrcs"), f"../{elsewhere.name}/a.mrcs"):
+        path = write(project, PARTICLES | {"rlnImageName": [f"1@{name}"] * 3}, name="l.star")
+        for data_root in (None, project):
+            with pytest.raises(InputError, match=rf"the folder that holds both, with --data-root {both}$"):
+                read_relion_particles(path, data_root=data_root)
+        found = read_relion_particles(path, data_root=both)
+        assert found.stacks[0] == (elsewhere / "a.mrcs").resolve()
+        assert not found.warnings
+
+
+NAME = "Extract/job012/Movies/p.mrcs"
+
+
+def moved_project(folder, *places, name=NAME):
+    """A table deep in a project, and copies of its stack at ``places``, each with a size of its own."""
+    for number, place in enumerate(places):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        write_mrc(folder / place, np.zeros((3, 8 + number, 8 + number), np.float32), 1.5, is_volume=False)
+    (folder / "proj/Refine3D/job098").mkdir(parents=True, exist_ok=True)
+    names = [f"{row}@{name}" for row in (1, 2, 3)]
+    return write(folder / "proj/Refine3D/job098", PARTICLES | {"rlnImageName": names})
+
+
+@pytest.mark.parametrize(
+    ("places", "found", "is_said"),
+    [
+        (["copy/p.mrcs"], 0, True),  # all images in one folder
+        (["copy/Movies/p.mrcs"], 0, True),
+        (["copy/deep/er/p.mrcs"], 0, True),
+        (["copy/p.mrcs", f"copy/{NAME}"], 1, False),  # a copy of the project: as the table names it
+        (["copy/p.mrcs", f"copy/old/{NAME}"], 1, True),  # agrees in more parts
+        (["copy/job011/Movies/p.mrcs", "copy/job012/Movies/p.mrcs"], 1, True),
+        (["copy/p.mrcs", "p.mrcs"], 0, True),  # what lies outside does not count
+    ],
+)
+def test_moved_images_are_found_by_the_last_parts_of_their_names(tmp_path, places, found, is_said):
+    path = moved_project(tmp_path, *places)
+    with pytest.raises(InputError, match=r"is neither in .*--data-root"):
+        read_relion_particles(path)
+    table = read_relion_particles(path, data_root=tmp_path / "copy")
+    assert table.stacks == ((tmp_path / places[found]).resolve(),)
+    assert table.stack_names == (NAME,)  # written again as they were
+    assert table.optics[0].image_size == 8 + found
+    said = [text for text in table.warnings if "1 of 1 image stacks were found by the last parts" in text]
+    assert bool(said) == is_said
+    if is_said:
+        assert f"{NAME} as {tmp_path / places[found]}" in said[0]
+
+
+@pytest.mark.parametrize("name", [NAME, "/data/proj/Extract/job012/Movies/p.mrcs", "../other/Movies/p.mrcs"])
+def test_absolute_names_of_another_machine_are_found_too(tmp_path, name):
+    path = moved_project(tmp_path, "copy/stacks/p.mrcs", name=name)
+    found = read_relion_particles(path, data_root=tmp_path / "copy").stacks
+    assert found == ((tmp_path / "copy/stacks/p.mrcs").resolve(),)
+
+
+def test_several_files_that_fit_are_refused_by_name(tmp_path):
+    path = moved_project(tmp_path, "copy/a/p.mrcs", "copy/b/p.mrcs")
+    with pytest.raises(InputError, match=rf"'{NAME}' could be .*copy/a/p.mrcs or .*copy/b/p.mrcs") as caught:
+        read_relion_particles(path, data_root=tmp_path / "copy")
+    assert "--data-root" in str(caught.value)
+    (tmp_path / "copy/a/p.mrcs").unlink()
+    (tmp_path / "copy/a/p.mrcs").symlink_to(tmp_path / "copy/b/p.mrcs")  # twice the same file
+    assert len(read_relion_particles(path, data_root=tmp_path / "copy").stacks) == 1
+    path = moved_project(tmp_path, name="x/q.mrcs")
+    with pytest.raises(InputError, match=r"not in .*nor is a file there that is called as its last part"):
+        read_relion_particles(path, data_root=tmp_path / "copy")
+
+
+def test_two_names_are_never_one_file(tmp_path):
+    """Extract/a/p.mrcs and Extract/b/p.mrcs, of which one copy is there."""
+    path = moved_project(tmp_path, "copy/p.mrcs")
+    names = ["1@Extract/a/p.mrcs", "2@Extract/b/p.mrcs", "3@Extract/a/p.mrcs"]
+    path = write(path.parent, PARTICLES | {"rlnImageName": names})
+    with pytest.raises(InputError, match=r"'Extract/a/p.mrcs' and 'Extract/b/p.mrcs' would both be .*p.mrcs"):
+        read_relion_particles(path, data_root=tmp_path / "copy")
+    (tmp_path / "copy/b").mkdir()
+    (tmp_path / "copy/b/p.mrcs").write_bytes((tmp_path / "copy/p.mrcs").read_bytes())
+    with pytest.raises(InputError, match="could be"):  # neither agrees with the first in more parts
+        read_relion_particles(path, data_root=tmp_path / "copy")
+    (tmp_path / "copy/a").mkdir()
+    (tmp_path / "copy/p.mrcs").rename(tmp_path / "copy/a/p.mrcs")
+    table = read_relion_particles(path, data_root=tmp_path / "copy")
+    assert [stack.parent.name for stack in table.stacks] == ["a", "b"]
+
+
+def test_a_file_that_ends_within_a_line_is_warned_about(project):
+    path = write(project)
+    assert not read_relion_particles(path).warnings
+    path.write_bytes(path.read_bytes().rstrip()[:-2])  # the last name is shorter now
+    assert any("ends within a line" in text for text in read_relion_particles(path).warnings)
+
+
+def test_odd_stacks_are_told_of_and_compressed_ones_read(project):
+    for name in ("a", "b"):
+        stack = project / "s" / f"{name}.mrcs"
+        stack.write_bytes(gzip.compress(stack.read_bytes()))
+    table = read_relion_particles(write(project))
+    assert len(table.warnings) == 1
+    assert "compressed by gzip" in table.warnings[0]
+    assert "so are 1 other stacks" in table.warnings[0]
+    values = np.arange(3 * 64, dtype=np.float32).reshape(3, 8, 8)
+    write_mrc(project / "s/a.mrcs", values, 1.5, overwrite=True)
+    (project / "s/a.mrcs").write_bytes(bz2.compress((project / "s/a.mrcs").read_bytes()))
+    images = ParticleImages(read_relion_particles(write(project)))
+    assert np.array_equal(images.read([0, 1]), values[[2, 0]])
 
 
 @QUICK

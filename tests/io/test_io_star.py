@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,7 +32,10 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"data_x\nloop_\n_a\n_b\n1 2 3\n", "Wrong number of values"),
+        (
+            b"data_x\nloop_\n_a\n_b\n1 2 3\n",
+            "line 5: the line holds 3 values where data_x has 2 columns: '1 2 3'",
+        ),
         (b"data_x\nloop_\n_a\n_a\n1 2\n", "duplicate"),
         (b"data_x\n_a 1\ndata_x\n_a 1\n", "duplicate"),
         (b"data_x\n_a 1\nloop_\n_b\n1\n2\n", "different lengths"),
@@ -131,3 +136,144 @@ def test_damage_gives_blocks_or_one_sentence(tmp_path, noise, start, length):
     except InputError:
         return
     assert all(len({len(values) for values in block.columns.values()}) <= 1 for block in blocks)
+
+
+TABLE = "data_particles\n\nloop_\n_rlnImageName #1\n_rlnDefocusU #2\n_rlnAnglePsi #3\n"
+ROWS = ["1@a.mrcs 100.5 1", "2@a.mrcs 200.5 2", "3@a.mrcs 300.5 3", "4@a.mrcs 400.5 4"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "words"),
+    [
+        ([*ROWS[:2], "9", *ROWS[2:]], 9, "holds 1 value where data_particles has 3 columns: '9'; take out"),
+        ([*ROWS[:2], "9 9", *ROWS[2:]], 9, "holds 2 values where data_particles has 3 columns: '9 9'"),
+        (
+            [ROWS[0], "2@a.mrcs 200.5", *ROWS[2:]],
+            8,
+            "holds 2 values .*: '2@a.mrcs 200.5'; take out .* or add",
+        ),
+        ([ROWS[0], "2@a.mrcs 200.5 2 7", *ROWS[2:]], 8, "holds 4 values"),
+        # The number of values is right in the end, and a parser is content: all rows between are shifted.
+        ([ROWS[0], "2@a.mrcs 200.5 2 7", ROWS[2], "4@a.mrcs 400.5"], 8, "holds 4 values"),
+        ([ROWS[0], "2@a.mrcs 200.5", ROWS[2], "4@a.mrcs 400.5 4 7"], 8, "holds 2 values"),
+        ([ROWS[0], "9 9 9 9 9 9", ROWS[2]], 8, "holds 6 values"),
+        (
+            [*ROWS[:3], "4@a.mrcs 40"],
+            10,
+            "holds 2 values .* is the last one: the file seems to be cut off; copy",
+        ),
+        (
+            [f"{row} 5" for row in ROWS],
+            7,
+            "every row of data_particles holds 4 values but it names 3 columns",
+        ),
+        ([f"{row} 5 6" for row in ROWS[:3]], 7, "every row of data_particles holds 5 values"),
+        (
+            [ROWS[0], "2@a.mrcs #200.5 2", *ROWS[2:]],
+            8,
+            "holds 1 value .*what follows # is a remark: quote it",
+        ),
+        ([ROWS[0], "2@a.mrcs 'a b c' 2 7", *ROWS[2:]], 8, "holds 4 values"),
+        ([ROWS[0], "x" * 500, *ROWS[2:]], 8, r"'x+\.\.\.'"),
+        (
+            [ROWS[0], "2@a.mrcs data_1/a.mrc 2", *ROWS[2:]],
+            8,
+            r"'data_1/a.mrc' begins like a reserved word.*quote it",
+        ),
+        (
+            ["data_1/a.mrc 5 1", *ROWS],
+            7,
+            r"'data_1/a.mrc' begins like a reserved word.*quote it: \"data_1/a.mrc\"",
+        ),
+        ([ROWS[0], "2@a.mrcs 200.5 loop_", *ROWS[2:]], 8, "'loop_' begins like a reserved word"),
+        ([ROWS[0], "2@a.mrcs stop_ 2", *ROWS[2:]], 8, "'stop_' begins like a reserved word"),
+        ([ROWS[0], "2@a.mrcs GLOBAL_ 2", *ROWS[2:]], 8, "'GLOBAL_' begins like a reserved word"),
+        ([ROWS[0], "2@a.mrcs save_x 2", *ROWS[2:]], 8, "'save_x' begins like a reserved word"),
+        ([ROWS[0], "2@a.mrcs _x 2", *ROWS[2:]], 8, "'_x' begins like a reserved word"),
+    ],
+)
+def test_the_line_that_is_no_row_is_named(tmp_path, rows, line, words):
+    path = tmp_path / "a.star"
+    path.write_text(TABLE + "\n".join(rows) + "\n\n")
+    with pytest.raises(InputError, match=words) as caught:
+        read_star(path)
+    assert f"line {line}:" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TABLE + "\n".join(ROWS) + "\n",
+        TABLE + "\n\n# a remark\n".join(ROWS) + " # at the end\n\n\ndata_b # next\n_x 1\n",
+        TABLE + "\n".join(row.replace(" ", "\n") for row in ROWS) + "\n",  # all rows broken alike
+        TABLE + "\n".join(row.replace(" ", "\n", 1) for row in ROWS) + "\n",
+        TABLE.replace("\n", "\r\n") + "\r\n".join(ROWS) + "\r\n",
+        TABLE + "\n".join(row.replace(" ", "\t") for row in ROWS) + "\nstop_\n",
+        TABLE + "\n".join(ROWS) + "\n\ndata_y\n\nloop_ # of two\n_p\n_q\n1 'data_ x'\n\"loop_\" 2\n",
+        TABLE + "\n".join(ROWS[:3]) + "\n;4@a.mrcs\n;\n400.5 4\n",
+    ],
+)
+def test_rows_that_are_right_are_left_alone(tmp_path, text):
+    path = tmp_path / "a.star"
+    path.write_bytes(text.encode())
+    block = read_star(path)[0]
+    assert block.columns["rlnImageName"][:3] == ["1@a.mrcs", "2@a.mrcs", "3@a.mrcs"]
+    assert block.columns["rlnDefocusU"] == ["100.5", "200.5", "300.5", "400.5"]
+    assert block.columns["rlnAnglePsi"] == ["1", "2", "3", "4"]
+
+
+def test_names_that_begin_like_blocks_are_never_lost(tmp_path):
+    path = tmp_path / "a.star"
+    for name in ("data_1/a.mrc", "data_1.mrcs", "save_x.mrc"):
+        path.write_text(f"data_m\nloop_\n_rlnMicrographName\na.mrc\n{name}\n")
+        with pytest.raises(InputError, match=r"line 5: .*reserved word.*quote it"):
+            read_star(path)
+    path.write_text('data_m\nloop_\n_rlnMicrographName\na.mrc\n"data_1/a.mrc"\n')
+    assert read_star(path)[0].columns["rlnMicrographName"] == ["a.mrc", "data_1/a.mrc"]
+    path.write_text("data_m\n_rlnMicrographName data_1/a.mrc\n")
+    with pytest.raises(InputError, match=r"line 2: .*reserved word.*quote it"):
+        read_star(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "end", "is_cut"),
+    [
+        ([f"{row} " for row in ROWS[:3]], "4@a.mrcs 400.5 1", True),  # RELION ends rows with a blank
+        ([f"{row} " for row in ROWS[:3]], "4@a.mrcs 400.5 14 ", False),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 1.1", True),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 1.", True),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 17", True),
+        ([f"{row}.125" for row in ROWS[:3]], "4@a.mrcs 400.5 17.125", False),
+        (ROWS[:3], ROWS[3], False),  # nobody can tell
+        ([f"{row} " for row in ROWS], "# the end", False),
+        ([f"{row} " for row in ROWS], "data_y\n_x 1.5", False),
+    ],
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_file_cut_off_within_its_last_value(tmp_path, rows, end, is_cut, line_end):
+    path = tmp_path / "a.star"
+    path.write_bytes((TABLE + "\n".join([*rows, end])).replace("\n", line_end).encode())
+    if is_cut:
+        with pytest.raises(
+            InputError, match=r"line 10: the file seems to be cut off within its last row: '4@a"
+        ):
+            read_star(path)
+        path.write_bytes(path.read_bytes() + line_end.encode())  # which says that it is whole
+    assert len(read_star(path)[0]) == 4
+
+
+def test_a_line_of_open_quotes_takes_no_time(tmp_path):
+    path = tmp_path / "a.star"
+    path.write_text(TABLE + "'a " * 200_000 + "\n")
+    start = time.perf_counter()
+    with pytest.raises(InputError, match="close the quote"):
+        read_star(path)
+    assert time.perf_counter() - start < 5
+
+
+def test_what_is_quoted_is_not_reserved(tmp_path):
+    path = tmp_path / "a.star"
+    path.write_text(TABLE + "1@a.mrcs 'x data_y' 'loop_'\n2@a.mrcs 2\n")
+    with pytest.raises(InputError, match="line 8: the line holds 2 values"):
+        read_star(path)

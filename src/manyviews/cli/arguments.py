@@ -130,10 +130,16 @@ def _converter(kind: Any) -> Callable[[str], Any]:
     converters: dict[Any, Callable[[str], Any]] = {
         int: _whole_number,
         float: _number,
-        Path: Path,
+        Path: _path,
         str: str.strip,
     }
     return converters[kind]
+
+
+def _path(text: str) -> Path:
+    if not text.strip():  # which `Path` takes for the folder one is in
+        raise argparse.ArgumentTypeError("the name of the file is empty; is a variable of the shell not set?")
+    return Path(text)
 
 
 def _choice(choices: tuple[Any, ...]) -> Callable[[str], Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from manyviews.errors import InputError
+from manyviews.io.compressed import compression_of
 from manyviews.io.particle_stacks import check_stacks, find_imported_name, locate_stacks
 from manyviews.io.particle_table import OpticsGroup, ParticleTable
 from manyviews.io.text import LARGEST_NUMBER
@@ -124,8 +125,9 @@ def read_cryosparc_particles(
     optics, optics_index = _optics(fields, ctf=ctf)
     zeros = np.zeros(fields.count)
     defocus = np.stack([fields.numbers(name) if ctf else zeros for name in _DEFOCUS[:2]], axis=1)
+    stacks = locate_stacks(names, source=path, data_root=data_root, must_exist=with_images)
     table = ParticleTable(
-        stacks=locate_stacks(names, source=path, data_root=data_root, must_exist=with_images),
+        stacks=stacks.paths,
         stack_names=names,
         stack_index=stack_index,
         section=fields.whole("blob/idx", 10**9),
@@ -143,7 +145,7 @@ def read_cryosparc_particles(
         extra={"cryosparcUid": [str(uid) for uid in fields.fields["uid"].tolist()]}
         if "uid" in fields
         else {},
-        warnings=_warnings(fields) if ctf else (),
+        warnings=(*(_warnings(fields) if ctf else ()), *stacks.warnings),
     )
     return check_stacks(table, source=path) if with_images else table
 
@@ -164,6 +166,8 @@ def _read_records(handle: BinaryIO, path: Path) -> NDArray[Any]:
     """The array of records; sizes are checked before anything is allocated and no object is unpickled."""
     fix = "give a particles.cs file as cryoSPARC writes it"
     start = handle.read(8)
+    if compression := compression_of(start):
+        raise InputError(f"is compressed by {compression}", path=path, fix="decompress it first")
     if start.startswith(_STREAM_MAGIC):
         raise InputError(
             "is in cryoSPARC's compressed stream format",

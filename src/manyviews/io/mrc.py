@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from functools import partial
@@ -50,15 +50,23 @@ __all__ = [
 class MrcStack:
     """Sections of an MRC file, read when asked for.
 
-    ``shape`` is ``(sections, rows, columns)``, ``pixel_size`` is ``(x, y, z)`` in angstrom or None;
-    `InputError` as of `read_header`.
+    ``shape`` is ``(sections, rows, columns)``, ``pixel_size`` is ``(x, y, z)`` in angstrom or None, ``files``
+    are those that hold it; `InputError` as of `read_header`.
     """
 
-    def __init__(self, path: str | PathLike[str]) -> None:
+    def __init__(self, path: str | PathLike[str], header: MrcHeader | None = None) -> None:
         self.path = Path(path)
-        self.header = read_header(self.path)
+        self.header = read_header(self.path) if header is None else header
         self.shape = self.header.shape
         self.pixel_size = self.header.pixel_size
+        self.files: tuple[Path, ...] = (self.path,)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What it takes on the disk, decompressed."""
+        if self.header.compression:
+            return self.header.needed_bytes
+        return sum(path.stat().st_size for path in self.files)
 
     def read(self, sections: ArrayLike | None = None) -> NDArray[np.float32]:
         """The given sections (all by default) as float32 ``(n, rows, columns)``.
@@ -71,31 +79,27 @@ class MrcStack:
         if wanted.size and (wanted.min() < 0 or wanted.max() >= self.shape[0]):
             bad = wanted[(wanted < 0) | (wanted >= self.shape[0])][0]
             raise InputError(f"section {bad} was asked for but there are {self.shape[0]}", path=self.path)
-        # Mapped anew at each call, so that no file stays open between reads.
-        mapped = self._map()
         images = np.empty((len(wanted), *self.shape[1:]), dtype=np.float32)
-        for image, section in zip(images, wanted, strict=True):
-            image[...] = mapped[section]
-            if self.header.dtype.kind == "f" and not np.isfinite(image).all():
+        for image, section, stored in zip(images, wanted.tolist(), self._stored(wanted), strict=True):
+            image[...] = stored
+            if stored.dtype.kind == "f" and not np.isfinite(image).all():
                 bad_pixels = int(np.count_nonzero(~np.isfinite(image)))
                 raise InputError(
                     f"{bad_pixels} pixels are NaN or infinite",
-                    path=self.path,
+                    path=self.file_of(section),
                     where=f"section {section}",
                     fix="replace them or exclude the view",
                 )
         return images
 
-    def _map(self) -> np.memmap[Any, np.dtype[Any]]:
-        header = self.header
-        try:
-            return np.memmap(
-                self.path, dtype=header.dtype, mode="r", offset=header.data_offset, shape=self.shape
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"cannot be read any more ({error})", path=self.path, fix="copy it again"
-            ) from error
+    def file_of(self, section: int) -> Path:
+        """The file that holds this section."""
+        return self.path
+
+    def _stored(self, sections: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+        """The sections as they lie in the file."""
+        pixels = self.header.map_pixels()
+        return (pixels[section] for section in sections.tolist())
 
 
 def read_mrc(path: str | PathLike[str]) -> tuple[NDArray[np.float32], MrcHeader]:

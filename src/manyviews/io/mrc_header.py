@@ -1,5 +1,8 @@
 """MRC headers (MRC2014 and IMOD's variants), checked against the file before anything is allocated.
 
+Files may be compressed by gzip or bzip2. Where MAPC, MAPR and MAPS say that the axes are stored in another
+order than x, y, z, they are put in that order: a section is a plane of one z, in a volume and in a stack.
+
 Sources: Cheng et al., J. Struct. Biol. 192 (2015) 146 (MRC2014); IMOD's ``mrc_format.txt`` (signed bytes,
 SerialEM extended header); the FEI/Thermo Fisher EPU extended header (FEI1, FEI2).
 """
@@ -7,8 +10,9 @@ SerialEM extended header); the FEI/Thermo Fisher EPU extended header (FEI1, FEI2
 from __future__ import annotations
 
 import math
+import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.io.compressed import compression_of, decompressed, open_plain
+from manyviews.io.file_kinds import PROBE_BYTES, foreign_kind, likely_kind
+from manyviews.io.sizes import format_bytes
 
 HEADER_BYTES = 1024
 MODES = {0: "u1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 """Pixel types that are read; mode 0 is ``i1`` where the IMOD flag or MRC2014 says signed."""
 
+_OTHER_MODES = {
+    3: ("complex numbers", "transform it back, or save the real part as mode 2"),
+    4: ("complex numbers", "transform it back, or save the real part as mode 2"),
+    16: ("colours", "save grey values as mode 0 or 2"),
+    101: ("packed 4-bit numbers", "unpack it with IMOD: newstack -mode 1 IN OUT"),
+}
+_IN_ORDER = (1, 2, 3)
 _IMOD_STAMP = 1146047817
 _LARGEST_SIDE = 1 << 24
 LABELS = 10
@@ -36,7 +50,7 @@ class MrcHeader:
     path
         The file.
     shape
-        ``(sections, rows, columns)``.
+        ``(sections, rows, columns)``, which are z, y, x.
     mode
         0 bytes, 1 int16, 2 float32, 6 uint16, 12 float16.
     dtype
@@ -57,6 +71,12 @@ class MrcHeader:
         The two short integers of the SerialEM layout: bytes a section and its bit flags.
     warnings
         What is odd but harmless.
+    compression
+        ``"gzip"``, ``"bzip2"`` or nothing.
+    stored_axes
+        MAPC, MAPR, MAPS: which of x, y, z (1, 2, 3) runs along the columns, rows and sections of the file.
+    listed_tilts
+        Tilt angles in degrees that came with a list of images, one a section (`manyviews.io.image_list`).
     """
 
     path: Path
@@ -71,17 +91,54 @@ class MrcHeader:
     extended_type: str
     extended_counts: tuple[int, int]
     warnings: tuple[str, ...] = ()
+    compression: str = ""
+    stored_axes: tuple[int, int, int] = _IN_ORDER
+    listed_tilts: tuple[float, ...] = ()
+
+    @property
+    def needed_bytes(self) -> int:
+        """Size of the file, without what may follow the last section."""
+        return self.data_offset + math.prod(self.shape) * self.dtype.itemsize
+
+    def plain_bytes(self) -> mmap.mmap:
+        """The content of a compressed file, and one byte more if something follows the last section."""
+        return decompressed(self.path, self.needed_bytes + 1)
+
+    def map_pixels(self) -> NDArray[Any]:
+        """The pixels ``(sections, rows, columns)`` in the file's own type, mapped and not read yet.
+
+        `InputError` if the file is not there any more, or has become shorter.
+        """
+        # The stored array runs over (MAPS, MAPR, MAPC), each of which is x, y or z.
+        lengths = self.shape[::-1]
+        stored = tuple(lengths[axis - 1] for axis in self.stored_axes[::-1])
+        order = tuple(self.stored_axes[::-1].index(axis) for axis in (3, 2, 1))
+        try:
+            if self.compression:
+                count = math.prod(self.shape)
+                flat = np.frombuffer(self.plain_bytes(), self.dtype, count=count, offset=self.data_offset)
+                return flat.reshape(stored).transpose(order)
+            # Mapped anew at each call, so that no file stays open between reads. As a plain array, without
+            # memmap's bookkeeping at every index.
+            mapped = np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.data_offset, shape=stored)
+            return np.asarray(mapped).transpose(order)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"cannot be read any more ({error})", path=self.path, fix="copy it again"
+            ) from error
 
     def extended_bytes(self) -> bytes:
         """The extended header as stored, read when asked for."""
-        with open(self.path, "rb") as handle:
+        with open_plain(self.path) as handle:
             handle.seek(HEADER_BYTES)
             return handle.read(self.data_offset - HEADER_BYTES)
 
     def tilt_angles(self) -> NDArray[np.float64] | None:
         """Tilt angle in degrees of every section from the extended header, or None where it has none."""
+        if self.listed_tilts:
+            return np.array(self.listed_tilts, dtype=np.float64)
         size = self.data_offset - HEADER_BYTES
-        if size == 0:
+        if size == 0 or self.stored_axes[2] != 3:  # an extended header speaks of sections as stored
             return None
         if self.extended_type in ("FEI1", "FEI2"):
             return self._fei_tilt_angles()
@@ -99,7 +156,7 @@ class MrcHeader:
         """One number of every section from the extended header; None where too short or not finite."""
         data = self.extended_bytes()
         width = struct.calcsize(code)
-        if step < offset + width or len(data) < step * self.shape[0]:
+        if offset < 0 or step < offset + width or len(data) < step * self.shape[0]:
             return None
         values = [
             struct.unpack_from(self.byte_order + code, data, i * step + offset)[0]
@@ -155,21 +212,31 @@ def _plausible(raw: bytes, order: str) -> bool:
     return sides_ok and 0 <= mode < 256
 
 
-def _axis_order(raw: bytes, order: str, path: Path) -> tuple[str, ...]:
-    axes = struct.unpack_from(order + "3i", raw, 64)
-    if axes == (1, 2, 3):
-        return ()
+def _axis_order(raw: bytes, order: str, path: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """MAPC, MAPR, MAPS, and what to say about them."""
+    axes: tuple[int, int, int] = struct.unpack_from(order + "3i", raw, 64)
+    if axes == _IN_ORDER:
+        return axes, ()
     if axes == (0, 0, 0):
-        return ("MAPC, MAPR, MAPS are 0; taken as 1, 2, 3",)
+        return _IN_ORDER, ("MAPC, MAPR, MAPS are 0; taken as 1, 2, 3",)
+    listed = ", ".join(map(str, axes))
+    if sorted(axes) == list(_IN_ORDER):
+        said = (
+            f"MAPC, MAPR, MAPS are {listed}: the axes are put in the order x, y, z, and sections lie along z"
+        )
+        return axes, (said,)
     raise _problem(
         path,
         "bytes 64-75",
-        f"the axes are stored in the order {axes[0]}, {axes[1]}, {axes[2]}",
+        f"the axes are stored in the order {listed}",
         "rewrite the file with columns, rows, sections in the order 1, 2, 3",
     )
 
 
 def _pixel_type(raw: bytes, order: str, mode: int, path: Path) -> np.dtype[Any]:
+    if mode in _OTHER_MODES:
+        content, fix = _OTHER_MODES[mode]
+        raise _problem(path, "bytes 12-15", f"holds {content} (mode {mode}), which are not read", fix)
     if mode not in MODES:
         names = ", ".join(str(known) for known in MODES)
         raise _problem(
@@ -202,20 +269,20 @@ def _pixel_size(raw: bytes, order: str, path: Path) -> tuple[float, float, float
     return x, y, z
 
 
-def _check_size(
-    path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int
-) -> tuple[str, ...]:
-    """Compare header and file before anything is allocated."""
-    needed = offset + math.prod(shape) * dtype.itemsize
-    present = path.stat().st_size
+def _check_size(header: MrcHeader) -> tuple[str, ...]:
+    """Compare header and file before anything is allocated; what to say about the difference."""
+    path, needed = header.path, header.needed_bytes
+    present = len(header.plain_bytes()) if header.compression else path.stat().st_size
     if present < needed:
+        sections, rows, columns = header.shape
         raise InputError(
-            f"the header promises {needed} bytes ({shape[0]} sections of {shape[1]} x {shape[2]})"
+            f"the header promises {needed} bytes ({sections} sections of {rows} x {columns})"
             f" but the file has {present}",
             path=path,
             fix="the file is truncated or its header is damaged; copy it again",
         )
-    return (f"{present - needed} bytes after the last section are ignored",) if present > needed else ()
+    more = "more" if header.compression else f"{present - needed}"
+    return (f"{more} bytes after the last section are ignored",) if present > needed else ()
 
 
 def _labels(raw: bytes, order: str) -> tuple[str, ...]:
@@ -225,38 +292,61 @@ def _labels(raw: bytes, order: str) -> tuple[str, ...]:
 
 
 def read_header(path: Path) -> MrcHeader:
-    """Read and check the header; no pixel is touched.
+    """Read and check the header; no pixel is touched, but a compressed file is decompressed.
 
     Raises
     ------
     InputError
         If the file cannot be read, is not MRC, has an unsupported mode or axis order, a bad pixel size, or is
-        smaller than its header says.
+        smaller than its header says. A format that is known by its first bytes is named.
     """
     path = Path(path)
+    start = _start(path)
+    compression = compression_of(start)
+    if compression:
+        with open_plain(path) as plain:
+            start = plain.read(HEADER_BYTES)
+    if kind := foreign_kind(start, path):
+        raise InputError(f"is {kind.name}, not MRC", path=path, fix=kind.fix)
+    try:
+        return _read_header(start, path, compression)
+    except InputError as error:
+        if kind := likely_kind(start, path):
+            raise InputError(f"looks like {kind.name}, not MRC", path=path, fix=kind.fix) from error
+        raise
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file as stored."""
     try:
         with open(path, "rb") as handle:
-            raw = handle.read(HEADER_BYTES)
+            return handle.read(max(HEADER_BYTES, PROBE_BYTES))
+    except IsADirectoryError as error:
+        raise InputError("is a folder", path=path, fix="name the MRC file in it") from error
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", path=path, fix="check the name and the permissions"
         ) from error
+    except ValueError as error:
+        raise InputError("is not a possible file name", path=path, fix="check the name") from error
+
+
+def _read_header(raw: bytes, path: Path, compression: str) -> MrcHeader:
     if len(raw) < HEADER_BYTES:
         raise _problem(path, "header", f"the file has {len(raw)} bytes but an MRC header alone has 1024")
     order = _byte_order(raw, path)
     columns, rows, sections, mode = struct.unpack_from(order + "4i", raw)
-    shape = (sections, rows, columns)
     extended = struct.unpack_from(order + "i", raw, 92)[0]
     if extended < 0:
         raise _problem(path, "bytes 92-95", f"the extended header has a negative size ({extended})")
     dtype = _pixel_type(raw, order, mode, path)
-    warnings = _axis_order(raw, order, path)
-    warnings += _check_size(path, shape, dtype, HEADER_BYTES + extended)
+    axes, warnings = _axis_order(raw, order, path)
+    x, y, z = (length for _, length in sorted(zip(axes, (columns, rows, sections), strict=True)))
     space_group = struct.unpack_from(order + "i", raw, 88)[0]
     extended_type = raw[104:108].decode("latin-1").strip("\0 ")
-    return MrcHeader(
+    header = MrcHeader(
         path=path,
-        shape=shape,
+        shape=(z, y, x),
         mode=mode,
         dtype=dtype,
         pixel_size=_pixel_size(raw, order, path),
@@ -266,5 +356,11 @@ def read_header(path: Path) -> MrcHeader:
         labels=_labels(raw, order),
         extended_type=extended_type if extended_type.isalnum() and len(extended_type) == 4 else "",
         extended_counts=struct.unpack_from(order + "2h", raw, 128),
-        warnings=warnings,
+        compression=compression,
+        stored_axes=axes,
     )
+    warnings += _check_size(header)
+    if compression:
+        size = format_bytes(header.needed_bytes)
+        warnings += (f"is compressed by {compression}: each process decompresses it to {size} in TMPDIR",)
+    return replace(header, warnings=warnings)

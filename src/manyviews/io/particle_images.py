@@ -98,19 +98,9 @@ class ParticleImages:
     def _read_stack(
         self, stack: int, sections: NDArray[np.int64], images: NDArray[np.float32], places: NDArray[np.int64]
     ) -> None:
-        header = self._headers[stack]
-        try:
-            # Mapped anew at each call, so that no file stays open between reads.
-            mapped = np.memmap(
-                header.path, dtype=header.dtype, mode="r", offset=header.data_offset, shape=header.shape
-            )
-            sheet = np.asarray(mapped)  # without memmap's bookkeeping at every index
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"cannot be read any more ({error})", path=header.path, fix="copy it again"
-            ) from error
+        pixels = self._headers[stack].map_pixels()
         for place, section in zip(places.tolist(), sections.tolist(), strict=True):
-            images[place] = sheet[section]
+            images[place] = pixels[section]
 
     def _require_finite(self, images: NDArray[np.float32], particles: NDArray[np.int64]) -> None:
         if np.isfinite(images).all():

@@ -1,7 +1,8 @@
 """Where the image stacks of a particle table are, and whether their headers fit the table.
 
 A table names its stacks relative to the folder in which RELION or cryoSPARC ran. A name may come from anyone:
-it is followed within one folder only, never out of it through ``..``, an absolute path or a link.
+it is followed within one folder only, never out of it through ``..``, an absolute path or a link. Images that
+were moved are found in a folder that the user names by the last parts of their names.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from manyviews.errors import InputError
+from manyviews.io.moved_files import MovedFiles
 from manyviews.io.mrc_header import MrcHeader, read_header
 from manyviews.io.particle_table import OpticsGroup, ParticleTable
 
@@ -23,12 +25,21 @@ PARENTS_SEARCHED = 4
 
 _LONGEST_NAME = 4096
 _ROOT_HINT = "give the folder that holds the images with --data-root"
+_MOST_ODDITIES = 5
 _CRYOSPARC_IMPORT = re.compile(r"^\d{15,}_")
+
+
+@dataclass(frozen=True)
+class FoundStacks:
+    """Real ``paths`` of stacks, in the order of their names, and ``warnings`` about how they were found."""
+
+    paths: tuple[Path, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def locate_stacks(
     names: Sequence[str], *, source: Path, data_root: Path | None = None, must_exist: bool = True
-) -> tuple[Path, ...]:
+) -> FoundStacks:
     """Real path of every stack, in order.
 
     Parameters
@@ -39,20 +50,44 @@ def locate_stacks(
         The table.
     data_root
         Folder within which all stacks must lie, links followed; it is searched first, then the folder of the
-        table and those above it up to ``data_root``. Left out: the folder of the table and four above it are
-        searched, and a stack must lie within the one where its name is found.
+        table and those above it up to ``data_root``, then for a file anywhere in it whose path ends as the
+        name does. Left out: the folder of the table and four above it are searched, and a stack must lie
+        within the one where its name is found.
     must_exist
         False: a stack that is not found gets the path where it was looked for first.
 
     Raises
     ------
     InputError
-        If a stack is not found, or its name leads out of the folder.
+        If a stack is not found, its name leads out of the folder, or names that were not found as they are
+        fit several files, or one file together.
     """
     if data_root is not None and not os.path.isdir(data_root):
         raise InputError("is not a folder", path=data_root, fix=_ROOT_HINT)
-    bases = _bases(Path(os.path.abspath(source)).parent, data_root)
-    return tuple(_locate(name, bases, source, data_root, must_exist) for name in names)
+    bases = tuple(_bases(Path(os.path.abspath(source)).parent, data_root))
+    search = _Search(source, data_root, bases, MovedFiles(data_root))
+    found = [search.locate(name, must_exist) for name in names]
+    return FoundStacks(tuple(path for path, _ in found), _moved(names, found, source))
+
+
+def _moved(names: Sequence[str], found: Sequence[tuple[Path, bool]], source: Path) -> tuple[str, ...]:
+    """What to say about stacks found by the last parts of their names; no two names may mean one file."""
+    of_file: dict[Path, dict[str, None]] = {}
+    for name, (path, _) in zip(names, found, strict=True):
+        of_file.setdefault(path, {})[name] = None
+    moved = [(name, path) for name, (path, is_moved) in zip(names, found, strict=True) if is_moved]
+    for _, path in moved:
+        if len(of_file[path]) > 1:
+            first, second = list(of_file[path])[:2]
+            raise InputError(
+                f"{first[:100]!r} and {second[:100]!r} would both be {path}",
+                path=source,
+                fix="put the images into folders as the table names them, and give that with --data-root",
+            )
+    if not moved:
+        return ()
+    said = f"{len(moved)} of {len(names)} image stacks were found by the last parts of their names"
+    return (f"{said}: {moved[0][0][:100]} as {moved[0][1]}",)
 
 
 def _bases(folder: Path, data_root: Path | None) -> list[Path]:
@@ -64,29 +99,55 @@ def _bases(folder: Path, data_root: Path | None) -> list[Path]:
     return [root, *(base for base in above if base != root and base.is_relative_to(root))]
 
 
-def _locate(name: str, bases: list[Path], source: Path, data_root: Path | None, must_exist: bool) -> Path:
-    plain = name.removeprefix(">")
-    shown = repr(name[:100])
-    if not plain or len(plain) > _LONGEST_NAME or not plain.isprintable():
-        raise InputError(f"the image path {shown} is not a possible file name", path=source)
-    leads_out = plain.startswith("/") or ".." in PurePosixPath(plain).parts
-    if leads_out and data_root is None:
-        raise InputError(f"the image path {shown} leads out of the project", path=source, fix=_ROOT_HINT)
-    found = next((base for base in bases if os.path.isfile(base / plain)), None)
-    if found is None and must_exist:
-        raise InputError(
-            f"the image stack {shown} is neither in {bases[0]} nor in the folders searched next",
-            path=source,
-            fix=_ROOT_HINT,
-        )
-    base = bases[0] if found is None else found
-    real, root = (
-        Path(os.path.realpath(base / plain)),
-        os.path.realpath(base if data_root is None else data_root),
-    )
-    if not real.is_relative_to(root):
-        raise InputError(f"the image path {shown} leads out of {root}", path=source, fix=_ROOT_HINT)
-    return real
+@dataclass(frozen=True)
+class _Search:
+    """Where the stacks of one table are looked for."""
+
+    source: Path
+    data_root: Path | None
+    bases: tuple[Path, ...]
+    moved: MovedFiles
+
+    def locate(self, name: str, must_exist: bool) -> tuple[Path, bool]:
+        """Real path of a stack, and whether it was found by the last parts of its name only."""
+        plain = name.removeprefix(">")
+        shown = repr(name[:100])
+        if not plain or len(plain) > _LONGEST_NAME or not plain.isprintable():
+            raise InputError(f"the image path {shown} is not a possible file name", path=self.source)
+        leads_out = plain.startswith("/") or ".." in PurePosixPath(plain).parts
+        if leads_out and self.data_root is None:
+            fix = self._root_for(self.bases[0] / plain)
+            raise InputError(f"the image path {shown} leads out of the project", path=self.source, fix=fix)
+        path = next((base / plain for base in self.bases if os.path.isfile(base / plain)), None)
+        if path is not None:
+            return self._within_root(path, shown), False
+        if not must_exist:
+            return self._within_root(self.bases[0] / plain, shown), False
+        moved = self.moved.find(plain, self.source)
+        if moved is not None:
+            return self._within_root(moved, shown), True
+        where = f"neither in {self.bases[0]} nor in the folders searched next"
+        if self.data_root is not None:
+            where = (
+                f"not in {self.bases[0]}, nor is a file there that is called as its last part"
+                " (in folders that are links was not looked)"
+            )
+        raise InputError(f"the image stack {shown} is {where}", path=self.source, fix=_ROOT_HINT)
+
+    def _within_root(self, path: Path, shown: str) -> Path:
+        base = next(base for base in self.bases if self.data_root is not None or path.is_relative_to(base))
+        real, root = Path(os.path.realpath(path)), os.path.realpath(self.data_root or base)
+        if not real.is_relative_to(root):
+            what = f"the image path {shown} leads out of {root} to {real}"
+            raise InputError(what, path=self.source, fix=self._root_for(real))
+        return real
+
+    def _root_for(self, image: Path) -> str:
+        """What to give as --data-root: the folder that holds the table and the image."""
+        if not os.path.isfile(image):
+            return _ROOT_HINT
+        both = os.path.commonpath([os.path.realpath(image), os.path.realpath(self.source)])
+        return f"give the folder that holds both, with --data-root {both}"
 
 
 def find_imported_name(name: str, *, source: Path, data_root: Path | None = None) -> str:
@@ -105,7 +166,7 @@ def find_imported_name(name: str, *, source: Path, data_root: Path | None = None
 
 
 def check_stacks(table: ParticleTable, *, source: Path) -> ParticleTable:
-    """Read the headers of all stacks; the table with the image sizes of its optics groups filled in.
+    """Read the headers of all stacks; the table with image sizes of its optics groups, and what is odd.
 
     Raises
     ------
@@ -130,7 +191,21 @@ def check_stacks(table: ParticleTable, *, source: Path) -> ParticleTable:
     groups = list(table.optics)
     for group, stack in pairs.tolist():
         groups[group] = _with_size(groups[group], headers[stack], source)
-    return replace(table, optics=tuple(groups))
+    return replace(table, optics=tuple(groups), warnings=(*table.warnings, *_oddities(headers)))
+
+
+def _oddities(headers: Sequence[MrcHeader]) -> list[str]:
+    """What is odd about the stacks, in a few sentences, however many they are."""
+    found: dict[tuple[str, ...], list[MrcHeader]] = {}
+    for header in headers:
+        if header.warnings:
+            kinds = tuple(text.split(":")[0] for text in header.warnings)
+            found.setdefault(kinds, []).append(header)
+    sentences = []
+    for alike in found.values():
+        others = f"; so are {len(alike) - 1} other stacks" if len(alike) > 1 else ""
+        sentences += [f"{alike[0].path}: {text}{others}" for text in alike[0].warnings]
+    return sentences[:_MOST_ODDITIES]
 
 
 def _with_size(group: OpticsGroup, header: MrcHeader, source: Path) -> OpticsGroup:

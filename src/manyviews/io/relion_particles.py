@@ -21,6 +21,7 @@ from manyviews.io.star import (
     StarBlock,
     column_numbers,
     column_whole_numbers,
+    is_cut_within_line,
     read_star,
     write_star,
 )
@@ -121,9 +122,10 @@ def read_relion_particles(
         optics, optics_index = optics_of_particles(block, path, ctf=ctf, pixel_size=pixel_size)
     names, stack_index, section = _image_names(reader)
     used = {*_used_labels(reader), *(OPTICS_LABELS if optics_block is None else ())}
+    stacks = locate_stacks(names, source=path, data_root=data_root, must_exist=with_images)
     zeros = np.zeros(reader.count)
     table = ParticleTable(
-        stacks=locate_stacks(names, source=path, data_root=data_root, must_exist=with_images),
+        stacks=stacks.paths,
         stack_names=names,
         stack_index=stack_index,
         section=section,
@@ -139,9 +141,14 @@ def read_relion_particles(
         half=_halves(reader),
         contrast_sign=_signs(reader, dark_protein),
         extra={label: values for label, values in block.columns.items() if label not in used},
-        warnings=optics_warnings(optics),
+        warnings=(*optics_warnings(optics), *stacks.warnings, *_end_warnings(path)),
     )
     return check_stacks(table, source=path) if with_images else table
+
+
+def _end_warnings(path: Path) -> tuple[str, ...]:
+    said = "the file ends within a line: is its last row whole, or was the file cut off?"
+    return (said,) if is_cut_within_line(path) else ()
 
 
 def _particle_block(blocks: tuple[StarBlock, ...], path: Path) -> StarBlock:

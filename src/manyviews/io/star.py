@@ -6,6 +6,7 @@ block, the line ``# version 30001`` before each). The text is taken apart by gem
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
+from manyviews.io.star_rows import RowFault, find_cut, find_row_fault
 from manyviews.io.text import LARGEST_NUMBER, parse_number, parse_whole_number, read_text
 
 MAXIMUM_STAR_BYTES = 1024**3
@@ -50,8 +52,8 @@ def read_star(path: Path) -> tuple[StarBlock, ...]:
     Raises
     ------
     InputError
-        If the file cannot be read, is larger than 1 GiB, is not STAR, or a block has a column twice, columns
-        of different lengths or a save frame.
+        If the file cannot be read, is larger than 1 GiB, is not STAR, a block has a column twice, columns of
+        different lengths or a save frame, or the lines of a loop are not its rows.
     """
     from gemmi import cif
 
@@ -60,9 +62,22 @@ def read_star(path: Path) -> tuple[StarBlock, ...]:
     )
     try:
         document = cif.read_string(text)
-        return tuple(_block(block, path) for block in document)
     except (ValueError, RuntimeError) as error:
-        raise _not_star(error, text, path) from error
+        raise explain_star_error(error, text, path) from error
+    blocks = tuple(_block(block, path) for block in document)
+    if fault := find_row_fault(text, is_parsed=True) or find_cut(text):
+        raise _row_error(fault, path)
+    return blocks
+
+
+def explain_star_error(error: Exception, text: str, path: Path) -> InputError:
+    """What a parser complains of in one sentence: a line that is no row of its loop, else its own words."""
+    fault = find_row_fault(text)
+    return _not_star(error, text, path) if fault is None else _row_error(fault, path)
+
+
+def _row_error(fault: RowFault, path: Path) -> InputError:
+    return InputError(fault.what, path=path, where=f"line {fault.line}", fix=fault.fix)
 
 
 def _not_star(error: Exception, text: str, path: Path) -> InputError:
@@ -70,11 +85,18 @@ def _not_star(error: Exception, text: str, path: Path) -> InputError:
     first = str(error).splitlines()[0][:160] if str(error) else "unreadable"
     match = _PARSER_PLACE.match(first)
     line, what = (match["line"], match["what"]) if match else (None, first)
-    fix = "give a STAR file as RELION writes it"
+    fix = "close the quote" if "unterminated" in what else "give a STAR file as RELION writes it"
     if not text.isascii():
         fix += "; letters beyond ASCII are not allowed in its values"
     where = f"line {line}" if line else None
     return InputError(f"is not a STAR file ({what or 'unreadable'})", path=path, where=where, fix=fix)
+
+
+def is_cut_within_line(path: Path) -> bool:
+    """Whether a file ends in the middle of a line, so that its last value may be cut off."""
+    with open(path, "rb") as handle:
+        handle.seek(max(0, handle.seek(0, os.SEEK_END) - 1))
+        return handle.read(1) not in (b"", b"\n", b"\r")
 
 
 def _block(block: Any, path: Path) -> StarBlock:

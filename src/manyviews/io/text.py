@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.io.compressed import compression_of
 
 MAXIMUM_BYTES = 64 * 1024 * 1024
 """Alignment files are kilobytes; a larger one is the wrong file."""
@@ -41,6 +42,8 @@ def read_text(
     try:
         with open(path, "rb") as handle:
             data = handle.read(most + 1)
+    except IsADirectoryError as error:
+        raise InputError("is a folder", path=path, fix=f"give {wanted} in it") from error
     except OSError as error:
         raise InputError(
             f"cannot be read ({error.strerror or error})", path=path, fix="check the name and the permissions"
@@ -50,6 +53,8 @@ def read_text(
     if len(data) > most:
         size = most / 1024**2
         raise InputError(f"is larger than {size:g} MiB", path=path, fix=f"give {wanted}, not the images")
+    if compression := compression_of(data[:3]):
+        raise InputError(f"is compressed by {compression}", path=path, fix=f"decompress {wanted} first")
     if b"\0" in data:
         raise InputError("is binary, not text", path=path, fix=f"give {wanted} that goes with {images}")
     try:

@@ -28,8 +28,8 @@ class ParticleOptions:
     particles: Path = option(Path(), section="input", metavar="PARTICLES", positional=True,
         help="Read the particles from this RELION STAR file (3.0, 3.1 or 5.0) or cryoSPARC .cs file.")
     data_root: Path | None = option(None, section="input", metavar="DIR",
-        help="Look for the images, as the file names them, in this folder. Left out: the file's folder or "
-        "one above it.")
+        help="Look for the images in this folder, as the file names them or else by the last parts of their "
+        "names. Left out: the file's folder or one above it.")
     passthrough: Path | None = option(None, section="input",
         help="Read the fields that the .cs file lacks from this cryoSPARC passthrough .cs file.")
     dark_protein: bool = option(False, section="input",

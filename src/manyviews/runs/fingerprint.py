@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from manyviews.errors import InputError
@@ -27,6 +28,14 @@ def sampled_fingerprint(path: Path) -> str:
             f"cannot be read ({error.strerror or error})", path=path, fix="check the name and its permissions"
         ) from error
     return f"size:{size} sha256:{digest.hexdigest()}"
+
+
+def files_fingerprint(paths: Sequence[Path]) -> str:
+    """`sampled_fingerprint` of one file; of several, in this order: ``files:... sha256:...`` of theirs."""
+    prints = [sampled_fingerprint(path) for path in paths]
+    if len(prints) == 1:
+        return prints[0]
+    return f"files:{len(prints)} sha256:{hashlib.sha256(chr(10).join(prints).encode()).hexdigest()}"
 
 
 def fingerprint(path: Path) -> str:

@@ -139,7 +139,7 @@ def _schedule(
     return make_schedule(
         plan,
         source.binned_geometry,
-        sum(stack.path.stat().st_size for stack in source.series.stacks),
+        sum(stack.stored_bytes for stack in source.series.stacks),
         ranks=ranks,
         ranks_per_host=ranks,
         layout=options.layout,

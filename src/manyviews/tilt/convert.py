@@ -93,6 +93,12 @@ def convert(series: SeriesOptions, options: ConvertOptions) -> Converted:
     resolved = resolve_series(series)
     found: list[_Files] = []
     for number, stack in enumerate(resolved.stacks):
+        if len(stack.files) > 1:
+            raise InputError(
+                "is a list of images, but what is written speaks of the sections of one stack",
+                path=stack.path,
+                fix="make a stack of them first, e.g. with IMOD's newstack",
+            )
         mine = resolved.geometry.select(resolved.geometry.series == number)
         mine = mine.select(np.argsort(mine.sections, kind="stable"))
         own = _Stack(stack, _own_frame(mine), resolved.pixel_size, options.out)

@@ -25,7 +25,8 @@ class SeriesOptions:
     """Which stacks, and how each of them looks at the specimen."""
 
     stacks: tuple[Path, ...] = option((), section="input", metavar="STACK", positional=True,
-        help="Reconstruct from these tilt series, MRC files, one for each tilt axis.")
+        help="Reconstruct from these tilt series, one for each tilt axis: MRC files, or lists of files with "
+        "one image each (RELION-5 .star, .mdoc, or text with a name on every line).")
     tilt_angles: tuple[Path, ...] = option((), section="input",
         help="Read the tilt angles of each stack from its angle file (.tlt, .rawtlt, .xtilt-style lists, "
         ".mdoc, .aln, RELION-5 tilt-series .star). Left out: FILE.mdoc or FILE.rawtlt beside the "

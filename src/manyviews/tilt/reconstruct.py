@@ -19,7 +19,7 @@ from manyviews.operators.slab_projector import SlabProjector
 from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.runs.fingerprint import sampled_fingerprint
+from manyviews.runs.fingerprint import files_fingerprint
 from manyviews.runs.memory import available_memory_bytes, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
@@ -152,7 +152,7 @@ def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptio
     InputError
         If it fits in no way.
     """
-    stored = sum(stack.path.stat().st_size for stack in source.series.stacks)
+    stored = sum(stack.stored_bytes for stack in source.series.stacks)
     hosts = world.gather(socket.gethostname())
     available = [size for size in world.gather(available_memory_bytes()) if size is not None]
     return make_schedule(
@@ -237,7 +237,7 @@ def _sizes(shape: tuple[int, ...]) -> str:
 def _fingerprints(source: ImageSource) -> dict[str, str]:
     """What identifies the input: the stacks, and the geometry as it was resolved."""
     prints = {
-        f"{number + 1}: {stack.path.name}": sampled_fingerprint(stack.path)
+        f"{number + 1}: {stack.path.name}": files_fingerprint(stack.files)
         for number, stack in enumerate(source.series.stacks)
     }
     geometry = source.binned_geometry
