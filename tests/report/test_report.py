@@ -7,8 +7,14 @@ import pytest
 
 from manyviews.errors import InputError
 from manyviews.report.build import build_report
-from manyviews.report.common import convergence_section, fsc_section, slices_section, table_section
-from manyviews.report.data import convergence, read_run
+from manyviews.report.common import (
+    convergence_section,
+    fsc_section,
+    slices_section,
+    table_section,
+    what_is_readable,
+)
+from manyviews.report.data import as_number, convergence, read_run
 from manyviews.report.sections import Citation, Finding, Note, Section, Table
 from manyviews.report.words import format_value, summary_entry, verdict
 from manyviews.runs.folder import RunFolder
@@ -63,13 +69,48 @@ def test_files_of_the_job_are_shown_when_they_are_there(folder):
         assert words in text
 
 
-def test_a_damaged_file_leaves_the_old_page(folder):
+def test_what_a_job_cannot_read_leaves_the_old_page(folder):
     page = build_report(folder, sections)
     before = page.read_bytes()
     (folder / "fsc.csv").write_text("a\n1\n")
     with pytest.raises(InputError, match="has no column"):
         build_report(folder, sections)
     assert page.read_bytes() == before
+
+
+def test_a_page_says_what_could_not_be_read_and_shows_the_rest(folder):
+    (folder / "fsc.csv").write_text("frequency_per_angstrom\n1\n")
+    (folder / "summary.json").write_text("[" * 9000)
+    (folder / "sheep.csv").write_text("name\nDolly\n")
+
+    def readable(run):
+        yield from what_is_readable(
+            lambda: fsc_section(run.path / "fsc.csv", "Halves"),
+            lambda: table_section(run.path / "sheep.csv", "The {rows} sheep"),
+        )
+
+    text = PageReader(build_report(folder, readable).read_text()).text
+    assert "Not shown: fsc.csv could not be read, line 1: has no column fsc." in text
+    assert "summary.json could not be read: nested too deep." in text
+    for words in ("flock: toy count by fingers", "so far 3 iterations", "The 1 sheep", "Dolly"):
+        assert words in text
+    assert "Halves" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("a = [", "run.toml could not be read"), ("[" * 5000, "run.toml could not be read"),
+     ("a." * 5000 + "b = 1", "nested too deep")],
+)  # fmt: skip
+def test_a_damaged_record_is_told_too(folder, content, words):
+    (folder / "run.toml").write_text(content)
+    assert words in PageReader(build_report(folder, lambda run: ()).read_text()).text
+
+
+def test_numbers_of_events_that_no_run_comes_to_are_not_drawn():
+    assert as_number(10**400) != as_number(10**400)
+    assert as_number(1e300) != as_number(1e300)
+    assert [as_number(value) for value in (3, 0.5)] == [3.0, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from manyviews.cli.command import Command
 from manyviews.cli.output import command_line, print_result
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.options import option
 
 
@@ -85,10 +85,14 @@ def _report(options: _ReportOptions, modules: Mapping[str, str]) -> int:
     from manyviews.report.build import build_report
     from manyviews.report.data import read_run
 
-    job = read_run(options.run).job
+    run = read_run(options.run)
+    if run.faults and "job" not in run.record:  # the page says so, and shows what every run has
+        print(build_report(options.run, lambda _: ()))
+        return 0
+    job = run.job
     if job not in modules:
         raise InputError(
-            f"is a run of {job!r}, a job that this version does not know",
+            f"is a run of {quoted(job)}, a job that this version does not know",
             path=options.run,
             fix=f"give a run of {' or '.join(modules)}",
         )

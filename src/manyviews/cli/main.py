@@ -20,7 +20,7 @@ from manyviews import __version__
 from manyviews.cli.command import Command, find_command
 from manyviews.cli.commands import COMMANDS
 from manyviews.cli.failures import explain
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.parallel import launch
 
 _HELP = ("-h", "--help", "help")
@@ -130,7 +130,7 @@ def _find(words: list[str]) -> tuple[Command, list[str]]:
     near = near or difflib.get_close_matches(typed, known, n=1, cutoff=0.5)
     what = "unknown option" if typed.startswith("-") else "unknown command"
     fix = f"did you mean `manyviews {near[0]}`?" if near else "see `manyviews --help`"
-    raise InputError(f"{what} {typed!r}", fix=fix)
+    raise InputError(f"{what} {quoted(typed)}", fix=fix)
 
 
 def _overview(commands: Sequence[Command]) -> str:

@@ -99,7 +99,7 @@ class MrcHeader:
         """One number of every section from the extended header; None where too short or not finite."""
         data = self.extended_bytes()
         width = struct.calcsize(code)
-        if step < offset + width or len(data) < step * self.shape[0]:
+        if offset < 0 or step < offset + width or len(data) < step * self.shape[0]:
             return None
         values = [
             struct.unpack_from(self.byte_order + code, data, i * step + offset)[0]

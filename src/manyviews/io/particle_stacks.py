@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.mrc_header import MrcHeader, read_header
 from manyviews.io.particle_table import OpticsGroup, ParticleTable
 
@@ -66,7 +66,7 @@ def _bases(folder: Path, data_root: Path | None) -> list[Path]:
 
 def _locate(name: str, bases: list[Path], source: Path, data_root: Path | None, must_exist: bool) -> Path:
     plain = name.removeprefix(">")
-    shown = repr(name[:100])
+    shown = quoted(name)
     if not plain or len(plain) > _LONGEST_NAME or not plain.isprintable():
         raise InputError(f"the image path {shown} is not a possible file name", path=source)
     leads_out = plain.startswith("/") or ".." in PurePosixPath(plain).parts
@@ -143,8 +143,8 @@ def _with_size(group: OpticsGroup, header: MrcHeader, source: Path) -> OpticsGro
         )
     if group.image_size not in (None, rows):
         raise InputError(
-            f"the images of {header.path} are {rows} pixels wide but others of optics group {group.name!r},"
-            f" or its column rlnImageSize, say {group.image_size}",
+            f"the images of {header.path} are {rows} pixels wide but others of optics group"
+            f" {quoted(group.name)}, or its column rlnImageSize, say {group.image_size}",
             path=source,
             fix="give each image size its own optics group",
         )

@@ -116,7 +116,7 @@ def render_page(run: RunData, parts: Sequence[Part], pictures: Mapping[str, byte
 
     Every text is escaped, for it may come from files; ``pictures`` are PNG bytes by the names in ``parts``.
     """
-    notes = [*(part.text for part in parts if isinstance(part, Note)), *run.warnings]
+    notes = [*run.faults, *(part.text for part in parts if isinstance(part, Note)), *run.warnings]
     shown = [f"<section class='note'>{escape(note)}</section>" for note in notes]
     entries = flatten(run.summary).items()
     summary = [summary_entry(name, value) for name, value in entries if not _told(run, name)]
