@@ -41,7 +41,8 @@ class _CompareOptions:
     second: Path = option(section="input", metavar="VOLUME", positional=True,
         help="Compare it with this one, of the same size.")
     out: Path | None = option(None, section="output", metavar="DIR",
-        help="Write fsc.csv and fsc.png to this new folder.")
+        help="Write fsc.csv and fsc.png to this folder.")
+    overwrite: bool = option(False, section="output", help="Replace such files of an earlier comparison.")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _compare(options: _CompareOptions) -> int:
 
     comparison = compare(options.first, options.second)
     print("\n".join(comparison.lines()))
-    for path in () if options.out is None else comparison.write(options.out):
+    for path in () if options.out is None else comparison.write(options.out, overwrite=options.overwrite):
         print(path)
     return 0
 
