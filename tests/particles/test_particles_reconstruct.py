@@ -56,7 +56,7 @@ def test_from_a_table_to_a_run(data, tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(again.correlation, fsc(*halves, PIXEL).correlation, atol=1e-5)
     assert FscCurve.read_csv(run / "fsc_reference.csv").correlation[1] > 0.9
     assert result.summary["particles"] == 300
-    assert 2 * PIXEL <= result.summary["resolution at FSC 0.5 with the reference (angstrom)"] < 30
+    assert 2 * PIXEL <= result.summary["resolution_fsc05_with_the_reference_angstrom"] < 30
     page = result.report.read_text()
     assert "<h2>Resolution</h2>" in page
     assert "names no halves" in page

@@ -53,6 +53,7 @@ def test_a_page_holds_what_the_job_hands_over_in_its_order(folder):
         *("flock: toy count by fingers", "so far 3 iterations; 3 sheep were counted."),
         *("One sheep was hidden.", "It is dark.", "Flock", "All <white>.", "Seen from afar."),
         *("Names", "first name", "Dolly", "Convergence", "Command", "count.method", "Wilmut"),
+        "manyviews contributors",
     )
     places = [text.index(words) for words in told]
     assert places == sorted(places)
@@ -131,9 +132,8 @@ def test_no_run_folder(tmp_path):
 
 
 def test_words():
-    assert summary_entry("wall_seconds", 75.0) == ("wall", "1 min 15 s")
     assert summary_entry("peak_memory_bytes", 3 << 30) == ("peak memory", "3.0 GiB")
-    assert summary_entry("fsc.resolution_angstrom", 12.3456) == ("fsc, resolution", "12.35 Å")
+    assert summary_entry("fsc.resolution_angstrom", 12.3456) == ("FSC, resolution", "12.35 Å")
     assert summary_entry("device", "cpu") == ("device", "cpu")
     assert summary_entry("x_seconds", None) == ("x seconds", "not known")
     assert format_value([1, 2.0, True, None]) == "1, 2, yes, not known"
@@ -142,11 +142,20 @@ def test_words():
 
 
 def test_units_move_behind_the_figures():
+    assert summary_entry("mean_ncc_of_reprojections", 0.91234) == ("mean NCC of reprojections", "0.9123")
+    assert summary_entry("resolution_fsc0143_of_the_halves_angstrom", 9.5) == (
+        "resolution at FSC 0.143 of the halves",
+        "9.5 Å",
+    )
+    assert summary_entry("map_voxels", 64) == ("map", "64 voxels")
+    assert summary_entry("pixel_size_angstrom", 4.0) == ("pixel size", "4 Å")
+    assert summary_entry("spread_of_angles_degrees", 1.09) == ("spread of angles", "1.09°")
     assert summary_entry("map (voxels)", 64) == ("map", "64 voxels")
     assert summary_entry("pixel size (angstrom)", 4.0) == ("pixel size", "4 Å")
-    assert summary_entry("spread of angles (degrees)", 1.09) == ("spread of angles", "1.09°")
     assert summary_entry("wall seconds", 75.0) == ("wall", "1 min 15 s")
-    assert summary_entry("resolution at FSC 0.5 (angstrom)", "none") == ("resolution at FSC 0.5", "none")
+    assert summary_entry("spread of angles (degrees)", 1.09) == ("spread of angles", "1.09°")
+    assert summary_entry("wall_seconds", 75.0) == ("wall", "1 min 15 s")
+    assert summary_entry("resolution_fsc05_angstrom", "none") == ("resolution at FSC 0.5", "none")
 
 
 def test_reading_data_does_not_load_matplotlib():

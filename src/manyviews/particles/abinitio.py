@@ -18,7 +18,7 @@ from manyviews.particles.methods import METHODS, Particles, check_ranks
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import check_reference, load_table, resolve_plan
 from manyviews.particles.report import PICTURES, sections
-from manyviews.particles.results import RESULTS, write_results
+from manyviews.particles.results import RESULTS, far_from_images, write_results
 
 
 def abinitio(
@@ -66,6 +66,7 @@ def abinitio(
             return job.result()
         job.warn(*table.warnings)
         if job.speaks:
+            job.warn(*far_from_images(table, job.folder))
             grey = grey_levels(table, ParticleImages(table), plan, torch.get_num_threads())
             job.warn(*find_warnings(table, plan, grey))
         with contextlib.ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,10 @@ from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.report_data import read_directions, read_learning, read_spread
 from manyviews.report.common import slices_section, what_is_readable
-from manyviews.report.data import RunData
+from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.volume import Model, read_model
-from manyviews.report.words import format_value
+from manyviews.report.words import summary_entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,9 +86,8 @@ def sections(run: RunData) -> Iterator[Part]:
     A file that cannot be read is noted in its place.
     """
     for name, value in run.summary.items():
-        words = name.removesuffix(" (angstrom)")
-        if words.startswith("resolution at") and words != name and isinstance(value, int | float):
-            yield Finding(f"{words} {format_value(float(value))} Å")
+        if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
+            yield Finding(" ".join(summary_entry(name, value)))
     model = _try_model(run.path / "volume.mrc")
     yield from what_is_readable(
         lambda: slices_section(run.path / "volume.mrc"),

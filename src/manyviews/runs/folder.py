@@ -311,7 +311,7 @@ def _open_locked(
     if old is not None:
         refuse_other_run(path, old, new)
         refuse_old_checkpoints(path)
-    finished = old is not None and _is_finished(path)
+    finished = old is not None and is_finished(path)
     silent = old is not None and takeover is None and _ended_without_a_word(path)
 
     def begin() -> list[str]:
@@ -333,7 +333,7 @@ def _open_locked(
     return RunFolder(path, resumed=old is not None, finished=finished, world=world, begin=begin)
 
 
-def _is_finished(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
     """Whether a run was recorded as done and its results are still there."""
     names = _recorded_results(path)
     return names is not None and all((path / name).exists() for name in names)

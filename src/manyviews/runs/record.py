@@ -36,6 +36,7 @@ def make_record(
         "job": job,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": list(command),
+        "working_directory": os.getcwd(),
         "options": options,
         "inputs": inputs,
         "results": list(results),
@@ -74,6 +75,8 @@ def refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any])
             f"holds a run of another job ({quoted(old['job'])}, now {quoted(new['job'])})", path=path, fix=fix
         )
     differences = _differences(old["options"], new["options"])
+    if [one.partition(" ")[0] for one in differences] == ["iterations"]:
+        fix = "its length is fixed when it begins: choose another --out, or begin again with --overwrite"
     if differences:
         raise InputError(f"holds a run with other options: {_first_of(differences)}", path=path, fix=fix)
     changed = [

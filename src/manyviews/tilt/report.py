@@ -69,7 +69,10 @@ CITATIONS = {
 
 @dataclass(frozen=True)
 class NccCurve:
-    """Normalised cross-correlation of the views of one series (from 0), ``(view,)`` by ascending tilt."""
+    """Normalised cross-correlation of the views of one series, ``(view,)`` by ascending tilt.
+
+    Series are numbered from 1; tables of older versions count from 0, which makes no difference here.
+    """
 
     series: int
     axis_degrees: float
