@@ -31,7 +31,7 @@ from manyviews.report.sections import Sections
 from manyviews.report.words import verdict
 from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
 from manyviews.runs.events import EventLog
-from manyviews.runs.folder import RunFolder
+from manyviews.runs.folder import RunFolder, is_finished
 from manyviews.runs.lock import release_lock, take_lock
 from manyviews.runs.placement import Placement
 from manyviews.runs.record import changes, make_record, read_record, refuse_other_run
@@ -243,18 +243,19 @@ def _read_run_toml(path: Path, drawn: bool) -> None:
 
 
 def _read_events(kind: str) -> Read:
+    job, method, _ = JOBS[kind]
+
     def read(path: Path, drawn: bool) -> None:
         _report(kind)(path, drawn)
         folder = path.parent
-        with _open(folder):
-            pass
-        with _open(folder) as run:
-            _ = run.results
+        is_finished(folder)
+        if drawn:  # opening a folder looks up versions, which takes time
+            with _open(folder) as run:
+                _ = run.results
+            (folder / "run.toml").write_bytes(samples.run_toml(job, method))
         log = EventLog(path)
         log.rewind("reconstruct", 2)
         log.append("iteration", {"stage": "reconstruct", "iteration": 3})
-        job, method, _ = JOBS[kind]
-        (folder / "run.toml").write_bytes(samples.run_toml(job, method))
 
     return read
 

@@ -118,7 +118,7 @@ def test_a_bad_pixel_is_refused_with_its_section(tmp_path, bad):
     data[2, 1, 1] = bad
     stack = MrcStack(raw_file(tmp_path / "a.mrc", shape=data.shape, data=data))
     stack.read([0, 1])
-    with pytest.raises(InputError, match="section 2"):
+    with pytest.raises(InputError, match="section 3"):
         stack.read()
 
 
@@ -301,7 +301,7 @@ def test_a_failure_of_one_rank_is_told_on_all_and_leaves_nothing(tmp_path, rank)
     (tmp_path / "a.mrc").write_text("before")
     errors = outcomes(3, lambda world: write_slab(tmp_path / "a.mrc", data, world, overwrite=True))
     assert all(isinstance(error, InputError) for error in errors)
-    assert all(f"sections {3 * rank} to {3 * rank} hold NaN" in str(error) for error in errors)
+    assert all(f"sections {3 * rank + 1} to {3 * rank + 1} hold NaN" in str(error) for error in errors)
     assert all(("rank 2" in str(error)) == (rank > 0) for error in errors)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mrc"]
     errors = outcomes(3, lambda world: write_slab(tmp_path / "a.mrc", data, world))
@@ -386,3 +386,13 @@ def test_published_haadf_series():
     assert header.pixel_size == pytest.approx((130.814,) * 3, rel=1e-4)
     with mrcfile.open(path) as oracle:
         assert np.array_equal(data, oracle.data.astype(np.float32))
+
+
+@pytest.mark.parametrize("counts", [(-9344, 9376), (-1, 40), (32767, -32735)])
+def test_negative_counts_of_an_agard_header_tell_no_angles(tmp_path, counts):
+    def agard(raw):
+        raw[104:108] = b"AGAR"
+        struct.pack_into("<2h", raw, 128, *counts)
+
+    path = raw_file(tmp_path / "a.mrc", shape=(3, 2, 2), extended=bytes(768), edit=agard)
+    assert read_header(path).tilt_angles() is None

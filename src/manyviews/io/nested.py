@@ -29,7 +29,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 def _shallow(value: Any) -> Any:
     """The value; level by level, so that no depth is too much for the check itself."""
     level = [value]
-    for _ in range(MOST_LEVELS + 1):
+    for _ in range(MOST_LEVELS):
         level = [
             inner
             for one in level

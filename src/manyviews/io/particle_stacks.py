@@ -55,6 +55,21 @@ def locate_stacks(
     return tuple(_locate(name, bases, source, data_root, must_exist) for name in names)
 
 
+def folder_to_give(table: ParticleTable, folder: Path) -> Path | None:
+    """The ``data_root`` that a copy of a table in ``folder`` needs, so that its images are found; None: none.
+
+    That is the folder to which the names of the table's stacks are relative.
+    """
+    bases = _bases(Path(os.path.abspath(folder)), None)
+    for name, stack in zip(table.stack_names, table.stacks, strict=False):
+        plain = name.removeprefix(">")
+        if os.path.isabs(plain) or any(os.path.isfile(base / plain) for base in bases):
+            continue
+        parts = len(PurePosixPath(plain).parts)
+        return stack.parents[min(parts, len(stack.parents)) - 1] if parts else stack.parent
+    return None
+
+
 def _bases(folder: Path, data_root: Path | None) -> list[Path]:
     """Folders in which names are looked up, in order."""
     above = [folder, *folder.parents]

@@ -95,6 +95,8 @@ def _from_block(block: Any, path: Path) -> RelionTiltSeries:
             raise InputError(f"column {name} is missing", path=path, fix="align the tilt series first")
     _require_one_loop(block, path)
     y_tilt, z_rotation, x_shift, y_shift = (np.asarray(columns[name], dtype=np.float64) for name in _REQUIRED)
+    if not len(y_tilt):
+        raise InputError("holds no views", path=path, fix="give the STAR file of an aligned tilt series")
     x_tilt = _numbers(block, "rlnTomoXTilt", path)
     return RelionTiltSeries(
         name=block.name,
@@ -154,7 +156,7 @@ def geometry_to_relion(geometry: TiltGeometry, name: str = "tilt_series") -> Rel
         if np.abs(parts.stretch - np.eye(2)).max() > 1e-3:
             raise InputError(
                 "RELION's columns cannot hold a view that is magnified or stretched",
-                where=f"view {i}",
+                where=f"view {i + 1}",
                 fix="write IMOD files or resample the images",
             )
         angles[i], shifts[i] = zyx_angles(parts.rotation), parts.shift
