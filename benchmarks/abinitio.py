@@ -70,7 +70,7 @@ def run_seed(folder: Path, out: Path, seed: int, options: list[str]) -> dict[str
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     summary = json.loads((out / "summary.json").read_text())
     return {"seed": seed, "wall_seconds": round(wall, 1), "cpu_seconds": round(cpu, 1),
-            "load_average": round(os.getloadavg()[0], 1), "starts": summary.get("log likelihood of the starts")}  # fmt: skip
+            "load_average": round(os.getloadavg()[0], 1), "starts": summary.get("log_likelihood_of_the_starts")}  # fmt: skip
 
 
 def true_pose_resolution(folder: Path, diameter: float | None) -> dict[str, float]:

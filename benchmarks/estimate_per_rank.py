@@ -60,7 +60,7 @@ def run(series: SeriesOptions, chosen: dict[str, object], layout: Layout, out: P
         stdout=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
     )
-    return int(json.loads((out / "summary.json").read_text())["peak memory bytes"])
+    return int(json.loads((out / "summary.json").read_text())["peak_memory_of_a_rank_bytes"])
 
 
 def measure(chosen: dict[str, object], layout: Layout, folder: Path) -> dict[str, object]:

@@ -47,9 +47,9 @@ def reconstruct(data: Path, out: Path, *options: str, shifts: bool = True) -> Fi
     with open(out / "ncc.csv", newline="") as table:
         rows = list(csv.DictReader(table))
     found = {
-        "mean NCC": summary["mean NCC of reprojections"],
-        "lowest NCC": summary["lowest NCC of reprojections"],
-        "wall seconds": summary["wall seconds"],
+        "mean NCC": summary["mean_ncc_of_reprojections"],
+        "lowest NCC": summary["lowest_ncc_of_reprojections"],
+        "wall seconds": summary["wall_seconds"],
         "tilt": [float(row["tilt_degrees"]) for row in rows],
         "NCC": [float(row["ncc"]) for row in rows],
     }

@@ -96,7 +96,7 @@ def measure(data: Data, chosen: dict[str, object], folder: Path) -> dict[str, ob
             "--out", Path(run) / "run", "--quiet", *options,
         )  # fmt: skip
         summary = json.loads((Path(run) / "run" / "summary.json").read_text())
-    measured, seconds = summary["peak memory bytes"], summary["wall seconds"]
+    measured, seconds = summary["peak_memory_bytes"], summary["wall_seconds"]
     return {
         "data": asdict(data),
         "views": len(source.binned_geometry),

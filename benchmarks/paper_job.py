@@ -84,10 +84,10 @@ def table(results: dict[str, dict[str, object]]) -> str:
         summary = result["summary"]
         lines.append(
             f"| {name} | {result['wall_seconds']:.0f} | {result['cpu_seconds']:.0f} "
-            f"| {result['peak_memory_gib']:.1f} | {summary['exact objective']:.4g} "
-            f"| {summary['mean NCC of reprojections']:.4f} "
-            f"| {summary['relative error against the reference']:.3f} "
-            f"| {summary['resolution at FSC 0.5 (angstrom)']:.1f} A |"
+            f"| {result['peak_memory_gib']:.1f} | {summary['exact_objective']:.4g} "
+            f"| {summary['mean_ncc_of_reprojections']:.4f} "
+            f"| {summary['relative_error_against_the_reference']:.3f} "
+            f"| {summary['resolution_fsc05_angstrom']:.1f} A |"
         )
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from manyviews.io.particle_table import OpticsGroup, table_of_stack
 from manyviews.io.relion_particles import write_relion_particles
 
 VOLUME = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
-SUMMARY = {"method": "cg", "volume (x, y, z)": [5, 4, 3], "mean NCC": 0.912345, "peak": "1 <GiB>"}
+SUMMARY = {"method": "cg", "volume_voxels": [5, 4, 3], "mean_ncc": 0.912345, "peak": "1 <GiB>"}
 ANGLES = np.array([[10.0, 20.0, 30.0], [40.0, 50.0, 60.0]])
 SHIFTS = np.array([[1.5, -2.0], [0.0, 0.0]])
 _RECORD = """command = ["manyviews"]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from manyviews.cli.main import main
 from manyviews.compare import compare
 from manyviews.errors import InputError
 from manyviews.io.mrc import write_mrc
@@ -38,6 +39,29 @@ def test_compare_writes_table_and_picture_once(tmp_path, truth):
     assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="exists already"):
         found.write(tmp_path / "out")
+    table.write_text("old")
+    assert found.write(tmp_path / "out", overwrite=True) == (table, picture)
+    assert table.read_text().startswith("frequency_per_angstrom,fsc")
+
+
+def test_the_command_may_be_given_again_with_overwrite(tmp_path, truth, capsys):
+    words = ["compare", *[str(written(tmp_path, name, truth)) for name in ("a.mrc", "b.mrc")]]
+    words += ["--out", str(tmp_path / "out")]
+    assert [main(words), main(words), main([*words, "--overwrite"])] == [0, 2, 0]
+    assert "give --overwrite" in capsys.readouterr().err
+
+
+def test_maps_that_look_unaligned_get_a_hint(tmp_path):
+    grid = np.stack(np.meshgrid(*[np.arange(32) - 16] * 3, indexing="ij"), axis=-1)
+    blobs = [(5, 0, 0), (-3, 4, 2), (0, -5, 3), (1, 2, -6)]
+    volume = sum(np.exp(-((grid - blob) ** 2).sum(axis=-1) / 4) for blob in blobs).astype(np.float32)
+    a = written(tmp_path, "a.mrc", volume)
+    turned = compare(a, written(tmp_path, "b.mrc", np.ascontiguousarray(np.rot90(volume, axes=(0, 2)))))
+    assert turned.look_unaligned
+    assert "manyviews particles compare" in turned.lines()[-1]
+    same = compare(a, written(tmp_path, "c.mrc", volume + np.float32(0.01) * grid[..., 0].astype(np.float32)))
+    assert not same.look_unaligned
+    assert "particles compare" not in "\n".join(same.lines())
 
 
 def test_unlike_volumes_are_refused(tmp_path, truth):

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from manyviews.io.mrc import MrcHeader
     from manyviews.metrics.fsc import FscCurve
 
+UNALIGNED = (
+    "the maps look unaligned, turned or shifted against each other: "
+    "`manyviews particles compare` lays one over the other first"
+)
+_SHELLS_BY_CHANCE = 6  # so few coarse shells may agree whatever the maps show
 _PIXEL_TOLERANCE = 1e-3  # relative; headers hold float32 lengths that others have rounded
 
 
@@ -48,15 +53,22 @@ class Comparison:
             f"NCC: {self.ncc:.4f}",
             f"relative error: {self.relative_error:.4f}"
             f" ({self.scaled_error:.4f} with the first scaled by {self.scale:.4g})",
+            *([UNALIGNED] if self.look_unaligned else []),
         ]
 
-    def write(self, folder: Path) -> tuple[Path, ...]:
-        """Write ``fsc.csv`` and ``fsc.png`` into a new or empty folder.
+    @property
+    def look_unaligned(self) -> bool:
+        """Whether two cubes agree in the coarsest shells at most, as maps that are turned or shifted do."""
+        coarsest = max(self.shape) * self.pixel_size / _SHELLS_BY_CHANCE
+        return len(set(self.shape)) == 1 and self.resolution_half > coarsest
+
+    def write(self, folder: Path, *, overwrite: bool = False) -> tuple[Path, ...]:
+        """Write ``fsc.csv`` and ``fsc.png`` into a folder; ``overwrite`` replaces those that are there.
 
         Raises
         ------
         InputError
-            If the files exist already or the folder cannot be written.
+            If the files exist already and must not be replaced, or the folder cannot be written.
         """
         from manyviews.io.atomic import atomic_write
         from manyviews.io.faults import explain_write_errors
@@ -66,8 +78,8 @@ class Comparison:
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         table, picture = folder / "fsc.csv", folder / "fsc.png"
-        self.fsc.write_csv(table, samples=True)
-        atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)))
+        self.fsc.write_csv(table, samples=True, overwrite=overwrite)
+        atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)), overwrite=overwrite)
         return table, picture
 
 

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from os import PathLike, fspath
 
+MOST_QUOTED = 80
+"""Characters of a value that a sentence quotes; a damaged file may hold megabytes of one."""
+
+_LONGEST_CLAUSE = 300  # a clause may list names
+_LONGEST_PLACE = 200
+
+
+def shortened(text: object, most: int = MOST_QUOTED) -> str:
+    """A text on one line, its end cut off; what cannot be printed is written as escapes."""
+    whole = str(text)
+    line = " ".join(whole[: 4 * most].split())
+    plain = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+    return plain if len(plain) <= most and len(whole) <= 4 * most else f"{plain[: most - 3]}..."
+
+
+def quoted(value: object, most: int = MOST_QUOTED) -> str:
+    """A value that is not what it should be, for a sentence: its `repr`, shortened."""
+    return shortened(repr(value[: 4 * most] if isinstance(value, str | bytes) else value), most)
+
 
 class ManyviewsError(Exception):
     """A failure that is told in one sentence; ``exit_code`` is what the command line returns."""
@@ -41,9 +60,18 @@ class InputError(ManyviewsError):
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
-        place = ", ".join(part for part in (self.path, self.where) if part)
-        text = f"{place}: {self.what}" if place else self.what
-        return f"{text}; {self.fix}" if self.fix else text
+        path = self.path and self._shortened_path()
+        where = self.where and shortened(self.where, _LONGEST_PLACE)
+        place = ", ".join(part for part in (path, where) if part)
+        what = shortened(self.what, _LONGEST_CLAUSE)
+        text = f"{place}: {what}" if place else what
+        return f"{text}; {shortened(self.fix, _LONGEST_CLAUSE)}" if self.fix else text
+
+    def _shortened_path(self) -> str:
+        """The path, less its beginning where it is very long: a table may name what no disk can hold."""
+        path = self.path or ""
+        end = path if len(path) <= _LONGEST_CLAUSE else f"...{path[-_LONGEST_CLAUSE:]}"
+        return shortened(end, len(end) * 10)
 
 
 class DivergedError(ManyviewsError):

@@ -16,7 +16,7 @@ from textwrap import fill
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class Option:
 
     def __post_init__(self) -> None:
         if self.section not in SECTIONS:
-            raise ValueError(f"there is no help section {self.section!r}")
+            raise ValueError(f"there is no help section {quoted(self.section)}")
 
 
 def option(
@@ -148,7 +148,7 @@ def _check_value(name: str, value: Any, kind: Any, about: Option) -> None:
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             choices = ", ".join(map(str, get_args(kind)))
-            what = f"{value!r} is no {name.replace('_', ' ')}"
+            what = f"{quoted(value)} is no {name.replace('_', ' ')}"
             raise InputError(what, where=flag(name), fix=f"choose from {choices}")
         return
     if kind not in (int, float):

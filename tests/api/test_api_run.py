@@ -79,7 +79,7 @@ def test_what_a_notebook_shows(tmp_path):
     page = run._repr_html_()
     assert "<b>tilt reconstruct</b>: finished" in page
     assert "<th style='text-align:left'>mean NCC</th><td>0.9123</td>" in page
-    assert "<td>5, 4, 3</td>" in page
+    assert "<td>5, 4, 3 voxels</td>" in page
     assert "1 &lt;GiB&gt;" in page
     assert "<img" not in page
     (folder / "figures").mkdir()

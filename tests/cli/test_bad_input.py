@@ -158,7 +158,7 @@ def test_pixels_that_are_no_numbers(value, tmp_path, refused):
     path.write_bytes(raw)
     run = tmp_path / "run"
     said = refused(words(run, path))
-    assert "a.mrc, section 4: 1 pixels are NaN or infinite" in said
+    assert "a.mrc, section 5: 1 pixels are NaN or infinite" in said
     assert not (run / "volume.mrc").exists()
     assert main(words(tmp_path / "other", path, options=("--exclude", "5"))) == 0
 

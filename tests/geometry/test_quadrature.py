@@ -12,8 +12,14 @@ from manyviews.geometry.quadrature import (
     gaussian_shifts,
     in_plane_angles,
     pose_quadrature,
+    quadrature_size,
     spiral_directions,
 )
+
+
+@pytest.mark.parametrize(("radius", "sigma"), [(0.5, 0.0), (1.0, 2.0), (3.7, 2.0), (12.0, 1.0), (50.0, 0.0)])
+def test_poses_are_counted_without_making_them(radius, sigma):
+    assert quadrature_size(radius, sigma) == pose_quadrature(radius, sigma).size
 
 
 @given(st.floats(1.1, 500))

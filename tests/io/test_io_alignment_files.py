@@ -210,6 +210,14 @@ def test_bad_stars_are_refused(tmp_path, old, new, words):
         read_tilt_series_star(written(tmp_path, ".star", STAR.replace(old, new)))
 
 
+def test_columns_of_two_loops_are_refused(tmp_path):
+    text = STAR.replace("_rlnTomoXShiftAngst #6\n_rlnTomoYShiftAngst #7\n", "")
+    rows = text.replace(" 20.0 -6.0", "").replace(" 21.0 -5.6", "")
+    more = "\nloop_\n_rlnTomoXShiftAngst #1\n_rlnTomoYShiftAngst #2\n1 2\n3 4\n5 6\n"
+    with pytest.raises(InputError, match=r"columns of data_TS_1 have different lengths \(2 to 3\)"):
+        read_tilt_series_star(written(tmp_path, ".star", rows + more))
+
+
 def test_a_list_of_tilt_series_is_pointed_out(tmp_path):
     text = "data_global\n\nloop_\n_rlnTomoName #1\n_rlnTomoTiltSeriesStarFile #2\nTS_1 a.star\n"
     with pytest.raises(InputError, match="lists tilt series"):

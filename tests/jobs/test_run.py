@@ -50,9 +50,9 @@ def test_a_run_leaves_its_results_record_report_and_summary(whole):
     }  # fmt: skip
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["goal"] == 3.0
-    assert summary["stopped because"] == "iterations"
-    assert summary["wall seconds"] >= 0
-    assert summary["peak memory bytes"] > 1 << 20
+    assert summary["stopped_because"] == "iterations"
+    assert summary["wall_seconds"] >= 0
+    assert summary["peak_memory_bytes"] > 1 << 20
     assert [(event["stage"], event["iteration"]) for event in story(whole) if event["kind"] == "stop"] == [
         ("coarse", 10),
         ("fine", 20),
@@ -178,7 +178,7 @@ def test_ranks_give_the_same_and_one_speaks(whole, tmp_path, run_ranks, run_warm
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("warning: the toy is not science") == 1
     assert (tmp_path / "run/volume.mrc").read_bytes() == (whole / "volume.mrc").read_bytes()
-    assert "peak memory of a rank" in json.loads((tmp_path / "run/summary.json").read_text())
+    assert "peak_memory_of_a_rank_bytes" in json.loads((tmp_path / "run/summary.json").read_text())
     again = run_warm_ranks(2, SCRIPT, tmp_path / "run", 0, 30)
     assert again.stderr.count("finished; nothing to do") == 1
 

@@ -66,7 +66,7 @@ def toy(
         solver = Halving(cube.square(), job.world, seconds)
         last, reason = job.solve(solver, 20, stage="fine", start=lambda: first, preview=show)
         show(last)
-        return job.finish({"goal": goal, "stopped because": str(reason)})
+        return job.finish({"goal": goal, "stopped_because": str(reason)})
 
 
 if __name__ == "__main__":

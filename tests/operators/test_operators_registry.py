@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 import torch
 
+from manyviews.errors import InputError
 from manyviews.operators.linear import dot_test, register, registered_operators
 
 OPERATORS = registered_operators()
@@ -37,6 +41,23 @@ def test_normal_is_adjoint_of_forward(name):
     operator = OPERATORS[name](0)
     x = torch.randn(operator.domain, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     torch.testing.assert_close(operator.normal(x), operator.adjoint(operator.forward(x)))
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_other_shapes_and_arrays_are_refused_with_both_shapes(name):
+    operator = OPERATORS[name](0)
+    for apply, shape in (
+        (operator.forward, operator.domain),
+        (operator.normal, operator.domain),
+        (operator.adjoint, operator.range),
+    ):
+        for other in ((shape[0] + 2, *shape[1:]), (5, 5, 5), shape[1:], (shape[0], shape[1], shape[2] - 1)):
+            with pytest.raises(InputError, match=re.escape(f"wants shape {tuple(shape)}, not {other}")):
+                apply(torch.zeros(other))
+        with pytest.raises(
+            InputError, match=r"wants a torch tensor of shape .* not ndarray; use torch.from_numpy"
+        ):
+            apply(np.zeros(shape, np.float32))
 
 
 def test_a_name_is_registered_once():

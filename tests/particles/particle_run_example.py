@@ -88,12 +88,11 @@ def write_particle_run(folder: Path, *, method="stochastic-em", independent=Fals
         write_tables(folder)
         summary = {
             "particles": 2000,
-            "map (voxels)": BOX,
-            "resolution at FSC 0.143 of halves found with one map (angstrom)": 17.25,
-            "median spread of angles (degrees)": 1.5,
-            "wall seconds": 113.0,
-            "peak memory": "620 MiB",
-            "peak memory bytes": 649641984,
+            "map_voxels": BOX,
+            "resolution_fsc0143_of_halves_found_with_one_map_angstrom": 17.25,
+            "median_spread_of_angles_degrees": 1.5,
+            "wall_seconds": 113.0,
+            "peak_memory_bytes": 649641984,
         }
         (folder / "summary.json").write_text(json.dumps(summary))
         run.finish(["volume.mrc", "summary.json"])

@@ -51,7 +51,7 @@ def test_the_structure_and_the_poses_are_found(particles, tmp_path):
     """Up to what no image can tell: the map's own orientation, place and hand."""
     out, truth = tmp_path / "run", particles.with_name("truth.mrc")
     found = reconstruct(particles, out, replace(TWO_STARTS, reference=truth))
-    assert found.summary["correlation with the reference"] > 0.9
+    assert found.summary["correlation_with_the_reference"] > 0.9
     assert found.summary["particles"] == COUNT
     assert json.loads((out / "summary.json").read_text()) == found.summary
     true, posed = (
@@ -78,9 +78,9 @@ def test_other_data_and_other_ways(tmp_path, data, options):
     star = write_example(tmp_path / "data", **data)
     found = reconstruct(star, tmp_path / "run", replace(TWO_STARTS, **options))
     assert likeness(tmp_path / "run", star.with_name("truth.mrc")) > 0.9
-    named = [name for name in found.summary if name.startswith("resolution at FSC 0.143")]
-    kind = "independent halves" if options else "halves found with one map"
-    assert named == [f"resolution at FSC 0.143 of {kind} (angstrom)"]
+    named = [name for name in found.summary if name.startswith("resolution_fsc0143")]
+    kind = "independent_halves" if options else "halves_found_with_one_map"
+    assert named == [f"resolution_fsc0143_of_{kind}_angstrom"]
 
 
 def test_a_symmetric_particle(tmp_path):
@@ -171,7 +171,7 @@ def test_a_blank_image_is_set_aside_and_listed_and_the_job_goes_on(tmp_path, cap
     said, log = capsys.readouterr().err, (tmp_path / "run/log.txt").read_text()
     assert all(text in said and text in log for text in told)
     assert found.summary["particles"] == 59
-    assert found.summary["particles set aside"] == 1
+    assert found.summary["particles_set_aside"] == 1
     assert (tmp_path / "run/set_aside.csv").read_text().splitlines()[1:] == [
         "18,000018@particles.mrcs,is blank: all its pixels are the same"
     ]

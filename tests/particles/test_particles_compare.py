@@ -54,6 +54,9 @@ def test_a_map_is_laid_over_the_truth_in_the_other_hand(maps, tmp_path):
     assert "hand:                     other than the reference" in text
     assert "resolution at FSC 0.143:" in text
     volume, table, picture = found.write(tmp_path / "out")
+    with pytest.raises(InputError, match="exists already"):
+        found.write(tmp_path / "out")
+    assert found.write(tmp_path / "out", overwrite=True) == (volume, table, picture)
     aligned, header = read_mrc(volume)
     truth, _ = read_mrc(maps / "truth.mrc")
     assert header.pixel_size[0] == pytest.approx(PIXEL_SIZE)

@@ -59,7 +59,7 @@ def test_from_a_table_to_a_run(data, tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(again.correlation, fsc(*halves, PIXEL).correlation, atol=1e-5)
     assert FscCurve.read_csv(run / "fsc_reference.csv").correlation[1] > 0.9
     assert result.summary["particles"] == 300
-    assert 2 * PIXEL <= result.summary["resolution at FSC 0.5 with the reference (angstrom)"] < 30
+    assert 2 * PIXEL <= result.summary["resolution_fsc05_with_the_reference_angstrom"] < 30
     page = result.report.read_text()
     assert "<h2>Resolution</h2>" in page
     assert "names no halves" in page
@@ -104,7 +104,7 @@ def test_copies_agree_in_one_half_only(data, table, tmp_path, halves):
     found = run_job(data / "twice.star", tmp_path / "twice").summary
     name = "resolution at FSC 0.143 of the halves (angstrom)"
     assert found[name] == pytest.approx(alone[name], rel=0.15)
-    assert found["copies of other particles"] == 150
+    assert found["copies_of_other_particles"] == 150
     said = " ".join(found["warnings"])
     assert "150 particles are copies of others, from the same image of the same stack" in said
     assert ("150 particles were moved to the half of their copies" in said) == halves
@@ -122,7 +122,7 @@ def test_what_cannot_be_used_is_set_aside(data, tmp_path):
     star.write_bytes((data / "truth.star").read_bytes())
     clean = run_job(data / "truth.star", tmp_path / "clean", diameter=130.0)
     found = run_job(star, tmp_path / "run", diameter=130.0)
-    assert (found.summary["particles"], found.summary["particles set aside"]) == (299, 1)
+    assert (found.summary["particles"], found.summary["particles_set_aside"]) == (299, 1)
     first, second = (read_mrc(run.run_folder / "volume.mrc")[0] for run in (clean, found))
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.99
     page = found.report.read_text()

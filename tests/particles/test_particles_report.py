@@ -1,3 +1,4 @@
+import html
 import math
 import re
 
@@ -12,15 +13,15 @@ from particle_run_example import (
     REFINEMENTS,
     SHIFT_SIGMA,
     STARTS,
+    iterations,
     write_particle_run,
 )
 
-from manyviews.errors import InputError
 from manyviews.geometry.quadrature import pose_quadrature
 from manyviews.io.mrc import write_mrc
 from manyviews.particles.report import CITATIONS, sections
 from manyviews.particles.report_data import read_learning
-from manyviews.particles.report_figures import _coarser, _without_outliers
+from manyviews.particles.report_figures import _coarser, _pieces, _without_outliers
 from manyviews.report import build
 from manyviews.report.data import convergence, read_run
 from manyviews.report.sections import Finding, Picture, Section
@@ -142,13 +143,43 @@ def test_an_empty_run_has_a_page(tmp_path):
         ("directions.csv", "z,longitude_degrees,particles\n-1,0,x\n", "line 2: particles is 'x'"),
         ("fsc_reference.csv", "a\n1\n", "has no column"),
         ("spread.csv", "from_degrees,to_degrees,particles\n0,?,1\n", "not a number"),
+        ("spread.csv", "from_degrees,to_degrees,particles\n0,nan,1\n", "line 2: a number is missing"),
+        ("spread.csv", "from_degrees,to_degrees,particles\n0,1,1\n0,1,1\n", "edges of its bins do not rise"),
+        (
+            "directions.csv",
+            "z,longitude_degrees,particles\n-1,0,1e300\n",
+            "line 2: a number is missing or not",
+        ),
+        ("fsc.csv", "frequency_per_angstrom,fsc\n0,1\nnan,1\n", "line 3: a number is missing"),
+        ("fsc.csv", "frequency_per_angstrom,fsc\n0,1\n0,1\n", "the frequencies do not rise"),
     ],
 )
-def test_damaged_tables_are_named(tmp_path, name, content, words):
+def test_damaged_tables_are_named_and_the_rest_is_shown(tmp_path, name, content, words):
     folder = write_particle_run(tmp_path / "run")
     (folder / name).write_text(content)
-    with pytest.raises(InputError, match=words):
-        build_report(folder)
+    page = build_report(folder)
+    assert f"Not shown: {name} could not be read" in text_of(page)
+    assert words in html.unescape(text_of(page))
+    assert page.read_text().count("data:image/png") >= len(PICTURES) - 1
+
+
+def test_a_radius_that_no_box_has_takes_no_memory(tmp_path):
+    events = [{**row, "radius": 10.0**n} for n, row in enumerate(iterations())]
+    folder = write_particle_run(tmp_path / "run", events=events)
+    learning = read_learning(read_run(folder))
+    assert learning.all_poses[0] == pose_quadrature(1.0, SHIFT_SIGMA).size
+    assert learning.all_poses[8] == pytest.approx(3.6**2 * 2 * math.pi * 1e8**3 * 100**2, rel=1e-6)
+    assert "Learning curves" in text_of(build_report(folder))
+
+
+def test_starts_past_counting_are_not_marked(tmp_path):
+    events = [
+        {"iteration": 10.0**40, "log_likelihood": 1.0, "starts_done": float(1e25 * (n % 2))}
+        for n in range(500)
+    ]
+    folder = write_particle_run(tmp_path / "run", events=events)
+    assert len(_pieces(read_learning(read_run(folder)))) == 1
+    assert "Learning curves" in text_of(build_report(folder))
 
 
 @pytest.mark.pictures

@@ -8,10 +8,11 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices, random_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
-from manyviews.io.relion_particles import read_relion_particles
+from manyviews.io.relion_particles import read_relion_particles, write_relion_particles
 from manyviews.io.tables import read_numbers
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
@@ -22,6 +23,7 @@ from manyviews.particles.results import (
     REFERENCE_FILE,
     RESULTS,
     Reconstruction,
+    far_from_images,
     in_figures,
     preview,
     summarise_poses,
@@ -65,7 +67,7 @@ def samples(spread_degrees=2.0):
 def structure(correlation, *, independent=False):
     rough = np.random.default_rng(2).random((BOX,) * 3)
     volume = torch.from_numpy(gaussian_filter(rough, 1.5, mode="wrap").astype(np.float32))
-    return Reconstruction(volume, samples(), correlation, independent, {"stopped because": "iterations"})
+    return Reconstruction(volume, samples(), correlation, independent, {"stopped_because": "iterations"})
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
     assert header.pixel_size[0] == pytest.approx(PIXEL_SIZE)
     posed = read_relion_particles(tmp_path / "particles.star", with_images=False)
     assert posed.angles.shape == (COUNT, 3)
-    assert set(posed.half) == {1, 2}
+    assert posed.half is None  # found with one map
     assert {"manyviewsAngleSpreadDegrees", "manyviewsShiftSpreadAngst"} <= set(posed.extra)
     np.testing.assert_allclose(FscCurve.read_csv(tmp_path / "fsc.csv").correlation, falling)
     directions = read_numbers(tmp_path / "directions.csv", ("z", "longitude_degrees", "particles"))
@@ -90,15 +92,41 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
     spread = read_numbers(tmp_path / "spread.csv", ("from_degrees", "to_degrees", "particles"))
     assert spread[:, 2].sum() == COUNT
     crossing = 2 + (0.5 - 0.143) / 0.4
-    name = "resolution at FSC 0.143 of halves found with one map (angstrom)"
+    name = "resolution_fsc0143_of_halves_found_with_one_map_angstrom"
     assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / crossing, abs=0.01)
     json.dumps(figures, allow_nan=False)
 
 
 def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, plan):
     figures = write_results(tmp_path, plan, chosen(), structure([1.0, 0.9, 0.8, 0.7], independent=True))
-    name = "resolution at FSC 0.143 of independent halves (angstrom)"
+    name = "resolution_fsc0143_of_independent_halves_angstrom"
     assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / 3, abs=0.01)
+    posed = read_relion_particles(tmp_path / "particles.star", with_images=False)
+    assert posed.half.tolist() == [n % 2 + 1 for n in range(COUNT)]
+
+
+def test_halves_of_the_input_do_not_pass_for_those_of_the_run(tmp_path, plan):
+    halved = replace(table(), half=np.arange(COUNT) % 2 + 1)
+    write_results(tmp_path, plan, replace(chosen(), table=halved), structure([1.0, 0.5, 0.1]))
+    assert read_relion_particles(tmp_path / "particles.star", with_images=False).half is None
+
+
+def test_a_run_far_from_the_images_tells_which_folder_to_give(tmp_path):
+    project = tmp_path / "project"
+    (project / "Extract").mkdir(parents=True)
+    write_mrc(project / "Extract" / "a.mrcs", np.ones((2, 8, 8), np.float32), 2.0, is_volume=False)
+    optics = OpticsGroup("one", 300.0, 2.7, 0.1, 2.0, image_size=8)
+    one = table_of_stack(project / "Extract" / "a.mrcs", optics, np.ones((2, 2)))
+    named = replace(one, stack_names=("Extract/a.mrcs",))
+    assert list(far_from_images(named, project / "Class3D" / "job001")) == []
+    (told,) = far_from_images(named, tmp_path / "elsewhere" / "run1")
+    assert f"--data-root {project}," in told
+    written = tmp_path / "elsewhere" / "run1" / "particles.star"
+    written.parent.mkdir(parents=True)
+    write_relion_particles(written, named)
+    with pytest.raises(InputError, match="--data-root"):
+        read_relion_particles(written)
+    assert len(read_relion_particles(written, data_root=project)) == 2
 
 
 def test_no_halves_no_curve(tmp_path, plan):
@@ -112,7 +140,7 @@ def test_a_reference_is_compared_with(tmp_path, plan):
     write_mrc(tmp_path / "truth.mrc", found.volume.numpy(), PIXEL_SIZE)
     options = replace(plan.options, reference=tmp_path / "truth.mrc")
     figures = write_results(tmp_path, replace(plan, options=options), chosen(), found)
-    assert figures["correlation with the reference"] > 0.95
+    assert figures["correlation_with_the_reference"] > 0.95
     assert figures["hand"] == "as the reference"
     assert FscCurve.read_csv(tmp_path / "fsc_reference.csv") is not None
 
@@ -131,7 +159,7 @@ def test_rows_keep_their_order_and_copies_their_half(tmp_path, plan):
     np.testing.assert_array_equal(posed.half[same], same % 2 + 1)
     best, _, _ = summarise_poses(samples(), COUNT)
     np.testing.assert_allclose(euler_to_matrices(posed.angles)[some.order], best.rotations, atol=1e-4)
-    assert figures["copies of other particles"] == 2
+    assert figures["copies_of_other_particles"] == 2
     lines = (tmp_path / "copies.csv").read_text().splitlines()
     assert lines[1] == "8,000008@images.mrcs,3,the same pixels"
 

@@ -47,6 +47,13 @@ def test_same_command_resumes_and_keeps_the_record(tmp_path):
     assert (tmp_path / "run.toml").read_bytes() == before
 
 
+def test_a_run_that_should_be_longer_is_told_what_to_do(tmp_path):
+    with begin(tmp_path, options={**OPTIONS, "iterations": 100}):
+        pass
+    with pytest.raises(InputError, match="now 150; its length is fixed when it begins: choose"):
+        begin(tmp_path, options={**OPTIONS, "iterations": 150})
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -36,6 +36,27 @@ def test_a_signal_that_others_told_of_first_is_no_second_one():
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_a_closed_terminal_asks_to_stop_too():
+    before = signal.getsignal(signal.SIGHUP)
+    with Interrupt() as interrupt:
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Interrupted, match="SIGHUP after iteration 3") as caught:
+            interrupt.raise_if_requested(3)
+        assert caught.value.exit_code == 129
+    assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_under_nohup_a_closed_terminal_is_nothing():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert interrupt.signal_number is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_no_signal_no_error():
     with Interrupt() as interrupt:
         interrupt.raise_if_requested(1)

@@ -46,6 +46,33 @@ def test_dead_owner_is_taken_over(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"pid": 1e400, "host": "HERE", "started": "", "process_ticks": null}',
+        '{"pid": 99999999999999999999, "host": "HERE", "started": "", "process_ticks": null}',
+        '{"pid": -1, "host": "HERE", "started": "", "process_ticks": null}',
+        '{"pid": 0, "host": "HERE", "started": "", "process_ticks": null}',
+        '{"pid": true, "host": "HERE", "started": "", "process_ticks": null}',
+        '{"pid": 5, "host": "HERE", "started": "", "process_ticks": 1.5}',
+        "[" * 4000,
+        "7",
+    ],
+)
+def test_a_damaged_lock_is_nobodys(tmp_path, content):
+    path = tmp_path / LOCK_NAME
+    path.write_text(content.replace("HERE", this_process().host))
+    os.utime(path, (0, 0))
+    assert "was killed as it took it" in take_lock(tmp_path)
+
+
+def test_endless_names_in_a_lock_are_not_quoted_whole(tmp_path):
+    write(tmp_path, replace(this_process(), host="h" * 2000, pid=1))
+    with pytest.raises(InputError) as caught:
+        take_lock(tmp_path)
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 300
+
+
 def test_zombie_and_reused_number_are_dead():
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

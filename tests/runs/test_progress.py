@@ -1,5 +1,7 @@
 import io
 
+import pytest
+
 from manyviews.runs import progress as module
 from manyviews.runs.progress import Progress, format_seconds
 
@@ -35,13 +37,39 @@ def test_time_left_of_a_resumed_run_counts_new_steps(monkeypatch):
     assert "91 of 100, 1 min 30 s left" in stream.getvalue()
 
 
-def test_quiet_says_messages_only():
+def test_quiet_says_warnings_only():
     stream = io.StringIO()
     progress = Progress(quiet=True, stream=stream)
     progress.start("x", 3)
     progress.update(3)
-    progress.message("result")
-    assert stream.getvalue() == "result\n"
+    progress.message("a note")
+    progress.warn("warning: mind the gap")
+    assert stream.getvalue() == "warning: mind the gap\n"
+
+
+class ClosedPipe(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+        self.tries = 0
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        self.tries += 1
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_work_goes_on_where_the_reader_has_gone(terminal):
+    stream = ClosedPipe(terminal)
+    with Progress(stream=stream) as progress:
+        progress.start("x", 3)
+        for done in (1, 2, 3):
+            progress.update(done)
+        progress.warn("warning: nobody hears it")
+    assert stream.tries >= 1
 
 
 def test_bar_on_a_terminal():

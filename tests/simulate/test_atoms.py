@@ -42,6 +42,37 @@ def centre_of(volume):
     return np.array([np.average(index, weights=volume) for index in (z, y, x)]) - middle
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("53.000", "   nan", "atom 3, hydrogens not counted: a coordinate is not a number"),
+        ("53.000", "   inf", "a coordinate is not a number from -100000 to 100000"),
+        ("1.00 20.00           N", "1.00   nan           N", "atom 1, hydrogens not counted: a B factor"),
+        ("1.00 20.00           C", " inf 20.00           C", "an occupancy"),
+        ("1.00 20.00", "0.00 20.00", "no atom has an occupancy above zero"),
+        ("          N", "          H", ""),
+    ],
+)
+def test_models_with_impossible_numbers_are_refused(tmp_path, old, new, words):
+    path = tmp_path / "bad.pdb"
+    path.write_text(MODEL.replace(old, new))
+    if words:
+        with pytest.raises(InputError, match=words):
+            atoms_to_density(path, SHAPE, PIXEL)
+        with pytest.raises(InputError, match=words):
+            residue_gaussians(path, blur_sigma=2.0)
+    else:
+        assert atoms_to_density(path, SHAPE, PIXEL).sum() > 0
+
+
+def test_a_model_of_hydrogens_alone_is_refused(tmp_path):
+    path = tmp_path / "hydrogens.pdb"
+    lines = [line[:76] + " H" for line in MODEL.splitlines() if line.startswith("ATOM")]
+    path.write_text("\n".join([*lines, "END", ""]))
+    with pytest.raises(InputError, match="holds no atoms but hydrogens"):
+        residue_gaussians(path, blur_sigma=2.0)
+
+
 def test_density_is_centred_and_upright(model):
     volume = atoms_to_density(model, SHAPE, PIXEL)
     np.testing.assert_allclose(centre_of(volume), 0, atol=1e-2)

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -77,9 +78,10 @@ def test_every_method_leaves_a_whole_run(method, tiny, tmp_path):
     assert np.mean([float(row["ncc"]) for row in rows]) > 0.9
     summary = json.loads((run / "summary.json").read_text())
     assert summary == json.loads(json.dumps(result.summary))
-    assert (summary["method"], summary["volume (x, y, z)"]) == (method, [34, 30, 12])
-    assert summary["NCC with the reference"] > 0.6
-    assert summary["peak memory bytes"] > 0
+    assert (summary["method"], summary["volume_voxels"]) == (method, [34, 30, 12])
+    assert summary["ncc_with_the_reference"] > 0.6
+    assert summary["peak_memory_bytes"] > 0
+    assert all(re.fullmatch("[a-z0-9_]+", name) for name in summary)
     assert len(rows_of(run / "fsc.csv")) == 34 // 2 + 1
     assert result.report.read_text().startswith("<!")
     kinds = [event["kind"] for event in read_events(run / "events.jsonl")]
@@ -94,7 +96,7 @@ def test_more_iterations_come_nearer_to_the_images(method, tiny, tmp_path):
     for count in (2, 8):
         options = replace(OPTIONS, method=method, iterations=count)
         result = reconstruct(tiny, options, quiet_run(tmp_path / str(count)))
-        ends.append(result.summary["exact objective"])
+        ends.append(result.summary["exact_objective"])
     assert ends[1] < ends[0]
 
 
@@ -178,7 +180,11 @@ def test_excluded_views_do_not_count(tiny, tmp_path):
     result = reconstruct(data, OPTIONS, quiet_run(tmp_path / "run"))
     rows = rows_of(result.run_folder / "ncc.csv")
     kept = [(row["series"], int(row["section"])) for row in rows]
-    assert kept == [("0", n) for n in range(9) if n != 3] + [("1", n) for n in range(2, 9)]
+    # counted from 1, as in exclude
+    assert kept == [("1", n) for n in range(1, 10) if n != 4] + [("2", n) for n in range(3, 10)]
+    seen = rows_of(result.run_folder / "geometry.csv")
+    assert [int(row["view"]) for row in seen] == list(range(1, 16))
+    assert [(row["series"], int(row["section"])) for row in seen] == kept
     assert_beads(result, BEADS)
 
 
@@ -317,7 +323,7 @@ def test_blank_images_leave_no_begun_run_behind_and_nothing_is_overwritten(tiny,
 def test_a_tolerance_ends_the_iteration(tiny, tmp_path):
     options = replace(OPTIONS, method="sirt", iterations=500, tolerance=0.01)
     found = reconstruct(tiny, options, quiet_run(tmp_path / "run"))
-    assert found.summary["stopped because"] == "converged"
+    assert found.summary["stopped_because"] == "converged"
     last = read_events(tmp_path / "run/events.jsonl")[-2]
     assert (last["kind"], last["reason"]) == ("stop", "converged")
     assert 2 < last["iteration"] < 500

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.options import value_kind
 
 Files: TypeAlias = str | PathLike[str] | Iterable[str | PathLike[str]]
@@ -57,7 +57,7 @@ def build_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...
     homes = {field.name: kind for kind in kinds for field in fields(kind) if field.name != _MADE}
     for name in given:
         if name not in homes:
-            raise InputError(f"there is no option {name!r}", fix=_advice(name, homes))
+            raise InputError(f"there is no option {quoted(name)}", fix=_advice(name, homes))
     hints = {kind: get_type_hints(kind) for kind in kinds}
     values = {name: _converted(name, value, hints[homes[name]][name]) for name, value in given.items()}
     return tuple(kind(**{n: value for n, value in values.items() if homes[n] is kind}) for kind in kinds)
@@ -103,11 +103,11 @@ def _converted_one(name: str, value: Any, kind: Any) -> Any:
     where = f"option {name}"
     if get_origin(kind) is Literal:
         if not isinstance(value, str) or value not in get_args(kind):
-            raise InputError(f"there is no {value!r}", where=where, fix=_advice(value, get_args(kind)))
+            raise InputError(f"there is no {quoted(value)}", where=where, fix=_advice(value, get_args(kind)))
         return value
     wanted, accepted = _KINDS[kind]
     plain = value.item() if getattr(value, "shape", None) == () else value  # a number of NumPy
     fits = isinstance(plain, accepted) and (kind is bool or not isinstance(plain, bool))
     if not fits or (kind is float and not math.isfinite(plain)):
-        raise InputError(f"{value!r} is not {wanted}", where=where)
+        raise InputError(f"{quoted(value)} is not {wanted}", where=where)
     return kind(plain)

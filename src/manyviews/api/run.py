@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from base64 import b64encode
 from dataclasses import dataclass
@@ -15,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, shortened
 from manyviews.io.mrc import read_header, read_mrc
+from manyviews.io.nested import parse_json
 from manyviews.io.tables import read_columns
+from manyviews.report.words import summary_entry
 from manyviews.runs.events import Event, read_events
+from manyviews.runs.folder import is_finished
 from manyviews.runs.record import RUN_FILE, read_record
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ class Run:
         """Key figures by name; empty before the run is done."""
         path = self.folder / "summary.json"
         try:
-            found = json.loads(path.read_bytes()) if path.exists() else {}
+            found = parse_json(path.read_bytes()) if path.exists() else {}
+            if not isinstance(found, dict):
+                raise ValueError("it is no table of names and values")
         except (ValueError, OSError) as error:
-            raise InputError(f"cannot be read ({error})", path=path) from error
-        return dict(found)
+            raise InputError(f"cannot be read ({shortened(error)})", path=path) from error
+        return found
 
     @property
     def tables(self) -> dict[str, dict[str, NDArray[Any]]]:
@@ -79,9 +83,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the run is done and its results are still there."""
-        done = [event for event in self.events if event.get("kind") == "done"]
-        results = done[-1].get("results") if done else None
-        return isinstance(results, list) and all((self.folder / str(name)).exists() for name in results)
+        return is_finished(self.folder)
 
     @property
     def poses(self) -> ParticleTable:
@@ -147,8 +149,8 @@ class Run:
         """For notebooks: the job, how far it is, key figures and central slices."""
         figures = {"run folder": self.folder, **self.summary}
         rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(str(name))}</th><td>{escape(_shown(value))}</td></tr>"
-            for name, value in figures.items()
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in (summary_entry(str(name), value) for name, value in figures.items())
         )
         page = f"<p><b>{escape(self.job)}</b>: {escape(self._progress())}</p><table>{rows}</table>"
         slices = self.folder / "figures" / "slices.png"
@@ -171,9 +173,3 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.options import SECTIONS, Option, Section, flag, option_of, value_kind
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class CommandParser(argparse.ArgumentParser):
         protected = [f" {word}" if word.startswith("-") and _is_number(word) else word for word in words]
         arguments, extra = self.parse_known_args(protected)
         if extra:
-            raise InputError(f"cannot place {extra[0]!r}", fix=f"see `{self.prog} --help`")
+            raise InputError(f"cannot place {quoted(extra[0])}", fix=f"see `{self.prog} --help`")
         return arguments
 
     def error(self, message: str) -> NoReturn:

@@ -15,7 +15,7 @@ _LESS_MEMORY = "use --memory, --bin 2, a smaller --thickness or coarser --resolu
 class Failure:
     """What the user is told: one sentence (what, where, why, and what to do), after the word ``kind``.
 
-    The exit code is 2 for what the user can mend, 130 or 143 for an interruption, 1 for the rest.
+    The exit code is 2 for what the user can mend, 129, 130 or 143 for an interruption, 1 for the rest.
     """
 
     sentence: str

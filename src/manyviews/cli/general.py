@@ -9,7 +9,7 @@ from pathlib import Path
 
 from manyviews.cli.command import Command
 from manyviews.cli.output import command_line, print_result
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.options import option
 
 
@@ -41,7 +41,8 @@ class _CompareOptions:
     second: Path = option(section="input", metavar="VOLUME", positional=True,
         help="Compare it with this one, of the same size.")
     out: Path | None = option(None, section="output", metavar="DIR",
-        help="Write fsc.csv and fsc.png to this new folder.")
+        help="Write fsc.csv and fsc.png to this folder.")
+    overwrite: bool = option(False, section="output", help="Replace such files of an earlier comparison.")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _compare(options: _CompareOptions) -> int:
 
     comparison = compare(options.first, options.second)
     print("\n".join(comparison.lines()))
-    for path in () if options.out is None else comparison.write(options.out):
+    for path in () if options.out is None else comparison.write(options.out, overwrite=options.overwrite):
         print(path)
     return 0
 
@@ -85,10 +86,14 @@ def _report(options: _ReportOptions, modules: Mapping[str, str]) -> int:
     from manyviews.report.build import build_report
     from manyviews.report.data import read_run
 
-    job = read_run(options.run).job
+    run = read_run(options.run)
+    if run.faults and "job" not in run.record:  # the page says so, and shows what every run has
+        print(build_report(options.run, lambda _: ()))
+        return 0
+    job = run.job
     if job not in modules:
         raise InputError(
-            f"is a run of {job!r}, a job that this version does not know",
+            f"is a run of {quoted(job)}, a job that this version does not know",
             path=options.run,
             fix=f"give a run of {' or '.join(modules)}",
         )

@@ -20,11 +20,11 @@ from manyviews import __version__
 from manyviews.cli.command import Command, find_command
 from manyviews.cli.commands import COMMANDS
 from manyviews.cli.failures import explain
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.parallel import launch
 
+_READER_GONE = 141  # of a job of several processes, which is cut short
 _HELP = ("-h", "--help", "help")
-_READER_GONE = 141
 # Read by OpenMP and PyTorch when they load. Idle threads that spin starve the others on a shared machine, and
 # huge pages save the kernel a third of the time that it spends on handing out memory.
 _FOR_LIBRARIES = {"OMP_WAIT_POLICY": "passive", "THP_MEM_ALLOC_ENABLE": "1"}
@@ -41,13 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader (head, less) has gone; give the interpreter somewhere to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has gone, having read what it wanted.
+        _flush_somewhere()
         if launch.is_shared():
             launch.end_job("", _READER_GONE)
-        return _READER_GONE
+        return 0
     except (Exception, KeyboardInterrupt) as error:
         return _tell(error, debug="--debug" in words)
+    finally:
+        _flush_somewhere()
+
+
+def _flush_somewhere() -> None:
+    """Give the interpreter somewhere to flush to where nobody reads any more, or its exit code tells."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -73,7 +84,8 @@ def _tell(error: BaseException, *, debug: bool) -> int:
     # Before the ranks know of each other they all read the same words, but a library may lack on one machine.
     speaks = started.local_rank == 0 if isinstance(error, launch.LaunchError) else started.rank == 0
     if speaks:
-        print(text, file=sys.stderr)
+        with contextlib.suppress(OSError):  # a terminal that was closed
+            print(text, file=sys.stderr, flush=True)
     return failure.exit_code
 
 
@@ -86,7 +98,7 @@ def _run(words: list[str]) -> int:
         return 0
     group = [command for command in COMMANDS if command.name.startswith(f"{words[0]} ")]
     if group and (len(words) == 1 or words[1] in _HELP):
-        print(_overview(group))
+        print(_overview(group, words[0]))
         return 0
     command, rest = _find(words)
     try:
@@ -108,13 +120,15 @@ def _start(command: Command, arguments: argparse.Namespace) -> int:
         return command.call(arguments)
     launch.start_world()
     signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _stop)
     code = command.call(arguments)
     launch.leave_together()
     return code
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """A launcher hands SIGTERM to all ranks; dying of it one by one would hide the exit code."""
+    """A launcher hands SIGTERM and SIGHUP to all ranks; dying of it one by one would hide the exit code."""
     from manyviews.runs.interrupt import Interrupted
 
     raise Interrupted(number)
@@ -130,12 +144,18 @@ def _find(words: list[str]) -> tuple[Command, list[str]]:
     near = near or difflib.get_close_matches(typed, known, n=1, cutoff=0.5)
     what = "unknown option" if typed.startswith("-") else "unknown command"
     fix = f"did you mean `manyviews {near[0]}`?" if near else "see `manyviews --help`"
-    raise InputError(f"{what} {typed!r}", fix=fix)
+    raise InputError(f"{what} {quoted(typed)}", fix=fix)
 
 
-def _overview(commands: Sequence[Command]) -> str:
+def _overview(commands: Sequence[Command], group: str = "") -> str:
+    """The list of all commands, or of those of a group."""
     width = max(len(command.name) for command in COMMANDS) + 2
     lines = [f"  {command.name:{width}}{command.summary}" for command in commands]
+    if group:
+        examples = [f"  {command.examples[0]}" for command in commands]
+        usage = f"usage: manyviews {group} COMMAND [options]"
+        more = f"  manyviews {group} COMMAND --help   options and examples of a command"
+        return "\n".join([usage, "", "commands:", *lines, "", more, "", "examples:", *examples])
     return "\n".join(
         [
             "usage: manyviews COMMAND [options]",

@@ -58,9 +58,10 @@ def simulation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], No
 
 def print_result(summary: Mapping[str, object], report: Path) -> None:
     """Print the key figures, one a line, and the path of the report last; warnings were told before."""
-    shown = {name: value for name, value in summary.items() if name != "warnings"}
-    width = max((len(name) for name in shown), default=0)
-    for name, value in shown.items():
-        figure = f"{value:.4g}" if isinstance(value, float) else str(value)
-        print(f"{name.replace('_', ' '):{width}}  {figure}")
+    from manyviews.report.words import summary_entry
+
+    shown = [summary_entry(name, value) for name, value in summary.items() if name != "warnings"]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, figure in shown:
+        print(f"{name:{width}}  {figure}")
     print(report)

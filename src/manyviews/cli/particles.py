@@ -36,7 +36,8 @@ class _CompareOptions:
     symmetry: str = option("C1", section="comparison", metavar="GROUP",
         help="Count poses as equal that this point group makes equal, in the frame of the second table.")
     out: Path | None = option(None, section="output", metavar="DIR",
-        help="Write aligned.mrc, fsc.csv and fsc.png to this new folder (maps only).")
+        help="Write aligned.mrc, fsc.csv and fsc.png to this folder (maps only).")
+    overwrite: bool = option(False, section="output", help="Replace such files of an earlier comparison.")
 # fmt: on
 
 
@@ -74,7 +75,7 @@ def _compare(options: _CompareOptions) -> int:
         return 0
     compared = compare_maps(first, second, options.mask_diameter)
     print("\n".join(compared.lines()))
-    for path in () if options.out is None else compared.write(options.out):
+    for path in () if options.out is None else compared.write(options.out, overwrite=options.overwrite):
         print(path)
     return 0
 

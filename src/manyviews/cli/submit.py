@@ -11,7 +11,7 @@ from pathlib import Path
 
 from manyviews.cli.arguments import CommandParser
 from manyviews.cli.command import Command, find_command
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.atomic import atomic_write
 from manyviews.options import option
 from manyviews.parallel.slurm import SubmitOptions, batch_script
@@ -50,7 +50,9 @@ def device_of(commands: Sequence[Command], words: Sequence[str]) -> str:
     found = find_command(commands, words)
     if found is None:
         raise InputError(
-            f"there is no command {' '.join(words[:2])!r}", where="after --", fix="see `manyviews --help`"
+            f"there is no command {quoted(' '.join(words[:2]))}",
+            where="after --",
+            fix="see `manyviews --help`",
         )
     command, rest = found
     device: str = getattr(command.parser().parse(rest), "device", "cpu")

@@ -87,8 +87,8 @@ def pose_quadrature(
     if not radius > 0 or not undersampling > 0 or not shift_sigma >= 0:
         raise ValueError(f"no quadrature for {radius=}, {undersampling=}, {shift_sigma=}")
     spacing = angular_spacing(radius) * undersampling
-    directions = spiral_directions(max(2, math.ceil((3.6 / spacing) ** 2)))
-    in_plane = in_plane_angles(math.ceil(2 * math.pi / spacing))
+    directions = spiral_directions(_direction_count(spacing))
+    in_plane = in_plane_angles(_in_plane_count(spacing))
     along = max(1, round(radius)) if shift_points is None else shift_points
     shifts, shift_weights = gaussian_shifts(along, shift_sigma, least_weight=least_weight)
     return Quadrature(
@@ -100,6 +100,23 @@ def pose_quadrature(
         shift_weights=shift_weights,
         spacing_degrees=math.degrees(spacing),
     )
+
+
+def quadrature_size(radius: float, shift_sigma: float) -> int:
+    """How many poses `pose_quadrature` has, without making them; `ValueError` as there."""
+    if not radius > 0 or not shift_sigma >= 0:
+        raise ValueError(f"no quadrature for {radius=}, {shift_sigma=}")
+    spacing = angular_spacing(radius)
+    along = 1 if shift_sigma == 0 else min(max(1, round(radius)), _MOST_HERMITE_POINTS)
+    return _direction_count(spacing) * _in_plane_count(spacing) * along**2
+
+
+def _direction_count(spacing: float) -> int:
+    return max(2, math.ceil((3.6 / spacing) ** 2))
+
+
+def _in_plane_count(spacing: float) -> int:
+    return math.ceil(2 * math.pi / spacing)
 
 
 def spiral_directions(count: int) -> Float64:

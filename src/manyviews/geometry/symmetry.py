@@ -19,7 +19,7 @@ import re
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.geometry.poses import rotations_from_vectors
 
 Float64 = NDArray[np.float64]
@@ -47,7 +47,7 @@ def symmetry_rotations(name: str) -> Float64:
         return spin if found[1] == "C" else np.concatenate([spin, _turns([1, 0, 0], 2)[1] @ spin])
     if text not in _GENERATORS:
         raise InputError(
-            f"there is no point group {name!r}",
+            f"there is no point group {quoted(name)}",
             where="option symmetry",
             fix="give C1, C2, ..., D2, D3, ..., T, O, I, I1, I2, I3 or I4",
         )

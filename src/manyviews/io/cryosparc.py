@@ -62,7 +62,8 @@ class _Fields:
         if values.dtype.kind not in "fiu" or values.shape != shape:
             what = f"field {name} is not of {width} number{'s' if width > 1 else ''} a particle"
             raise InputError(what, path=self.path)
-        numbers = values.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # NaN of a kind that is told of; refused below
+            numbers = values.astype(np.float64)
         bad = ~(np.abs(numbers) <= LARGEST_NUMBER)  # NaN too
         if bad.any():
             row = int(np.argwhere(bad)[0][0])

@@ -87,7 +87,7 @@ class MrcStack:
                 raise InputError(
                     f"{bad_pixels} pixels are NaN or infinite",
                     path=self.file_of(section),
-                    where=f"section {section}",
+                    where=f"section {section + 1}",
                     fix="replace them or exclude the view",
                 )
         return images
@@ -191,7 +191,7 @@ def _as_stored(path: Path, sections: NDArray[Any], mode: int, first: int) -> NDA
         stored = np.ascontiguousarray(sections, dtype=np.dtype("<" + MODES[mode]))
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
         raise InputError(
-            f"sections {first} to {first + len(sections) - 1} hold NaN, infinity or numbers"
+            f"sections {first + 1} to {first + len(sections)} hold NaN, infinity or numbers"
             f" too large for {stored.dtype.name}",
             path=path,
         )

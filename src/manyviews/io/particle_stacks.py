@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.moved_files import MovedFiles
 from manyviews.io.mrc_header import MrcHeader, read_header
 from manyviews.io.particle_table import OpticsGroup, ParticleTable
@@ -90,6 +90,21 @@ def _moved(names: Sequence[str], found: Sequence[tuple[Path, bool]], source: Pat
     return (f"{said}: {moved[0][0][:100]} as {moved[0][1]}",)
 
 
+def folder_to_give(table: ParticleTable, folder: Path) -> Path | None:
+    """The ``data_root`` that a copy of a table in ``folder`` needs, so that its images are found; None: none.
+
+    That is the folder to which the names of the table's stacks are relative.
+    """
+    bases = _bases(Path(os.path.abspath(folder)), None)
+    for name, stack in zip(table.stack_names, table.stacks, strict=False):
+        plain = name.removeprefix(">")
+        if os.path.isabs(plain) or any(os.path.isfile(base / plain) for base in bases):
+            continue
+        parts = len(PurePosixPath(plain).parts)
+        return stack.parents[min(parts, len(stack.parents)) - 1] if parts else stack.parent
+    return None
+
+
 def _bases(folder: Path, data_root: Path | None) -> list[Path]:
     """Folders in which names are looked up, in order."""
     above = [folder, *folder.parents]
@@ -111,7 +126,7 @@ class _Search:
     def locate(self, name: str, must_exist: bool) -> tuple[Path, bool]:
         """Real path of a stack, and whether it was found by the last parts of its name only."""
         plain = name.removeprefix(">")
-        shown = repr(name[:100])
+        shown = quoted(name)
         if not plain or len(plain) > _LONGEST_NAME or not plain.isprintable():
             raise InputError(f"the image path {shown} is not a possible file name", path=self.source)
         leads_out = plain.startswith("/") or ".." in PurePosixPath(plain).parts
@@ -218,8 +233,8 @@ def _with_size(group: OpticsGroup, header: MrcHeader, source: Path) -> OpticsGro
         )
     if group.image_size not in (None, rows):
         raise InputError(
-            f"the images of {header.path} are {rows} pixels wide but others of optics group {group.name!r},"
-            f" or its column rlnImageSize, say {group.image_size}",
+            f"the images of {header.path} are {rows} pixels wide but others of optics group"
+            f" {quoted(group.name)}, or its column rlnImageSize, say {group.image_size}",
             path=source,
             fix="give each image size its own optics group",
         )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 
 Matrix2 = tuple[tuple[float, float], tuple[float, float]]
 IDENTITY: Matrix2 = ((1.0, 0.0), (0.0, 1.0))
@@ -90,7 +90,7 @@ class OpticsGroup:
             raise self._problem(f"has images of {self.image_size} pixels")
 
     def _problem(self, what: str) -> InputError:
-        return InputError(f"optics group {self.name!r} {what}", fix="correct the table")
+        return InputError(f"optics group {quoted(self.name)} {what}", fix="correct the table")
 
 
 @dataclass(frozen=True, eq=False)

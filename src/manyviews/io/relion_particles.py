@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.particle_stacks import check_stacks, locate_stacks
 from manyviews.io.particle_table import IDENTITY, OpticsGroup, ParticleTable
 from manyviews.io.relion_optics import OPTICS_LABELS, optics_columns, optics_of_particles, read_optics
@@ -194,7 +194,7 @@ def _image_names(reader: _Reader) -> tuple[tuple[str, ...], NDArray[np.int64], N
         number, at, name = text.partition("@")
         if not (at and name and number.isdecimal() and number.isascii() and len(number) <= 12):
             raise InputError(
-                f"{text[:60]!r} is not an image number, '@' and a stack",
+                f"{quoted(text)} is not an image number, '@' and a stack",
                 path=reader.path,
                 where=f"column rlnImageName, row {row + 1}",
             )

@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, shortened
 from manyviews.geometry.euler import split_view, zyx_angles
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.atomic import atomic_write
 from manyviews.io.text import parse_number, parse_whole_number, read_text
 
 _REQUIRED = ("rlnTomoYTilt", "rlnTomoZRot", "rlnTomoXShiftAngst", "rlnTomoYShiftAngst")
+_READ = (
+    *(*_REQUIRED, "rlnTomoXTilt", "rlnMicrographName"),
+    *("rlnTomoNominalStageTiltAngle", "rlnTomoNominalTiltAxisAngle"),
+)
 _SECTION_OF_STACK = re.compile(r"^(\d+)@")
 
 
@@ -68,7 +72,7 @@ def read_tilt_series_star(path: Path) -> RelionTiltSeries:
     try:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:160] if str(error) else "unreadable"
+        reason = shortened(str(error).splitlines()[0]) if str(error) else "unreadable"
         raise InputError(
             f"is not a STAR file ({reason})", path=path, fix="give RELION's tilt-series file"
         ) from error
@@ -89,7 +93,10 @@ def _from_block(block: Any, path: Path) -> RelionTiltSeries:
     for name, values in columns.items():
         if values is None:
             raise InputError(f"column {name} is missing", path=path, fix="align the tilt series first")
+    _require_one_loop(block, path)
     y_tilt, z_rotation, x_shift, y_shift = (np.asarray(columns[name], dtype=np.float64) for name in _REQUIRED)
+    if not len(y_tilt):
+        raise InputError("holds no views", path=path, fix="give the STAR file of an aligned tilt series")
     x_tilt = _numbers(block, "rlnTomoXTilt", path)
     return RelionTiltSeries(
         name=block.name,
@@ -101,6 +108,17 @@ def _from_block(block: Any, path: Path) -> RelionTiltSeries:
         nominal_tilt=_numbers(block, "rlnTomoNominalStageTiltAngle", path),
         nominal_axis=_numbers(block, "rlnTomoNominalTiltAxisAngle", path),
     )
+
+
+def _require_one_loop(block: Any, path: Path) -> None:
+    """Refuse columns in several loops of a block, which may differ in length."""
+    lengths = {len(column) for name in _READ if (column := block.find_loop(f"_{name}"))}
+    if len(lengths) > 1:
+        raise InputError(
+            f"the columns of data_{block.name} have different lengths ({min(lengths)} to {max(lengths)})",
+            path=path,
+            fix="keep one loop in a data block",
+        )
 
 
 def _numbers(block: Any, name: str, path: Path) -> NDArray[np.float64] | None:
@@ -138,7 +156,7 @@ def geometry_to_relion(geometry: TiltGeometry, name: str = "tilt_series") -> Rel
         if np.abs(parts.stretch - np.eye(2)).max() > 1e-3:
             raise InputError(
                 "RELION's columns cannot hold a view that is magnified or stretched",
-                where=f"view {i}",
+                where=f"view {i + 1}",
                 fix="write IMOD files or resample the images",
             )
         angles[i], shifts[i] = zyx_angles(parts.rotation), parts.shift

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted, shortened
 from manyviews.io.atomic import atomic_write
 from manyviews.io.star_rows import RowFault, find_cut, find_row_fault
 from manyviews.io.text import LARGEST_NUMBER, parse_number, parse_whole_number, read_text
@@ -82,7 +82,7 @@ def _row_error(fault: RowFault, path: Path) -> InputError:
 
 def _not_star(error: Exception, text: str, path: Path) -> InputError:
     """The parser's complaint as ours: its line, its reason, and a hint where letters are not ASCII."""
-    first = str(error).splitlines()[0][:160] if str(error) else "unreadable"
+    first = shortened(str(error).splitlines()[0], 160) if str(error) else "unreadable"
     match = _PARSER_PLACE.match(first)
     line, what = (match["line"], match["what"]) if match else (None, first)
     fix = "close the quote" if "unterminated" in what else "give a STAR file as RELION writes it"
@@ -206,7 +206,7 @@ def _token(value: str, label: str, path: Path) -> str:
     quote = "'" if '"' in value else '"'
     if not value.isascii() or not value.isprintable() or quote in value:
         raise InputError(
-            f"{value[:40]!r} cannot stand in a STAR file",
+            f"{quoted(value)} cannot stand in a STAR file",
             path=path,
             where=f"column {label}",
             fix="rename it with plain letters",

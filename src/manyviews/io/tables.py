@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted, shortened
 from manyviews.io.atomic import atomic_write
 
 Float64 = NDArray[np.float64]
@@ -43,7 +43,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[Row]:
             rows = [{key: str(value) for key, value in row.items()} for row in reader]
             missing = set(columns) - set(reader.fieldnames or ())
     except (ValueError, OSError, csv.Error) as error:
-        raise InputError(f"cannot be read ({error})", path=path) from error
+        raise InputError(f"cannot be read ({shortened(error)})", path=path) from error
     if missing:
         raise InputError(f"has no column {', '.join(sorted(missing))}", path=path, where="line 1")
     return rows
@@ -62,9 +62,19 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> Float64:
                 found[number, at] = float(row[column] or "nan")
             except ValueError as error:
                 raise InputError(
-                    f"{column} is {row[column]!r}, not a number", path=path, where=f"line {number + 2}"
+                    f"{column} is {quoted(row[column])}, not a number", path=path, where=f"line {number + 2}"
                 ) from error
     return found
+
+
+def require_ordinary(values: Float64, path: Path, *, least: float, most: float) -> None:
+    """Refuse a table ``(row, column)`` with a number that is NaN or not from ``least`` to ``most``."""
+    good = np.all((values >= least) & (values <= most), axis=1)
+    if not good.all():
+        row = int(np.argmin(good))
+        raise InputError(
+            f"a number is missing or not from {least:.6g} to {most:.6g}", path=path, where=f"line {row + 2}"
+        )
 
 
 def read_columns(path: Path) -> dict[str, NDArray[Any]]:
@@ -76,7 +86,7 @@ def read_columns(path: Path) -> dict[str, NDArray[Any]]:
         with open(path, encoding="utf-8", newline="") as handle:
             header, *rows = csv.reader(handle)
     except (ValueError, OSError, csv.Error) as error:
-        raise InputError(f"cannot be read as a table ({error})", path=path) from error
+        raise InputError(f"cannot be read as a table ({shortened(error)})", path=path) from error
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise InputError(
@@ -92,6 +102,6 @@ def _column(texts: list[str]) -> NDArray[Any]:
     for texts_as, kind in ((texts, np.int64), ([text or "nan" for text in texts], np.float64)):
         try:
             return np.array(texts_as, dtype=str).astype(kind)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return np.array(texts, dtype=str)

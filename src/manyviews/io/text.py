@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.compressed import compression_of
 
 MAXIMUM_BYTES = 64 * 1024 * 1024
 """Alignment files are kilobytes; a larger one is the wrong file."""
+
+_BLOCK_BYTES = 1024 * 1024
 
 LARGEST_NUMBER = 1e12
 """No angle, shift or count comes near; beyond it sums and products lose their meaning."""
@@ -41,7 +44,11 @@ def read_text(
     most = MAXIMUM_BYTES if maximum_bytes is None else maximum_bytes
     try:
         with open(path, "rb") as handle:
-            data = handle.read(most + 1)
+            # no more room is asked for than the file has; a pipe or a file that grows is read to the limit
+            stored = min(most, os.fstat(handle.fileno()).st_size)
+            data = handle.read(stored + 1)
+            while len(data) <= most and (more := handle.read(_BLOCK_BYTES)):
+                data += more
     except IsADirectoryError as error:
         raise InputError("is a folder", path=path, fix=f"give {wanted} in it") from error
     except OSError as error:
@@ -79,7 +86,7 @@ def parse_number(text: str, *, path: Path, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or abs(value) > LARGEST_NUMBER or "_" in text:
-        what = f"{text[:40]!r} is not a finite number of ordinary size"
+        what = f"{quoted(text)} is not a finite number of ordinary size"
         raise InputError(what, path=path, where=where, fix="correct the line")
     return value
 
@@ -89,7 +96,7 @@ def parse_whole_number(text: str, *, path: Path, where: str) -> int:
     value = parse_number(text, path=path, where=where)
     if value != int(value):
         raise InputError(
-            f"{text[:40]!r} is not a whole number", path=path, where=where, fix="correct the line"
+            f"{quoted(text)} is not a whole number", path=path, where=where, fix="correct the line"
         )
     return int(value)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from manyviews.io.atomic import atomic_write
-from manyviews.io.sizes import format_bytes
 from manyviews.jobs.device import use_threads
 from manyviews.jobs.live import LiveReport
 from manyviews.options import MachineOptions, RunOptions
@@ -30,11 +30,12 @@ from manyviews.report.build import REPORT_NAME, build_report
 from manyviews.report.sections import Sections
 from manyviews.runs.checkpoint import KEPT, STAGE
 from manyviews.runs.driver import drive
-from manyviews.runs.folder import FIGURES_FOLDER, SUMMARY_FILE, RunFolder
+from manyviews.runs.folder import FIGURES_FOLDER, LOG_FILE, SUMMARY_FILE, RunFolder
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.memory import peak_memory_bytes
 from manyviews.runs.placement import Placement
 from manyviews.runs.progress import Progress
+from manyviews.runs.sessions import earlier_seconds
 from manyviews.runs.toml import TomlValue
 from manyviews.solvers.driver import Solver, StopReason
 from manyviews.solvers.space import Space
@@ -111,11 +112,13 @@ class Job:
             self.progress.message(text)
 
     def warn(self, *warnings: str) -> None:
-        """Tell what the user should know, each once; the report and the result repeat it."""
+        """Tell what the user should know, each once, even if quiet; the report and the result repeat it."""
         for text in warnings:
             if text not in self.warnings:
                 self.warnings.append(text)
-                self.say(f"warning: {text}")
+                if self.speaks:
+                    self.run.log(f"warning: {text}")
+                    self.progress.warn(f"warning: {text}")
 
     def begin(self) -> None:
         """From here on the folder holds a run; `solve` and `finish` say so by themselves."""
@@ -161,25 +164,29 @@ class Job:
         self.run.begin()
         if not self.speaks:
             return JobResult.elsewhere(self.folder)
-        self.progress.message(f"{self.folder} holds this run already, finished; nothing to do")
+        self.progress.warn(f"{self.folder} holds this run already, finished; nothing to do")
         summary: dict[str, object] = json.loads((self.folder / SUMMARY_FILE).read_text())
         return JobResult(self.folder, build_report(self.folder, self.sections), summary)
 
     def finish(self, summary: Mapping[str, object], *, mapped: bool = False) -> JobResult:
         """Write the key figures, close the run and build its report; all ranks make this call.
 
+        ``summary`` has names like ``pixel_size_angstrom``, with the unit at the end, and plain values.
         ``mapped``: volumes or images were in files, of which the system counts what it has at hand.
         """
         self.run.begin()
         peaks = self.world.gather(peak_memory_bytes())
         if not self.speaks:
             return JobResult.elsewhere(self.folder)
-        peak = "peak memory" if len(peaks) == 1 else "peak memory of a rank"
+        session = time.monotonic() - self.began
+        earlier = earlier_seconds(self.folder / LOG_FILE)
         whole = {
-            **summary,
-            "wall seconds": round(time.monotonic() - self.began, 2),
-            f"{peak}, mapped files included" if mapped else peak: format_bytes(max(peaks)),
-            "peak memory bytes": max(peaks),
+            **{name: _plain(value) for name, value in summary.items()},
+            "wall_seconds": round(earlier + session, 2),
+            **({"wall_seconds_of_the_last_session": round(session, 2)} if earlier else {}),
+            **({"ranks": len(peaks)} if len(peaks) > 1 else {}),
+            "peak_memory_of_a_rank_bytes" if len(peaks) > 1 else "peak_memory_bytes": max(peaks),
+            **({"peak_memory_counts_mapped_files": True} if mapped else {}),
             **({"warnings": list(self.warnings)} if self.warnings else {}),
         }
         atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
@@ -189,6 +196,11 @@ class Job:
     def _refresh(self) -> None:
         if self.speaks:
             build_report(self.folder, self.sections)
+
+
+def _plain(value: object) -> object:
+    """A key figure as JSON has it, which knows neither NaN nor infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager

@@ -13,10 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from manyviews.io.tables import read_numbers, write_table
+from manyviews.errors import InputError
+from manyviews.io.tables import read_numbers, require_ordinary, write_table
 
 Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
+
+_HIGHEST = 1e3  # 1/angstrom
+_LARGEST = 1.01  # correlation, with what rounding does to it
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,13 @@ class FscCurve:
         table = read_numbers(path, ("frequency_per_angstrom", "fsc"))
         if not len(table):
             return None
+        require_ordinary(table[:, :1], path, least=0.0, most=_HIGHEST)
+        require_ordinary(np.nan_to_num(table[:, 1:], nan=0.0), path, least=-_LARGEST, most=_LARGEST)
         frequency, correlation = table.T
+        if not frequency[-1] > 0 or (np.diff(frequency) < 0).any():
+            raise InputError("the frequencies do not rise", path=path)
         unknown = np.full(len(table), math.nan)
-        return cls(frequency, correlation, unknown, 0.5 / max(float(frequency[-1]), 1e-30))
+        return cls(frequency, correlation, unknown, 0.5 / float(frequency[-1]))
 
     def half_bit(self) -> Float64:
         """The half-bit threshold of every shell, ``(shell,)``.

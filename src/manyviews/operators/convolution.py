@@ -14,7 +14,7 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from manyviews.operators.linear import LinearOperator, register
+from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows, scatter_rows
 from manyviews.operators.tiling import Tile, Tiling
 from manyviews.operators.view_kernel import ViewKernel
@@ -100,6 +100,7 @@ class Convolution(LinearOperator):
         ``out`` is for the result, of the shape and dtype of ``x`` and not ``x`` itself; None: a new tensor.
         `ValueError` for a CUDA tensor, where there are several ranks or tiles.
         """
+        require_shape(x, self.domain, "the convolution")
         if x.is_cuda:
             found = self._forward_cuda(x)
             return found if out is None else out.copy_(found)

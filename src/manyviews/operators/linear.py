@@ -7,16 +7,34 @@ from collections.abc import Callable
 
 import torch
 
+from manyviews.errors import InputError
 from manyviews.random import Stream, generator
 
 Shape = tuple[int, ...]
+
+
+def require_shape(x: torch.Tensor, wanted: Shape, what: str) -> None:
+    """Refuse what is no tensor, or none of the wanted shape, with an `InputError` that names both shapes.
+
+    A projector would otherwise read a part of a larger array, or beyond a smaller one.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise InputError(
+            f"{what} wants a torch tensor of shape {tuple(wanted)}, not {type(x).__name__}",
+            fix="use torch.from_numpy for a NumPy array",
+        )
+    if tuple(x.shape) != tuple(wanted):
+        raise InputError(
+            f"{what} wants shape {tuple(wanted)}, not {tuple(x.shape)}",
+            fix="give an array of that shape, or make the operator for yours",
+        )
 
 
 class LinearOperator(ABC):
     """A linear map between tensors with its exact adjoint.
 
     ``domain`` and ``range`` are the shapes of input and output. The result lives on the device and has the
-    dtype of the argument.
+    dtype of the argument; `InputError` where that has another shape, or is no tensor.
     """
 
     domain: Shape

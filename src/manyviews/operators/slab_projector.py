@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import group_by_axis
-from manyviews.operators.linear import LinearOperator, register
+from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.operators.tilt_projector import (
     BLOCK_BYTES,
     EXAMPLE_SHAPES,
@@ -103,6 +103,7 @@ class SlabProjector(LinearOperator):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images ``(view, y, x)`` of a slab ``(z, y, x)``; of all views and slabs, on every rank."""
+        require_shape(x, self.domain, "projecting")
         images = x.new_zeros(self.range)
         for views, block in self.project_blocks(x):
             images[pick(views, x.device)] = block
@@ -110,6 +111,7 @@ class SlabProjector(LinearOperator):
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Back-project images ``(view, y, x)`` to a slab ``(z, y, x)``."""
+        require_shape(y, self.range, "back-projecting")
         return self.back_project(lambda views: y[pick(views, y.device)])
 
     def project_blocks(self, x: torch.Tensor) -> Iterator[Block]:

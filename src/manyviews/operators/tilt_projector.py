@@ -17,7 +17,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels import select
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
-from manyviews.operators.linear import LinearOperator, register
+from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.random import Stream, generator
 
 Shape3 = tuple[int, int, int]
@@ -56,6 +56,7 @@ class TiltProjector(LinearOperator):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images ``(view, y, x)`` of a volume ``(z, y, x)``."""
+        require_shape(x, self.domain, "projecting")
         images = x.new_empty(self.range)
         rotated = any(axis.group.rotated for axis in self.axes)
         coefficients = spline_coefficients(x) if rotated else None
@@ -72,6 +73,7 @@ class TiltProjector(LinearOperator):
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Back-project images ``(view, y, x)`` to a volume ``(z, y, x)``."""
+        require_shape(y, self.range, "back-projecting")
         volume = y.new_zeros(self.domain)
         for axis in self.axes:
             frame = axis.blank_frame(y, self.domain[0])

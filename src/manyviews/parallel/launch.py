@@ -160,7 +160,7 @@ def end_job(message: str, exit_code: int, *, orderly: bool = False) -> NoReturn:
     if _door is None:
         raise RuntimeError("there is no job of several processes to end")
     with contextlib.suppress(ValueError):  # not the main thread; otherwise nothing may come in between now
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
     missing = orderly and not _door.meet(_LEAVING_SECONDS[_door.rank > 0])
     if orderly and not missing:

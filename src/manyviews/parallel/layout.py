@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.parallel.world import SingleWorld, World, shares
 
 _PATTERN = re.compile(r"(\d{1,6})x(\d{1,6})")
@@ -37,7 +37,9 @@ class Layout:
         found = _PATTERN.fullmatch(text.strip().lower())
         if not found or 0 in (layout := (int(found[1]), int(found[2]))):
             raise InputError(
-                f"{text!r} is no layout", where="--layout", fix="give GROUPSxSLABS, e.g. 4x2 for 8 ranks"
+                f"{quoted(text)} is no layout",
+                where="--layout",
+                fix="give GROUPSxSLABS, e.g. 4x2 for 8 ranks",
             )
         return cls(*layout)
 

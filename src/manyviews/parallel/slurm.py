@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.options import check_options, described, flag, option
 
 _SAVING_SECONDS = 120  # between the request to stop and the time limit
@@ -193,11 +193,11 @@ def _check_options(options: SubmitOptions) -> None:
         value = getattr(options, name)
         if value is not None and not re.fullmatch(pattern, value):
             raise InputError(
-                f"{value!r} is no name", where=flag(name), fix="use letters, digits and . _ - + @ only"
+                f"{quoted(value)} is no name", where=flag(name), fix="use letters, digits and . _ - + @ only"
             )
     if options.scratch is not None and not re.fullmatch(_FOLDER, options.scratch):
         raise InputError(
-            f"{options.scratch!r} cannot be put into a script",
+            f"{quoted(options.scratch)} cannot be put into a script",
             where="--scratch",
             fix="use letters, digits, . _ - + @ / and variables such as $TMPDIR only",
         )
@@ -215,7 +215,7 @@ def _check_time(time: str | None) -> None:
         return
     if (seconds := _time_seconds(time)) is None:
         raise InputError(
-            f"{time!r} is no time",
+            f"{quoted(time)} is no time",
             where="--time",
             fix="write minutes, HH:MM:SS or DAYS-HH:MM:SS",
         )

@@ -26,7 +26,7 @@ from manyviews.particles.methods import METHODS, Particles, check_ranks
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import check_reference, load_table, resolve_plan
 from manyviews.particles.report import PICTURES, sections
-from manyviews.particles.results import RESULTS, write_results
+from manyviews.particles.results import RESULTS, far_from_images, write_results
 from manyviews.particles.selection import Selection, select_particles
 
 
@@ -74,6 +74,8 @@ def abinitio(
         if job.finished:
             return job.result()
         job.warn(*table.warnings)
+        if job.speaks:
+            job.warn(*far_from_images(table, job.folder))
         chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers)
         resolve_plan(options, len(chosen.order), plan.box, plan.pixel_size)  # enough are left
         plan = resolve_plan(options, chosen.largest + 1, plan.box, plan.pixel_size)

@@ -47,13 +47,13 @@ class MapComparison:
             f"moved by:                 {angle:.1f} degrees; {shift} angstrom in x, y, z",
         ]
 
-    def write(self, folder: Path) -> tuple[Path, ...]:
-        """Write ``aligned.mrc``, ``fsc.csv`` and ``fsc.png`` into a new or empty folder.
+    def write(self, folder: Path, *, overwrite: bool = False) -> tuple[Path, ...]:
+        """Write ``aligned.mrc``, ``fsc.csv`` and ``fsc.png`` into a folder; ``overwrite`` replaces old ones.
 
         Raises
         ------
         InputError
-            If the files exist already or the folder cannot be written.
+            If the files exist already and must not be replaced, or the folder cannot be written.
         """
         from manyviews.io.atomic import atomic_write
         from manyviews.report.plots import resolution_figure
@@ -62,10 +62,10 @@ class MapComparison:
         volume, table, picture = (folder / name for name in ("aligned.mrc", "fsc.csv", "fsc.png"))
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_mrc(volume, self.alignment.volume, self.curve.pixel_size)
-        self.curve.write_csv(table)
+        write_mrc(volume, self.alignment.volume, self.curve.pixel_size, overwrite=overwrite)
+        self.curve.write_csv(table, overwrite=overwrite)
         figure = resolution_figure([(self.curve, "map and reference, aligned", 0.5)])
-        atomic_write(picture, figure_png(figure))
+        atomic_write(picture, figure_png(figure), overwrite=overwrite)
         return volume, table, picture
 
 

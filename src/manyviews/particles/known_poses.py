@@ -240,14 +240,14 @@ def write_reconstruction(folder: Path, plan: ReconstructionPlan, found: WienerMa
     found.correlation.write_csv(folder / HALVES_FILE, overwrite=True)
     summary: dict[str, object] = {
         "particles": len(plan.rotations),
-        "map (voxels)": plan.box,
-        "pixel size (angstrom)": plan.pixel_size,
-        "diameter (angstrom)": round(plan.diameter, 2),
+        "map_voxels": plan.box,
+        "pixel_size_angstrom": plan.pixel_size,
+        "diameter_angstrom": round(plan.diameter, 2),
         "symmetry": plan.options.symmetry,
-        "resolution at FSC 0.143 of the halves (angstrom)": in_figures(found.correlation.resolution(0.143)),
+        "resolution_fsc0143_of_the_halves_angstrom": in_figures(found.correlation.resolution(0.143)),
     }
     if plan.options.reference is not None:
         curve = fsc(found.volume, read_mrc(plan.options.reference)[0], plan.pixel_size)
         curve.write_csv(folder / REFERENCE_FILE, overwrite=True)
-        summary["resolution at FSC 0.5 with the reference (angstrom)"] = in_figures(curve.resolution(0.5))
+        summary["resolution_fsc05_with_the_reference_angstrom"] = in_figures(curve.resolution(0.5))
     return summary

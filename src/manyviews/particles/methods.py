@@ -97,7 +97,7 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         state.samples.renumbered(place),
         state.correlation,
         options.independent_halves,
-        {"stopped because": str(reason), **_compare_starts(job, plan, starts)},
+        {"stopped_because": str(reason), **_compare_starts(job, plan, starts)},
     )
 
 
@@ -122,8 +122,9 @@ def _compare_starts(job: Job, plan: Plan, state: StartsState) -> dict[str, objec
             "the best was kept, but try more with --starts, or another --seed, before you believe it"
         )
     return {
-        "starts that agree with the best": f"{others} of {len(found)}",
-        "log likelihood of the starts": [round(value, 2) for value in state.start_scores],
+        "other_starts": len(found),
+        "other_starts_that_agree_with_the_best": others,
+        "log_likelihood_of_the_starts": [round(value, 2) for value in state.start_scores],
     }
 
 
@@ -154,7 +155,7 @@ def run_sagd(job: Job, particles: Particles) -> Reconstruction:
     offsets = generator(plan.options.seed, Stream.SAGD_POSES).random(len(images))
     assignment = PoseAssignment(images, search, volume, offsets)
     found, _ = job.solve(assignment, assignment.iterations, stage="poses")
-    return Reconstruction(volume, found.samples, [], False, {"stopped because": str(reason)})
+    return Reconstruction(volume, found.samples, [], False, {"stopped_because": str(reason)})
 
 
 def best_trial(job: Job, trials: list[Sagd]) -> tuple[Sagd, SagState | None]:

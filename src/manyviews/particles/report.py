@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,11 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.report_data import read_directions, read_learning, read_spread
-from manyviews.report.common import slices_section, table_section
-from manyviews.report.data import RunData
+from manyviews.report.common import slices_section, table_section, what_is_readable
+from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.volume import Model, read_model
-from manyviews.report.words import format_value
+from manyviews.report.words import summary_entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,46 +90,68 @@ CITATIONS = {"stochastic-em": (_CAPPE, _SCHERES), "sagd": (_PUNJANI,)}
 def sections(run: RunData) -> Iterator[Part]:
     """What the folder of a run holds beside what every run has, finished or not.
 
-    Raises
-    ------
-    InputError
-        If a table is damaged. A map that cannot be read is noted only.
+    A file that cannot be read is noted in its place.
     """
     for name, value in run.summary.items():
-        words = name.removesuffix(" (angstrom)")
-        if words.startswith("resolution at") and words != name and isinstance(value, int | float):
-            yield Finding(f"{words} {format_value(float(value))} Å")
-    yield from slices_section(run.path / "volume.mrc")
-    for name, figure in _figures(run):
-        title, alternative, caption = _PICTURES[name]
-        yield Section(title, Picture(name, alternative, figure), caption)
-    for file, title in _TABLES:
-        yield from table_section(run.path / file, title)
+        if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
+            yield Finding(" ".join(summary_entry(name, value)))
+    model = _try_model(run.path / "volume.mrc")
+    yield from what_is_readable(
+        lambda: slices_section(run.path / "volume.mrc"),
+        lambda: _surface(model),
+        lambda: _resolution(run),
+        lambda: _directions(run.path / "directions.csv"),
+        lambda: _spread(run.path / "spread.csv"),
+        lambda: _learning(run, model),
+        *(partial(table_section, run.path / file, title) for file, title in _TABLES),
+    )
     yield from map(Citation, CITATIONS.get(run.method, ()))
 
 
-def _figures(run: RunData) -> Iterator[tuple[str, Figure]]:
-    """The pictures that the run has the data for, by their names."""
-    from manyviews.particles import report_figures as figures
-    from manyviews.report.plots import resolution_figure, surface_figure
+def _section(name: str, figure: Figure) -> Section:
+    title, alternative, caption = _PICTURES[name]
+    return Section(title, Picture(name, alternative, figure), caption)
 
-    model = _try_model(run.path / "volume.mrc")
+
+def _surface(model: Model | None) -> Iterator[Section]:
+    from manyviews.report.plots import surface_figure
+
     if model is not None and model.has_surface:
-        yield "surface", surface_figure(model)
+        yield _section("surface", surface_figure(model))
+
+
+def _resolution(run: RunData) -> Iterator[Section]:
+    from manyviews.report.plots import resolution_figure
+
     curves = [(curve, name, level) for curve, name, level in _curves(run) if curve is not None]
     if curves:
-        yield "resolution", resolution_figure(curves)
-    directions = read_directions(run.path / "directions.csv")
+        yield _section("resolution", resolution_figure(curves))
+
+
+def _directions(path: Path) -> Iterator[Section]:
+    from manyviews.particles.report_figures import directions_figure
+
+    directions = read_directions(path)
     if directions is not None:
-        yield "directions", figures.directions_figure(directions)
-    spread = read_spread(run.path / "spread.csv")
+        yield _section("directions", directions_figure(directions))
+
+
+def _spread(path: Path) -> Iterator[Section]:
+    from manyviews.particles.report_figures import spread_figure
+
+    spread = read_spread(path)
     if spread is not None:
-        yield "spread", figures.spread_figure(spread)
+        yield _section("spread", spread_figure(spread))
+
+
+def _learning(run: RunData, model: Model | None) -> Iterator[Section]:
+    from manyviews.particles.report_figures import learning_figure, poses_figure
+
     learning = read_learning(run, model)
     if learning is not None:
-        yield "learning", figures.learning_figure(learning)
+        yield _section("learning", learning_figure(learning))
         if np.isfinite(learning.fraction).any():
-            yield "poses", figures.poses_figure(learning)
+            yield _section("poses", poses_figure(learning))
 
 
 def _curves(run: RunData) -> Iterator[tuple[FscCurve | None, str, float]]:

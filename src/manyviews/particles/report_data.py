@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.tables import read_numbers
+from manyviews.io.tables import read_numbers, require_ordinary
 from manyviews.report.data import RunData, as_number
 from manyviews.report.volume import Model
 
-if TYPE_CHECKING:
-    pass
-
 Float64 = NDArray[np.float64]
+
+
+_MOST_PARTICLES = 1e12
+_MOST_SIDES = 1000  # rows and columns of a map of directions
+_MOST_ITERATIONS = 1e9
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,15 @@ def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
     name = "log_likelihood" if any("log_likelihood" in event for event in told) else "objective"
     starts = as_number(run.options.get("starts"))
     refines = np.array([event.get("stage") == "refinement" for event in told])
-    done = np.nan_to_num(np.where(refines, starts, column("starts_done"))).astype(np.int64)
+    done = _counts(np.where(refines, starts, column("starts_done")))
     poses = column("poses_an_image")
     poses[poses <= 0] = math.nan
     radius = column("radius")
     every = _all_poses(radius, as_number(run.options.get("shift_sigma")))
     return Learning(
-        iteration=np.nan_to_num(column("iteration")).astype(np.int64),
+        iteration=_counts(column("iteration")),
         start=np.concatenate([done[:1], done[:-1]]),
-        starts=int(starts) if math.isfinite(starts) and name == "log_likelihood" else 0,
+        starts=int(_counts(np.array([starts]))[0]) if name == "log_likelihood" else 0,
         fit=column(name),
         fit_name=name,
         radius=radius,
@@ -101,6 +102,11 @@ def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
     )
 
 
+def _counts(values: Float64) -> NDArray[np.int64]:
+    """Whole numbers; 0 for what is not told, and no more than can be drawn."""
+    return np.clip(np.nan_to_num(values), 0, _MOST_ITERATIONS).astype(np.int64)
+
+
 def _is_aside(stage: str) -> bool:
     """Whether a stage is none of those that lead to the map: a trial of a start, or the poses in the end."""
     return stage == "poses" or stage.startswith("trial-")
@@ -108,11 +114,11 @@ def _is_aside(stage: str) -> bool:
 
 def _all_poses(radius: Float64, shift_sigma: float) -> Float64:
     """Points of the paper's quadrature at each radius, NaN where radius or shifts are not known."""
-    from manyviews.geometry.quadrature import pose_quadrature
+    from manyviews.geometry.quadrature import quadrature_size
 
     every = np.full(len(radius), math.nan)
     for value in np.unique(radius[radius > 0]) if shift_sigma >= 0 else ():
-        every[radius == value] = pose_quadrature(float(value), shift_sigma).size
+        every[radius == value] = float(quadrature_size(float(value), shift_sigma))
     return every
 
 
@@ -125,9 +131,11 @@ def read_directions(path: Path) -> NDArray[np.int64] | None:
     table = read_numbers(path, columns)
     if not len(table):
         return None
+    require_ordinary(table, path, least=-360.0, most=_MOST_PARTICLES)
+    require_ordinary(table[:, 2:], path, least=0.0, most=_MOST_PARTICLES)
     heights, row = np.unique(table[:, 0], return_inverse=True)
     longitudes, column = np.unique(table[:, 1], return_inverse=True)
-    if len(table) != len(heights) * len(longitudes) or not np.isfinite(table).all():
+    if len(table) != len(heights) * len(longitudes) or len(heights) + len(longitudes) > _MOST_SIDES:
         raise InputError("is not a full grid of directions", path=path)
     counts = np.zeros((len(heights), len(longitudes)), np.int64)
     counts[row, column] = table[:, 2].astype(np.int64)
@@ -137,4 +145,10 @@ def read_directions(path: Path) -> NDArray[np.int64] | None:
 def read_spread(path: Path) -> Spread | None:
     """The widths of the posteriors, None if there is no file."""
     table = read_numbers(path, ("from_degrees", "to_degrees", "particles"))
-    return Spread(np.append(table[:, 0], table[-1:, 1]), table[:, 2]) if len(table) else None
+    if not len(table):
+        return None
+    require_ordinary(table, path, least=0.0, most=_MOST_PARTICLES)
+    edges = np.append(table[:, 0], table[-1:, 1])
+    if (np.diff(edges) <= 0).any():
+        raise InputError("the edges of its bins do not rise", path=path)
+    return Spread(edges, table[:, 2])

@@ -18,6 +18,7 @@ Float64 = NDArray[np.float64]
 
 _FEWEST_A_FIELD = 8.0
 _PARTS = 12
+_MOST_PIECES = 200
 
 
 def _coarser(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -53,6 +54,8 @@ def directions_figure(counts: NDArray[np.int64]) -> Figure:
 def _pieces(learning: Learning) -> list[slice]:
     """Runs of iterations of one start, then of the refinement, whose values belong to one curve."""
     bounds = np.flatnonzero(np.diff(learning.start)) + 1
+    if len(bounds) > _MOST_PIECES:  # no run has so many starts
+        bounds = bounds[:0]
     edges = [0, *bounds.tolist(), len(learning.start)]
     return [slice(first, stop) for first, stop in itertools.pairwise(edges)]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.poses import angular_distance, matrices_to_euler, view_directions
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.particle_stacks import folder_to_give
+from manyviews.io.particle_table import ParticleTable
 from manyviews.io.relion_particles import write_relion_particles
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
@@ -48,6 +50,16 @@ class Reconstruction:
     summary: dict[str, object]
 
 
+def far_from_images(table: ParticleTable, folder: Path) -> Iterator[str]:
+    """A warning where the images cannot be found from the table that a run leaves in its folder."""
+    root = folder_to_give(table, folder)
+    if root is not None:
+        yield (
+            f"the run folder lies outside of the project: what reads its {PARTICLES_FILE} finds the images "
+            f"with --data-root {root}, and RELION when it is started there"
+        )
+
+
 def preview(job: Job, plan: Plan) -> Callable[[torch.Tensor], None]:
     """Writes the present map, which may have fewer and larger voxels than the images have pixels."""
 
@@ -68,10 +80,12 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
     group = symmetry_rotations(plan.options.symmetry)
     best, spread, shift_spread = summarise_poses(found.samples, len(table), group)
     angles = matrices_to_euler(best.rotations)
-    posed = table.with_poses(
+    # RELION takes halves in a table for refined apart, so only such are written
+    halves = chosen.numbers % 2 + 1 if found.independent else None
+    posed = replace(table, half=None).with_poses(
         angles,
         best.shifts.astype(np.float64) * plan.pixel_size,
-        half=chosen.numbers % 2 + 1,
+        half=halves,
         extra={
             "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
             "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
@@ -89,12 +103,12 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
         "method": plan.options.method,
         "particles": len(table),
         **chosen.summary(),
-        "map (voxels)": plan.box,
-        "pixel size (angstrom)": plan.pixel_size,
+        "map_voxels": plan.box,
+        "pixel_size_angstrom": plan.pixel_size,
         **found.summary,
         **_halves(found, plan),
-        "median spread of angles (degrees)": round(float(np.median(spread)), 2),
-        "median spread of shifts (angstrom)": round(float(np.median(shift_spread) * plan.pixel_size), 2),
+        "median_spread_of_angles_degrees": round(float(np.median(spread)), 2),
+        "median_spread_of_shifts_angstrom": round(float(np.median(shift_spread) * plan.pixel_size), 2),
     }
     if plan.options.reference is not None:
         summary |= _compare(folder, volume, plan, plan.options.reference)
@@ -132,10 +146,10 @@ def _halves(found: Reconstruction, plan: Plan) -> dict[str, object]:
     if not found.correlation:
         return {}
     curve = halves_curve(found.correlation, plan)
-    kind = "independent halves" if found.independent else "halves found with one map"
+    kind = "independent_halves" if found.independent else "halves_found_with_one_map"
     # a curve that never falls says no more than its last shell
     last = plan.box * plan.pixel_size / max(1, len(found.correlation) - 1)
-    return {f"resolution at FSC 0.143 of {kind} (angstrom)": in_figures(max(last, curve.resolution(0.143)))}
+    return {f"resolution_fsc0143_of_{kind}_angstrom": in_figures(max(last, curve.resolution(0.143)))}
 
 
 def _compare(folder: Path, volume: NDArray[np.float32], plan: Plan, reference: Path) -> dict[str, object]:
@@ -143,9 +157,9 @@ def _compare(folder: Path, volume: NDArray[np.float32], plan: Plan, reference: P
     curve, alignment = aligned_fsc(volume, truth, plan.pixel_size)
     curve.write_csv(folder / REFERENCE_FILE, overwrite=True)
     return {
-        "resolution at FSC 0.5 with the reference (angstrom)": in_figures(curve.resolution(0.5)),
+        "resolution_fsc05_with_the_reference_angstrom": in_figures(curve.resolution(0.5)),
         "hand": "other than the reference" if alignment.mirrored else "as the reference",
-        "correlation with the reference": round(alignment.correlation, 4),
+        "correlation_with_the_reference": round(alignment.correlation, 4),
     }
 
 

@@ -153,9 +153,9 @@ class Selection:
     def summary(self) -> dict[str, object]:
         """Key figures by name: only those that are not zero."""
         counts = {
-            "particles set aside": len(self.aside),
-            "images with outliers": int(np.count_nonzero((self.look.specks > 0) & (self.look.fault == 0))),
-            "copies of other particles": len(self.copies.rows),
+            "particles_set_aside": len(self.aside),
+            "images_with_outliers": int(np.count_nonzero((self.look.specks > 0) & (self.look.fault == 0))),
+            "copies_of_other_particles": len(self.copies.rows),
         }
         return {name: count for name, count in counts.items() if count}
 

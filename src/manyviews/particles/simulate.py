@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import manyviews
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_images import write_particle_stack
@@ -175,7 +175,7 @@ def _specimen(options: SimulateOptions) -> tuple[Float32, Projector]:
         volume = _map(path, options)
     else:
         raise InputError(
-            f"there is no specimen {options.specimen!r}",
+            f"there is no specimen {quoted(options.specimen)}",
             where="option specimen",
             fix="choose complex, a .pdb or .cif model or a .mrc map",
         )

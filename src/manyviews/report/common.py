@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from manyviews.errors import InputError
 from manyviews.io.tables import read_table
 from manyviews.metrics.fsc import FscCurve
-from manyviews.report.data import Convergence
-from manyviews.report.sections import Note, Picture, Section, Table
+from manyviews.report.data import Convergence, fault
+from manyviews.report.sections import Note, Part, Picture, Section, Table
 from manyviews.report.volume import central_slices
+
+
+def what_is_readable(*makers: Callable[[], Iterable[Part]]) -> Iterator[Part]:
+    """The parts that each of these makes; a note in the place of what a damaged file does not give."""
+    for make in makers:
+        try:
+            yield from tuple(make())
+        except InputError as error:
+            yield Note(f"Not shown: {fault(error)}")
 
 
 def slices_section(path: Path) -> Iterator[Section | Note]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, shortened
+from manyviews.io.nested import parse_json, parse_toml
 from manyviews.runs.events import Event, read_events
-from manyviews.runs.folder import EVENTS_FILE, LOG_FILE
+from manyviews.runs.folder import EVENTS_FILE, LOG_FILE, SUMMARY_FILE
 from manyviews.runs.record import RUN_FILE, flatten
 
 Float64 = NDArray[np.float64]
 
 _MEASURES = ("objective", "residual", "relative_residual", "relative_change")
 _WARNING = " warning: "
+_LARGEST_NUMBER = 1e30
 
 
 @dataclass(frozen=True)
 class RunData:
     """What ``run.toml``, ``events.jsonl`` and ``summary.json`` hold, empty where they are not there yet.
 
-    ``warnings`` are what ``log.txt`` warns of, once each, as sentences.
+    ``warnings`` are what ``log.txt`` warns of, once each, as sentences; ``faults`` tell which of these files
+    could not be read, and why.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class RunData:
     events: Sequence[Event]
     summary: Mapping[str, Any]
     warnings: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
     @property
     def job(self) -> str:
@@ -78,32 +80,47 @@ class Convergence:
 
 
 def read_run(path: Path) -> RunData:
-    """Read a run folder; `InputError` if it is none, or its record or summary is damaged."""
+    """Read a run folder, as much of it as can be read; `InputError` if it is none."""
     if not (path / RUN_FILE).is_file():
         raise InputError(
             f"is not a run folder ({RUN_FILE} is missing)", path=path, fix="give the folder of a run"
         )
+    faults: list[str] = []
+    record = _read(path / RUN_FILE, parse_toml, faults)
+    events: list[Event] = []
+    try:
+        events = read_events(path / EVENTS_FILE)
+    except InputError as error:
+        faults.append(fault(error))
     return RunData(
         path=path,
-        record=_read(path / RUN_FILE, tomllib.loads),
-        events=read_events(path / EVENTS_FILE),
-        summary=_read_summary(path / "summary.json"),
+        record=record,
+        events=events,
+        summary=_read(path / SUMMARY_FILE, parse_json, faults),
         warnings=_warnings(path / LOG_FILE),
+        faults=tuple(faults),
     )
 
 
-def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+def fault(error: InputError) -> str:
+    """What could not be read, as a sentence for the page; the file is told by its name alone."""
+    name = "" if error.path is None else f"{Path(error.path).name} "
+    place = f", {error.where}" if error.where else ""
+    return f"{name}could not be read{place}: {shortened(error.what, 200)}."
+
+
+def _read(path: Path, parse: Callable[[str], Any], faults: list[str]) -> Mapping[str, Any]:
+    """The table in a file, empty if there is none; what is wrong with it goes to ``faults``."""
+    if not path.exists():
+        return {}
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        found = parse(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no table of names and values")
     except (ValueError, OSError) as error:
-        raise InputError(f"cannot be read ({error})", path=path) from error
-
-
-def _read_summary(path: Path) -> Mapping[str, Any]:
-    summary = _read(path, json.loads) if path.exists() else {}
-    if not isinstance(summary, dict):
-        raise InputError("is not a JSON object", path=path)
-    return summary
+        faults.append(f"{path.name} could not be read: {shortened(error)}.")
+        return {}
+    return found
 
 
 def _warnings(path: Path) -> tuple[str, ...]:
@@ -118,8 +135,9 @@ def _warnings(path: Path) -> tuple[str, ...]:
 
 
 def as_number(value: object) -> float:
-    """A number of an event, NaN for anything else."""
-    return float(value) if isinstance(value, int | float) else math.nan
+    """A number of an event, NaN for anything else and for what no run comes to, which cannot be drawn."""
+    ordinary = isinstance(value, int | float) and abs(value) <= _LARGEST_NUMBER
+    return float(value) if ordinary else math.nan  # type: ignore[arg-type]
 
 
 def convergence(run: RunData) -> Convergence | None:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from manyviews import __version__
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Finding, Note, Part, Picture, Section, Table
 from manyviews.report.words import format_value, summary_entry, verdict
@@ -41,6 +42,7 @@ footer { color: var(--soft); font-size: .85rem; }
 """
 
 _REFRESH_SECONDS = 20
+_OURSELVES = f"manyviews contributors, manyviews {__version__} (see CITATION.cff)."
 
 
 def _pairs(rows: Iterable[tuple[str, str]]) -> str:
@@ -83,11 +85,6 @@ def _title(run: RunData) -> str:
     return f"{run.path.resolve().name}: {run.job}" + (f" by {run.method}" if run.method else "")
 
 
-def _told(run: RunData, name: str) -> bool:
-    """Whether a number is there in words too, as a size in bytes may be."""
-    return name.endswith(" bytes") and name.removesuffix(" bytes") in run.summary
-
-
 def _table_of(run: RunData, name: str) -> Mapping[str, object]:
     found = run.record.get(name)
     return found if isinstance(found, Mapping) else {}
@@ -116,16 +113,16 @@ def render_page(run: RunData, parts: Sequence[Part], pictures: Mapping[str, byte
 
     Every text is escaped, for it may come from files; ``pictures`` are PNG bytes by the names in ``parts``.
     """
-    notes = [*(part.text for part in parts if isinstance(part, Note)), *run.warnings]
+    notes = [*run.faults, *(part.text for part in parts if isinstance(part, Note)), *run.warnings]
     shown = [f"<section class='note'>{escape(note)}</section>" for note in notes]
-    entries = flatten(run.summary).items()
-    summary = [summary_entry(name, value) for name, value in entries if not _told(run, name)]
+    summary = [summary_entry(name, value) for name, value in flatten(run.summary).items()]
     if summary:
         shown.append(_section("Key figures", _pairs(summary)))
     shown += [_of_job(part, pictures) for part in parts if isinstance(part, Section)]
     shown += _provenance(run)
     papers = "".join(f"<li>{escape(part.paper)}</li>" for part in parts if isinstance(part, Citation))
     if papers:
+        papers += f"<li>{escape(_OURSELVES)}</li>"
         shown.append(_section("Please cite", f"<ul>{papers}</ul>"))
     words = verdict(run, [part.text for part in parts if isinstance(part, Finding)])
     return _document(run, escape(words), "".join(shown))

@@ -11,7 +11,10 @@ from manyviews.io.sizes import format_bytes
 from manyviews.report.data import RunData
 from manyviews.runs.progress import format_seconds
 
-_UNITS = {"_angstrom": " Å", "_degrees": "°", " (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}
+_UNITS = {"_angstrom": " Å", "_degrees": "°", "_voxels": " voxels"}
+_UNITS |= {" (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}  # as older runs wrote them
+_THRESHOLD = re.compile(r"_fsc0(\d+)")
+_ABBREVIATION = re.compile(r"\b[bcdfghjklmnpqrstvwxz]{3}\b")  # three letters, none of them a vowel
 _SHOWN_ITEMS = 12
 
 
@@ -29,7 +32,8 @@ def format_value(value: Any) -> str:
 
 def summary_entry(name: str, value: Any) -> tuple[str, str]:
     """Name and value of an entry for people: the unit moves from the end of the name to the value."""
-    words = re.sub(r"\.(?!\d)", ", ", name)  # not the dot of a number
+    words = _THRESHOLD.sub(r" at FSC 0.\1", name)
+    words = re.sub(r"\.(?!\d)", ", ", words)  # not the dot of a number
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
     text = format_value(value)
     if name.endswith(("_seconds", " seconds")) and math.isfinite(number):
@@ -42,7 +46,7 @@ def summary_entry(name: str, value: Any) -> tuple[str, str]:
             if name.endswith(suffix):
                 behind = "" if value is None or isinstance(value, str) else unit
                 words, text = words.removesuffix(suffix), text + behind
-    return words.replace("_", " "), text
+    return _ABBREVIATION.sub(lambda match: match[0].upper(), words.replace("_", " ")), text
 
 
 def verdict(run: RunData, findings: Sequence[str] = ()) -> str:

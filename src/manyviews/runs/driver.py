@@ -118,6 +118,12 @@ class _Loop(Generic[S]):
             self.run.log(text)
             self.progress.message(text)
 
+    def warn(self, text: str) -> None:
+        """Tell the log and the user, even if quiet."""
+        if self.speaks:
+            self.run.log(text)
+            self.progress.warn(text)
+
     def resume(
         self, kind: type[S], device: torch.device, space: Space | None
     ) -> tuple[S, float | None, StopReason | None] | None:
@@ -125,7 +131,7 @@ class _Loop(Generic[S]):
         in_memory = space is None or device.type != "cpu"
         allocate = None if space is None or in_memory else lambda: space.allocate().numpy()
         found = load_checkpoint(
-            self.run.path, self.say, stage=self.stage, placement=self.placement, allocate=allocate
+            self.run.path, self.warn, stage=self.stage, placement=self.placement, allocate=allocate
         )
         if found is None:
             return None

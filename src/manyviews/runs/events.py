@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from manyviews.errors import InputError
 from manyviews.io.faults import explain_write_errors
+from manyviews.io.nested import parse_json
 
 EventValue: TypeAlias = str | int | float | bool | list["EventValue"] | dict[str, "EventValue"] | None
 Event: TypeAlias = dict[str, EventValue]
@@ -23,17 +25,24 @@ Event: TypeAlias = dict[str, EventValue]
 
 def _parse(line: bytes) -> Event | None:
     try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
+        event = parse_json(line)
+    except ValueError:
         return None
     return event if isinstance(event, dict) else None
 
 
 def read_events(path: Path) -> list[Event]:
-    """All whole events of a file; a torn line (crash, or just being written) is passed over."""
+    """All whole events of a file; a torn line (crash, or just being written) is passed over.
+
+    `InputError` if the file is there and cannot be read.
+    """
     if not path.exists():
         return []
-    events = map(_parse, path.read_bytes().splitlines())
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})", path=path) from error
+    events = map(_parse, data.splitlines())
     return [event for event in events if event is not None]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.atomic import atomic_write
 from manyviews.io.faults import explain_write_errors
 from manyviews.io.shared_file import together
@@ -45,6 +45,8 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 _RANK_LOG = re.compile(r"rank-\d{4,}\.txt")
 _VISIBLE_SECONDS = 10.0  # network file systems may show new files late
 _LAST_LINE_BYTES = 4096
+_LONGEST_NAME = 255
+_MOST_PARTS = 8
 _LAST_WORDS = ("ended by ", "finished: ")
 
 
@@ -65,7 +67,10 @@ def _is_inside(name: object) -> bool:
     if not isinstance(name, str) or not name:
         return False
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+    if path.is_absolute() or ".." in path.parts or "\0" in name or len(path.parts) > _MOST_PARTS:
+        return False
+    # what no disk can hold is no file of ours
+    return all(len(part.encode("utf-8", "replace")) <= _LONGEST_NAME for part in path.parts)
 
 
 def _recorded_results(path: Path) -> list[str] | None:
@@ -306,7 +311,7 @@ def _open_locked(
     if old is not None:
         refuse_other_run(path, old, new)
         refuse_old_checkpoints(path)
-    finished = old is not None and _is_finished(path)
+    finished = old is not None and is_finished(path)
     silent = old is not None and takeover is None and _ended_without_a_word(path)
 
     def begin() -> list[str]:
@@ -328,7 +333,7 @@ def _open_locked(
     return RunFolder(path, resumed=old is not None, finished=finished, world=world, begin=begin)
 
 
-def _is_finished(path: Path) -> bool:
+def is_finished(path: Path) -> bool:
     """Whether a run was recorded as done and its results are still there."""
     names = _recorded_results(path)
     return names is not None and all((path / name).exists() for name in names)
@@ -378,7 +383,7 @@ def _refuse_foreign(path: Path) -> None:
     foreign = [entry.name for entry in entries if not _is_ours(entry)]
     if foreign and RUN_FILE not in (entry.name for entry in entries):
         raise InputError(
-            f"is not empty and holds no run ({RUN_FILE} is missing, {foreign[0]!r} is there)",
+            f"is not empty and holds no run ({RUN_FILE} is missing, {quoted(foreign[0])} is there)",
             path=path,
             fix="choose another --out",
         )

@@ -1,4 +1,7 @@
-"""Ctrl-C and a scheduler's SIGTERM: finish the iteration, save, leave; a second one leaves at once."""
+"""Ctrl-C, SIGTERM of a scheduler, SIGHUP of a closed terminal: finish the iteration, save, leave.
+
+A second one leaves at once.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from typing import Any
 
 from manyviews.errors import ManyviewsError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(ManyviewsError):
-    """The run was asked to stop; ``exit_code`` is 130 for SIGINT and 143 for SIGTERM."""
+    """The run was asked to stop; ``exit_code`` is 130 for SIGINT, 143 for SIGTERM and 129 for SIGHUP."""
 
     def __init__(self, signal_number: int, *, iteration: int | None = None) -> None:
         self.signal_number = signal_number
@@ -29,7 +32,9 @@ class Interrupted(ManyviewsError):
 
 
 class Interrupt:
-    """Context manager that turns SIGINT and SIGTERM into a flag for the loop to look at once an iteration.
+    """Context manager that turns SIGINT, SIGTERM and SIGHUP into a flag to look at once an iteration.
+
+    A signal that was ignored before, as ``nohup`` has SIGHUP, stays so.
 
     The first signal sets `signal_number`. If the loop has not left after ``grace_seconds`` (schedulers kill
     soon after they ask), or at a second signal, `Interrupted` is raised wherever the main thread is. Outside
@@ -73,7 +78,8 @@ class Interrupt:
         """Begin to take signals."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

@@ -15,11 +15,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, shortened
+from manyviews.io.nested import parse_json
 
 LOCK_NAME = "lock"
 _WRITING_SECONDS = 1.0
 _ATTEMPTS = 20
+_MOST_BYTES = 4096
+_LARGEST_PID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -83,16 +86,18 @@ def is_alive(owner: LockOwner) -> bool:
 def _read(path: Path) -> LockOwner | None:
     """The owner, or None if the file is empty or damaged (its writer was killed, or is just writing it)."""
     try:
-        values = json.loads(path.read_bytes()[:4096])
-        ticks = values["process_ticks"]
-        return LockOwner(
-            int(values["pid"]),
-            str(values["host"]),
-            str(values["started"]),
-            None if ticks is None else int(ticks),
-        )
+        with open(path, "rb") as handle:
+            values = parse_json(handle.read(_MOST_BYTES))
+        pid, ticks = values["pid"], values["process_ticks"]
+        if not _is_count(pid) or not 0 < pid <= _LARGEST_PID or not (ticks is None or _is_count(ticks)):
+            return None
+        return LockOwner(pid, str(values["host"]), str(values["started"]), ticks)
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_stale(path: Path) -> tuple[bool, LockOwner | None]:
@@ -164,7 +169,7 @@ def take_lock(folder: Path) -> str | None:
 
 def _in_use(folder: Path, owner: LockOwner) -> InputError:
     return InputError(
-        f"is in use by process {owner.pid} on host {owner.host} since {owner.started}",
+        f"is in use by process {owner.pid} on host {shortened(owner.host)} since {shortened(owner.started)}",
         path=folder,
         fix=f"wait for it, choose another --out, or remove {LOCK_NAME} if that process is gone",
     )

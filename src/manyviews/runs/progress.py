@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -24,14 +25,45 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-class Progress:
-    """Tells on ``stream``, or standard error, how far the task at hand is; if quiet, `message` alone.
+class _OpenEnded:
+    """A stream that may lose its reader; what is written after that is lost, and nobody is told.
 
-    A context manager, so that a bar is always ended.
+    rich would end the process.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._open = True
+
+    def write(self, text: str) -> int:
+        """Write, if anybody reads."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if anybody reads."""
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        if self._open:
+            try:
+                action()
+            except OSError:  # a closed pipe, or a terminal that is no more
+                self._open = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class Progress:
+    """Tells on ``stream``, or standard error, how far the task at hand is; if quiet, `warn` alone.
+
+    A context manager, so that a bar is always ended. Where the reader has gone (a pipe to ``head``, a
+    terminal that was closed) nothing more is said, and the work goes on.
     """
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
+        self._stream = _OpenEnded(sys.stderr if stream is None else stream)
         self._quiet = quiet
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
@@ -67,7 +99,12 @@ class Progress:
             self._write(f"{self._task}: {done} of {self._total}{self._time_left(done)}{note and f', {note}'}")
 
     def message(self, text: str) -> None:
-        """Say one sentence, above the bar if there is one; said even if quiet."""
+        """Say one sentence, above the bar if there is one."""
+        if not self._quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Say one sentence even if quiet."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
@@ -114,7 +151,7 @@ class Progress:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
-            console=Console(file=self._stream),
+            console=Console(file=cast(TextIO, self._stream)),
         )
         self._bar_task = self._bar.add_task(self._task, total=self._total, note="")
         self._bar.start()

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from manyviews import __version__
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted, shortened
+from manyviews.io.nested import parse_toml
 from manyviews.runs.toml import TomlValue, dump_toml
 
 RUN_FILE = "run.toml"
+_ROOM = 200  # letters
 _LIBRARIES = ("numpy", "torch", "numba", "scipy")
 
 
@@ -34,6 +36,7 @@ def make_record(
         "job": job,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": list(command),
+        "working_directory": os.getcwd(),
         "options": options,
         "inputs": inputs,
         "results": list(results),
@@ -49,13 +52,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        record = tomllib.loads(file.read_text(encoding="utf-8"))
+        record = parse_toml(file.read_text(encoding="utf-8"))
         tables = [record[name] for name in ("options", "inputs", "versions")]
         if not isinstance(record["job"], str) or not all(isinstance(table, dict) for table in tables):
             raise ValueError("an entry of the wrong kind")
     except (ValueError, KeyError, OSError) as error:
         raise InputError(
-            f"is not the record of a run ({error})", path=file, fix="choose another --out or give --overwrite"
+            f"is not the record of a run ({shortened(error)})",
+            path=file,
+            fix="choose another --out or give --overwrite",
         ) from error
     return record
 
@@ -67,11 +72,13 @@ def refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any])
         raise InputError("holds a run of an older version of manyviews", path=path, fix=fix)
     if old["job"] != new["job"]:
         raise InputError(
-            f"holds a run of another job ({old['job']!r}, now {new['job']!r})", path=path, fix=fix
+            f"holds a run of another job ({quoted(old['job'])}, now {quoted(new['job'])})", path=path, fix=fix
         )
     differences = _differences(old["options"], new["options"])
+    if [one.partition(" ")[0] for one in differences] == ["iterations"]:
+        fix = "its length is fixed when it begins: choose another --out, or begin again with --overwrite"
     if differences:
-        raise InputError(f"holds a run with other options: {', '.join(differences)}", path=path, fix=fix)
+        raise InputError(f"holds a run with other options: {_first_of(differences)}", path=path, fix=fix)
     changed = [
         name
         for name in sorted(old["inputs"].keys() | new["inputs"].keys())
@@ -79,7 +86,7 @@ def refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any])
     ]
     if changed:
         raise InputError(
-            f"holds a run with other input files: {', '.join(changed)} changed since it started",
+            f"holds a run with other input files: {_first_of(changed)} changed since it started",
             path=path,
             fix=fix,
         )
@@ -132,6 +139,16 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     )
 
     def shown(table: Mapping[str, Any], name: str) -> str:
-        return repr(table[name]) if name in table else "not given"
+        return quoted(table[name]) if name in table else "not given"
 
-    return [f"{name} was {shown(before, name)}, now {shown(after, name)}" for name in names]
+    return [f"{shortened(name)} was {shown(before, name)}, now {shown(after, name)}" for name in names]
+
+
+def _first_of(texts: Sequence[str]) -> str:
+    """As many as a sentence has room for, at least one."""
+    kept = 1
+    while kept < len(texts) and len(", ".join(texts[: kept + 1])) <= _ROOM:
+        kept += 1
+    more = len(texts) - kept
+    shown = ", ".join(texts[:kept])
+    return f"{shown} and {more} more" if more else shown

@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, shortened
 from manyviews.simulate.phantoms import Gaussians
 
 Float64 = NDArray[np.float64]
+
+_FARTHEST = 1e5  # angstrom
+_LARGEST_OCCUPANCY = 10.0
+_LARGEST_B_FACTOR = 1e4  # square angstrom; beyond it an atom is a cloud of 100 angstrom
 
 SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
 
@@ -120,14 +124,38 @@ def _read(path: Path) -> Any:
     try:
         structure = gemmi.read_structure(str(path))
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0]
+        reason = shortened(str(error).replace(str(path), path.name).split("\n", maxsplit=1)[0])
         raise InputError(
             f"cannot be read as PDB or mmCIF ({reason})", path=path, fix="check the file"
         ) from None
+    if len(structure):
+        structure.remove_hydrogens()
     if not len(structure) or not any(True for _ in structure[0].all()):
-        raise InputError("holds no atoms", path=path, fix="give a PDB or mmCIF model")
-    structure.remove_hydrogens()
+        raise InputError("holds no atoms but hydrogens", path=path, fix="give a PDB or mmCIF model")
+    _check_atoms(structure[0], path)
     return structure
+
+
+def _check_atoms(model: Any, path: Path) -> None:
+    """Refuse places, occupancies and B factors of no model: the density would be nonsense, or endless."""
+    numbers = np.array(
+        [(*one.atom.pos.tolist(), one.atom.occ, one.atom.b_iso) for one in model.all()], dtype=np.float64
+    )
+    for columns, most, name in (
+        (numbers[:, :3], _FARTHEST, "a coordinate"),
+        (numbers[:, 3:4], _LARGEST_OCCUPANCY, "an occupancy"),
+        (numbers[:, 4:], _LARGEST_B_FACTOR, "a B factor"),
+    ):
+        bad = ~(np.abs(columns) <= most)  # NaN too
+        if bad.any():
+            raise InputError(
+                f"{name} is not a number from {-most:g} to {most:g}",
+                path=path,
+                where=f"atom {int(np.argwhere(bad)[0, 0]) + 1}, hydrogens not counted",
+                fix="correct the model",
+            )
+    if not any(len(_atoms(residue)[0]) for chain in model for residue in chain):
+        raise InputError("no atom has an occupancy above zero", path=path, fix="correct the model")
 
 
 def _atoms(residue: Any) -> tuple[Float64, Float64]:

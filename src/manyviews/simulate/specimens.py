@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.random import Stream, generator
 from manyviews.simulate.box import MARGIN_SIGMAS, Box, Outline
 from manyviews.simulate.cell import cell_slab
@@ -46,7 +46,7 @@ def specimen(
     if is_model_file(Path(kind)):
         return molecules(Path(kind), box, unit, seed)
     raise InputError(
-        f"there is no phantom {kind!r}",
+        f"there is no phantom {quoted(kind)}",
         where="option phantom",
         fix="choose cell, gaussians, ellipsoids or a .pdb or .cif file",
     )

@@ -193,7 +193,7 @@ def _serialem(one: _Stack, axis: float) -> _Files:
         raise InputError(
             "an .mdoc has every section of its stack and cannot leave one out",
             path=one.path,
-            where=f"section {one.left_out[0]}",
+            where=f"section {one.left_out[0] + 1}",
             fix=fix,
         )
     tilts = []
@@ -206,7 +206,7 @@ def _serialem(one: _Stack, axis: float) -> _Files:
             raise InputError(
                 "an .mdoc cannot hold a view that is shifted, stretched or turned",
                 path=one.path,
-                where=f"view {view}",
+                where=f"view {view + 1}",
                 fix=fix,
             )
         tilts.append(tilt)

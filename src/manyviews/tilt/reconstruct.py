@@ -130,15 +130,16 @@ def _solve(
         (job.folder / VOLUME_FILE).unlink(missing_ok=True)
     # the mean of agents that do not quite agree yet may lie a little below zero
     volume = state.iterate.clamp_(min=0.0) if plan.non_negative else state.iterate
-    measures = {name.replace("_", " "): value for name, value in state.measures().items()}
+    measures = state.measures()
     del state
     summary = write_results(job.folder, plan, resolved, problem, images, volume, reference)
-    ranks = {"ranks (groups x slabs)": str(schedule.layout)} if job.world.size > 1 else {}
+    ranks = {"rank_layout": str(schedule.layout)} if job.world.size > 1 else {}
     return {
         **summary,
         "method": plan.method,
-        "volume (x, y, z)": list(plan.volume_shape[::-1]),
-        "stopped because": str(reason),
+        "volume_voxels": list(plan.volume_shape[::-1]),
+        "stopped_because": str(reason),
+        **({"damping": problem.damping} if plan.method in _DAMPED else {}),
         **measures,
         **ranks,
     }

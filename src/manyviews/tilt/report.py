@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.io.tables import read_numbers
-from manyviews.report.common import convergence_section, fsc_section, slices_section, table_section
-from manyviews.report.data import Convergence, RunData, convergence
+from manyviews.errors import InputError
+from manyviews.io.tables import read_numbers, require_ordinary
+from manyviews.report.common import (
+    convergence_section,
+    fsc_section,
+    slices_section,
+    table_section,
+    what_is_readable,
+)
+from manyviews.report.data import RunData, convergence
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 
 if TYPE_CHECKING:
@@ -44,6 +51,9 @@ _HARAUZ = (
     "Harauz G, van Heel M (1986) Exact filters for general geometry three dimensional reconstruction. "
     "Optik 73:146-156."
 )
+_LARGEST = 1e4  # of numbers of series and of degrees
+_MOST_SERIES = 40
+
 # of all that a page may have
 PICTURES = ("slices", "ncc", "convergence", "fsc")
 # by method
@@ -59,7 +69,10 @@ CITATIONS = {
 
 @dataclass(frozen=True)
 class NccCurve:
-    """Normalised cross-correlation of the views of one series (from 0), ``(view,)`` by ascending tilt."""
+    """Normalised cross-correlation of the views of one series, ``(view,)`` by ascending tilt.
+
+    Series are numbered from 1; tables of older versions count from 0, which makes no difference here.
+    """
 
     series: int
     axis_degrees: float
@@ -70,35 +83,34 @@ class NccCurve:
 def sections(run: RunData) -> Iterator[Part]:
     """What the folder of a run holds beside what every run has, finished or not.
 
-    Raises
-    ------
-    InputError
-        If a table is damaged. A volume that cannot be read is noted only.
+    A file that cannot be read is noted in its place.
     """
-    curves = ncc_curves(run.path / "ncc.csv")
     fall = convergence(run)
-    yield from _findings(fall, curves)
-    yield from slices_section(run.path / "volume.mrc")
-    if curves:
-        alternative = "Correlation of views and reprojections against tilt, per tilt axis"
-        yield Section("Fit to the data", Picture("ncc", alternative, ncc_figure(curves)))
-    yield from convergence_section(fall)
-    yield from fsc_section(run.path / "fsc.csv", "Comparison with the reference")
-    yield from table_section(run.path / "geometry.csv", "Geometry of the {rows} views")
-    yield from table_section(run.path / "outliers.csv", "Hot pixels or X-rays in {rows} sections")
+    if fall is not None and fall.name == "objective":
+        yield Finding(f"the objective fell to {100 * fall.values[-1]:.3g} % of its start")
+    yield from what_is_readable(
+        lambda: slices_section(run.path / "volume.mrc"),
+        lambda: _fit_to_the_data(ncc_curves(run.path / "ncc.csv")),
+        lambda: convergence_section(fall),
+        lambda: fsc_section(run.path / "fsc.csv", "Comparison with the reference"),
+        lambda: table_section(run.path / "geometry.csv", "Geometry of the {rows} views"),
+        lambda: table_section(run.path / "outliers.csv", "Hot pixels or X-rays in {rows} sections"),
+    )
     yield from map(Citation, CITATIONS.get(run.method, ()))
 
 
-def _findings(fall: Convergence | None, curves: Sequence[NccCurve]) -> Iterator[Finding]:
-    """How the result fits the data."""
-    if fall is not None and fall.name == "objective":
-        yield Finding(f"the objective fell to {100 * fall.values[-1]:.3g} % of its start")
-    every = np.concatenate([curve.ncc for curve in curves]) if curves else np.empty(0)
+def _fit_to_the_data(curves: Sequence[NccCurve]) -> Iterator[Part]:
+    """How views and reprojections correlate; nothing without curves."""
+    if not curves:
+        return
+    every = np.concatenate([curve.ncc for curve in curves])
     known = every[np.isfinite(every)]
     if len(known):
         yield Finding(
             f"views and reprojections correlate at {known.mean():.3f} on average ({len(known)} views)"
         )
+    alternative = "Correlation of views and reprojections against tilt, per tilt axis"
+    yield Section("Fit to the data", Picture("ncc", alternative, ncc_figure(curves)))
 
 
 def ncc_curves(path: Path) -> list[NccCurve]:
@@ -110,6 +122,10 @@ def ncc_curves(path: Path) -> list[NccCurve]:
         If it is damaged.
     """
     table = read_numbers(path, ("series", "axis_degrees", "tilt_degrees", "ncc"))
+    require_ordinary(table[:, :3], path, least=-_LARGEST, most=_LARGEST)
+    require_ordinary(np.nan_to_num(table[:, 3:], nan=0.0), path, least=-1.0 - 1e-6, most=1.0 + 1e-6)
+    if len(np.unique(table[:, 0])) > _MOST_SERIES or (table[:, 0] != np.rint(table[:, 0])).any():
+        raise InputError(f"the series are not numbered, or more than {_MOST_SERIES}", path=path)
     curves = []
     for series in np.unique(table[:, 0]):
         rows = table[table[:, 0] == series]

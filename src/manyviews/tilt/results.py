@@ -35,6 +35,8 @@ def write_results(
 ) -> dict[str, object]:
     """Write volume and tables of a run; every rank makes this call, ``volume`` being its slab.
 
+    In the tables views, series and sections are counted from 1, as users and other programs count them.
+
     Key figures by name are returned, empty on all ranks but the first; those against the volume in the file
     ``reference``, if there is one, are among them.
     """
@@ -48,10 +50,10 @@ def write_results(
     if outliers:
         write_table(folder / OUTLIERS_FILE, ("stack", "section", "pixels"), outliers)
     figures: dict[str, object] = {
-        "exact objective": 0.5 * energy,
-        "mean NCC of reprojections": float(correlations.mean()),
-        "lowest NCC of reprojections": float(correlations.min()),
-        **({"pixels that stand out": int(images.outliers.counts.sum())} if outliers else {}),
+        "exact_objective": 0.5 * energy,
+        "mean_ncc_of_reprojections": float(correlations.mean()),
+        "lowest_ncc_of_reprojections": float(correlations.min()),
+        **({"pixels_that_stand_out": int(images.outliers.counts.sum())} if outliers else {}),
     }
     if reference is not None:
         figures |= _compare(folder / VOLUME_FILE, reference, folder)
@@ -92,7 +94,7 @@ def reprojection(
 def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, np.dtype[np.float64]]) -> None:
     geometry = problem.projector.geometry
     rows = [
-        (view, geometry.series[view], geometry.sections[view], geometry.axis_degrees[view],
+        (view + 1, geometry.series[view] + 1, geometry.sections[view] + 1, geometry.axis_degrees[view],
          geometry.tilt_degrees[view], f"{correlations[view]:.6f}")
         for view in range(len(geometry))
     ]  # fmt: skip
@@ -104,23 +106,31 @@ def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) 
     sources = {choice.stack: choice.source for choice in resolved.choices if choice.field == "tilt angles"}
     header = (
         "view", "series", "section", "axis_degrees", "tilt_degrees", "shift_x_angstrom", "shift_y_angstrom",
-        "source",
+        "source", "shift_source",
     )  # fmt: skip
     rows = [
-        (view, geometry.series[view], geometry.sections[view], geometry.axis_degrees[view],
+        (view + 1, geometry.series[view] + 1, geometry.sections[view] + 1, geometry.axis_degrees[view],
          geometry.tilt_degrees[view], f"{geometry.matrices[view, 0, 3]:.4f}",
-         f"{geometry.matrices[view, 1, 3]:.4f}", sources.get(int(geometry.series[view]), ""))
+         f"{geometry.matrices[view, 1, 3]:.4f}", sources.get(int(geometry.series[view]), ""),
+         _shift_source(resolved, int(geometry.series[view])) if geometry.matrices[view, :2, 3].any() else "")
         for view in range(len(geometry))
     ]  # fmt: skip
     write_table(path, header, rows)
+
+
+def _shift_source(resolved: ResolvedSeries, stack: int) -> str:
+    """The files that a stack's shifts are from: those of transforms and shifts, else that of the angles."""
+    sources = {choice.field: choice.source for choice in resolved.choices if choice.stack == stack}
+    own = [sources[field] for field in ("transform", "shifts") if field in sources]
+    return ", ".join(own) or sources.get("tilt angles", "")
 
 
 def _compare(volume: Path, reference: Path, folder: Path) -> dict[str, object]:
     found = compare(volume, reference)
     found.fsc.write_csv(folder / "fsc.csv", overwrite=True)
     return {
-        "resolution at FSC 0.5 (angstrom)": found.resolution_half,
-        "resolution at FSC 0.143 (angstrom)": found.resolution_143,
-        "NCC with the reference": found.ncc,
-        "relative error against the reference": found.relative_error,
+        "resolution_fsc05_angstrom": found.resolution_half,
+        "resolution_fsc0143_angstrom": found.resolution_143,
+        "ncc_with_the_reference": found.ncc,
+        "relative_error_against_the_reference": found.relative_error,
     }

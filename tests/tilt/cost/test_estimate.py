@@ -97,7 +97,7 @@ def test_memory_is_what_a_run_needs(chosen, tolerance, series, tmp_path):
         check=True,
         capture_output=True,
     )  # fmt: skip
-    measured = json.loads((tmp_path / "run" / "summary.json").read_text())["peak memory bytes"]
+    measured = json.loads((tmp_path / "run" / "summary.json").read_text())["peak_memory_bytes"]
     assert expected(series, **chosen).memory_bytes == pytest.approx(measured, rel=tolerance)
 
 

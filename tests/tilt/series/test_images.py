@@ -89,5 +89,5 @@ def test_nan_pixels_are_refused_with_file_and_section(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[1024 + 64 + 4 : 1024 + 64 + 8] = np.float32(np.nan).tobytes()
     path.write_bytes(raw)
-    with pytest.raises(InputError, match=r"0\.mrc, section 1"):
+    with pytest.raises(InputError, match=r"0\.mrc, section 2"):
         ImageSource(series).read()

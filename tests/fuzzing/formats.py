@@ -1,0 +1,345 @@
+"""Every format that anything reads: its name, whole files of it, and what reads it for a user."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fuzzing import samples
+from manyviews.io.aretomo import read_aln
+from manyviews.io.cryosparc import read_cryosparc_particles
+from manyviews.io.imod import read_angles, read_xf
+from manyviews.io.mdoc import read_mdoc
+from manyviews.io.mrc import MrcStack, read_mrc, write_mrc
+from manyviews.io.relion_particles import read_relion_particles
+from manyviews.io.relion_tomo import read_tilt_series_star
+from manyviews.io.tables import read_columns
+from manyviews.io.text import read_shifts
+from manyviews.metrics.fsc import FscCurve
+from manyviews.particles import report as particle_report
+from manyviews.particles.report_data import read_directions, read_learning, read_spread
+from manyviews.report.build import build_report
+from manyviews.report.data import convergence, read_run
+from manyviews.report.sections import Sections
+from manyviews.report.words import verdict
+from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
+from manyviews.runs.events import EventLog
+from manyviews.runs.folder import RunFolder, is_finished
+from manyviews.runs.lock import release_lock, take_lock
+from manyviews.runs.placement import Placement
+from manyviews.runs.record import changes, make_record, read_record, refuse_other_run
+from manyviews.runs.toml import dump_toml
+from manyviews.simulate.atoms import atoms_to_density
+from manyviews.simulate.specimens import specimen
+from manyviews.tilt import report as tilt_report
+from manyviews.tilt.options import SeriesOptions
+from manyviews.tilt.report import ncc_curves
+from manyviews.tilt.series.resolve import resolve_series
+
+Read = Callable[[Path, bool], object]
+Prepare = Callable[[Path], Path]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    ``seeds`` are whole files; ``prepare`` fills an empty folder with what lies beside the file, and tells
+    where the file lies. ``read`` is told whether to draw pictures too, where the format has any (``draws``),
+    which takes a second.
+    """
+
+    name: str
+    seeds: Callable[[], list[bytes]]
+    prepare: Prepare
+    read: Read
+    binary: bool = False
+    draws: bool = False
+
+
+# --- tilt series ---
+
+
+def _beside_a_stack(name: str) -> Prepare:
+    def prepare(folder: Path) -> Path:
+        write_mrc(folder / "a.mrc", np.ones((4, 5, 6), np.float32), 7.88, is_volume=False)
+        for angles in ("a.tlt", "a.xtilt"):
+            (folder / angles).write_bytes(samples.ANGLES)
+        return folder / name
+
+    return prepare
+
+
+def _series(reader: Callable[[Path], object] | None, option: str) -> Read:
+    """By itself, where there is a reader, and as an option of a series."""
+
+    def read(path: Path, drawn: bool) -> None:
+        stack = path.parent / "a.mrc"
+        given = {"tilt_angles": (path.parent / "a.tlt",), option: (path,)} if option else {}
+        if reader is not None:
+            reader(path)
+        resolve_series(SeriesOptions(stacks=(stack,), axis_angle=(10.0,), **given))
+
+    return read
+
+
+def _one(data: bytes) -> Callable[[], list[bytes]]:
+    return lambda: [data]
+
+
+_SERIES = (
+    ("tlt", "b.tlt", samples.ANGLES, read_angles, "tilt_angles"),
+    ("xtilt", "b.xtilt", samples.ANGLES, read_angles, "x_tilt"),
+    ("xf", "b.xf", samples.XF, read_xf, "transform"),
+    ("shifts, text", "b.txt", samples.SHIFTS, read_shifts, "shifts"),
+    ("shifts, JSON", "b.json", samples.SHIFTS_JSON, read_shifts, "shifts"),
+    ("tilt.com", "tilt.com", samples.TILT_COM, None, "tilt_angles"),
+    ("mdoc", "a.mrc.mdoc", samples.MDOC, read_mdoc, ""),
+    ("aln", "b.aln", samples.ALN, read_aln, "tilt_angles"),
+    ("tomo STAR", "b.star", samples.TOMO_STAR, read_tilt_series_star, "tilt_angles"),
+)  # fmt: skip
+
+# --- images, particles, models ---
+
+
+def _mrc_seeds() -> list[bytes]:
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "a.mrc"
+        for kind in (np.float32, np.float16):
+            write_mrc(
+                path, np.arange(120, dtype=kind).reshape(4, 5, 6), 7.88, is_volume=False, overwrite=True
+            )
+            found.append(path.read_bytes())
+    # extended headers of the kinds that tell angles: SerialEM's, FEI's, Agard's
+    plain = bytearray(found[0])
+    for kind, counts, bytes_each in ((b"SERI", (2, 1), 2), (b"FEI1", (0, 0), 768), (b"AGAR", (0, 32), 128)):
+        header = plain[:1024]
+        header[92:96] = (4 * bytes_each).to_bytes(4, "little")
+        header[104:108] = kind
+        header[128:132] = b"".join(n.to_bytes(2, "little") for n in counts)
+        one = bytearray(bytes_each)
+        one[:2] = (1500).to_bytes(2, "little")
+        if kind == b"FEI1":
+            one[:12] = b"".join(n.to_bytes(4, "little") for n in (bytes_each, 0, 1 << 7))
+            one[100:108] = np.float64(12.5).tobytes()
+        found.append(bytes(header + one * 4 + plain[1024:]))
+    return found
+
+
+def _read_mrc(path: Path, drawn: bool) -> None:
+    stack = MrcStack(path)
+    stack.header.tilt_angles()
+    read_mrc(path)
+
+
+def _with_stack(name: str) -> Prepare:
+    def prepare(folder: Path) -> Path:
+        images = np.ones((samples.CRYOSPARC_PARTICLES, 8, 8), np.float32)
+        write_mrc(folder / "a.mrcs", images, 1.5, is_volume=False)
+        return folder / name
+
+    return prepare
+
+
+def _read_star(path: Path, drawn: bool) -> None:
+    read_relion_particles(path, with_images=False, ctf=False)
+    read_relion_particles(path)
+
+
+def _read_cs(path: Path, drawn: bool) -> None:
+    read_cryosparc_particles(path, with_images=False, ctf=False)
+    read_cryosparc_particles(path)
+
+
+def _alone(name: str) -> Prepare:
+    return lambda folder: folder / name
+
+
+def _read_model(path: Path, drawn: bool) -> None:
+    specimen(str(path), (40, 48, 48), 4.0, 0)
+    density = atoms_to_density(path, (24, 28, 30), 4.0)
+    assert np.isfinite(density).all()
+
+
+# --- runs ---
+
+JOBS = {
+    "tilt": ("tilt reconstruct", "cg", tilt_report.sections),
+    "particles": ("particles abinitio", "stochastic-em", particle_report.sections),
+}
+
+
+def _run(kind: str, name: str) -> Prepare:
+    """A finished run of a kind, without its volume, which is slow to draw and is read as MRC elsewhere."""
+
+    def prepare(folder: Path) -> Path:
+        job, method, _ = JOBS[kind]
+        for file, data in (
+            ("run.toml", samples.run_toml(job, method)), ("events.jsonl", samples.events(kind)),
+            ("summary.json", samples.SUMMARY), ("log.txt", samples.LOG), ("fsc.csv", samples.FSC),
+        ):  # fmt: skip
+            (folder / file).write_bytes(data)
+        own = (
+            {"ncc.csv": samples.NCC, "geometry.csv": samples.GEOMETRY}
+            if kind == "tilt"
+            else {"directions.csv": samples.DIRECTIONS, "spread.csv": samples.SPREAD}
+        )
+        for file, data in own.items():
+            (folder / file).write_bytes(data)
+        return folder / name
+
+    return prepare
+
+
+def _report(kind: str) -> Read:
+    """The data of a report, with its pictures if they are to be drawn: it tells of damage and goes on."""
+    sections = JOBS[kind][2]
+
+    def read(path: Path, drawn: bool) -> None:
+        if drawn:
+            _page(path.parent, sections)
+        run = read_run(path.parent)
+        verdict(run)
+        convergence(run)
+        if kind == "particles":
+            read_learning(run)
+            read_directions(path.parent / "directions.csv")
+            read_spread(path.parent / "spread.csv")
+            FscCurve.read_csv(path.parent / "fsc.csv")
+        else:
+            ncc_curves(path.parent / "ncc.csv")
+
+    return read
+
+
+def _page(folder: Path, sections: Sections) -> None:
+    try:
+        build_report(folder, sections)
+    except Exception as error:
+        raise AssertionError(f"no page of a damaged run: {type(error).__name__}: {error}") from error
+
+
+def _read_table(path: Path, drawn: bool) -> None:
+    _report("tilt")(path, drawn)
+    read_columns(path)
+
+
+def _read_run_toml(path: Path, drawn: bool) -> None:
+    if drawn:
+        _page(path.parent, JOBS["tilt"][2])
+    new = tomllib.loads(samples.run_toml("tilt reconstruct", "cg").decode())
+    old = read_record(path.parent)
+    if old is not None:
+        refuse_other_run(path.parent, old, new)
+        changes(old, new)
+
+
+def _read_events(kind: str) -> Read:
+    job, method, _ = JOBS[kind]
+
+    def read(path: Path, drawn: bool) -> None:
+        _report(kind)(path, drawn)
+        folder = path.parent
+        is_finished(folder)
+        if drawn:  # opening a folder looks up versions, which takes time
+            with _open(folder) as run:
+                _ = run.results
+            (folder / "run.toml").write_bytes(samples.run_toml(job, method))
+        log = EventLog(path)
+        log.rewind("reconstruct", 2)
+        log.append("iteration", {"stage": "reconstruct", "iteration": 3})
+
+    return read
+
+
+def _open(folder: Path) -> RunFolder:
+    (folder / "run.toml").write_text(dump_toml(make_record("count", {}, {}, ["count"], None, 1)))
+    return RunFolder.open(folder, job="count", options={}, inputs={}, command=["count"])
+
+
+def _lock_seeds() -> list[bytes]:
+    return [samples.LOCK.replace(b"HOST", socket.gethostname().encode())]
+
+
+def _read_lock(path: Path, drawn: bool) -> None:
+    os.utime(path, (0, 0))  # long ago: a damaged one is nobody's
+    take_lock(path.parent)
+    release_lock(path.parent)
+
+
+_STATE = {
+    "volume": np.arange(60, dtype=np.float32).reshape(5, 4, 3),
+    "random": np.arange(9, dtype=np.uint8),
+    "step": 0.1,
+    "name": "toy",
+}
+
+
+def _checkpoint_seeds(name: str) -> Callable[[], list[bytes]]:
+    def seeds() -> list[bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            return [_checkpoint(name)(Path(folder)).read_bytes()]
+
+    return seeds
+
+
+def _checkpoint(name: str) -> Prepare:
+    def prepare(folder: Path) -> Path:
+        save_checkpoint(folder, _STATE, 3, placement=Placement.alone())
+        return folder / "checkpoint/main-000003" / name
+
+    return prepare
+
+
+def _read_checkpoint(path: Path, drawn: bool) -> None:
+    found = load_checkpoint(path.parents[2], placement=Placement.alone())
+    if found is None:
+        return
+    assert found[0].keys() == _STATE.keys()
+    assert all(np.array_equal(found[0][name], value) for name, value in _STATE.items())
+
+
+def _drawing(name: str, kind: str, file: str, data: bytes, read: Read | None = None) -> Format:
+    return Format(name, _one(data), _run(kind, file), read or _report(kind), draws=True)
+
+
+FORMATS: tuple[Format, ...] = (
+    *(
+        Format(name, _one(data), _beside_a_stack(file), _series(reader, option))
+        for name, file, data, reader, option in _SERIES
+    ),
+    Format("MRC", _mrc_seeds, _alone("a.mrc"), _read_mrc, binary=True),
+    Format("particle STAR 3.0", _one(samples.STAR_30), _with_stack("p.star"), _read_star),
+    Format("particle STAR 3.1", _one(samples.STAR_31), _with_stack("p.star"), _read_star),
+    Format("cs", lambda: [samples.cryosparc()], _with_stack("p.cs"), _read_cs, binary=True),
+    Format("PDB", _one(samples.PDB), _alone("m.pdb"), _read_model),
+    Format("mmCIF", _one(samples.MMCIF), _alone("m.cif"), _read_model),
+    _drawing("run.toml", "tilt", "run.toml", samples.run_toml("tilt reconstruct", "cg"), _read_run_toml),
+    *(
+        _drawing(f"events.jsonl, {kind}", kind, "events.jsonl", samples.events(kind), _read_events(kind))
+        for kind in JOBS
+    ),
+    _drawing("summary.json", "particles", "summary.json", samples.SUMMARY),
+    _drawing("log.txt", "tilt", "log.txt", samples.LOG),
+    _drawing("ncc.csv", "tilt", "ncc.csv", samples.NCC, _read_table),
+    _drawing("geometry.csv", "tilt", "geometry.csv", samples.GEOMETRY, _read_table),
+    _drawing("fsc.csv", "particles", "fsc.csv", samples.FSC),
+    _drawing("directions.csv", "particles", "directions.csv", samples.DIRECTIONS),
+    _drawing("spread.csv", "particles", "spread.csv", samples.SPREAD),
+    Format("lock", _lock_seeds, _alone("lock"), _read_lock),
+    *(
+        Format(
+            f"checkpoint, {name}", _checkpoint_seeds(name), _checkpoint(name), _read_checkpoint,
+            binary=not name.endswith("json"),
+        )
+        for name in ("manifest.json", "state.json", "parts.sha256", "volume.npy")
+    ),
+)  # fmt: skip
