@@ -40,10 +40,14 @@ class InputError(ManyviewsError):
         self.fix = fix
         super().__init__(self._sentence())
 
-    def _sentence(self) -> str:
+    @property
+    def problem(self) -> str:
+        """The sentence without what to do about it."""
         place = ", ".join(part for part in (self.path, self.where) if part)
-        text = f"{place}: {self.what}" if place else self.what
-        return f"{text}; {self.fix}" if self.fix else text
+        return f"{place}: {self.what}" if place else self.what
+
+    def _sentence(self) -> str:
+        return f"{self.problem}; {self.fix}" if self.fix else self.problem
 
 
 class DivergedError(ManyviewsError):
