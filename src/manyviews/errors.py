@@ -59,13 +59,17 @@ class InputError(ManyviewsError):
         self.fix = fix
         super().__init__(self._sentence())
 
-    def _sentence(self) -> str:
+    @property
+    def problem(self) -> str:
+        """The sentence without what to do about it."""
         path = self.path and self._shortened_path()
         where = self.where and shortened(self.where, _LONGEST_PLACE)
         place = ", ".join(part for part in (path, where) if part)
         what = shortened(self.what, _LONGEST_CLAUSE)
-        text = f"{place}: {what}" if place else what
-        return f"{text}; {shortened(self.fix, _LONGEST_CLAUSE)}" if self.fix else text
+        return f"{place}: {what}" if place else what
+
+    def _sentence(self) -> str:
+        return f"{self.problem}; {shortened(self.fix, _LONGEST_CLAUSE)}" if self.fix else self.problem
 
     def _shortened_path(self) -> str:
         """The path, less its beginning where it is very long: a table may name what no disk can hold."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from manyviews.api.keywords import Files, build_options, shows_options
 from manyviews.geometry.views import TiltGeometry
 from manyviews.tilt.options import SeriesOptions
+from manyviews.tilt.series.choices import Choice
 from manyviews.tilt.series.images import ImageSource
-from manyviews.tilt.series.resolve import Choice, resolve_series
+from manyviews.tilt.series.resolve import resolve_series
 
 
 @dataclass(frozen=True)

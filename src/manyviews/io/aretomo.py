@@ -1,11 +1,14 @@
 """AreTomo alignment files (.aln).
 
-Source: AreTomo3 ``SaveAlignFile`` and ``CSaveXF``. The columns are ``SEC ROT GMAG TX TY SMEAN SFIT SCALE BASE
-TILT``; to align, a raw image is moved by ``(-TX, -TY)`` and turned by ``-ROT``, both about its middle, after
-which the tilt axis is vertical. SEC counts, from 0, the sections left once the dark ones were removed; a file
-whose largest SEC equals their number is taken to count from 1. The first number of a DarkFrame line counts
-from 1, or from 0 if a 0 is among them. (In the example file of cryoet-alignment only this reading gives the
-first lines the tilt angle of their raw section.)
+Source: AreTomo3 ``SaveAlignFile`` and ``CSaveXF``; files of AreTomo 1, 2 and 3. The columns are ``SEC ROT
+GMAG TX TY SMEAN SFIT SCALE BASE TILT``; to align, a raw image is moved by ``(-TX, -TY)`` and turned by
+``-ROT``, both about its middle, after which the tilt axis is vertical.
+
+SEC is the number of a section in the raw stack, dark ones included, and so is the second number of a
+DarkFrame line. Both count from 0 where one of them is 0 or where the two numbers of the first DarkFrame line
+agree (AreTomo 2), else from 1 (AreTomo 3). In some older files SEC counts only the sections left once the
+dark ones were removed, and the first number of DarkFrame is the raw section, from 1, or from 0 if a 0 is
+among them: they are read so where the first reading is impossible, and otherwise offered as another reading.
 """
 
 from __future__ import annotations
@@ -36,6 +39,10 @@ class AreTomoAlignment:
         ``(sections, rows, columns)`` of the raw stack, or None where the header does not have it.
     sections
         ``(view,)`` index of each line's section in the raw stack, from 0.
+    numbering
+        How SEC was read, in words.
+    other_sections
+        Other readings of SEC that would be possible, with their words.
     rotation_degrees, magnification, tilt_degrees
         ``(view,)`` ROT, GMAG, TILT.
     shifts
@@ -58,6 +65,8 @@ class AreTomoAlignment:
     alpha_offset: float = 0.0
     beta_offset: float = 0.0
     has_local_alignment: bool = False
+    numbering: str = ""
+    other_sections: tuple[tuple[str, NDArray[np.int64]], ...] = ()
 
 
 def read_aln(path: Path) -> AreTomoAlignment:
@@ -70,7 +79,7 @@ def read_aln(path: Path) -> AreTomoAlignment:
         not fit the raw stack.
     """
     header: dict[str, tuple[str, str]] = {}
-    dark: list[int] = []
+    dark: list[tuple[int, int]] = []
     rows: list[list[float]] = []
     numbers_of_rows: list[int] = []
     has_local = False
@@ -88,7 +97,7 @@ def read_aln(path: Path) -> AreTomoAlignment:
         if line.lstrip().startswith("#"):
             key, _, value = line.lstrip("# ").partition("=")
             if key.strip() == "DarkFrame":
-                dark.append(_dark_number(value, path, where))
+                dark.append(_dark_numbers(value, path, where))
             else:
                 header[key.strip()] = (value.strip(), where)
         elif words:
@@ -100,31 +109,35 @@ def read_aln(path: Path) -> AreTomoAlignment:
         raise InputError("has no alignment lines", path=path, fix="give a complete .aln file")
     table = np.array(rows)
     shape = _raw_shape(header, path)
-    dark = [number - (0 if 0 in dark else 1) for number in dark]
+    readings = _readings(table[:, 0], dark, shape, path, numbers_of_rows)
     return AreTomoAlignment(
         raw_shape=shape,
-        sections=_raw_sections(table[:, 0], dark, shape, path, numbers_of_rows),
+        sections=readings[0].sections,
         rotation_degrees=table[:, 1],
         magnification=_magnification(table[:, 2], path, numbers_of_rows),
         shifts=table[:, 3:5],
         tilt_degrees=table[:, 9],
-        dark_sections=tuple(sorted(dark)),
+        dark_sections=readings[0].dark,
         alpha_offset=_header_number(header, "AlphaOffset", path),
         beta_offset=_header_number(header, "BetaOffset", path),
         has_local_alignment=has_local,
+        numbering=readings[0].words,
+        other_sections=tuple((reading.words, reading.sections) for reading in readings[1:]),
     )
 
 
-def _dark_number(value: str, path: Path, where: str) -> int:
+def _dark_numbers(value: str, path: Path, where: str) -> tuple[int, int]:
+    """The two numbers of a DarkFrame line; an absent second one is taken to be the first."""
     words = value.split()
     if not words:
         raise InputError("DarkFrame names no section", path=path, where=where, fix="correct the line")
-    number = parse_whole_number(words[0], path=path, where=where)
-    if not 0 <= number < 1_000_000:
-        raise InputError(
-            f"DarkFrame {number} is not a section", path=path, where=where, fix="correct the line"
-        )
-    return number
+    numbers = [parse_whole_number(word, path=path, where=where) for word in words[:2]]
+    for number in numbers:
+        if not 0 <= number < 1_000_000:
+            raise InputError(
+                f"DarkFrame {number} is not a section", path=path, where=where, fix="correct the line"
+            )
+    return numbers[0], numbers[-1]
 
 
 def _raw_shape(header: dict[str, tuple[str, str]], path: Path) -> tuple[int, int, int] | None:
@@ -153,32 +166,97 @@ def _magnification(values: NDArray[np.float64], path: Path, lines: list[int]) ->
     return values
 
 
-def _raw_sections(
+# --- which section a line belongs to ---
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read SEC: indices into the raw stack of the lines ``(view,)``, and of the dark sections."""
+
+    words: str
+    sections: NDArray[np.int64]
+    dark: tuple[int, ...]
+
+
+def _readings(
     numbers: NDArray[np.float64],
-    dark: list[int],
+    dark: list[tuple[int, int]],
     shape: tuple[int, int, int] | None,
     path: Path,
     lines: list[int],
-) -> NDArray[np.int64]:
-    """Map SEC, which skips dark sections, to indices into the raw stack."""
-    count = shape[0] if shape else len(dark) + int(min(max(numbers.max(), 0), 1e6)) + 1
-    is_dark = np.zeros(count, dtype=bool)
-    is_dark[[number for number in dark if number < count]] = True
-    kept = np.flatnonzero(~is_dark)
-    positions = numbers - (1 if numbers.max() == len(kept) else 0)
-    bad = (positions != np.floor(positions)) | (positions < 0) | (positions >= len(kept))
+) -> list[_Reading]:
+    """The readings of SEC that are possible, the most likely first."""
+    _check_sections(numbers, path, lines)
+    sections = numbers.astype(np.int64)
+    count = shape[0] if shape else int(1e6)
+    first = 0 if _counts_from_zero(sections, dark) else 1
+    possible = [
+        reading
+        for reading in (
+            _raw(sections, dark, first),
+            _left_over(sections, dark, shape),
+            _raw(sections, dark, 0),
+        )
+        if _is_possible(reading, count)
+    ]
+    if not possible:
+        largest = int(np.argmax(sections))
+        raise InputError(
+            f"section {sections[largest]} does not exist among {count - len(dark)} that are not dark",
+            path=path,
+            where=f"line {lines[largest]}",
+            fix="give the .aln file of this stack",
+        )
+    kept = possible[:1]
+    for reading in possible[1:]:
+        if not any(np.array_equal(reading.sections, other.sections) for other in kept):
+            kept.append(reading)
+    return kept
+
+
+def _check_sections(numbers: NDArray[np.float64], path: Path, lines: list[int]) -> None:
+    bad = (numbers != np.floor(numbers)) | (numbers < 0) | (numbers > 1e6)
     if np.any(bad):
         at = int(np.argmax(bad))
         raise InputError(
-            f"section {numbers[at]:g} does not exist among {len(kept)} sections that are not dark",
+            f"section {numbers[at]:g} does not exist",
             path=path,
             where=f"line {lines[at]}",
             fix="give the .aln file of this stack",
         )
-    if len(np.unique(positions)) != len(positions):
+    if len(np.unique(numbers)) != len(numbers):
         raise InputError("a section is listed twice", path=path, fix="give the .aln file as AreTomo wrote it")
-    sections: NDArray[np.int64] = kept[positions.astype(np.int64)]
-    return sections
+
+
+def _counts_from_zero(sections: NDArray[np.int64], dark: list[tuple[int, int]]) -> bool:
+    return bool((sections == 0).any()) or any(
+        second == 0 or (first == second and line == 0) for line, (first, second) in enumerate(dark)
+    )
+
+
+def _raw(sections: NDArray[np.int64], dark: list[tuple[int, int]], first: int) -> _Reading:
+    """SEC and the second numbers of DarkFrame are sections of the raw stack, counted from ``first``."""
+    words = f"SEC counts the sections of the raw stack from {first}"
+    return _Reading(words, sections - first, tuple(sorted(second - first for _, second in dark)))
+
+
+def _left_over(
+    sections: NDArray[np.int64], dark: list[tuple[int, int]], shape: tuple[int, int, int] | None
+) -> _Reading:
+    """SEC counts what is left without the dark sections, which are the first numbers of DarkFrame."""
+    start = 0 if any(first == 0 for first, _ in dark) else 1
+    gone = sorted(first - start for first, _ in dark)
+    count = shape[0] if shape else len(dark) + int(sections.max()) + 1
+    left = np.setdiff1d(np.arange(count, dtype=np.int64), gone)
+    positions = sections - (1 if sections.max() == len(left) else 0)
+    fits = bool((positions >= 0).all() and (positions < len(left)).all())
+    found = left[positions] if fits else np.full(len(sections), -1)
+    return _Reading("SEC counts the sections that are not dark", found, tuple(gone))
+
+
+def _is_possible(reading: _Reading, count: int) -> bool:
+    used = [*reading.sections.tolist(), *reading.dark]
+    return len(set(used)) == len(used) and min(used) >= 0 and max(used) < count
 
 
 def aln_to_xf(alignment: AreTomoAlignment) -> NDArray[np.float64]:
@@ -234,14 +312,13 @@ def write_aln(path: Path, alignment: AreTomoAlignment, *, overwrite: bool = Fals
     if alignment.raw_shape is None:
         raise InputError("the size of the raw stack is needed to write an .aln file", path=path)
     sections, rows, columns = alignment.raw_shape
-    left_out = set(range(sections)) - set(alignment.sections.tolist())
-    kept = [i for i in range(sections) if i not in left_out]
+    left_out = sorted(set(range(sections)) - set(alignment.sections.tolist()))
     lines = [
         "# AreTomo Alignment / Priims bprmMn",
         f"# RawSize = {columns} {rows} {sections}",
         "# NumPatches = 0",
     ]
-    lines += [f"# DarkFrame = {i + 1:5d} {0:4d} {0.0:8.2f}" for i in sorted(left_out)]
+    lines += [f"# DarkFrame = {i:5d} {i:4d} {0.0:8.2f}" for i in left_out]
     lines += [
         f"# AlphaOffset = {alignment.alpha_offset:8.2f}",
         f"# BetaOffset = {alignment.beta_offset:8.2f}",
@@ -250,10 +327,10 @@ def write_aln(path: Path, alignment: AreTomoAlignment, *, overwrite: bool = Fals
         "# SEC     ROT         GMAG       TX          TY      SMEAN     SFIT    SCALE     BASE     TILT"
     )
     for i in range(len(alignment.sections)):
-        number = kept.index(int(alignment.sections[i]))
+        rotation, magnification = alignment.rotation_degrees[i], alignment.magnification[i]
         tx, ty = alignment.shifts[i]
         lines.append(
-            f"{number:5d} {alignment.rotation_degrees[i]:11.4f} {alignment.magnification[i]:10.5f}"
+            f"{alignment.sections[i]:5d} {rotation:11.4f} {magnification:10.5f}"
             f" {tx:10.3f} {ty:10.3f}     1.00     1.00     1.00     0.00 {alignment.tilt_degrees[i]:9.3f}"
         )
     atomic_write(path, ("\n".join(lines) + "\n").encode("ascii"), overwrite=overwrite)

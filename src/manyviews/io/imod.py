@@ -1,4 +1,4 @@
-"""IMOD alignment files: .tlt, .rawtlt, .xtilt, .xf and tilt.com.
+"""IMOD alignment files: .tlt, .rawtlt, .xtilt and .xf; tilt.com is in `manyviews.io.imod_com`.
 
 Sources: IMOD man pages xf2rotmagstr, newstack, tilt; ``tilt.f`` for the projection, which in the right-handed
 volume that ``trimvol -rx`` makes is ``u = x cos(tilt) + (y sin(xtilt) + z cos(xtilt)) sin(tilt)``,
@@ -17,9 +17,8 @@ from manyviews.errors import InputError
 from manyviews.geometry.euler import half_pixel_offset, move_image_origin, split_view, zyx_angles
 from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.io.text import (
-    content_lines,
-    parse_number,
     parse_whole_number,
+    read_number_rows,
     read_number_table,
     write_number_table,
 )
@@ -30,6 +29,56 @@ Float64 = NDArray[np.float64]
 def read_angles(path: Path) -> Float64:
     """Degrees, one a line (.tlt, .rawtlt, .xtilt), ``(view,)``; `InputError` on any other line."""
     return read_number_table(path, 1, meaning="an angle")[:, 0]
+
+
+@dataclass(frozen=True)
+class AngleTable:
+    """Tilt angles ``(view,)`` in degrees; order of acquisition and dose ``(view,)``, where the file has them.
+
+    The dose is in the unit of the file: electrons per square angstrom in those of AreTomo.
+    """
+
+    tilt_degrees: Float64
+    acquisition_order: NDArray[np.int64] | None = None
+    dose: Float64 | None = None
+
+
+def read_angle_table(path: Path) -> AngleTable:
+    """Read a list of tilt angles: one a line, or AreTomo's ``_TLT.txt``, ``angle order [dose]``.
+
+    Raises
+    ------
+    InputError
+        If lines hold anything else, or if it is not clear which column holds the angles.
+    """
+    rows = read_number_rows(path, meaning="a tilt angle")
+    columns = len(rows[0].values)
+    for row in rows:
+        if len(row.values) != columns or not 1 <= columns <= 3:
+            raise InputError(
+                f"the line holds {len(row.values)} numbers where a tilt angle was expected"
+                + (f" and the first line holds {columns}" if columns != len(row.values) else ""),
+                path=path,
+                where=row.where,
+                fix="give one angle a line, or AreTomo's columns angle, order of acquisition, dose",
+            )
+    table = np.array([row.values for row in rows])
+    if columns == 1:
+        return AngleTable(table[:, 0])
+    if not _counts(np.sort(table[:, 1])) or (len(table) > 1 and _counts(table[:, 0])):
+        raise InputError(
+            f"has {columns} columns, of which the second is not an order of acquisition 1, 2, 3, ..."
+            " beside angles in the first",
+            path=path,
+            fix="leave only the angles in the file",
+        )
+    order = table[:, 1].astype(np.int64)
+    return AngleTable(table[:, 0], order, table[:, 2] if columns == 3 else None)
+
+
+def _counts(values: Float64) -> bool:
+    """Whether values are 0, 1, 2, ... or 1, 2, 3, ..."""
+    return bool(values[0] in (0, 1)) and bool(np.all(np.diff(values) == 1))
 
 
 def write_angles(path: Path, degrees: ArrayLike, *, overwrite: bool = False) -> None:
@@ -99,128 +148,6 @@ def geometry_to_imod(
         xf[i, :4] = to_aligned.ravel()
         xf[i, 4:] = -to_aligned @ (parts.shift / pixel_size + offset)
     return ImodAlignment(xf, tilts, x_tilts)
-
-
-@dataclass(frozen=True)
-class TiltCom:
-    """The geometry in a tilt.com file; lengths in unbinned pixels as in the file.
-
-    Attributes
-    ----------
-    tilt_file, x_tilt_file
-        Paths beside the com file, or None.
-    thickness
-        Unbinned pixels, or None.
-    full_image
-        ``(columns, rows)`` of the unbinned images, or None.
-    image_binned
-        Binning of the aligned stack that the file was written for.
-    tilt_offset, x_axis_tilt
-        Degrees, OFFSET and XAXISTILT.
-    axis_offset
-        Displacement of the tilt axis from the image centre, the second number of OFFSET, unbinned pixels.
-    shift
-        ``(x, z)``: how far the reconstruction is moved when it is written, unbinned pixels.
-    exclude
-        Sections left out, counted from 1.
-    unsupported
-        Entries present that change the geometry in a way we do not follow.
-    """
-
-    tilt_file: Path | None = None
-    x_tilt_file: Path | None = None
-    thickness: int | None = None
-    full_image: tuple[int, int] | None = None
-    image_binned: int = 1
-    tilt_offset: float = 0.0
-    x_axis_tilt: float = 0.0
-    axis_offset: float = 0.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    exclude: tuple[int, ...] = ()
-    unsupported: tuple[str, ...] = ()
-
-
-_UNSUPPORTED = ("LOCALFILE", "ZFACTORFILE", "COMPRESS", "COMPFRACTION", "ANGLES", "INCLUDE", "REPROJECT")
-
-
-def read_tilt_com(path: Path) -> TiltCom:
-    """Read the entries of a tilt.com that say how images look at the specimen.
-
-    Raises
-    ------
-    InputError
-        If a value is missing or not a number, or nothing in the file belongs to the tilt program.
-    """
-    found: dict[str, tuple[list[str], str]] = {}
-    for number, line in content_lines(path):
-        if not line.startswith("$"):
-            words = line.split()
-            found[words[0].upper()] = (words[1:], f"line {number}")
-    if not {"TILTFILE", "INPUTPROJECTIONS", "THICKNESS"} & set(found):
-        raise InputError("is not a tilt.com file", path=path, fix="give the com file of IMOD's tilt program")
-    entries = _ComEntries(path, found)
-    offsets = entries.numbers("OFFSET", 1, 2)
-    shifts = entries.numbers("SHIFT", 1, 2)
-    full_image = entries.whole_numbers("FULLIMAGE", 2)
-    return TiltCom(
-        tilt_file=entries.file("TILTFILE"),
-        x_tilt_file=entries.file("XTILTFILE"),
-        thickness=next(iter(entries.whole_numbers("THICKNESS", 1)), None),
-        full_image=(full_image[0], full_image[1]) if full_image else None,
-        image_binned=next(iter(entries.whole_numbers("IMAGEBINNED", 1)), 1),
-        tilt_offset=offsets[0] if offsets else 0.0,
-        x_axis_tilt=next(iter(entries.numbers("XAXISTILT", 1, 1)), 0.0),
-        axis_offset=offsets[1] if len(offsets) > 1 else 0.0,
-        shift=(shifts[0], shifts[1] if len(shifts) > 1 else 0.0) if shifts else (0.0, 0.0),
-        exclude=entries.section_list("EXCLUDELIST") + entries.section_list("EXCLUDELIST2"),
-        unsupported=tuple(name for name in _UNSUPPORTED if name in found),
-    )
-
-
-@dataclass(frozen=True)
-class _ComEntries:
-    """The entries of a com file by upper-case name: the words after it, and where it stood."""
-
-    path: Path
-    found: dict[str, tuple[list[str], str]]
-
-    def numbers(self, name: str, fewest: int, most: int) -> list[float]:
-        words, where = self.found.get(name, (None, ""))
-        if words is None:
-            return []
-        values = [
-            parse_number(word, path=self.path, where=where)
-            for word in " ".join(words).replace(",", " ").split()
-        ]
-        if not fewest <= len(values) <= most:
-            raise InputError(
-                f"{name} has {len(values)} numbers", path=self.path, where=where, fix="correct the line"
-            )
-        return values
-
-    def whole_numbers(self, name: str, count: int) -> list[int]:
-        values = self.numbers(name, count, count)
-        where = self.found.get(name, ([], ""))[1]
-        if any(value != int(value) or value < 1 for value in values):
-            raise InputError(
-                f"{name} is not made of positive whole numbers",
-                path=self.path,
-                where=where,
-                fix="correct the line",
-            )
-        return [int(value) for value in values]
-
-    def file(self, name: str) -> Path | None:
-        words, where = self.found.get(name, (None, ""))
-        if words is None:
-            return None
-        if not words:
-            raise InputError(f"{name} names no file", path=self.path, where=where, fix="add the file name")
-        return self.path.parent / words[0]
-
-    def section_list(self, name: str) -> tuple[int, ...]:
-        words, where = self.found.get(name, (None, ""))
-        return () if not words else parse_section_list(",".join(words), path=self.path, where=where)
 
 
 def parse_section_list(text: str, *, path: Path | None = None, where: str = "") -> tuple[int, ...]:

@@ -44,6 +44,8 @@ class RelionTiltSeries:
     sections
         ``(view,)`` section of each view in its stack, from 0: the number before ``@`` in rlnMicrographName
         where there is one, else the order of the rows.
+    names_sections
+        Whether those numbers were there.
     nominal_tilt, nominal_axis
         Stage tilt and tilt axis angle in degrees before alignment, or None.
     """
@@ -54,6 +56,7 @@ class RelionTiltSeries:
     z_rotation: NDArray[np.float64]
     shifts: NDArray[np.float64]
     sections: NDArray[np.int64]
+    names_sections: bool = False
     nominal_tilt: NDArray[np.float64] | None = None
     nominal_axis: NDArray[np.float64] | None = None
 
@@ -98,13 +101,15 @@ def _from_block(block: Any, path: Path) -> RelionTiltSeries:
     if not len(y_tilt):
         raise InputError("holds no views", path=path, fix="give the STAR file of an aligned tilt series")
     x_tilt = _numbers(block, "rlnTomoXTilt", path)
+    sections = _sections(block, len(y_tilt), path)
     return RelionTiltSeries(
         name=block.name,
         x_tilt=np.zeros_like(y_tilt) if x_tilt is None else x_tilt,
         y_tilt=y_tilt,
         z_rotation=z_rotation,
         shifts=np.stack([x_shift, y_shift], axis=1),
-        sections=_sections(block, len(y_tilt), path),
+        sections=np.arange(len(y_tilt), dtype=np.int64) if sections is None else sections,
+        names_sections=sections is not None,
         nominal_tilt=_numbers(block, "rlnTomoNominalStageTiltAngle", path),
         nominal_axis=_numbers(block, "rlnTomoNominalTiltAxisAngle", path),
     )
@@ -129,11 +134,12 @@ def _numbers(block: Any, name: str, path: Path) -> NDArray[np.float64] | None:
     return np.array([parse_number(v, path=path, where=where + str(i + 1)) for i, v in enumerate(column)])
 
 
-def _sections(block: Any, count: int, path: Path) -> NDArray[np.int64]:
+def _sections(block: Any, count: int, path: Path) -> NDArray[np.int64] | None:
+    """The numbers before '@', from 0; None where a name has none."""
     names = [str(name) for name in block.find_loop("_rlnMicrographName")]
     found = [_SECTION_OF_STACK.match(name) for name in names]
     if not names or not all(found):
-        return np.arange(count, dtype=np.int64)
+        return None
     where = "column rlnMicrographName"
     numbers = [parse_whole_number(match[1], path=path, where=where) for match in found if match]
     if min(numbers) < 1 or max(numbers) > 100_000 or len(set(numbers)) != count:

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,9 @@ def read_text(
         raise InputError(f"is larger than {size:g} MiB", path=path, fix=f"give {wanted}, not the images")
     if compression := compression_of(data[:3]):
         raise InputError(f"is compressed by {compression}", path=path, fix=f"decompress {wanted} first")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        # Notepad's "Unicode"; a cut or wrong file fails where its numbers are read.
+        return data.decode("utf-16", errors="replace")
     if b"\0" in data:
         raise InputError("is binary, not text", path=path, fix=f"give {wanted} that goes with {images}")
     try:
@@ -80,9 +84,9 @@ def content_lines(path: Path, *, comment: str = "#") -> Iterator[tuple[int, str]
 
 
 def parse_number(text: str, *, path: Path, where: str) -> float:
-    """One finite number; `InputError` if ``text`` is none, or is beyond 1e12."""
+    """One finite number, also with a typographic minus; `InputError` if it is none, or is beyond 1e12."""
     try:
-        value = float(text)
+        value = float(text.replace("\N{MINUS SIGN}", "-"))
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or abs(value) > LARGEST_NUMBER or "_" in text:
@@ -107,21 +111,36 @@ def read_number_table(path: Path, columns: int, *, meaning: str) -> NDArray[np.f
     ``meaning`` is what a line should hold, for the message, e.g. ``"a tilt angle"``. `InputError` on a line
     with another number of columns, on anything that is not a finite number, on an empty file.
     """
+    rows = read_number_rows(path, meaning=meaning)
+    for row in rows:
+        if len(row.values) != columns:
+            raise InputError(
+                f"the line holds {len(row.values)} numbers where {meaning} ({columns}) was expected",
+                path=path,
+                where=row.where,
+                fix="check that this is the right kind of file",
+            )
+    return np.array([row.values for row in rows], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class NumberRow:
+    """The numbers of one line, and where it stands."""
+
+    values: tuple[float, ...]
+    where: str
+
+
+def read_number_rows(path: Path, *, meaning: str) -> list[NumberRow]:
+    """The numbers of every line, separated by blanks or commas; errors as in `read_number_table`."""
     rows = []
     for number, line in content_lines(path):
         where = f"line {number}"
         words = line.replace(",", " ").split()
-        if len(words) != columns:
-            raise InputError(
-                f"the line holds {len(words)} numbers where {meaning} ({columns}) was expected",
-                path=path,
-                where=where,
-                fix="check that this is the right kind of file",
-            )
-        rows.append([parse_number(word, path=path, where=where) for word in words])
+        rows.append(NumberRow(tuple(parse_number(word, path=path, where=where) for word in words), where))
     if not rows:
         raise InputError("holds no numbers", path=path, fix=f"give a file with {meaning} on every line")
-    return np.array(rows, dtype=np.float64)
+    return rows
 
 
 def write_number_table(path: Path, rows: NDArray[np.float64], line_format: str, *, overwrite: bool) -> None:

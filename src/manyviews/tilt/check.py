@@ -16,9 +16,10 @@ from manyviews.runs.progress import format_seconds
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
+from manyviews.tilt.series.choices import Choice
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import GreyLevels
-from manyviews.tilt.series.resolve import Choice, ResolvedSeries, resolve_series
+from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
 from manyviews.tilt.warnings import find_warnings
 
 NO_THICKNESS = "no --thickness was given: memory and time are for a quarter of the width"
@@ -108,7 +109,7 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     """
     resolved = resolve_series(series)
     source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
-    given = options.thickness != 0
+    given = options.thickness != 0 or resolved.thickness is not None
     if not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
     plan = resolve_plan(options, source)

@@ -61,8 +61,12 @@ class SeriesOptions:
 class ReconstructOptions(MachineOptions):
     """How to reconstruct."""
 
-    thickness: int = option(0, section="volume", required=True,
-        help="Make the volume this thick (z), in unbinned pixels.")
+    thickness: int = option(0, section="volume", least=0,
+        help="Make the volume this thick (z), in unbinned pixels. Left out: what a tilt.com given with "
+        "--tilt-angles says; without one it must be given.")
+    volume_size: tuple[int, ...] = option((), section="volume", metavar="PIXELS",
+        help="Make the volume this wide and high (x y), in unbinned pixels. Left out: the size of the "
+        "images, with width and height exchanged where they lie on their side.")
     method: Method = option("cg", section="method", metavar="METHOD",
         help="Reconstruct in this way: consensus, cg, sirt, wbp, or the paper's wang2020 and "
         "direct-combine.")

@@ -76,13 +76,6 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     """
     check_options(options)
     geometry = source.binned_geometry
-    depth = options.thickness // options.bin
-    if depth < 1:
-        raise InputError(
-            f"a thickness of {options.thickness} pixels leaves no slice after binning by {options.bin}",
-            where="--thickness",
-            fix="give the thickness of the specimen in unbinned pixels, with some room above and below",
-        )
     method = options.method
     plan = Plan(
         method=method,
@@ -105,7 +98,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         invert_contrast=options.invert_contrast,
         remove_outliers=options.remove_outliers,
         bin=options.bin,
-        volume_shape=(depth, *source.shape[1:]),
+        volume_shape=(_depth(options, source), *_width_and_height(options, source)[::-1]),
         pixel_size=source.pixel_size,
         device=resolve_device(options.device),
         threads=options.threads,
@@ -118,6 +111,31 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         )
     _check_size(plan, options.scratch or Path())
     return plan
+
+
+def _depth(options: ReconstructOptions, source: ImageSource) -> int:
+    """Slices of the volume."""
+    thickness = options.thickness or source.series.thickness
+    fix = "give the thickness of the specimen in unbinned pixels, with some room above and below"
+    if not thickness:
+        raise InputError("the thickness of the volume is not known", where="--thickness", fix=fix)
+    if thickness < options.bin:
+        what = f"a thickness of {thickness} pixels leaves no slice after binning by {options.bin}"
+        raise InputError(what, where="--thickness", fix=fix)
+    return thickness // options.bin
+
+
+def _width_and_height(options: ReconstructOptions, source: ImageSource) -> tuple[int, int]:
+    """Sides x and y of the volume in binned pixels."""
+    rows, columns = source.series.field_shape
+    size = options.volume_size or (columns, rows)
+    if len(size) != 2 or min(size) < options.bin:
+        raise InputError(
+            f"{' '.join(map(str, size))} is not a width and a height in pixels",
+            where="--volume-size",
+            fix="give two whole numbers, as in --volume-size 1024 1440",
+        )
+    return size[0] // options.bin, size[1] // options.bin
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from manyviews.geometry.views import TiltGeometry
 from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.plan import Plan
+from manyviews.tilt.series.field import outside_warnings
 from manyviews.tilt.series.normalise import GreyLevels
 from manyviews.tilt.series.outliers import Outliers
 from manyviews.tilt.series.resolve import ResolvedSeries
@@ -24,6 +25,7 @@ _THINNEST = 1 / 20
 _LARGEST_DRIFT = 0.2
 _ASPECT_TOLERANCE = 0.001
 _LOW_TILT_DEGREES = 15.0
+_QUARTER_TURN = 90.0
 
 
 def find_warnings(
@@ -42,6 +44,7 @@ def find_warnings(
     found = [
         *_size_warnings(plan),
         *_aspect_warnings(series),
+        *_field_warnings(series, plan),
         *_near_axes(geometry, same_is_known=not options.axis_angle),
     ]
     for number in range(len(series.stacks)):
@@ -59,6 +62,12 @@ def _size_warnings(plan: Plan) -> Iterator[str]:
     depth, _, width = plan.volume_shape
     if depth < _THINNEST * width:
         yield f"the volume is {depth} voxels thick and {width} wide: is --thickness in unbinned pixels?"
+
+
+def _field_warnings(series: ResolvedSeries, plan: Plan) -> list[str]:
+    _, height, width = plan.volume_shape
+    field = height * plan.bin, width * plan.bin
+    return outside_warnings(series.geometry, series.image_shape, field, series.pixel_size)
 
 
 def _aspect_warnings(series: ResolvedSeries) -> Iterator[str]:
@@ -84,6 +93,11 @@ def _near_axes(geometry: TiltGeometry, *, same_is_known: bool) -> Iterator[str]:
 
 def _tilt_warnings(tilts: Float64) -> Iterator[str]:
     low, high = float(tilts.min()), float(tilts.max())
+    if low == high and len(tilts) > 1:
+        yield f"all tilt angles are {low:g}: no volume can be made of these"
+        return
+    if max(high, -low) > _QUARTER_TURN:
+        yield f"tilts from {low:g} to {high:g} go beyond +-90 degrees: they are followed as they are"
     gap = max(90.0 - high, 90.0 + low)
     if gap > _LARGEST_GAP_DEGREES:
         yield f"tilts from {low:g} to {high:g} leave a missing wedge of {180.0 - (high - low):g} degrees"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.geometry.euler import half_pixel_offset, move_image_origin
 from manyviews.geometry.views import rotation_z
 from manyviews.io.aretomo import aln_to_xf, read_aln
-from manyviews.io.imod import read_angles, read_tilt_com, xf_to_raw_to_aligned
+from manyviews.io.imod import read_angle_table, read_angles, xf_to_raw_to_aligned
+from manyviews.io.imod_com import TiltCom, read_tilt_com
 from manyviews.io.mrc import MrcStack
 from manyviews.io.relion_tomo import read_tilt_series_star
 
@@ -22,8 +25,33 @@ Float64 = NDArray[np.float64]
 class Views:
     """What an angle or alignment file says about the views of one stack.
 
-    ``to_aligned`` maps raw to aligned images with a vertical tilt axis, ``(view, 3, 3)`` in angstrom from the
-    image's pixel ``n // 2``; None where the file holds angles only.
+    Attributes
+    ----------
+    source
+        The file, or other words for where this comes from.
+    tilts, sections, x_tilts
+        ``(view,)`` degrees, section in the stack from 0, degrees.
+    to_aligned
+        Raw to aligned images with a vertical tilt axis, ``(view, 3, 3)`` in angstrom from the image's pixel
+        ``n // 2``; None where the file holds angles only.
+    axis_in_raw
+        Direction of the tilt axis in the raw images, degrees, or None.
+    names_sections
+        Whether the file says which section each view is, so that some may be absent.
+    is_complete
+        Whether it holds the whole alignment: there is no room for an .xf.
+    specimen_shift
+        Where the origin of the tilt axis lies in the volume, ``(x, y, z)`` in angstrom from its middle.
+    exclude
+        Sections that the file leaves out, counted from 1.
+    thickness
+        Thickness that it was made for, in pixels of the stack, or None.
+    numbering, other_sections
+        How the sections were read, in words, and other readings that would be possible.
+    acquisition_order, dose
+        ``(view,)`` each, or None.
+    warnings
+        Sentences for the user.
     """
 
     source: str
@@ -32,9 +60,16 @@ class Views:
     x_tilts: Float64
     to_aligned: Float64 | None = None
     axis_in_raw: float | None = None
-    exclude: tuple[int, ...] = ()
-    warnings: tuple[str, ...] = ()
+    names_sections: bool = False
     is_complete: bool = False
+    specimen_shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    exclude: tuple[int, ...] = ()
+    thickness: int | None = None
+    numbering: str = ""
+    other_sections: tuple[tuple[str, NDArray[np.int64]], ...] = ()
+    acquisition_order: NDArray[np.int64] | None = None
+    dose: Float64 | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_from_com(self) -> bool:
@@ -48,7 +83,7 @@ def angles_only(source: str, tilts: Float64) -> Views:
 
 
 def read_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
-    """Read an angle or alignment file by its suffix: .aln, .star, .com, else angles one a line.
+    """Read an angle or alignment file by its suffix: .aln, .star, .com, else a list of angles.
 
     Raises
     ------
@@ -57,7 +92,14 @@ def read_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
     """
     readers = {".aln": _read_aln_views, ".star": _read_star_views, ".com": _read_com_views}
     reader = readers.get(path.suffix.lower())
-    return angles_only(str(path), read_angles(path)) if reader is None else reader(path, stack, pixel_size)
+    return read_angle_views(path) if reader is None else reader(path, stack, pixel_size)
+
+
+def read_angle_views(path: Path) -> Views:
+    """Read a list of angles, with order of acquisition and dose where it has them."""
+    table = read_angle_table(path)
+    views = angles_only(str(path), table.tilt_degrees)
+    return replace(views, acquisition_order=table.acquisition_order, dose=table.dose)
 
 
 def _read_aln_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
@@ -78,8 +120,11 @@ def _read_aln_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
         x_tilts=np.zeros(len(alignment.sections)),
         to_aligned=xf_to_raw_to_aligned(aln_to_xf(alignment), pixel_size, stack.shape[1:]),
         axis_in_raw=float(np.median(alignment.rotation_degrees)),
-        warnings=(warning,) if alignment.has_local_alignment else (),
+        names_sections=True,
         is_complete=True,
+        numbering=alignment.numbering,
+        other_sections=alignment.other_sections,
+        warnings=(warning,) if alignment.has_local_alignment else (),
     )
 
 
@@ -97,35 +142,70 @@ def _read_star_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
         x_tilts=series.x_tilt,
         to_aligned=to_aligned,
         axis_in_raw=float(np.median(series.z_rotation)),
+        names_sections=series.names_sections,
         is_complete=True,
     )
 
 
 def _read_com_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
     com = read_tilt_com(path)
-    if com.tilt_file is None:
+    shape = stack.shape[1], stack.shape[2]
+    _check_full_image(com, shape, path)
+    if com.tilt_file is not None and com.tilt_degrees:
+        raise InputError("has TILTFILE and ANGLES", path=path, fix="leave one of the two out, as for IMOD")
+    if com.tilt_file is None and not com.tilt_degrees:
         raise InputError("names no TILTFILE", path=path, fix="give the angle file itself")
-    tilts = read_angles(com.tilt_file) + com.tilt_offset
-    x_tilts = np.full(len(tilts), com.x_axis_tilt)
+    tilts = np.array(com.tilt_degrees) if com.tilt_file is None else read_angles(com.tilt_file)
+    tilts = tilts + com.tilt_offset
+    x_tilts = np.full(len(tilts), -com.x_axis_tilt)  # IMOD turns the specimen back by XAXISTILT
     if com.x_tilt_file is not None:
         x_tilts += matching_lines(read_angles(com.x_tilt_file), com.x_tilt_file, len(tilts))
-    ignored = [*com.unsupported]
-    ignored += ["SHIFT"] if com.shift != (0.0, 0.0) else []
-    ignored += ["axis displacement in OFFSET"] if com.axis_offset else []
-    identity = np.tile([1.0, 0, 0, 1, 0, 0], (len(tilts), 1))
+    only = set(com.include)
+    exclude = tuple(n for n in range(1, len(tilts) + 1) if n not in only) if only else com.exclude
+    if only and max(only) > len(tilts):
+        raise InputError(f"INCLUDE names section {max(only)} of {len(tilts)}", path=path, fix="correct it")
+    to_aligned = np.tile(np.eye(3), (len(tilts), 1, 1))
+    to_aligned[:, :2, 2] = -np.array(com.axis_shift(shape)) * pixel_size
+    x, y, z = com.specimen_shift(shape)
     return Views(
         source=str(path),
         tilts=tilts,
         sections=np.arange(len(tilts), dtype=np.int64),
         x_tilts=x_tilts,
-        to_aligned=xf_to_raw_to_aligned(identity, pixel_size, stack.shape[1:]),
-        exclude=com.exclude,
-        warnings=tuple(f"{path}: {name} is not followed" for name in ignored),
+        to_aligned=move_image_origin(to_aligned, half_pixel_offset(shape) * pixel_size),
+        specimen_shift=(x * pixel_size, y * pixel_size, z * pixel_size),
+        exclude=exclude,
+        thickness=None if com.thickness is None else max(1, com.thickness // com.image_binned),
+        warnings=tuple(f"{path}: {name} is not followed" for name in com.not_followed),
     )
 
 
-def matching_lines(rows: Float64, path: Path, count: int) -> Float64:
-    """``rows`` if there is one for each of ``count`` sections; else an `InputError`."""
+def _check_full_image(com: TiltCom, image_shape: tuple[int, int], path: Path) -> None:
+    """Images that are FULLIMAGE scaled were binned by another factor than IMAGEBINNED says."""
+    full_x, full_y = com.full_size(image_shape)
+    rows, columns = image_shape
+    ratio_x, ratio_y = full_x / columns, full_y / rows
+    scaled = abs(ratio_x / ratio_y - 1) < 0.02 and not 0.67 < ratio_x < 1.5
+    if scaled and com.subset_start == (0, 0):
+        raise InputError(
+            f"was made for images of {full_x} x {full_y} but these are {columns} x {rows},"
+            f" {'smaller' if ratio_x > 1 else 'larger'} by a factor of {max(ratio_x, 1 / ratio_x):.3g}",
+            path=path,
+            fix="correct IMAGEBINNED, or SUBSETSTART if the images are a part",
+        )
+
+
+def matching_lines(rows: Float64, path: Path, count: int, excluded: Collection[int] = ()) -> Float64:
+    """``rows`` if there is one for each of ``count`` sections; else an `InputError`.
+
+    A row for each section that is not ``excluded`` will do as well: the others are filled up with rows that
+    are not used.
+    """
+    left = [section for section in range(count) if section not in excluded]
+    if len(rows) == len(left) < count:
+        places = np.searchsorted(left, np.arange(count)).clip(max=len(left) - 1)
+        filled: Float64 = rows[places]
+        return filled
     if len(rows) != count:
         fix = "give one line for each section, or pick lines of a shift file with FILE:FIRST-LAST"
         raise InputError(f"holds {len(rows)} lines but there are {count} sections", path=path, fix=fix)
