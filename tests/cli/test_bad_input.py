@@ -180,9 +180,9 @@ def test_different_pixel_sizes(tmp_path, out, refused):
 @pytest.mark.parametrize(
     ("thickness", "parts"),
     [
-        (0, ["--thickness", "leaves no slice"]),
+        (0, ["--thickness", "is not known"]),
         (-5, ["--thickness", "leaves no slice"]),
-        (None, ["missing: --thickness"]),
+        (None, ["--thickness", "is not known"]),
         ("thin", ["--thickness", "'thin' is not a whole number"]),
         (10**9, ["--thickness", "of memory and disk", "are free"]),
     ],

@@ -44,7 +44,6 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
     ("words", "parts"),
     [
         ([*RECONSTRUCT, "--out", "r", "--thicknes", "9"], ["unknown option --thicknes", "--thickness?"]),
-        ([*RECONSTRUCT, "--out", "r"], ["missing: --thickness"]),
         ([*RECONSTRUCT, "--thickness", "9"], ["missing: --out"]),
         (["tilt", "reconstruct", "--out", "r", "--thickness", "9"], ["missing: STACK"]),
         ([*RECONSTRUCT, "--out", "r", "--thickness", "9.5"], ["'9.5' is not a whole number"]),

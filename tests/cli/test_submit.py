@@ -177,7 +177,7 @@ def test_bad_options(options: SubmitOptions, where: str):
         (["--template", "--"], "there is no command after --"),
         (["--template", "--", "ls"], "there is no command 'ls'"),
         (["--template", "--", "submit"], "there is no command 'submit'"),
-        (["--template", "--", "tilt", "reconstruct", "a.mrc", "--out", "r"], "missing: --thickness"),
+        (["--template", "--", "tilt", "reconstruct", "a.mrc", "--thickness", "9"], "missing: --out"),
         (["--template", "--", *RECONSTRUCT, "--thicknes", "9"], "did you mean --thickness?"),
         (["--template", "--scratch", "/s", "--", *RECONSTRUCT, "--scratch=/t"], "it is given twice"),
         (["--template", "--scratch", "/s", "--", "demo"], "unknown option --scratch"),

@@ -12,12 +12,15 @@ from manyviews.tilt.options import METHODS, ReconstructOptions
 from manyviews.tilt.plan import resolve_plan
 
 
-def source(axes=2, tilts=40, shape=(20, 24), pixel_size=6.0):
+def source(axes=2, tilts=40, shape=(20, 24), pixel_size=6.0, field=None, thickness=None):
     """What `settle` looks at of an image source."""
     geometry = TiltGeometry.concatenate(
         [TiltGeometry.from_tilt_axis(np.linspace(-60, 60, tilts), 45.0 * k, series=k) for k in range(axes)]
     )
-    return SimpleNamespace(shape=(len(geometry), *shape), pixel_size=pixel_size, binned_geometry=geometry)
+    series = SimpleNamespace(field_shape=field or shape, thickness=thickness)
+    return SimpleNamespace(
+        shape=(len(geometry), *shape), pixel_size=pixel_size, binned_geometry=geometry, series=series
+    )
 
 
 def settled(images=None, **options):
@@ -88,7 +91,7 @@ def test_zero_is_not_left_out():
 
 
 def test_sizes_after_binning():
-    found = settled(source(shape=(10, 12), pixel_size=12.0), thickness=9, bin=2)
+    found = settled(source(shape=(10, 12), pixel_size=12.0, field=(20, 25)), thickness=9, bin=2)
     assert found.volume_shape == (4, 10, 12)
     assert found.pixel_size == 12.0
 
@@ -100,7 +103,22 @@ def test_record_holds_every_setting_but_those_of_the_machine():
     assert record["volume_shape"] == [8, 20, 24]
 
 
-@pytest.mark.parametrize("thickness", [-3, 0, 1])
+def test_a_thickness_comes_from_the_alignment_where_none_is_given():
+    assert settled(source(thickness=30), thickness=0, bin=2).volume_shape[0] == 15
+    assert settled(source(thickness=30), thickness=8).volume_shape[0] == 8
+    with pytest.raises(InputError, match="--thickness: the thickness of the volume is not known"):
+        settled(thickness=0)
+
+
+def test_the_volume_is_as_wide_and_high_as_the_field_of_view_or_as_told():
+    assert settled(source(shape=(20, 24), field=(24, 20))).volume_shape == (8, 24, 20)
+    assert settled(source(field=(24, 20)), volume_size=(40, 31), bin=2).volume_shape == (4, 15, 20)
+    for size in ((40,), (40, 0), (1, 2, 3)):
+        with pytest.raises(InputError, match="--volume-size"):
+            settled(volume_size=size)
+
+
+@pytest.mark.parametrize("thickness", [-3, 1])
 def test_a_volume_without_slices_is_refused(thickness):
     with pytest.raises(
         InputError, match=rf"--thickness: a thickness of {thickness} pixels .* binning by 2; give"

@@ -23,7 +23,7 @@ from manyviews.io.text import content_lines, parse_number, parse_whole_number
 
 _SECTION = re.compile(r"^\[\s*ZValue\s*=\s*(\S+)\s*\]$", re.IGNORECASE)
 _TITLE_START = re.compile(r"^\[?\s*T\s*=", re.IGNORECASE)
-_AXIS = re.compile(r"tilt\s*axis(?:\s*angle)?\s*[=:]\s*([+-]?\d+(?:[.,]\d+)?)", re.IGNORECASE)
+_AXIS = re.compile(r"tilt\s*axis(?:\s*angle)?\s*[=:]\s*([+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?)", re.IGNORECASE)
 _AXIS_KEYS = ("tiltaxisangle", "tiltaxis")
 _DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 _SAME_DEGREES = 0.05

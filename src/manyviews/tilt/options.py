@@ -61,7 +61,7 @@ class SeriesOptions:
 class ReconstructOptions(MachineOptions):
     """How to reconstruct."""
 
-    thickness: int = option(0, section="volume", least=0,
+    thickness: int = option(0, section="volume",
         help="Make the volume this thick (z), in unbinned pixels. Left out: what a tilt.com given with "
         "--tilt-angles says; without one it must be given.")
     volume_size: tuple[int, ...] = option((), section="volume", metavar="PIXELS",

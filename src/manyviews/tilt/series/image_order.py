@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from manyviews.io.mrc import MrcStack
 
 Float64 = NDArray[np.float64]
-_SIDE = 64  # pixels to which images are reduced: what is left is low-pass filtered, too
+_SIDE = 64  # pixels to which images are reduced
+_LOW_PASS = 0.1  # cycles a pixel of these
+_LARGEST_SHIFT = 1 / 8  # of the side, between images that are not aligned
 _LEAST_SIGMA = 3.0
 _FEWEST = 6
 
@@ -37,22 +39,28 @@ def sorted_sections_are_likelier(stack: MrcStack, tilts: Float64) -> bool | None
 
 
 def _spectra(stack: MrcStack) -> NDArray[np.complex128]:
-    """Spectra ``(section, y, x)`` of the reduced images with mean 0 and norm 1, one image in memory."""
+    """Low-pass filtered spectra ``(section, y, x)`` of the reduced images, mean 0 and norm 1."""
     factor = max(1, min(stack.shape[1:]) // _SIDE)
     rows, columns = (side // factor for side in stack.shape[1:])
+    squared = np.fft.fftfreq(rows)[:, None] ** 2 + np.fft.fftfreq(columns)[None] ** 2
+    low_pass = np.exp(-squared / (2 * _LOW_PASS**2))
     spectra = np.empty((stack.shape[0], rows, columns), dtype=np.complex128)
     for section in range(stack.shape[0]):
         image = stack.read(section)[0][: rows * factor, : columns * factor].astype(np.float64)
         small = image.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
-        small -= small.mean()
-        norm = float(np.linalg.norm(small))
-        spectra[section] = np.fft.fft2(small / norm if norm > 0 else small)
+        spectrum = np.fft.fft2(small) * low_pass
+        spectrum[0, 0] = 0.0
+        norm = float(np.linalg.norm(spectrum)) / np.sqrt(spectrum.size)
+        spectra[section] = spectrum / norm if norm > 0 else spectrum
     return spectra
 
 
 def _likeness(spectra: NDArray[np.complex128], order: NDArray[np.int64]) -> Float64:
     """Largest cross-correlation of each image with the next in ``order``: images need not be aligned."""
-    size = spectra.shape[1] * spectra.shape[2]
     products = spectra[order[:-1]] * spectra[order[1:]].conj()
-    peaks: Float64 = np.fft.ifft2(products).real.reshape(len(order) - 1, size).max(axis=1)
+    correlations = np.fft.fftshift(np.fft.ifft2(products).real, axes=(1, 2))
+    rows, columns = (max(1, int(_LARGEST_SHIFT * side)) for side in spectra.shape[1:])
+    y, x = (side // 2 for side in spectra.shape[1:])
+    near = correlations[:, y - rows : y + rows + 1, x - columns : x + columns + 1]
+    peaks: Float64 = near.max(axis=(1, 2))
     return peaks
