@@ -33,7 +33,10 @@ def problem_of(geometry, truth, noise=0.0, **options):
     images = projector.forward(truth)
     generator = torch.Generator().manual_seed(0)
     images += noise * float(images.std()) * torch.randn(images.shape, generator=generator)
-    source = SimpleNamespace(shape=tuple(images.shape), pixel_size=1.0, binned_geometry=geometry)
+    series = SimpleNamespace(field_shape=tuple(truth.shape[1:]), thickness=None)
+    source = SimpleNamespace(
+        shape=tuple(images.shape), pixel_size=1.0, binned_geometry=geometry, series=series
+    )
     problem = TiltProblem(
         projector, lambda views: images[torch.from_numpy(views)], np.ones(len(geometry)), **options
     )

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ class Source:
         )
         self.shape = (len(self.binned_geometry), size, size)
         self.pixel_size = 4.0
+        self.series = SimpleNamespace(field_shape=(size, size), thickness=None)
 
 
 def arguments(size: int = 128, thickness: int = 24, **chosen: object) -> tuple[Plan, TiltGeometry, int]:
