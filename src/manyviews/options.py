@@ -16,7 +16,7 @@ from textwrap import fill
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from manyviews.errors import InputError, quoted
+from manyviews.errors import InputError, quoted, shortened
 
 T = TypeVar("T")
 
@@ -164,7 +164,7 @@ def _check_value(name: str, value: Any, kind: Any, about: Option) -> None:
         fault = "is too large"
     if fault:
         raise InputError(
-            f"{_shown(value)} {fault}", where=flag(name), fix=f"give {_range(about, kind is int)}"
+            f"{shortened(_shown(value))} {fault}", where=flag(name), fix=f"give {_range(about, kind is int)}"
         )
 
 

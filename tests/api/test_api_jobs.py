@@ -48,7 +48,7 @@ def test_a_series_has_images_and_their_geometry(stacks):
     binned = mv.read_tilt_series(stacks[0], bin=2, invert_contrast=True)
     assert (binned.images.shape, binned.pixel_size) == ((9, 15, 17), 2 * PIXEL)
     assert binned.images.mean() < 0
-    assert "warnings: 1" in repr(mv.read_tilt_series(stacks))
+    assert "warnings: 3" in repr(mv.read_tilt_series(stacks))
     with pytest.raises(mv.InputError, match="there is no option 'pixelsize'; did you mean 'pixel_size'"):
         mv.read_tilt_series(stacks, pixelsize=3)
 

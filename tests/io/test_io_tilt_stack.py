@@ -182,7 +182,7 @@ def test_a_bad_pixel_is_said_of_its_own_file(folder):
     raw = (folder / NAMES[1]).read_bytes()
     (folder / NAMES[1]).write_bytes(raw[:1024] + bad.tobytes())
     stack = open_stack(written(folder / "l.txt", "\n".join(NAMES)))
-    with pytest.raises(InputError, match=rf"{NAMES[1]}, section 1: 1 pixels are NaN"):
+    with pytest.raises(InputError, match=rf"{NAMES[1]}, section 2: 1 pixels are NaN"):
         stack.read()
 
 

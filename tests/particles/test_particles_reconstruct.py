@@ -102,7 +102,7 @@ def test_copies_agree_in_one_half_only(data, table, tmp_path, halves):
     write_relion_particles(data / "twice.star", twice, overwrite=True)
     alone = run_job(data / "once.star", tmp_path / "once").summary
     found = run_job(data / "twice.star", tmp_path / "twice").summary
-    name = "resolution at FSC 0.143 of the halves (angstrom)"
+    name = "resolution_fsc0143_of_the_halves_angstrom"
     assert found[name] == pytest.approx(alone[name], rel=0.15)
     assert found["copies_of_other_particles"] == 150
     said = " ".join(found["warnings"])

@@ -107,7 +107,7 @@ def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, p
 
 def test_halves_of_the_input_do_not_pass_for_those_of_the_run(tmp_path, plan):
     halved = replace(table(), half=np.arange(COUNT) % 2 + 1)
-    write_results(tmp_path, plan, replace(chosen(), table=halved), structure([1.0, 0.5, 0.1]))
+    write_results(tmp_path, plan, replace(chosen(), whole=halved), structure([1.0, 0.5, 0.1]))
     assert read_relion_particles(tmp_path / "particles.star", with_images=False).half is None
 
 
@@ -150,7 +150,7 @@ def test_rows_keep_their_order_and_copies_their_half(tmp_path, plan):
     of[[7, 31]] = [2, 30]
     some = chosen(of=of)
     assert not np.all(np.diff(some.order) > 0)
-    figures = write_results(tmp_path, plan, some, structure([1.0, 0.5]))
+    figures = write_results(tmp_path, plan, some, structure([1.0, 0.5], independent=True))
     posed = read_relion_particles(tmp_path / "particles.star", with_images=False)
     assert posed.section.tolist() == list(range(COUNT))
     assert posed.half[7] == posed.half[2]

@@ -75,6 +75,7 @@ def test_pictures_lie_beside_the_page(example):
         assert path.read_bytes().startswith(PNG_START)
 
 
+@pytest.mark.pictures
 def test_report_can_be_written_again(example):
     _, page = example
     before = page.read_bytes()

@@ -214,11 +214,15 @@ def profile_across(group: AxisGroup) -> NDArray[np.float64]:
         places = np.sort(t - np.floor(t))[:: max(1, t.size // _SUB_PIXEL_PLACES)]
         m = group.sharpening[k]
         taps = np.convolve([-m / 2, 1 + m, -m / 2], [-m / 2, 1 + m, -m / 2])
-        there = {bin_: footprint(bin_ - places[:, None] - distance[None], half) for bin_ in range(-3, 5)}
-        for bin_ in (-1, 0, 1, 2):
-            here = footprint(bin_ - places, half)
+        here = {bin_: footprint(bin_ - places, half) for bin_ in (-1, 0, 1, 2)}
+        overlaps = {}
+        for other in range(-3, 5):  # one footprint of every distance in memory
+            there = footprint(other - places[:, None] - distance[None], half)
+            for bin_ in here:
+                overlaps[bin_, other - bin_] = (here[bin_][:, None] * there).mean(axis=0)
+        for bin_ in here:
             for tap, lag in zip(taps, range(-2, 3), strict=True):
-                out[k] += tap * (here[:, None] * there[bin_ + lag]).mean(axis=0)
+                out[k] += tap * overlaps[bin_, lag]
     return out
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manyviews.io.sizes import format_bytes
-from manyviews.report.data import RunData
 from manyviews.runs.progress import format_seconds
+
+if TYPE_CHECKING:
+    from manyviews.report.data import RunData
 
 _UNITS = {"_angstrom": " Å", "_degrees": "°", "_voxels": " voxels"}
 _UNITS |= {" (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}  # as older runs wrote them
