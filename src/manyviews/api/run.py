@@ -20,7 +20,6 @@ from manyviews.io.nested import parse_json
 from manyviews.io.tables import read_columns
 from manyviews.report.words import summary_entry
 from manyviews.runs.events import Event, read_events
-from manyviews.runs.folder import is_finished
 from manyviews.runs.record import RUN_FILE, read_record
 
 if TYPE_CHECKING:
@@ -83,6 +82,8 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the run is done and its results are still there."""
+        from manyviews.runs.folder import is_finished  # not above: loads torch
+
         return is_finished(self.folder)
 
     @property
