@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.views import TiltGeometry
+from manyviews.kernels.specks import Specks, find_specks
 from manyviews.metrics.correlation import ncc, ncc_views
 from manyviews.metrics.error import relative_error
 from manyviews.metrics.fsc import fsc
@@ -86,9 +88,18 @@ class Views:
         """``(view, y, x)``."""
         return self.images.shape
 
+    @property
+    def series(self) -> Any:
+        """As much of a resolved series as a plan asks for."""
+        return SimpleNamespace(field_shape=self.images.shape[1:], thickness=None)
+
     def read(self, views: Any) -> NDArray[np.float32]:
         """A copy of some images."""
         return self.images[np.asarray(views)]
+
+    def inspect(self, view: int) -> tuple[NDArray[np.float32], Specks]:
+        """One image, and the specks in it."""
+        return self.images[view], find_specks(self.images[view][None])
 
 
 @dataclass(frozen=True)
