@@ -140,7 +140,7 @@ def test_sagd_has_no_time():
     assert cost.stages == ()
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=5000)
 @given(st.integers(200, 20_000), st.sampled_from([32, 64, 100]), st.integers(1, 4))
 def test_more_of_anything_costs_more(count, box, starts):
     def cost(number, side, tries):
