@@ -28,9 +28,9 @@ class SeriesOptions:
         help="Reconstruct from these tilt series, one for each tilt axis: MRC files, or lists of files with "
         "one image each (RELION-5 .star, .mdoc, or text with a name on every line).")
     tilt_angles: tuple[Path, ...] = option((), section="input",
-        help="Read the tilt angles of each stack from its angle file (.tlt, .rawtlt, .xtilt-style lists, "
-        ".mdoc, .aln, RELION-5 tilt-series .star). Left out: FILE.mdoc or FILE.rawtlt beside the "
-        "stack, then its extended header.")
+        help="Read the tilt angles of each stack from its angle file (.tlt, .rawtlt, AreTomo's _TLT.txt, "
+        ".mdoc, .aln, tilt.com, RELION-5 tilt-series .star). Left out: FILE.mdoc, FILE.rawtlt or FILE.tlt "
+        "beside the stack, then its extended header.")
     axis_angle: tuple[float, ...] = option((), section="geometry", metavar="DEG",
         help="Take each stack's tilt axis to lie in this direction of the image, in degrees "
         "counter-clockwise from +y.")
