@@ -102,6 +102,15 @@ def described(options: type[T]) -> type[T]:
     return options
 
 
+def is_number(text: str) -> bool:
+    """Whether a word is a number, NaN and infinity included: an option's value, or an entry of a list."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def flag(name: str) -> str:
     """The option of a field as it is typed."""
     return "--" + name.replace("_", "-")

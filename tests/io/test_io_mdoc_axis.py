@@ -30,6 +30,7 @@ def mdoc(folder, *titles, keys="", section_keys="", rotation=None):
         ("[T =  Tilt axis angle = 84.8, binning = 1  spot = 4 dosym = -10.0\n]", 84.8),
         ("[T =  Tilt axis\n    angle = 84.8, binning = 1\n  spot = 4 ]", 84.8),
         ("[T = Tilt axis angle = 190.0]", -170.0),
+        ("[T = Tilt axis angle = 180.0]", 180.0),
         ("T = Tilt axis angle = 84.8, binning = 1", 84.8),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from manyviews.errors import InputError, quoted
-from manyviews.options import SECTIONS, Option, Section, flag, option_of, value_kind
+from manyviews.options import SECTIONS, Option, Section, flag, is_number, option_of, value_kind
 
 T = TypeVar("T")
 
@@ -43,10 +43,10 @@ class CommandParser(argparse.ArgumentParser):
         options = list(self._option_string_actions)
         for word in words:
             name = word.split("=", 1)[0]
-            if name.startswith("-") and name not in options and not _is_number(word):
+            if name.startswith("-") and name not in options and not is_number(word):
                 raise InputError(f"unknown option {name}", fix=_advice(name, options, self.prog))
         # A leading space keeps argparse from taking numbers such as -1e-3 for options.
-        protected = [f" {word}" if word.startswith("-") and _is_number(word) else word for word in words]
+        protected = [f" {word}" if word.startswith("-") and is_number(word) else word for word in words]
         arguments, extra = self.parse_known_args(protected)
         if extra:
             raise InputError(f"cannot place {quoted(extra[0])}", fix=f"see `{self.prog} --help`")
@@ -166,17 +166,9 @@ def _whole_number(text: str) -> int:
 
 
 def _number(text: str) -> float:
-    if not _is_number(text) or not math.isfinite(float(text)):
+    if not is_number(text) or not math.isfinite(float(text)):
         raise argparse.ArgumentTypeError(f"{text.strip()!r} is not a number{_FILES_FIRST}")
     return float(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _advice(name: str, options: Sequence[str], program: str) -> str:

@@ -33,6 +33,18 @@ def zyx_angles(rotation: ArrayLike) -> tuple[float, float, float]:
     return float(np.rad2deg(x_tilt)), float(np.rad2deg(y_tilt)), float(np.rad2deg(z_rotation))
 
 
+def within_half_turn(degrees: float) -> float:
+    """The same direction from -180 to 180 degrees; what lies there stays as it is, to the last digit."""
+    return degrees if -180.0 <= degrees <= 180.0 else (degrees + 180.0) % 360.0 - 180.0
+
+
+def in_plane_turn(blocks: ArrayLike) -> Float64:
+    """Degrees by which 2x2 matrices ``(..., 2, 2)`` turn a plane, counter-clockwise, stretches set aside."""
+    m = np.asarray(blocks, dtype=np.float64)
+    turns: Float64 = np.rad2deg(np.arctan2(m[..., 1, 0] - m[..., 0, 1], m[..., 0, 0] + m[..., 1, 1]))
+    return turns
+
+
 @dataclass(frozen=True)
 class ViewParts:
     """One view as ``image = stretch (rotation X)[:2] + shift``, the shift ``(x, y)`` in angstrom.

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.file_kinds import PROBE_BYTES, TEXT, foreign_kind
 from manyviews.io.star import StarBlock, column_numbers, read_star
 from manyviews.io.text import content_lines, parse_number, read_text
+from manyviews.options import is_number
 
 MRC_SUFFIXES = (".mrc", ".st", ".ali", ".mrcs", ".map", ".rec")
 _LARGEST_LIST = 10_000
@@ -90,7 +91,7 @@ def _entry(
         raise InputError("images are counted from 1, not 0", path=path, where=where)
     plain = (found[2] if found else name).strip().replace("\\", "/")
     if not plain or len(plain) > 4096 or not plain.isprintable():
-        raise InputError(f"{name[:60]!r} is not a possible file name", path=path, where=where)
+        raise InputError(f"{quoted(name)} is not a possible file name", path=path, where=where)
     return ListedImage(plain, int(found[1]) - 1 if found else None, where, tilt, axis)
 
 
@@ -177,7 +178,7 @@ def _names_no_image(path: Path, where: str, preamble: dict[str, tuple[str, str]]
 
 def _of_lines(path: Path) -> tuple[ListedImage, ...]:
     lines = list(content_lines(path))
-    if lines and all(_is_number(word) for _, line in lines for word in line.split()):
+    if lines and all(is_number(word) for _, line in lines for word in line.split()):
         raise InputError(
             "holds numbers, not names of images", path=path, fix="give the stack; angles go to --tilt-angles"
         )
@@ -196,12 +197,4 @@ def _of_lines(path: Path) -> tuple[ListedImage, ...]:
 def _have_tilts(lines: Sequence[str]) -> bool:
     """Whether every line ends in a number that is no part of the name."""
     words = [line.rsplit(None, 1) for line in lines]
-    return all(len(pair) == 2 and _is_number(pair[1]) for pair in words)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return all(len(pair) == 2 and is_number(pair[1]) for pair in words)

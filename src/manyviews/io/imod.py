@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.geometry.euler import half_pixel_offset, move_image_origin, split_view, zyx_angles
 from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.io.text import (
@@ -165,13 +165,13 @@ def parse_section_list(text: str, *, path: Path | None = None, where: str = "") 
         first, _, last = part.partition("-")
         if not (first.isascii() and first.isdigit() and (not last or (last.isascii() and last.isdigit()))):
             raise InputError(
-                f"{part[:40]!r} is not a section or range", path=path, where=where, fix="write 1,4-6"
+                f"{quoted(part)} is not a section or range", path=path, where=where, fix="write 1,4-6"
             )
         low = parse_whole_number(first, path=path or Path(), where=where)
         high = parse_whole_number(last, path=path or Path(), where=where) if last else low
         if not 1 <= low <= high < 100_000 or part.endswith("-"):
             raise InputError(
-                f"{part[:40]!r} is not a section or range", path=path, where=where, fix="write 1,4-6"
+                f"{quoted(part)} is not a section or range", path=path, where=where, fix="write 1,4-6"
             )
         sections.extend(range(low, high + 1))
     return tuple(sections)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
+from manyviews.geometry.euler import within_half_turn
 from manyviews.io.atomic import atomic_write
 from manyviews.io.text import content_lines, parse_number, parse_whole_number
 
@@ -216,7 +217,7 @@ def _axes(
             found.append((f"key {of_sections[0][0]!r} of the sections", float(np.median(values))))
     if not found:
         found += _axis_of_rotation(" ".join(blocks.titles), rotation_degrees)
-    return tuple((words, (value + 180.0) % 360.0 - 180.0) for words, value in found)
+    return tuple((words, within_half_turn(value)) for words, value in found)
 
 
 def _axis_keys(block: _Block) -> list[tuple[str, float]]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 
 _MOST_FILES = 1_000_000
 
@@ -36,7 +36,7 @@ class MovedFiles:
         best = list({os.path.realpath(file): file for file in longest if file.is_file()}.values())
         if len(best) > 1:
             raise InputError(
-                f"the image stack {name[:100]!r} could be {best[0]} or {best[1]}",
+                f"the image stack {quoted(name)} could be {best[0]} or {best[1]}",
                 path=source,
                 fix="give with --data-root a folder that holds only the right one",
             )

@@ -80,7 +80,7 @@ def _moved(names: Sequence[str], found: Sequence[tuple[Path, bool]], source: Pat
         if len(of_file[path]) > 1:
             first, second = list(of_file[path])[:2]
             raise InputError(
-                f"{first[:100]!r} and {second[:100]!r} would both be {path}",
+                f"{quoted(first)} and {quoted(second)} would both be {path}",
                 path=source,
                 fix="put the images into folders as the table names them, and give that with --data-root",
             )

@@ -5,7 +5,6 @@ Also the two shift formats that need no program's conventions: two columns ``x y
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError, quoted
 from manyviews.io.compressed import compression_of
+from manyviews.io.nested import parse_json
 
 MAXIMUM_BYTES = 64 * 1024 * 1024
 """Alignment files are kilobytes; a larger one is the wrong file."""
@@ -207,8 +207,8 @@ def _read_shift_columns(path: Path) -> NDArray[np.float64]:
 def _read_json_pairs(path: Path) -> NDArray[np.float64]:
     fix = "give a list of [x, y] pairs as TomViz writes it"
     try:
-        pairs = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        pairs = parse_json(read_text(path))
+    except ValueError as error:
         raise InputError("is not valid JSON", path=path, fix=fix) from error
     if not isinstance(pairs, list) or not pairs:
         raise InputError("is not a list of pairs", path=path, fix=fix)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.io.image_list import MRC_SUFFIXES, ListedImage, is_image_list, read_image_list
 from manyviews.io.mrc import MrcStack
 from manyviews.io.mrc_header import HEADER_BYTES, MrcHeader, read_header
@@ -145,13 +145,13 @@ def _find(image: ListedImage, path: Path) -> Path:
         return found
     if is_movie and any(os.path.isfile(place) for place in places):
         raise InputError(
-            f"{image.name[:100]!r} is a movie or TIFF image, and no MRC image made of it is beside it",
+            f"{quoted(image.name)} is a movie or TIFF image, and no MRC image made of it is beside it",
             path=path,
             where=image.where,
             fix=f"put the motion-corrected {PurePosixPath(last).stem}.mrc beside it, or beside the list",
         )
     raise InputError(
-        f"the image {image.name[:100]!r} is neither there nor beside the list",
+        f"the image {quoted(image.name)} is neither there nor beside the list",
         path=path,
         where=image.where,
         fix="give names relative to the list or to a folder above it",

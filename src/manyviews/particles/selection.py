@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ class Selection:
         everyone.of[kept], everyone.kind[kept] = kept[found.of], found.kind
         return cls(table, look, everyone, kept[order], numbers[order], tuple(aside), replaces)
 
-    @property
+    @cached_property
     def table(self) -> ParticleTable:
         """The particles in the order of the run."""
         whole = np.array_equal(self.order, np.arange(len(self.whole)))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.geometry.euler import split_view, zyx_angles
+from manyviews.geometry.euler import split_view, within_half_turn, zyx_angles
 from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.io.aretomo import geometry_to_aln, write_aln
 from manyviews.io.atomic import atomic_write
@@ -200,7 +200,7 @@ def _serialem(one: _Stack, axis: float) -> _Files:
     for view, matrix in enumerate(one.geometry.matrices):
         parts = split_view(matrix)
         x_tilt, tilt, turn = zyx_angles(parts.rotation)
-        off_axis = max(abs(x_tilt), abs((turn - axis + 180.0) % 360.0 - 180.0)) > _NO_DEGREES
+        off_axis = max(abs(x_tilt), abs(within_half_turn(turn - axis))) > _NO_DEGREES
         moved = np.abs(parts.shift).max() > _NO_PIXELS * one.pixel_size
         if off_axis or moved or np.abs(parts.stretch - np.eye(2)).max() > _NO_STRETCH:
             raise InputError(

@@ -5,7 +5,8 @@ from manyviews.errors import InputError
 from manyviews.io.imod import write_angles
 from manyviews.io.mrc import write_mrc
 from manyviews.tilt.options import SeriesOptions
-from manyviews.tilt.series.images import ImageSource, block_average
+from manyviews.tilt.series.binning import block_average
+from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.resolve import resolve_series
 
 PIXEL = 2.0

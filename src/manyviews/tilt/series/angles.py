@@ -19,7 +19,8 @@ _SAME_DEGREES = 0.05  # nominal angles are written with one or two decimals
 _REPORTED_DEGREES = 1.0
 _MISCOUNT_DEGREES = 0.9  # below the step of common tilt schemes
 _FULL_TURN = 180.0
-_RADIANS = (10, 1.0, 1.6)  # so many angles or more, a range of so much or more, none beyond
+# So many angles or more over such a range, none of them beyond that, are radians.
+_FEWEST_RADIANS, _RANGE_OF_RADIANS, _LARGEST_RADIAN = 10, 1.0, 1.6
 
 
 def settle_views(item: StackInputs, pixel_size: float, notes: Notes) -> Views:
@@ -35,7 +36,7 @@ def settle_views(item: StackInputs, pixel_size: float, notes: Notes) -> Views:
         If nothing gives an angle for every section.
     """
     given = _given(item, pixel_size)
-    others, errors = _beside(item, notes, wanted=given is None)
+    others, errors = _beside(item)
     if given is None:
         views = _most_trusted(item, others, errors)
         others = [other for other in others if other is not views]
@@ -76,7 +77,7 @@ def _mdoc_views(item: StackInputs) -> Views:
     return replace(views, warnings=(text,))
 
 
-def _beside(item: StackInputs, notes: Notes, *, wanted: bool) -> tuple[list[Views], list[InputError]]:
+def _beside(item: StackInputs) -> tuple[list[Views], list[InputError]]:
     """Other sources that fit the stack, the most trusted first, and what is wrong with those that do not."""
     found: list[Views] = []
     errors: list[InputError] = [] if item.mdoc_error is None else [item.mdoc_error]
@@ -89,7 +90,7 @@ def _beside(item: StackInputs, notes: Notes, *, wanted: bool) -> tuple[list[View
             found.append(views)
         else:
             errors.append(_wrong_number(views, item))
-    if not wanted and item.tilt_file is not None and item.tilt_file.suffix.lower() == ".com":
+    if item.tilt_file is not None and item.tilt_file.suffix.lower() == ".com":
         # the .tlt that a tilt.com names is the same list once more
         found = [views for views in found if not views.source.endswith(".tlt")]
     return found, errors
@@ -122,7 +123,7 @@ def _lists(item: StackInputs, errors: list[InputError]) -> list[Views]:
 
 def _spread(views: Views, item: StackInputs) -> Views:
     """Angles for the sections alone that are not excluded, dealt to these sections."""
-    left = np.setdiff1d(np.arange(item.sections), sorted(item.excluded))
+    left = item.left
     if views.names_sections or not len(views.tilts) == len(left) < item.sections:
         return views
     text = f"{views.source}: its {len(left)} views are taken to be the sections that --exclude leaves"
@@ -227,9 +228,9 @@ def _check_sections(views: Views, item: StackInputs) -> None:
 
 def _check_angles(views: Views, item: StackInputs) -> None:
     check_tilts(views.tilts + item.tilt_offset, views.source)
-    fewest, least_range, largest = _RADIANS
     tilts = views.tilts
-    if len(tilts) >= fewest and np.ptp(tilts) >= least_range and np.abs(tilts).max() <= largest:
+    is_small = np.ptp(tilts) >= _RANGE_OF_RADIANS and np.abs(tilts).max() <= _LARGEST_RADIAN
+    if len(tilts) >= _FEWEST_RADIANS and is_small:
         raise InputError(
             f"angles from {tilts.min():g} to {tilts.max():g} look like radians",
             path=views.source,

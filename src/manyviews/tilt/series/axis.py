@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from manyviews.errors import InputError
+from manyviews.geometry.euler import within_half_turn
 from manyviews.io.mdoc import read_axis_quote
 from manyviews.io.tilt_stack import ListedStack
 from manyviews.tilt.series.choices import Choice, Notes
@@ -99,7 +100,7 @@ def _warn_of_doubt(item: StackInputs, raw: list[tuple[str, float]], notes: Notes
             " --axis-angle"
         )
     for other, its in raw[1:]:
-        if abs((its - value + 180.0) % 360.0 - 180.0) > _REPORTED_DEGREES:
+        if abs(within_half_turn(its - value)) > _REPORTED_DEGREES:
             notes.warn(
                 f"{item.stack.path}: the tilt axis is at {value:g} degrees by {source}, but at {its:g} by"
                 f" {other}: check --axis-angle"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from manyviews.geometry.euler import half_pixel_offset, in_plane_turn
 from manyviews.geometry.views import TiltGeometry
 from manyviews.tilt.series.choices import Choice, Notes
 
@@ -23,12 +24,11 @@ def settle_field(
     stack decides; how much of the images of each lies outside is told with the choice.
     """
     views = [_lowest_tilt(geometry, number) for number in np.unique(geometry.series)]
-    turns = [_turn_degrees(geometry.matrices[view]) for view in views]
-    rows, columns = image_shape
-    field = (columns, rows) if _is_on_its_side(turns[0]) else (rows, columns)
-    how = "that of the images"
-    if _is_on_its_side(turns[0]):
-        how = f"that of the images, which lie on their side ({turns[0]:.1f} degrees)"
+    turn = float(in_plane_turn(geometry.matrices[views[0], :2, :2]))
+    field, how = image_shape, "that of the images"
+    if abs(abs(turn) - 90.0) < 45.0:
+        field = image_shape[::-1]
+        how = f"that of the images, which lie on their side ({turn:.1f} degrees)"
     for number, view in enumerate(views):
         outside = outside_fraction(geometry.matrices[view], image_shape, field, pixel_size)
         text = f"{field[1]} x {field[0]} pixels"
@@ -67,22 +67,12 @@ def outside_fraction(
     image_points = np.stack([x.ravel(), y.ravel()]) - matrix[:2, 3:4] / pixel_size
     across, along = np.linalg.solve(matrix[:2, :2], image_points)
     height, width = field
-    inside = (np.abs(across + (width // 2 - (width - 1) / 2)) <= width / 2 + 1) & (
-        np.abs(along + (height // 2 - (height - 1) / 2)) <= height / 2 + 1
-    )
+    to_middle = half_pixel_offset(field)
+    inside = np.abs(across + to_middle[0]) <= width / 2 + 1
+    inside &= np.abs(along + to_middle[1]) <= height / 2 + 1
     return 1.0 - float(inside.mean())
 
 
 def _lowest_tilt(geometry: TiltGeometry, series: int) -> int:
     views = np.flatnonzero(geometry.series == series)
     return int(views[np.argmax(np.abs(geometry.matrices[views, 2, 2]))])
-
-
-def _turn_degrees(matrix: Float64) -> float:
-    """In-plane turn from specimen to image of a view at low tilt."""
-    block = matrix[:2, :2]
-    return float(np.rad2deg(np.arctan2(block[1, 0] - block[0, 1], block[0, 0] + block[1, 1])))
-
-
-def _is_on_its_side(turn_degrees: float) -> bool:
-    return abs(abs(turn_degrees) - 90.0) < 45.0

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.io.mrc import MrcStack
+from manyviews.tilt.series.binning import block_average
 
 Float64 = NDArray[np.float64]
 _SIDE = 64  # pixels to which images are reduced
@@ -46,9 +47,8 @@ def _spectra(stack: MrcStack) -> NDArray[np.complex128]:
     low_pass = np.exp(-squared / (2 * _LOW_PASS**2))
     spectra = np.empty((stack.shape[0], rows, columns), dtype=np.complex128)
     for section in range(stack.shape[0]):
-        image = stack.read(section)[0][: rows * factor, : columns * factor].astype(np.float64)
-        small = image.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
-        spectrum = np.fft.fft2(small) * low_pass
+        small = block_average(stack.read(section)[0], factor)
+        spectrum = np.fft.fft2(small.astype(np.float64)) * low_pass
         spectrum[0, 0] = 0.0
         norm = float(np.linalg.norm(spectrum)) / np.sqrt(spectrum.size)
         spectra[section] = spectrum / norm if norm > 0 else spectrum

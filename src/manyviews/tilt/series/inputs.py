@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from manyviews.errors import InputError
 from manyviews.io.imod import parse_section_list
 from manyviews.io.mdoc import Mdoc, read_mdoc
@@ -45,6 +48,11 @@ class StackInputs:
     def sections(self) -> int:
         """Number of images in the stack."""
         return self.stack.shape[0]
+
+    @property
+    def left(self) -> NDArray[np.int64]:
+        """Sections that the user does not leave out, from 0."""
+        return np.setdiff1d(np.arange(self.sections, dtype=np.int64), sorted(self.excluded))
 
     @property
     def image_shape(self) -> tuple[int, int]:

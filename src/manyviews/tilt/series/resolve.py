@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.geometry.euler import half_pixel_offset, move_image_origin, rotation_zyx
+from manyviews.geometry.euler import half_pixel_offset, in_plane_turn, move_image_origin, rotation_zyx
 from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.io.imod import read_angles, read_xf, xf_to_raw_to_aligned
 from manyviews.io.mrc import MrcStack
@@ -142,8 +142,7 @@ def _x_tilts(item: StackInputs, views: Views, notes: Notes) -> Float64:
 
 def _turn_degrees(rows: Float64) -> float:
     """In-plane turn of .xf lines ``(view, 6)``, counter-clockwise."""
-    turns = np.arctan2(rows[:, 2] - rows[:, 1], rows[:, 0] + rows[:, 3])
-    return float(np.rad2deg(np.median(turns)))
+    return float(np.median(in_plane_turn(rows[:, :4].reshape(-1, 2, 2))))
 
 
 def _lays_upright(rows: Float64, axis: float) -> bool:
@@ -154,7 +153,7 @@ def _lays_upright(rows: Float64, axis: float) -> bool:
 
 def _lines(rows: Float64, path: Path, item: StackInputs, views: Views) -> Float64:
     """The rows of a file that belong to the views."""
-    return matching_lines(rows, path, item.sections, item.excluded)[views.sections]
+    return matching_lines(rows, path, item.sections, item.left)[views.sections]
 
 
 def _image_transform(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -195,14 +194,13 @@ def _check_full_image(com: TiltCom, image_shape: tuple[int, int], path: Path) ->
         )
 
 
-def matching_lines(rows: Float64, path: Path, count: int, excluded: Collection[int] = ()) -> Float64:
+def matching_lines(rows: Float64, path: Path, count: int, left: NDArray[np.int64] | None = None) -> Float64:
     """``rows`` if there is one for each of ``count`` sections; else an `InputError`.
 
-    A row for each section that is not ``excluded`` will do as well: the others are filled up with rows that
-    are not used.
+    A row for each of the sections ``left``, where some are left out, will do as well: the others are filled
+    up with rows that are not used.
     """
-    left = [section for section in range(count) if section not in excluded]
-    if len(rows) == len(left) < count:
+    if left is not None and len(rows) == len(left) < count:
         places = np.searchsorted(left, np.arange(count)).clip(max=len(left) - 1)
         filled: Float64 = rows[places]
         return filled
