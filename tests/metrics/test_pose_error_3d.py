@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from random_steps import random_steps
 
 from manyviews.geometry.poses import angular_distance, random_rotations
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.metrics.pose_error_3d import ErrorSummary, spatial_errors
+from random_steps import random_steps
 
 COUNT = 200
 MIRROR = np.diag([1.0, 1.0, -1.0])
