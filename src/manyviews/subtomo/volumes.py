@@ -7,6 +7,7 @@ their shell, so that the noise of a coefficient is 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -190,3 +191,8 @@ def noise_variance(power: NDArray[np.float64], box: int) -> NDArray[np.float64]:
         padded = np.pad(mean, 1, mode="edge")
         mean = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
     return np.maximum(mean, 1e-6 * box**3)
+
+
+def subtomogram_bytes(count: int, radius: float) -> int:
+    """Memory of the coefficients of ``count`` subtomograms up to a radius in cycles per box."""
+    return math.ceil(count * 2 / 3 * math.pi * radius**3 * 8)
