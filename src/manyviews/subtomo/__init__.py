@@ -1,0 +1,1 @@
+"""Subtomograms: small volumes cut from tomograms, with a wedge of frequencies missing."""
