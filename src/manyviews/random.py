@@ -42,6 +42,9 @@ class Stream(IntEnum):
     SHIFTS = 31  # shifts of simulated particles
     DEFOCUS = 32  # defocus of simulated particles
     PARTICLE_NOISE = 33  # noise of a simulated image; its number
+    SUBTOMOGRAM_POSES = 34  # rotations of simulated subtomograms
+    SUBTOMOGRAM_SHIFTS = 35  # shifts of simulated subtomograms
+    SUBTOMOGRAM_NOISE = 36  # noise of a simulated subtomogram's views; its number
 
     START_MAP = 40  # the spheres of a random start; start or trial
     START_POWER = 41  # the views that a random start gets its brightness by; start or trial
