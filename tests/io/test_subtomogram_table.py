@@ -50,6 +50,22 @@ def test_a_particle_sits_where_its_shift_takes_it_from():
     assert np.array_equal(positions[1], [97, 96, 95])
 
 
+def test_a_turned_box_turns_angles_and_shifts():
+    """RELION's own formulas: the box by 90 degrees about z takes its x axis to -y of the tomogram."""
+    table = a_table(
+        box_angles=np.tile([0.0, 0.0, 90.0], (COUNT, 1)), shifts=np.tile([5.0, 0.0, 1.0], (COUNT, 1))
+    )
+    flat = table.in_tomogram()
+    assert flat.box_angles is None
+    np.testing.assert_allclose(flat.shifts[0], [0, -5, 1], atol=1e-12)
+    assert table.positions is not None
+    np.testing.assert_allclose(table.positions[0], [100, 105, 99])
+    assert table.angles is not None
+    assert flat.angles is not None
+    np.testing.assert_allclose(flat.angles - table.angles, np.tile([0, 0, 90], (COUNT, 1)), atol=1e-9)
+    assert flat.prior_angles is None
+
+
 def test_new_poses_leave_the_rest():
     score = np.arange(4.0)
     moved = a_table().with_poses(np.ones((4, 3)), np.zeros((4, 3)), score=score, extra={"new": list("wxyz")})

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
+from manyviews.geometry.poses import euler_to_matrices, matrices_to_euler
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -47,8 +48,8 @@ class SubtomogramTable:
     tomogram_index
         ``(N,)``, which of ``tomograms``; None where there are none.
     coordinates
-        ``(N, 3)`` angstrom, where the middle of the box lies in the tomogram; the particle sits at
-        ``coordinates - shifts``. None: not known.
+        ``(N, 3)`` angstrom, where the middle of the box lies in the tomogram; where the particle sits is
+        `positions`. None: not known.
     origin
         From where coordinates count: ``corner``, the centre of the first voxel; ``centre``, the middle of the
         tomogram, whose size the table does not tell.
@@ -56,6 +57,10 @@ class SubtomogramTable:
         Angstrom, in which the source counts positions; None: ``pixel_size``.
     angles
         ``(N, 3)`` rot, tilt, psi in degrees; None: not known.
+    box_angles
+        ``(N, 3)`` rot, tilt, psi of the boxes where these were cut turned out of the tomogram
+        (``rlnTomoSubtomogramRot`` and so on): ``angles``, ``shifts`` and weight volumes speak of the box, in
+        the tomogram it is what `in_tomogram` gives. None: boxes lie along the axes of the tomogram.
     prior_angles, prior_sigmas
         ``(N, 3)`` degrees, where rot, tilt, psi are expected and how narrowly; NaN where they are free.
     half
@@ -105,6 +110,7 @@ class SubtomogramTable:
     origin: Origin = "corner"
     tomogram_pixel_size: float | None = None
     angles: Float64 | None = None
+    box_angles: Float64 | None = None
     prior_angles: Float64 | None = None
     prior_sigmas: Float64 | None = None
     half: Int64 | None = None
@@ -180,12 +186,33 @@ class SubtomogramTable:
     @property
     def positions(self) -> Float64 | None:
         """Where the particles sit in their tomograms, ``(N, 3)`` angstrom from ``origin``."""
-        return None if self.coordinates is None else self.coordinates - self.shifts
+        return None if self.coordinates is None else self.coordinates - self.in_tomogram().shifts
 
     @property
     def particle_weights(self) -> Float64:
         """How much each particle counts, ``(N,)``."""
         return np.ones(len(self)) if self.weight is None else self.weight
+
+    def in_tomogram(self) -> SubtomogramTable:
+        """The same with angles and shifts along the axes of the tomogram, as if no box had been turned.
+
+        RELION 4, ``ParticleSet::getMatrix3x3`` and ``getPosition``: ``A_box A`` and ``A_box shift``. Priors
+        of turned boxes, which are angles of the box, are left out.
+        """
+        if self.box_angles is None:
+            return self
+        boxes = euler_to_matrices(self.box_angles)
+        turned = np.einsum("nij,nj->ni", boxes, self.shifts)
+        return replace(
+            self,
+            angles=matrices_to_euler(
+                boxes if self.angles is None else boxes @ euler_to_matrices(self.angles)
+            ),
+            shifts=turned,
+            box_angles=None,
+            prior_angles=None,
+            prior_sigmas=None,
+        )
 
     def tomogram_of(self, particle: int) -> str:
         """The name of a particle's tomogram, empty where it is not known."""
@@ -247,6 +274,7 @@ _COLUMNS: dict[str, tuple[int, str]] = {
     "tomogram_index": (1, "iu"),
     "coordinates": (3, "f"),
     "angles": (3, "f"),
+    "box_angles": (3, "f"),
     "prior_angles": (3, "f"),
     "prior_sigmas": (3, "f"),
     "half": (1, "iu"),
