@@ -39,6 +39,7 @@ ROOMS = (
     "jobs",
     "compare",
     "tilt",
+    "subtomo",
     "particles",
     "api",
     "doctor",
