@@ -128,7 +128,8 @@ class TiltScheme:
         itself, and 1 at the most, where tilts are so far apart that their slabs do not touch.
         """
         distance = np.hypot(_dot(self.beam, kx, ky, kz), _dot(self.across, kx, ky, kz))
-        return np.minimum(self.spacings()[view] * np.maximum(distance, core), 1.0)
+        weight = self.spacings()[view] * np.maximum(distance, core)
+        return np.asarray(np.minimum(weight, 1.0), dtype=np.float64)
 
     def angle(self, kx: Float64, ky: Float64, kz: Float64) -> Float64:
         """Degrees within +-180 of the tilt whose plane holds a frequency; half a turn more is the same."""

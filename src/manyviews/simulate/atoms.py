@@ -155,7 +155,9 @@ def _build(structure: Any, assembly: str, path: Path) -> None:
     if assembly not in names:
         known = ", ".join(names) if names else "none"
         raise InputError(
-            f"has no assembly {quoted(assembly)} (its assemblies: {known})", path=path, fix="give one of these"
+            f"has no assembly {quoted(assembly)} (its assemblies: {known})",
+            path=path,
+            fix="give one of these",
         )
     structure.transform_to_assembly(assembly, gemmi.HowToNameCopiedChain.AddNumber)
 

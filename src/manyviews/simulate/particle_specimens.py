@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from manyviews.alignment.map_alignment import move_map
 from manyviews.errors import InputError, quoted
 from manyviews.io.mrc import read_mrc
 from manyviews.simulate.atoms import atoms_to_density, is_model_file
@@ -14,6 +16,7 @@ from manyviews.simulate.particles import molecular_complex
 from manyviews.simulate.phantoms import Gaussians
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 
 def particle_specimen(
@@ -24,6 +27,7 @@ def particle_specimen(
     seed: int = 0,
     resolution: float | None = None,
     assembly: str | None = None,
+    rotation: Float64 | None = None,
 ) -> tuple[Float32, Gaussians | None]:
     """The density ``(box, box, box)`` of a specimen, and its Gaussians where it is made of such.
 
@@ -36,6 +40,8 @@ def particle_specimen(
         Angstrom; the resolution is what an atomic model is blurred to, see `atoms_to_density`.
     assembly
         Name of the biological assembly of a model; left out: the model as it stands.
+    rotation
+        ``(3, 3)``: a model or map is moved with its centre of mass to the middle and turned.
 
     Raises
     ------
@@ -47,20 +53,35 @@ def particle_specimen(
     is_model = name != "complex" and is_model_file(path)
     if assembly is not None and not is_model:
         raise InputError(
-            f"{quoted(name)} is no atomic model, so it has no assemblies", where="--assembly", fix="leave it out"
+            f"{quoted(name)} is no atomic model, so it has no assemblies",
+            where="--assembly",
+            fix="leave it out",
         )
     if name == "complex":
         phantom = molecular_complex(box, pixel_size, seed)
+        if rotation is not None:
+            phantom = phantom.moved(rotation, np.zeros(3))
         return phantom.density(shape, pixel_size), phantom
     if is_model:
-        return atoms_to_density(path, shape, pixel_size, resolution=resolution, assembly=assembly), None
+        found = atoms_to_density(
+            path, shape, pixel_size, resolution=resolution, assembly=assembly, rotation=rotation
+        )
+        return found, None
     if path.suffix.lower() in (".mrc", ".map", ".rec"):
-        return _map(path, box, pixel_size), None
+        volume = _map(path, box, pixel_size)
+        return (volume if rotation is None else turned(volume, rotation)), None
     raise InputError(
         f"there is no specimen {quoted(name)}",
         where="option specimen",
         fix="choose complex, a .pdb or .cif model or a .mrc map",
     )
+
+
+def turned(volume: Float32, rotation: Float64) -> Float32:
+    """A map with its centre of mass in the middle, turned: what was at X from there is at R X."""
+    density = np.maximum(np.asarray(volume, np.float64), 0)
+    middle = np.array(ndimage.center_of_mass(density))[::-1] - len(volume) // 2
+    return move_map(volume, rotation, -(rotation @ middle))
 
 
 def _map(path: Path, box: int, pixel_size: float) -> Float32:

@@ -160,7 +160,7 @@ class SubtomogramSeries:
         moved = self.views[:, :2] @ -np.asarray(shift, np.float64) / (self.pixel_size * self.box)
         phases = np.exp(-2j * np.pi * (moved @ self.points.T.astype(np.float64)))
         seen = seen * phases.astype(np.complex64)
-        return seen if self._ctf is None else seen * self._ctf
+        return seen if self._ctf is None else np.asarray(seen * self._ctf, dtype=np.complex64)
 
     def _image_noise(self, number: int, levels: NoiseLevels, seed: int) -> Complex64:
         """``(view, P)`` transforms of noise before and after the CTF."""

@@ -102,7 +102,7 @@ def lattice(box: int) -> tuple[Float64, Float64, Float64]:
 
     ``-box / 2`` where y and z have their Nyquist frequency, ``box / 2`` where x has.
     """
-    full: Float64 = np.fft.fftfreq(box, 1 / box)
+    full = np.asarray(np.fft.fftfreq(box, 1 / box), dtype=np.float64)
     half: Float64 = np.arange(box // 2 + 1, dtype=np.float64)
     return half, full.reshape(-1, 1), full.reshape(-1, 1, 1)
 
