@@ -123,6 +123,8 @@ def wedge_figure(view: WedgeView) -> Figure:
     edge = side // 2
     low, high = -0.5 - edge, side - edge - 0.5
     image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
+    along = np.arange(side) - edge
+    image[np.hypot(along[:, None], along) >= edge] = math.nan  # beyond Nyquist, left white
     axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(low, high, low, high))
     for lowest, highest, style, colour, name in (
         (view.lowest_degrees, view.highest_degrees, "-", COLOURS[5], "told"),
