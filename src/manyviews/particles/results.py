@@ -24,8 +24,8 @@ from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
-from manyviews.report.words import in_figures
 from manyviews.report.sphere import count_directions, write_fields
+from manyviews.report.words import in_figures
 
 VOLUME_FILE = "volume.mrc"
 HALVES_FILE = "fsc.csv"

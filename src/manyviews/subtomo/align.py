@@ -6,7 +6,6 @@ import contextlib
 import time
 
 import numpy as np
-import torch
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.io.sizes import format_bytes
@@ -15,14 +14,21 @@ from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.memory import require_disk
-from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, has_settled
-from manyviews.subtomo.inputs import Subtomograms, fingerprints, open_subtomograms, read_start
+from manyviews.subtomo.align_options import AlignOptions
+from manyviews.subtomo.alignment import Alignment, AlignmentProblem, has_settled
+from manyviews.subtomo.chosen import Chosen, choose_subtomograms
+from manyviews.subtomo.inputs import (
+    Subtomograms,
+    fingerprints,
+    open_subtomograms,
+    read_start,
+    wedge_record,
+)
 from manyviews.subtomo.load import read_fourier_subtomograms
-from manyviews.subtomo.options import AlignOptions, SubtomogramOptions
+from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import Plan, resolve_plan
 from manyviews.subtomo.report import PICTURES, sections
 from manyviews.subtomo.results import RESULTS, Watcher, write_results
-from manyviews.subtomo.selection import Selection, select_subtomograms
 from manyviews.subtomo.volumes import FourierSubtomograms, subtomogram_bytes
 
 
@@ -56,7 +62,7 @@ def align(
         "subtomo align",
         run,
         options,
-        record={**plan.record(), **particles.record()},
+        record={**plan.record(), **wedge_record(particles)},
         inputs=fingerprints(particles, given, plan),
         results=RESULTS,
         pictures=PICTURES,
@@ -98,7 +104,7 @@ def align(
 
 def _load(
     stack: contextlib.ExitStack, job: Job, given: Subtomograms, plan: Plan
-) -> tuple[FourierSubtomograms, Selection]:
+) -> tuple[FourierSubtomograms, Chosen]:
     """This process's subtomograms, in memory or in files, and which of all they are."""
     world = job.world
     own = np.arange(len(given))[world.rank :: world.size]
@@ -115,7 +121,6 @@ def _load(
         given.read,
         own,
         given.transfers,
-        given.transfer_index,
         pixel_size=given.pixel_size,
         radius=plan.radius,
         diameter=plan.diameter,
@@ -123,6 +128,5 @@ def _load(
         allocate=allocate,
         tell=job.progress.update,
     )
-    chosen, inside = select_subtomograms(job, given, plan, kept, faulty)
+    chosen, inside = choose_subtomograms(job, given, plan, kept, faulty)
     return data.select(inside), chosen
-

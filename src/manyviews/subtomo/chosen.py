@@ -8,22 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
-from manyviews.subtomo.duplicates import DUPLICATES_FILE, Duplicates, copies_of, find_duplicates
-from manyviews.subtomo.halves import (
-    Halves,
-    along_filament,
-    halves_by_groups,
-    halves_by_position,
-    halves_of_table,
-    shared_noise,
-)
+from manyviews.subtomo.duplicates import DUPLICATES_FILE, Duplicates
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.load import Faulty
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.report import ASIDE_FILE
+from manyviews.subtomo.selection import duplicates_of, make_halves
 
 Int64 = NDArray[np.int64]
 
@@ -32,7 +24,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Selection:
+class Chosen:
     """The particles that count, ``K`` of all.
 
     Attributes
@@ -59,9 +51,9 @@ class Selection:
     warnings: tuple[str, ...]
 
 
-def select_subtomograms(
+def choose_subtomograms(
     job: Job, given: Subtomograms, plan: Plan, kept: Int64, faulty: list[Faulty]
-) -> tuple[Selection, NDArray[np.bool_]]:
+) -> tuple[Chosen, NDArray[np.bool_]]:
     """Leave out what cannot be used and what was picked twice; deal the rest into halves.
 
     ``kept`` are the particles of this process that were read, as places in the table; ``faulty`` those that
@@ -70,7 +62,7 @@ def select_subtomograms(
     Returns
     -------
     tuple
-        The selection, and which of ``kept`` are in it.
+        Those that count, and which of ``kept`` are in it.
     """
     table = given.table
     gathered = job.world.gather([[one.number, one.reason] for one in faulty])
@@ -78,7 +70,8 @@ def select_subtomograms(
                  key=lambda one: one.number)  # fmt: skip
     usable = np.ones(len(table), dtype=bool)
     usable[[one.number for one in bad]] = False
-    duplicates = _duplicates(table, plan)
+    distance = plan.options.min_distance
+    duplicates = duplicates_of(table, distance) if distance > 0 else None
     if duplicates is not None:
         usable &= duplicates.kept
     places = np.flatnonzero(usable)
@@ -86,19 +79,24 @@ def select_subtomograms(
         why = f"; subtomogram {bad[0].number + 1}: {bad[0].reason}" if bad else ""
         raise InputError(f"no more than {len(places)} of {len(table)} subtomograms can be used{why}")
     chosen = table.select(places)
-    halves = _halves(chosen, plan)
+    halves = make_halves(
+        chosen,
+        plan.options.halves,
+        min_distance=plan.pixel_size,  # nearer than a voxel: one particle twice
+        box_side=plan.box * plan.pixel_size,
+        stretch=plan.box * plan.pixel_size,
+        seed=plan.options.seed,
+    )
     place = np.full(len(table), -1)
     place[places] = np.arange(len(places))
     inside = place[kept] >= 0
-    warnings = (*_told(bad, len(table)), *halves.warnings, *_shared(chosen, halves.half, plan))
+    warnings = (*_told(bad, len(table)), *halves.warnings)
     if duplicates is not None and duplicates.warning():
         warnings = (*warnings, duplicates.warning())
-    return Selection(
-        places, place[kept][inside], halves.half, tuple(bad), duplicates, warnings
-    ), inside
+    return Chosen(places, place[kept][inside], halves.half, tuple(bad), duplicates, warnings), inside
 
 
-def write_selection(job: Job, chosen: Selection) -> None:
+def write_left_out(job: Job, chosen: Chosen) -> None:
     """List what was left out."""
     if chosen.faulty:
         rows = ((one.number + 1, one.reason) for one in chosen.faulty)
@@ -112,54 +110,6 @@ def _told(bad: list[Faulty], count: int) -> tuple[str, ...]:
         return ()
     first = "; ".join(f"subtomogram {one.number + 1}: {one.reason}" for one in bad[:_SHOWN])
     more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return (f"{len(bad)} of {count} subtomograms cannot be used and are set aside ({ASIDE_FILE}): {first}{more}",)
-
-
-def _tomogram(table: SubtomogramTable) -> Int64:
-    return np.zeros(len(table), np.int64) if table.tomogram_index is None else table.tomogram_index
-
-
-def _duplicates(table: SubtomogramTable, plan: Plan) -> Duplicates | None:
-    distance = plan.options.min_distance
-    if distance <= 0:
-        return None
-    if table.coordinates is None:
-        raise InputError(
-            "the table does not tell where the particles lie", where="--min-distance", fix="leave it out"
-        )
-    return find_duplicates(table.coordinates - table.shifts, _tomogram(table), distance, table.score)
-
-
-def _halves(table: SubtomogramTable, plan: Plan) -> Halves:
-    by, seed = plan.options.halves, plan.options.seed
-    tomogram = _tomogram(table)
-    positions = None if table.coordinates is None else table.coordinates - table.shifts
-    of = np.arange(len(table))
-    if positions is not None:
-        of = copies_of(positions, tomogram, plan.pixel_size)  # nearer than a voxel: one particle twice
-    if by == "table":
-        return halves_of_table(table.half, of)
-    if by == "particle":
-        return halves_by_groups(by, np.arange(len(table)), of, seed)
-    if by == "tomogram":
-        return halves_by_groups(by, table.tomogram_index, of, seed)
-    groups = table.parent if by == "parent" else table.filament
-    if groups is not None:
-        groups = np.unique(np.column_stack([tomogram, groups]), axis=0, return_inverse=True)[1].ravel()
-    if by != "position":
-        return halves_by_groups(by, groups, of, seed)
-    if groups is None or positions is None:
-        raise InputError(
-            "the table does not tell filaments and positions", where="--halves position",
-            fix="give --halves particle",
-        )  # fmt: skip
-    stretch = plan.box * plan.pixel_size
-    return halves_by_position(groups, along_filament(positions, groups), stretch, of, seed)
-
-
-def _shared(table: SubtomogramTable, half: Int64, plan: Plan) -> tuple[str, ...]:
-    if table.coordinates is None:
-        return ()
-    positions = table.coordinates - table.shifts
-    told = shared_noise(positions, _tomogram(table), half, plan.box * plan.pixel_size)
-    return (told,) if told else ()
+    return (
+        f"{len(bad)} of {count} subtomograms cannot be used and are set aside ({ASIDE_FILE}): {first}{more}",
+    )

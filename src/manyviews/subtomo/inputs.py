@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.io.subtomogram_table import SubtomogramTable
-from manyviews.io.volume_files import read_volume, volume_header
+from manyviews.io.volume_files import open_volume, survey_volumes
+from manyviews.options import check_options
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import Plan
-from manyviews.subtomo.tables import read_subtomograms
-from manyviews.subtomo.wedge.table_transfers import table_transfers
+from manyviews.subtomo.wedge.table_transfers import TableTransfers, table_transfers
 
 Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Subtomograms:
     """``N`` subtomograms that lie in files.
 
-    ``transfers (W, box, box, box // 2 + 1)`` say what was measured, ``transfer_index (N,)`` which is whose;
-    ``warnings`` are sentences for the user.
+    ``box`` is the side that most have, in voxels; ``transfers`` say what was measured of each.
     """
 
     table: SubtomogramTable
     box: int
-    transfers: Float32
-    transfer_index: Int64
-    warnings: tuple[str, ...]
+    transfers: TableTransfers
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the user."""
+        return (*self.table.warnings, *self.transfers.warnings)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -46,7 +48,7 @@ class Subtomograms:
 
     def read(self, number: int) -> Float32:
         """The volume of a particle, molecule bright; `InputError` if its file cannot be read."""
-        return read_volume(self.table.volumes[number])[0]
+        return open_volume(self.table.volumes[number]).read()
 
 
 def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
@@ -57,31 +59,19 @@ def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
     InputError
         If the table cannot be used, holds no volumes, or nothing tells what was measured.
     """
-    table = read_subtomograms(options)
+    check_options(options)
+    table = read_subtomograms(options.particles, pixel_size=options.pixel_size, data_root=options.data_root)
     if not table.volumes:
         raise InputError(
             "the table holds positions, not subtomograms",
             path=options.particles,
             fix='cut them out first: "manyviews subtomo extract"',
         )
-    box = _box(table.volumes)
-    transfers, index, told = table_transfers(table, options, box)
-    return Subtomograms(table, box, transfers, index, (*table.warnings, *told))
-
-
-def _box(volumes: tuple[Path, ...]) -> int:
-    """Voxels along a side of the first volume that can be read."""
-    error: InputError | None = None
-    for path in volumes:
-        try:
-            shape = volume_header(path).shape
-        except InputError as one:
-            error = error or one
-            continue
-        if len(set(shape)) != 1:
-            raise InputError(f"is no cube: {' x '.join(map(str, shape[::-1]))} voxels", path=path)
-        return int(shape[0])
-    raise error or InputError("there are no subtomograms")
+    box = survey_volumes(table.volumes).box
+    if not box:
+        open_volume(table.volumes[0])  # says what is wrong
+        raise InputError("none of the subtomograms is a cube", path=options.particles)
+    return Subtomograms(table, box, table_transfers(table, options, box))
 
 
 def read_start(plan: Plan) -> torch.Tensor | None:
@@ -89,7 +79,8 @@ def read_start(plan: Plan) -> torch.Tensor | None:
     path = plan.options.reference
     if path is None:
         return None
-    volume, header = read_volume(path)
+    given = open_volume(path)
+    volume = given.read()
     if volume.shape != (plan.box,) * 3:
         raise InputError(
             f"the map has {' x '.join(map(str, volume.shape[::-1]))} voxels, the particles have {plan.box} "
@@ -97,9 +88,7 @@ def read_start(plan: Plan) -> torch.Tensor | None:
             path=path,
             fix="give a map of the particles' size",
         )
-    if not np.isfinite(volume).all() or volume.min() == volume.max():
-        raise InputError("the map is constant or holds NaN", path=path)
-    size = header.pixel_size
+    size = given.pixel_size
     if size and abs(size / plan.pixel_size - 1) > 0.01:
         raise InputError(
             f"the map has voxels of {size:g} angstrom, the particles of {plan.pixel_size:g}",
@@ -120,4 +109,15 @@ def fingerprints(options: SubtomogramOptions, given: Subtomograms, plan: Plan) -
     return {
         **{str(path): fingerprint(path) for path in whole},
         **{str(path): sampled_fingerprint(path) for path in sampled if path.exists()},
+    }
+
+
+def wedge_record(options: SubtomogramOptions) -> dict[str, Any]:
+    """For ``run.toml``: what changes how the table is read."""
+    return {
+        "particles": str(options.particles),
+        "voxels_given": options.pixel_size,
+        "tilt_range": list(options.tilt_range),
+        "tilt_axis": options.tilt_axis,
+        "beam_axis": options.beam_axis,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,21 @@ from manyviews.subtomo.volumes import FourierSubtomograms, SubtomogramMaker
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[np.complex64]]
+
+
+class Transfers(Protocol):
+    """What was measured of N subtomograms, see `manyviews.subtomo.wedge.table_transfers.TableTransfers`."""
+
+    @property
+    def box(self) -> int:
+        """Voxels along a side."""
+
+    @property
+    def index(self) -> Int64:
+        """``(N,)`` which transfer is whose."""
+
+    def __getitem__(self, number: int) -> Float32:
+        """``(box, box, box // 2 + 1)`` in the layout of ``rfftn``."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +56,7 @@ def fault_of(volume: Float32, box: int) -> str:
 def read_fourier_subtomograms(
     read: Callable[[int], Float32],
     own: Int64,
-    transfers: Float32,
-    transfer_index: Int64,
+    transfers: Transfers,
     *,
     pixel_size: float,
     radius: int,
@@ -58,8 +73,8 @@ def read_fourier_subtomograms(
         Gives the volume of a particle.
     own
         ``(n,)`` which particles are this process's.
-    transfers, transfer_index
-        ``(W, box, box, box // 2 + 1)``, and ``(N,)`` which one is whose.
+    transfers
+        What was measured of all.
     pixel_size, diameter
         Angstrom.
     radius
@@ -75,7 +90,10 @@ def read_fourier_subtomograms(
         The subtomograms that can be used, ``(m,)`` which of all they are, and those of this process that
         cannot.
     """
-    maker = SubtomogramMaker.of(transfers, pixel_size, radius, diameter)
+    used, index = np.unique(transfers.index[own], return_inverse=True)
+    maker = SubtomogramMaker.of(
+        (transfers[number] for number in used.tolist()), transfers.box, pixel_size, radius, diameter
+    )
     values = allocate((len(own), len(maker.points)), np.complex64)
     power = np.zeros((2, maker.shells))
     good: list[int] = []
@@ -85,13 +103,13 @@ def read_fourier_subtomograms(
         if volume is None:
             faulty.append(Faulty(number, reason))
         else:
-            values[len(good)], seen = maker.coefficients(volume, int(transfer_index[number]))
+            values[len(good)], seen = maker.coefficients(volume, int(index[place]))
             power += seen
             good.append(number)
         tell(place + 1)
     total = world.sum(torch.from_numpy(power)).numpy()
     kept = np.array(good, dtype=np.int64)
-    return maker.whitened(values[: len(good)], transfer_index[kept], total), kept, faulty
+    return maker.whitened(values[: len(good)], index[np.isin(own, kept)], total), kept, faulty
 
 
 def _volume(read: Callable[[int], Float32], number: int, box: int) -> tuple[Float32 | None, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from manyviews.errors import InputError
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.options import check_options
-from manyviews.subtomo.options import AlignOptions
+from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.pose_search import SearchPlan
 
 _FILLED = 0.7  # of the box, where no diameter is given
@@ -47,6 +47,9 @@ class Plan:
             shift_range=self.shift_range / self.pixel_size,
             candidates=self.options.candidates,
             symmetry=np.asarray(symmetry_rotations(self.options.symmetry)),
+            search=self.options.search,
+            method=self.options.method,
+            seed=self.options.seed,
         )
 
     def resolution(self, radius: float) -> float:
@@ -56,9 +59,7 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
         given = {key: value for key, value in asdict(self.options).items() if key not in _MACHINE}
-        paths = {
-            name: None if given[name] is None else str(given[name]) for name in ("reference", "compare")
-        }
+        paths = {name: None if given[name] is None else str(given[name]) for name in ("reference", "compare")}
         resolved = {
             "diameter": self.diameter,
             "shift_range": self.shift_range,

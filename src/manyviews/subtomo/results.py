@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.poses import matrices_to_euler
 from manyviews.io.mrc import read_mrc, write_mrc
-from manyviews.io.relion_subtomograms import write_relion_subtomograms
+from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
 from manyviews.jobs.run import Job
 from manyviews.metrics.directional_fsc import directional_fsc, write_cones
 from manyviews.metrics.masked_fsc import FscCurves, masked_fsc
 from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.report.words import in_figures
 from manyviews.solvers.driver import Solver, StopReason
-from manyviews.subtomo.alignment import AlignmentProblem, AlignmentState, Alignment, agreed_radius
+from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
 from manyviews.subtomo.average import add_up
+from manyviews.subtomo.chosen import Chosen, write_left_out
 from manyviews.subtomo.coverage import write_coverage
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.iteration_files import (
@@ -33,6 +34,7 @@ from manyviews.subtomo.iteration_files import (
     write_iterations,
     write_slices,
 )
+from manyviews.subtomo.load import Transfers
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.refine.objective import Poses
 from manyviews.subtomo.report import (
@@ -45,13 +47,13 @@ from manyviews.subtomo.report import (
     VOLUME_FILE,
 )
 from manyviews.subtomo.score_files import SCORES_FILE, Scores, write_scores
-from manyviews.subtomo.selection import Selection, write_selection
 
 Float64 = NDArray[np.float64]
 
 PARTICLES_FILE = "particles.star"
 RESULTS = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, PARTICLES_FILE, *FILES)
 _AGREED = 0.143
+_MEASURED = 1e-3  # of the largest transfer
 
 
 class Watcher:
@@ -117,7 +119,7 @@ def write_results(
     job: Job,
     plan: Plan,
     given: Subtomograms,
-    chosen: Selection,
+    chosen: Chosen,
     problem: AlignmentProblem,
     state: AlignmentState,
     reason: StopReason,
@@ -136,7 +138,7 @@ def write_results(
     _write_particles(folder, plan, given, chosen, state)
     kept = Alignment(problem).kept(state)
     write_scores(folder / SCORES_FILE, Scores(chosen.halves, state.score.numpy(), kept))
-    write_selection(job, chosen)
+    write_left_out(job, chosen)
     _write_coverage(folder, plan, given, chosen, state)
     kind = "halves_aligned_to_one_map" if problem.merged else "halves"
     summary: dict[str, object] = {
@@ -188,7 +190,7 @@ def _write_curves(
 
 
 def _write_particles(
-    folder: Path, plan: Plan, given: Subtomograms, chosen: Selection, state: AlignmentState
+    folder: Path, plan: Plan, given: Subtomograms, chosen: Chosen, state: AlignmentState
 ) -> None:
     table = given.table.select(chosen.places)
     posed = replace(
@@ -202,34 +204,35 @@ def _write_particles(
 
 
 def _write_coverage(
-    folder: Path, plan: Plan, given: Subtomograms, chosen: Selection, state: AlignmentState
+    folder: Path, plan: Plan, given: Subtomograms, chosen: Chosen, state: AlignmentState
 ) -> None:
     """How many particles are seen from where, and which part of them measured each frequency."""
     rotations = state.rotations.numpy()
-    measured = measured_share(given.transfers, given.transfer_index[chosen.places], rotations)
+    index = given.transfers.index[chosen.places]
+    measured = measured_share(given.transfers, index, rotations)
     write_coverage(folder / "coverage.csv", rotations, measured)
 
 
 def measured_share(
-    transfers: NDArray[np.float32], index: NDArray[np.int64], rotations: Float64, most: int = 500
+    transfers: Transfers, index: NDArray[np.int64], rotations: Float64, most: int = 500
 ) -> NDArray[np.float32]:
     """``(box, box, box // 2 + 1)``: the share of the particles that measured a frequency of the map.
 
-    Of ``most`` particles where there are more.
+    ``index (N,)`` says whose transfer is which; of ``most`` particles where there are more.
     """
-    box = transfers.shape[1]
+    box = transfers.box
     chosen = np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(int)
     full = np.fft.fftfreq(box, 1 / box)
     kz, ky, kx = np.meshgrid(full, full, np.arange(box // 2 + 1.0), indexing="ij")
     at = np.stack([kx, ky, kz], axis=-1).reshape(-1, 3)
-    binary = np.abs(transfers) > 1e-3 * np.abs(transfers).max()
     total = np.zeros(len(at), np.float32)
-    for number in chosen:
+    for number in chosen[np.argsort(index[chosen], kind="stable")]:
+        one = transfers[int(index[number])]
         seen = np.rint(at @ rotations[number].T).astype(np.int64)  # k of the particle is A k of the map
         seen = np.where(seen[:, :1] < 0, -seen, seen)
         inside = np.abs(seen).max(axis=1) < box // 2
         x, y, z = np.where(inside[:, None], seen, 0).T
-        total += binary[index[number]][z, y, x] & inside
+        total += (np.abs(one[z, y, x]) > _MEASURED * np.abs(one).max()) & inside
     return (total / len(chosen)).reshape(kx.shape)
 
 
@@ -242,4 +245,3 @@ def _compare(folder: Path, plan: Plan, volume: torch.Tensor, reference: Path) ->
         "hand": "other than the reference" if alignment.mirrored else "as the reference",
         "correlation_with_the_reference": round(alignment.correlation, 4),
     }
-

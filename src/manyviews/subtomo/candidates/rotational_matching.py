@@ -14,6 +14,7 @@ particle is enough. The shift of each rotation is then where the transform of ``
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,12 +111,14 @@ def rotational_matching(
     plain = RotationalCorrelation(basis, spheres.weighted(modulus), fold)
     squared = RotationalCorrelation(basis, spheres.weighted(modulus**2), fold)
     wedges = [_wedge(one, subtomograms, spheres, plain, squared) for one in subtomograms.transfers]
-    grid = PoseGrid(_rotations(plain), np.zeros((1, 3)), 360.0 / plain.size)
+    grid = PoseGrid(grid_rotations(plain), np.zeros((1, 3)), 360.0 / plain.size)
     parts: list[tuple[Poses, Float64]] = []
     for first in range(0, len(subtomograms), _AT_ONCE):
         own = np.arange(first, min(len(subtomograms), first + _AT_ONCE))
         index = subtomograms.transfer_index[own]
-        seen = np.stack([_modulus(subtomograms, n, spheres) * wedges[w].mask for n, w in zip(own, index, strict=True)])
+        seen = np.stack(
+            [_modulus(subtomograms, n, spheres) * wedges[w].mask for n, w in zip(own, index, strict=True)]
+        )
         cross = plain.correlate(basis.coefficients(seen))
         for row, number in enumerate(own):
             score = _score(cross[row], seen[row], wedges[index[row]], spheres).ravel().astype(np.float32)
@@ -132,7 +135,7 @@ def _wedge(
     squared: RotationalCorrelation,
 ) -> _Wedge:
     measured = np.abs(transfer) > _MEASURED * np.abs(transfer).max()
-    mask = (_sampled(measured.astype(np.float64), subtomograms, spheres) > 0.5).astype(np.float64)
+    mask = (lattice_samples(measured.astype(np.float64), subtomograms, spheres) > 0.5).astype(np.float64)
     own = spheres.basis.coefficients(mask)[None]
     return _Wedge(mask, spheres.integral(mask), plain.correlate(own)[0], squared.correlate(own)[0])
 
@@ -148,21 +151,28 @@ def _score(cross: Float64, seen: Float64, wedge: _Wedge, spheres: Spheres) -> Fl
 
 def _modulus(subtomograms: FourierSubtomograms, number: int, spheres: Spheres) -> Float64:
     """``(S, P)`` modulus of a particle's whitened transform."""
-    return _sampled(np.abs(subtomograms.values[number]).astype(np.float64), subtomograms, spheres)
+    return lattice_samples(np.abs(subtomograms.values[number]).astype(np.float64), subtomograms, spheres)
 
 
-def _sampled(values: Float64, subtomograms: FourierSubtomograms, spheres: Spheres) -> Float64:
-    """Values ``(P,)`` at half of the frequencies, the same at k and -k, between them on the spheres."""
+def lattice_samples(
+    values: NDArray[Any], subtomograms: FourierSubtomograms, spheres: Spheres, *, odd: bool = False
+) -> Float64:
+    """Values ``(P,)`` at half of the frequencies, between them on the spheres: ``(S, points)``.
+
+    They are the same at k and -k, or, ``odd``, of the other sign.
+    """
     side = 2 * subtomograms.radius + 3
     lattice = np.zeros((side, side, side // 2 + 1))
     x, y, z = subtomograms.points.astype(np.int64).T
     lattice[z % side, y % side, x] = values
     edge = x == 0
-    lattice[-z[edge] % side, -y[edge] % side, 0] = values[edge]
-    return sample_half_spectrum(lattice, spheres.points)
+    lattice[-z[edge] % side, -y[edge] % side, 0] = -values[edge] if odd else values[edge]
+    points = spheres.points
+    found = sample_half_spectrum(lattice, points)
+    return np.where(points[..., 0] < 0, -found, found) if odd else found
 
 
-def _rotations(correlation: RotationalCorrelation) -> Float64:
+def grid_rotations(correlation: RotationalCorrelation) -> Float64:
     """``(M, 3, 3)`` poses A = Rz(a) Ry(b) Rz(c) of the values of a correlation, in their order."""
     first, second, third = np.meshgrid(*correlation.grid(), indexing="ij")
     # RELION's angles turn axes, these turn points: each is the inverse of the other with its sign changed

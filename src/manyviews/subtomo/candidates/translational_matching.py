@@ -44,9 +44,7 @@ def best_shifts(
             reference.grid.numpy(), poses.rotations[own], points, reference.padding
         )
         norm = np.sqrt(np.sum(np.abs(model) ** 2, axis=1))
-        shifts[own], peak = _peaks(
-            subtomograms.values[particle].conj() * model, subtomograms, shift_range
-        )
+        shifts[own], peak = _peaks(subtomograms.values[particle].conj() * model, subtomograms, shift_range)
         scores[own] = peak / np.maximum(norm, _TINY)
     moved = Poses(poses.rotations, shifts, poses.particle)
     order = np.lexsort((-scores, poses.particle))

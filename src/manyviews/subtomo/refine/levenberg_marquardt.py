@@ -11,21 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
+from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses, Refined, step_length
 
 Float64 = NDArray[np.float64]
 
 _DOWN, _UP = 0.3, 4.0
 _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e6
-
-
-@dataclass(frozen=True)
-class Refined:
-    """Poses after refinement, their ``fit``, and ``touched``: how often a frequency was read, for each pose."""
-
-    poses: Poses
-    fit: Fit
-    touched: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,9 +65,3 @@ class LevenbergMarquardt:
         step: Float64 = np.linalg.solve(damped, -fit.gradient[:, :, None])[:, :, 0]
         length = step_length(step, self.radius)
         return np.asarray(step * np.minimum(1.0, self.longest_step / np.maximum(length, 1e-12))[:, None])
-
-
-def step_length(step: Float64, radius: float) -> Float64:
-    """``(M,)`` voxels that steps ``(M, 6)`` move a particle by, at its ``radius`` of gyration in voxels."""
-    turn = np.linalg.norm(step[:, :3], axis=1) * radius
-    return np.asarray(np.hypot(turn, np.linalg.norm(step[:, 3:], axis=1)))

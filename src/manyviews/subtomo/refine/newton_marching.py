@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.subtomo.candidates.joint_search import Candidates
-from manyviews.subtomo.candidates.translational_matching import best_shifts
-from manyviews.subtomo.refine.levenberg_marquardt import Refined, step_length
-from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
+from manyviews.subtomo.refine.best_shifts import at_best_shifts
+from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses, Refined, step_length
 
 Float64 = NDArray[np.float64]
 
@@ -44,7 +42,7 @@ class FrequencyMarching:
             part = replace(objective, subtomograms=data)
             for _ in range(self.steps):
                 found = found.moved(self._turn(part.fit(found)))
-                found = self._shifted(part, found)
+                found = at_best_shifts(part, found, self.shift_range)
                 touched += 2 * part.point_count
         fit = objective.fit(found)
         touched += 2 * objective.point_count
@@ -62,15 +60,3 @@ class FrequencyMarching:
         step = np.concatenate([turn, np.zeros_like(turn)], axis=1)
         length = step_length(step, self.radius)
         return np.asarray(step * np.minimum(1.0, self.longest_step / np.maximum(length, 1e-12))[:, None])
-
-    def _shifted(self, objective: PoseObjective, poses: Poses) -> Poses:
-        order = np.arange(len(poses))
-        # each pose counts as a particle of its own, so that they keep their order
-        data = objective.subtomograms.select(poses.particle)
-        found = best_shifts(
-            data,
-            objective.reference,
-            Candidates(replace(poses, particle=order), np.zeros(len(poses))),
-            self.shift_range,
-        )
-        return replace(poses, shifts=found.poses.shifts)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.points_cpu import PARAMETERS
 from manyviews.random import Stream, generator
-from manyviews.subtomo.refine.levenberg_marquardt import Refined, step_length
-from manyviews.subtomo.refine.objective import PoseObjective, Poses
+from manyviews.subtomo.refine.objective import PoseObjective, Poses, Refined, step_length
 
 Float64 = NDArray[np.float64]
 

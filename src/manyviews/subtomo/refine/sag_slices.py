@@ -23,8 +23,7 @@ from scipy import fft
 from manyviews.alignment.map_alignment import soft_sphere
 from manyviews.kernels.points_cpu import PARAMETERS, gather_points
 from manyviews.random import Stream, generator
-from manyviews.subtomo.refine.levenberg_marquardt import Refined
-from manyviews.subtomo.refine.objective import PoseObjective, Poses
+from manyviews.subtomo.refine.objective import PoseObjective, Poses, Refined
 
 Float64 = NDArray[np.float64]
 
