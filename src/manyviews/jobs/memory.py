@@ -11,7 +11,7 @@ _SHARE_FOR_DATA = 0.7
 
 
 def room_for_data(memory_gib: float | None, world: World) -> float | None:
-    """Bytes that images or volumes may take in this process: most of what it may use; None where nobody knows.
+    """Bytes that data may take in this process: most of what it may use; None where nobody knows.
 
     ``memory_gib`` is what the user allows each process; None: what is free, divided among those of the host.
     """

@@ -24,7 +24,7 @@ from manyviews.subtomo.inputs import (
     read_start,
     wedge_record,
 )
-from manyviews.subtomo.load import read_fourier_subtomograms
+from manyviews.subtomo.load import Allocate, read_fourier_subtomograms
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import Plan, resolve_plan
 from manyviews.subtomo.report import PICTURES, sections
@@ -110,7 +110,7 @@ def _load(
     own = np.arange(len(given))[world.rank :: world.size]
     size = subtomogram_bytes(len(own), plan.radius)
     room = room_for_data(plan.options.memory, world)
-    allocate = np.empty
+    allocate: Allocate = np.empty
     if room is not None and size > room:
         folder = plan.options.scratch or job.folder
         require_disk(folder, size)

@@ -65,7 +65,7 @@ def choose_subtomograms(
         Those that count, and which of ``kept`` are in it.
     """
     table = given.table
-    gathered = job.world.gather([[one.number, one.reason] for one in faulty])
+    gathered = job.world.gather([(str(one.number), one.reason) for one in faulty])
     bad = sorted((Faulty(int(number), str(reason)) for part in gathered for number, reason in part),
                  key=lambda one: one.number)  # fmt: skip
     usable = np.ones(len(table), dtype=bool)

@@ -192,7 +192,7 @@ def noise_variance(power: NDArray[np.float64], box: int) -> NDArray[np.float64]:
         mean[:2] = mean[2]
         padded = np.pad(mean, 1, mode="edge")
         mean = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-    return np.maximum(mean, 1e-6 * box**3)
+    return np.asarray(np.maximum(mean, 1e-6 * box**3), dtype=np.float64)
 
 
 def subtomogram_bytes(count: int, radius: float) -> int:

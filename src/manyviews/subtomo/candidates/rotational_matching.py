@@ -117,7 +117,7 @@ def rotational_matching(
         own = np.arange(first, min(len(subtomograms), first + _AT_ONCE))
         index = subtomograms.transfer_index[own]
         seen = np.stack(
-            [_modulus(subtomograms, n, spheres) * wedges[w].mask for n, w in zip(own, index, strict=True)]
+            [_modulus(subtomograms, int(n), spheres) * wedges[w].mask for n, w in zip(own, index, strict=True)]
         )
         cross = plain.correlate(basis.coefficients(seen))
         for row, number in enumerate(own):

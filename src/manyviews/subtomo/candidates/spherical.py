@@ -122,7 +122,7 @@ class RotationalCorrelation:
             pairs *= (1j) ** (-m[:, None]) * (1j) ** used[None]
             turn = quarter_turn(l)
             parts = np.einsum("nmk,mh,kh->nmhk", pairs, turn, turn[l + used], optimize=True)
-            where = np.ix_(range(count), m % self.size, m % self.size, (used // self.fold) % self.last)
+            where = np.ix_(np.arange(count), m % self.size, m % self.size, (used // self.fold) % self.last)
             cube[where] += parts
         # exp(-i m a): a forward transform without its factor
         return np.asarray(fft.fftn(cube, axes=(1, 2, 3)).real[:, :, : self.size // 2 + 1])

@@ -7,6 +7,7 @@ small box, and its maximum is placed between voxels by a parabola.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def best_shifts(
 
 
 def _peaks(
-    product: NDArray[np.complex64], subtomograms: FourierSubtomograms, shift_range: float
+    product: NDArray[np.complexfloating[Any, Any]], subtomograms: FourierSubtomograms, shift_range: float
 ) -> tuple[Float64, Float64]:
     """Where ``Re sum product exp(2 pi i k . t / box)`` is largest: t ``(M, 3)`` in voxels, and how large."""
     box = subtomograms.box
