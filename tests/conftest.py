@@ -84,6 +84,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def subtomogram_data(shared_data: Path) -> Path:
+    """Tables and volumes of other programs for subtomograms."""
+    folder = shared_data / "subtomo"
+    if not folder.is_dir():
+        pytest.skip(f"no data of subtomograms beside the checkout ({folder.name} is absent)")
+    return folder
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers, the same in every run."""

@@ -24,10 +24,11 @@ from manyviews.io.tables import read_columns
 from manyviews.io.text import read_shifts
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles import report as particle_report
-from manyviews.particles.report_data import read_directions, read_learning, read_spread
+from manyviews.particles.report_data import read_learning, read_spread
 from manyviews.report.build import build_report
 from manyviews.report.data import convergence, read_run
 from manyviews.report.sections import Sections
+from manyviews.report.sphere import read_fields
 from manyviews.report.words import verdict
 from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
 from manyviews.runs.events import EventLog
@@ -211,7 +212,7 @@ def _report(kind: str) -> Read:
         convergence(run)
         if kind == "particles":
             read_learning(run)
-            read_directions(path.parent / "directions.csv")
+            read_fields(path.parent / "directions.csv", "particles")
             read_spread(path.parent / "spread.csv")
             FscCurve.read_csv(path.parent / "fsc.csv")
         else:

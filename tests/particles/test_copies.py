@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyviews.io.particle_table import OpticsGroup, table_of_stack
-from manyviews.particles.copies import KINDS, find_copies, places_in_halves, together
+from manyviews.metrics.halves import together
+from manyviews.particles.copies import KINDS, find_copies, places_in_halves
 
 COUNT, DIAMETER = 40, 150.0
 OPTICS = OpticsGroup("a", 300.0, 2.7, 0.1, 4.0)

@@ -21,10 +21,11 @@ from manyviews.geometry.quadrature import pose_quadrature
 from manyviews.io.mrc import write_mrc
 from manyviews.particles.report import CITATIONS, sections
 from manyviews.particles.report_data import read_learning
-from manyviews.particles.report_figures import _coarser, _pieces, _without_outliers
+from manyviews.particles.report_figures import _pieces, _without_outliers
 from manyviews.report import build
 from manyviews.report.data import convergence, read_run
 from manyviews.report.sections import Finding, Picture, Section
+from manyviews.report.sphere import coarser
 from manyviews.report.volume import read_model
 from manyviews.report.words import verdict as words_of
 
@@ -233,4 +234,4 @@ def test_halves_are_labelled_honestly(tmp_path, independent, words):
 @given(st.integers(0, 2000), st.sampled_from([(18, 36), (4, 8), (3, 5), (1, 1)]))
 def test_joined_fields_hold_the_same_particles(total, shape):
     counts = np.random.default_rng(total).multinomial(total, [1 / math.prod(shape)] * math.prod(shape))
-    assert _coarser(counts.reshape(shape)).sum() == total
+    assert coarser(counts.reshape(shape)).sum() == total

@@ -139,31 +139,51 @@ def fsc(
     """
     if a.ndim != 3 or a.shape != b.shape or (mask is not None and mask.shape != a.shape):
         raise ValueError(f"fsc needs volumes of the same shape, got {a.shape} and {b.shape}")
-    workers = threads or os.cpu_count() or 1
-    spectrum_a, spectrum_b = (_transform(volume, mask, workers) for volume in (a, b))
-    shell_count = max(a.shape) // 2 + 1
-    cross, power_a, power_b, samples = np.zeros((4, shell_count))
-    weights = _friedel_weights(a.shape[2])
-    for plane, shells in enumerate(_shell_planes(a.shape)):
-        fa, fb = spectrum_a[plane].ravel(), spectrum_b[plane].ravel()
+    one, other = (transform(volume, mask=mask, threads=threads) for volume in (a, b))
+    return fsc_of_transforms(one, other, a.shape, pixel_size)
+
+
+def transform(volume: RealArray, *, mask: RealArray | None = None, threads: int = 0) -> NDArray[Any]:
+    """Half-spectrum ``(z, y, x // 2 + 1)`` of a volume times a mask, complex64 for float32; see `fsc`."""
+    masked = volume if mask is None else volume * mask.astype(volume.dtype, copy=False)
+    return np.asarray(fft.rfftn(masked, workers=threads or os.cpu_count() or 1))
+
+
+def fsc_of_transforms(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    shape: tuple[int, ...],
+    pixel_size: float,
+    *,
+    weights: NDArray[Any] | None = None,
+) -> FscCurve:
+    """`fsc` of half-spectra of volumes of some shape, and of a part of all frequencies.
+
+    ``weights`` from 0 on, of the shape of the half-spectra, say how much each sample counts; samples that do
+    not count alike are told as the number of equal ones that scatter as much, ``(sum w)^2 / sum w^2``.
+    """
+    shell_count = max(shape) // 2 + 1
+    cross, power_a, power_b, samples, squares = np.zeros((5, shell_count))
+    mates = _friedel_weights(shape[2])
+    for plane, shells in enumerate(shell_planes(shape)):
+        fa, fb = a[plane].ravel(), b[plane].ravel()
         inside = shells < shell_count
         chosen = shells[inside]
-        weight = np.broadcast_to(weights, spectrum_a.shape[1:]).ravel()[inside]
+        count = np.broadcast_to(mates, a.shape[1:]).ravel()[inside]
+        weight = count if weights is None else count * weights[plane].ravel()[inside]
         fa, fb = fa[inside], fb[inside]
         cross += np.bincount(chosen, weight * (fa * fb.conj()).real, shell_count)
         power_a += np.bincount(chosen, weight * np.abs(fa).astype(np.float64) ** 2, shell_count)
         power_b += np.bincount(chosen, weight * np.abs(fb).astype(np.float64) ** 2, shell_count)
         samples += np.bincount(chosen, weight, shell_count)
+        if weights is not None:
+            squares += np.bincount(chosen, weight**2 / count, shell_count)
     norm = np.sqrt(power_a) * np.sqrt(power_b)
     correlation = np.divide(cross, norm, out=np.zeros(shell_count), where=norm > 0)
-    frequency = np.arange(shell_count) / (max(a.shape) * pixel_size)
+    frequency = np.arange(shell_count) / (max(shape) * pixel_size)
+    if weights is not None:
+        samples = np.divide(samples**2, squares, out=np.zeros(shell_count), where=squares > 0)
     return FscCurve(frequency, correlation, samples / 2, pixel_size)
-
-
-def _transform(volume: RealArray, mask: RealArray | None, workers: int) -> NDArray[Any]:
-    """Half-spectrum of a volume, complex64 for float32."""
-    masked = volume if mask is None else volume * mask.astype(volume.dtype, copy=False)
-    return np.asarray(fft.rfftn(masked, workers=workers))
 
 
 def _friedel_weights(columns: int) -> Float64:
@@ -175,7 +195,7 @@ def _friedel_weights(columns: int) -> Float64:
     return weights
 
 
-def _shell_planes(shape: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
+def shell_planes(shape: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
     """For every z plane of the half-spectrum the shell of each sample, flat.
 
     Radii half-way between two shells go to the outer one; rounding errors must not decide that.

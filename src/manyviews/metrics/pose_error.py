@@ -9,15 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.geometry.poses import angular_distance
+from manyviews.metrics.common_turn import CAP_DEGREES, HALF_TURN, common_turn, distances
 
 Float64 = NDArray[np.float64]
-
-_HALF_TURN = np.diag([-1.0, -1.0, 1.0])
-_TRIALS = 200
-_JUDGES = 1000
-_CAP_DEGREES = 30.0
-_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -81,49 +75,16 @@ def pose_errors(
     group = np.eye(3)[None] if symmetry is None else np.asarray(symmetry, dtype=np.float64)
     fits = []
     for mirrored in (False, True)[: 1 + hands]:
-        between = b.transpose(0, 2, 1) @ (_HALF_TURN @ a if mirrored else a)  # S G, one for each image
-        turn = _common_turn(between, group)
-        fits.append((turn, _distances(between, group, turn), mirrored))
-    turn, angles, mirrored = min(fits, key=lambda fit: float(np.minimum(fit[1], _CAP_DEGREES).mean()))
+        between = b.transpose(0, 2, 1) @ (HALF_TURN @ a if mirrored else a)  # S G, one for each image
+        turn = common_turn(between, group)
+        fits.append((turn, distances(between, group, turn), mirrored))
+    turn, angles, mirrored = min(fits, key=lambda fit: float(np.minimum(fit[1], CAP_DEGREES).mean()))
     shifts, offset = None, np.zeros(3)
     if found_shifts is not None and true_shifts is not None:
         left = np.asarray(found_shifts, dtype=np.float64) - np.asarray(true_shifts, dtype=np.float64)
         offset = _common_offset(a, left)
         shifts = np.linalg.norm(left + (a @ offset)[:, :2], axis=1)
     return PoseErrors(angles, shifts, turn, mirrored, offset)
-
-
-def _distances(between: Float64, group: Float64, turn: Float64) -> Float64:
-    """``(N,)`` degrees from each ``S G`` to the nearest of the group times ``turn``."""
-    targets = group @ turn
-    return np.asarray(np.min([angular_distance(between, one) for one in targets], axis=0))
-
-
-def _common_turn(between: Float64, group: Float64) -> Float64:
-    """The turn that most images agree on: the best of some images' own, then the mean of those near it."""
-    step = max(1, len(between) // _TRIALS)
-    judges = between[:: max(1, len(between) // _JUDGES)]
-    trials = between[::step][:_TRIALS]
-    costs = [np.minimum(_distances(judges, group, trial), _CAP_DEGREES).mean() for trial in trials]
-    turn: Float64 = trials[int(np.argmin(costs))]
-    for _ in range(_ROUNDS):
-        targets = group @ turn
-        distances = np.array([angular_distance(between, target) for target in targets])
-        nearest = distances.argmin(axis=0)
-        least = distances.min(axis=0)
-        # Three times the median keeps the images that have found their pose, however good that is.
-        near = least <= min(_CAP_DEGREES, 3 * float(np.median(least)) + 1e-6)
-        if not near.any():
-            break
-        back = group[nearest[near]].transpose(0, 2, 1) @ between[near]
-        turn = _nearest_rotation(back.sum(axis=0))
-    return turn
-
-
-def _nearest_rotation(matrix: Float64) -> Float64:
-    left, _, right = np.linalg.svd(matrix)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    return np.asarray((left * signs) @ right, dtype=np.float64)
 
 
 def _common_offset(poses: Float64, left: Float64) -> Float64:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.io.particle_table import ParticleTable
+from manyviews.metrics.halves import together
+from manyviews.metrics.neighbours import first_of_group, near_pairs
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -55,26 +57,18 @@ def find_copies(table: ParticleTable, diameter: float, looked: Int64, signs: Flo
     """
     count = len(table)
     placed, warnings = _believable(_same_place(table, diameter), count)
-    found = (_same_image(table), looked[_near_pairs(signs, _tolerance(signs))], placed)
+    found = (_same_image(table), looked[near_pairs(signs, _tolerance(signs))], placed)
     kind = np.full(count, len(KINDS))
     for number, pairs in enumerate(found, start=1):
         np.minimum.at(kind, pairs.ravel(), number)
-    return Copies(_earliest(np.concatenate(found), count), np.where(kind == len(KINDS), 0, kind), warnings)
-
-
-def _earliest(pairs: Int64, count: int) -> Int64:
-    """``(count,)`` the first of all that each hangs together with through pairs."""
-    from scipy.sparse import coo_array, csgraph
-
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    _, label = csgraph.connected_components(graph, directed=False)
-    _, first, group = np.unique(label, return_index=True, return_inverse=True)
-    return np.asarray(first[group], dtype=np.int64)
+    return Copies(
+        first_of_group(np.concatenate(found), count), np.where(kind == len(KINDS), 0, kind), warnings
+    )
 
 
 def _believable(pairs: Int64, count: int) -> tuple[Int64, tuple[str, ...]]:
     """Pairs from one place, unless there are hardly any places: then the coordinates are made up."""
-    if len(np.unique(_earliest(pairs, count))) * _MOST_AT_A_PLACE >= count:
+    if len(np.unique(first_of_group(pairs, count))) * _MOST_AT_A_PLACE >= count:
         return pairs, ()
     told = (
         f"{len(np.unique(pairs))} particles lie on one another by their coordinates (rlnCoordinateX, "
@@ -98,20 +92,6 @@ def _tolerance(signs: Float64) -> float:
     )
 
 
-def _near_pairs(points: Float64, distance: float) -> Int64:
-    """``(pairs, 2)`` points ``(n, k)`` that are nearer than that."""
-    from scipy.spatial import KDTree
-
-    if len(points) < 2 or distance <= 0:
-        return np.zeros((0, 2), np.int64)
-    # equal points are joined one to the next: all pairs of many copies would be too many
-    _, first, group = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(group.ravel(), kind="stable")
-    equal = np.diff(group.ravel()[order]) == 0
-    pairs = first[KDTree(points[first]).query_pairs(distance, output_type="ndarray")]
-    return np.concatenate([np.stack([order[:-1][equal], order[1:][equal]], axis=1), pairs]).astype(np.int64)
-
-
 def _same_place(table: ParticleTable, diameter: float) -> Int64:
     """``(pairs, 2)`` particles of one micrograph that are less than a part of the diameter apart."""
     if not all(label in table.extra for label in _MICROGRAPH):
@@ -125,7 +105,7 @@ def _same_place(table: ParticleTable, diameter: float) -> Int64:
     _, micrograph = np.unique(np.array(names)[known], return_inverse=True)
     near = _NEAR * diameter
     points = np.column_stack([places[known], 2 * near * micrograph.ravel()])  # apart from one to the next
-    return known[_near_pairs(points, near)]
+    return known[near_pairs(points, near)]
 
 
 def _number(text: str) -> float:
@@ -145,22 +125,6 @@ def _micrograph_pixels(table: ParticleTable) -> Float64:
         if known:
             sizes[table.optics_index == group] = known[0]
     return sizes
-
-
-def together(half: Int64, of: Int64) -> Int64:
-    """Halves ``(K,)``, 0 or 1, as they are given, but that copies are in one.
-
-    Particles whose copies are in both go to the half that has fewer so far, one after another.
-    """
-    first, group = np.unique(of, return_inverse=True)
-    size, ones = np.bincount(group), np.bincount(group, half)
-    chosen = (ones > 0).astype(np.int64)
-    split = (ones > 0) & (ones < size)
-    filled = [int(size[~split & (chosen == number)].sum()) for number in range(2)]
-    for one in np.flatnonzero(split).tolist():
-        chosen[one] = int(half[first[one]]) if filled[0] == filled[1] else int(filled[1] < filled[0])
-        filled[chosen[one]] += int(size[one])
-    return np.asarray(chosen[group], dtype=np.int64)
 
 
 def places_in_halves(of: Int64, rows: Int64) -> Int64:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
-from manyviews.particles.report_data import read_directions, read_learning, read_spread
+from manyviews.particles.report_data import read_learning, read_spread
 from manyviews.report.common import slices_section, table_section, what_is_readable
 from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
+from manyviews.report.sphere import read_fields, share_figure
 from manyviews.report.volume import Model, read_model
 from manyviews.report.words import summary_entry
 
@@ -129,11 +130,9 @@ def _resolution(run: RunData) -> Iterator[Section]:
 
 
 def _directions(path: Path) -> Iterator[Section]:
-    from manyviews.particles.report_figures import directions_figure
-
-    directions = read_directions(path)
+    directions = read_fields(path, "particles")
     if directions is not None:
-        yield _section("directions", directions_figure(directions))
+        yield _section("directions", share_figure(directions, "particles / even share"))
 
 
 def _spread(path: Path) -> Iterator[Section]:

@@ -18,7 +18,6 @@ Float64 = NDArray[np.float64]
 
 
 _MOST_PARTICLES = 1e12
-_MOST_SIDES = 1000  # rows and columns of a map of directions
 _MOST_ITERATIONS = 1e9
 
 
@@ -120,26 +119,6 @@ def _all_poses(radius: Float64, shift_sigma: float) -> Float64:
     for value in np.unique(radius[radius > 0]) if shift_sigma >= 0 else ():
         every[radius == value] = float(quadrature_size(float(value), shift_sigma))
     return every
-
-
-def read_directions(path: Path) -> NDArray[np.int64] | None:
-    """``(rows, columns)`` particles seen along each direction, None if there is no file.
-
-    Fields are of equal area, z from -1 to 1 down the rows, longitude from -180 to 180 degrees along them.
-    """
-    columns = ("z", "longitude_degrees", "particles")
-    table = read_numbers(path, columns)
-    if not len(table):
-        return None
-    require_ordinary(table, path, least=-360.0, most=_MOST_PARTICLES)
-    require_ordinary(table[:, 2:], path, least=0.0, most=_MOST_PARTICLES)
-    heights, row = np.unique(table[:, 0], return_inverse=True)
-    longitudes, column = np.unique(table[:, 1], return_inverse=True)
-    if len(table) != len(heights) * len(longitudes) or len(heights) + len(longitudes) > _MOST_SIDES:
-        raise InputError("is not a full grid of directions", path=path)
-    counts = np.zeros((len(heights), len(longitudes)), np.int64)
-    counts[row, column] = table[:, 2].astype(np.int64)
-    return counts
 
 
 def read_spread(path: Path) -> Spread | None:

@@ -16,39 +16,7 @@ from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_a
 
 Float64 = NDArray[np.float64]
 
-_FEWEST_A_FIELD = 8.0
-_PARTS = 12
 _MOST_PIECES = 200
-
-
-def _coarser(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Fields joined two by two, each way, until there are enough particles in one to tell from chance."""
-    while counts.mean() < _FEWEST_A_FIELD and all(n % 2 == 0 and n > 2 for n in counts.shape):
-        rows, columns = counts.shape
-        counts = counts.reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
-    return counts
-
-
-def directions_figure(counts: NDArray[np.int64]) -> Figure:
-    """Where particles are seen from, on an equal-area (Mollweide) map, relative to an even distribution."""
-    figure = new_figure(4.2)
-    axes = figure.add_subplot(projection="mollweide")
-    counts = _coarser(counts)
-    rows, columns = counts.shape
-    # drawn in parts, because the sides of a field are curves
-    latitude = np.arcsin(np.linspace(-1, 1, _PARTS * rows + 1))
-    longitude = np.linspace(-np.pi, np.pi, columns + 1)
-    relative = np.repeat(counts, _PARTS, axis=0) / max(counts.mean(), 1e-30)
-    mesh = axes.pcolormesh(longitude, latitude, relative, cmap="viridis", vmin=0, vmax=max(2, relative.max()))
-    axes.grid(color="white", linewidth=0.4, alpha=0.6)
-    axes.set_xticks(np.radians([-120, -60, 0, 60, 120]))
-    axes.set_yticks(np.radians([-60, -30, 0, 30, 60]))
-    axes.tick_params(axis="y", colors=INK, labelsize=8)
-    axes.tick_params(axis="x", colors="white", labelsize=8)
-    bar = figure.colorbar(mesh, ax=axes, shrink=0.75, pad=0.03)
-    bar.set_label("particles / even share", color=INK, fontsize=9)
-    bar.ax.tick_params(colors=INK, labelsize=8)
-    return figure
 
 
 def _pieces(learning: Learning) -> list[slice]:

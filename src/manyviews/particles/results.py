@@ -24,6 +24,7 @@ from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
+from manyviews.report.sphere import count_directions, write_fields
 
 VOLUME_FILE = "volume.mrc"
 HALVES_FILE = "fsc.csv"
@@ -31,7 +32,6 @@ REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
 RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, *FILES)
-_LATITUDES, _LONGITUDES = 18, 36
 _SPREAD_BINS = 40
 
 
@@ -96,7 +96,8 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
         posed = posed.select(np.argsort(chosen.order))  # as they were in the table
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
     chosen.write(folder)
-    _write_directions(folder / "directions.csv", best)
+    seen = count_directions(view_directions(best.rotations))
+    write_fields(folder / "directions.csv", {"particles": seen})
     _write_spread(folder / "spread.csv", spread)
     halves_curve(found.correlation, plan).write_csv(folder / HALVES_FILE, overwrite=True)
     summary: dict[str, object] = {
@@ -182,23 +183,3 @@ def _write_spread(path: Path, spread_degrees: NDArray[np.float64]) -> None:
     counts, _ = np.histogram(np.minimum(spread_degrees, largest), edges)  # the last bin holds what is beyond
     rows = [(f"{a:.4f}", f"{b:.4f}", n) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
     write_table(path, ("from_degrees", "to_degrees", "particles"), rows)
-
-
-def _write_directions(path: Path, best: PoseSamples) -> None:
-    """How many particles are seen along each direction: fields of equal area, rows from -z to +z."""
-    direction = view_directions(best.rotations)
-    row = np.clip(((direction[:, 2] + 1) / 2 * _LATITUDES).astype(int), 0, _LATITUDES - 1)
-    turn = np.arctan2(direction[:, 1], direction[:, 0]) / (2 * np.pi) + 0.5
-    column = np.clip((turn * _LONGITUDES).astype(int), 0, _LONGITUDES - 1)
-    counts = np.zeros((_LATITUDES, _LONGITUDES), int)
-    np.add.at(counts, (row, column), 1)
-    rows = [
-        (
-            f"{-1 + 2 * (i + 0.5) / _LATITUDES:.5f}",
-            f"{-180 + 360 * (j + 0.5) / _LONGITUDES:.3f}",
-            counts[i, j],
-        )
-        for i in range(_LATITUDES)
-        for j in range(_LONGITUDES)
-    ]
-    write_table(path, ("z", "longitude_degrees", "particles"), rows)

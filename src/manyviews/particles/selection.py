@@ -14,7 +14,8 @@ from manyviews.io.particle_images import ParticleImages
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
-from manyviews.particles.copies import KINDS, Copies, find_copies, places_in_halves, together
+from manyviews.metrics.halves import together
+from manyviews.particles.copies import KINDS, Copies, find_copies, places_in_halves
 from manyviews.particles.images.look import FAULTS, REMAINS, Look, look_at, mend
 
 Float32 = NDArray[np.float32]

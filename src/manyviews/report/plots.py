@@ -24,7 +24,7 @@ _SURFACE_PIXELS = 160
 _FINE_BELOW = 97  # voxels along a side; larger maps are fine enough
 
 
-def _contrast(images: tuple[NDArray[np.float32], ...]) -> tuple[float, float]:
+def contrast(images: tuple[NDArray[np.float32], ...]) -> tuple[float, float]:
     """Grey levels from percentiles, so that a few bright voxels do not hide the rest."""
     low, high = np.percentile(np.concatenate([image.ravel() for image in images]), (0.5, 99.5))
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
@@ -41,7 +41,7 @@ def slices_figure(slices: CentralSlices) -> Figure:
     total = height + thickness + low + high + gap
     figure = Figure(figsize=(WIDTH_INCHES, total), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    grey = _contrast((slices.xy, slices.xz, slices.yz))
+    grey = contrast((slices.xy, slices.xz, slices.yz))
     top = low + thickness + gap
     panels = (
         ((left, top, width, height), slices.xy, f"xy, z = {depth // 2}", "x", "y"),
@@ -123,15 +123,15 @@ def _lowest(*curves: FscCurve) -> float:
     return min(-0.05, lowest - 0.05)
 
 
-def resolution_figure(curves: Sequence[tuple[FscCurve, str, float]]) -> Figure:
-    """Fourier shell correlations, each with its name and where it falls below its own threshold."""
+def resolution_figure(curves: Sequence[tuple[FscCurve, str, float | None]]) -> Figure:
+    """Fourier shell correlations, each with its name and where it falls below its own threshold, if any."""
     figure = new_figure(3.8)
     axes = plain_axes(figure)
     for (curve, name, level), colour in zip(curves, COLOURS, strict=False):
-        found = crossing(curve, level)
-        label = f"{name}: {_at(found, level)}"
+        found = None if level is None else crossing(curve, level)
+        label = name if level is None else f"{name}: {_at(found, level)}"
         axes.plot(curve.frequency, curve.correlation, color=colour, linewidth=1.6, label=label)
-        if found is not None and found[1]:
+        if level is not None and found is not None and found[1]:
             axes.plot([1 / found[0]], [level], marker="o", color=colour, markersize=5)
     last = max(float(curve.frequency.max()) for curve, _, _ in curves)
     for level, style in _LEVELS:

@@ -1,0 +1,57 @@
+"""From where particles are seen, and which directions of frequencies all of them together have measured.
+
+``coverage.csv`` has a row for each field of the sphere (`manyviews.report.sphere`) in the frame of the map:
+``z,longitude_degrees,particles,measured``, how many particles the beam passed through in that direction, and
+the part of them that measured the frequencies there. An even spread of particles fills the wedge of each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from manyviews.geometry.poses import view_directions
+from manyviews.report.sphere import count_directions, field_directions, write_fields
+
+Float64 = NDArray[np.float64]
+
+COVERAGE_FILE = "coverage.csv"
+_FIRST_RADIUS = 3  # Fourier pixels: within, a wedge has no shape yet
+
+
+def write_coverage(path: Path, poses: Float64, measured: NDArray[Any]) -> None:
+    """Write ``coverage.csv`` from poses ``(N, 3, 3)`` and the measured part of each frequency.
+
+    ``measured`` is in the layout of `measured_by_direction`: the sum over the particles of what each has
+    measured, turned into the frame of the map, over the number of particles.
+    """
+    counts = count_directions(view_directions(poses))
+    write_fields(path, {"particles": counts, "measured": measured_by_direction(measured)})
+
+
+def measured_by_direction(measured: NDArray[Any]) -> Float64:
+    """``(ROWS, COLUMNS)`` of `manyviews.report.sphere`: the mean along the ray from the origin to Nyquist.
+
+    ``measured`` is ``(n, n, n // 2 + 1)``, the unshifted half-spectrum of a real volume.
+    """
+    side = len(measured)
+    radii = np.arange(min(_FIRST_RADIUS, side // 2 - 1), side // 2)
+    at = field_directions()[..., None, :] * radii[:, None]  # rows, columns, radius, (x, y, z)
+    return np.asarray(sample_half_spectrum(measured, at).mean(axis=-1))
+
+
+def sample_half_spectrum(values: NDArray[Any], at: Float64) -> Float64:
+    """Values of a half-spectrum ``(n, n, n // 2 + 1)``, the same at k and -k, between its samples.
+
+    ``at`` is ``(..., 3)`` (x, y, z) in Fourier pixels, less than n / 2 from the origin; linear interpolation.
+    """
+    mirrored = np.where(at[..., :1] < 0, -at, at)
+    places = np.moveaxis(mirrored[..., ::-1], -1, 0)
+    # only z and y go round; the plane beyond the last of x is never asked for
+    turned = places % np.array([len(values), len(values), np.inf]).reshape(3, *[1] * (places.ndim - 1))
+    found = ndimage.map_coordinates(np.asarray(values, np.float64), turned, order=1, mode="grid-wrap")
+    return np.asarray(found)

@@ -1,0 +1,116 @@
+"""What each iteration of an alignment leaves in the run folder, so that the report shows how it went.
+
+``iterations.csv`` has a row an iteration, with the fields of `Iteration` as columns; an empty field is a
+number that is not known. ``slices.mrc`` is a stack of images: of each iteration the planes xy, xz and yz
+through the middle of its map, iteration 1 first; planes of an iteration that left none are zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.errors import InputError
+from manyviews.io.mrc import MrcStack, read_mrc, write_mrc
+from manyviews.io.tables import read_numbers, require_ordinary, write_table
+
+Float32 = NDArray[np.float32]
+
+ITERATIONS_FILE = "iterations.csv"
+SLICES_FILE = "slices.mrc"
+_PLANES = 3
+_MOST = 1e9
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What an iteration came to; NaN for what is not known, as the changes of the first.
+
+    Attributes
+    ----------
+    iteration
+        From 1.
+    resolution_angstrom
+        Where the correlation of the halves that counts, in the mask and corrected, falls below 0.143.
+    fsc143_angstrom
+        Where that of the halves as they are does.
+    median_angle_change_degrees, median_shift_change_angstrom
+        Of the poses, to the nearest one that symmetry makes equal.
+    mean_score
+        Of the particles that count.
+    frequency_limit
+        1/angstrom, up to which particles were compared.
+    """
+
+    iteration: int
+    resolution_angstrom: float = math.nan
+    fsc143_angstrom: float = math.nan
+    median_angle_change_degrees: float = math.nan
+    median_shift_change_angstrom: float = math.nan
+    mean_score: float = math.nan
+    frequency_limit: float = math.nan
+
+
+_COLUMNS = tuple(item.name for item in fields(Iteration))
+
+
+def write_iterations(path: Path, iterations: Sequence[Iteration]) -> None:
+    """Write all iterations so far; infinity, a resolution of nothing, is written as not known."""
+    rows = ((one.iteration, *(_text(getattr(one, name)) for name in _COLUMNS[1:])) for one in iterations)
+    write_table(path, _COLUMNS, rows)
+
+
+def read_iterations(path: Path) -> tuple[Iteration, ...]:
+    """The iterations that were written, none if there is no file; `InputError` if it cannot be read."""
+    table = read_numbers(path, _COLUMNS)
+    require_ordinary(np.nan_to_num(table, nan=0.0), path, least=-_MOST, most=_MOST)
+    require_ordinary(table[:, :1], path, least=0, most=_MOST)
+    return tuple(Iteration(int(row[0]), *row[1:].tolist()) for row in table)
+
+
+def write_slices(path: Path, iteration: int, volume: NDArray[Any], pixel_size: float) -> None:
+    """Add the planes of an iteration's map ``(n, n, n)``, iteration from 1; those of later ones are removed.
+
+    A file with planes of another size is begun afresh.
+    """
+    side = len(volume)
+    middle = side // 2
+    planes = np.stack([volume[middle], volume[:, middle], volume[:, :, middle]]).astype(np.float32)
+    stack = np.zeros((_PLANES * iteration, side, side), np.float32)
+    stack[-_PLANES:] = planes
+    if iteration > 1 and path.exists():
+        try:
+            before, _ = read_mrc(path)
+        except InputError:  # damaged: what is shown must not end a run
+            before = stack[:0]
+        if before.shape[1:] == stack.shape[1:]:
+            kept = before[: _PLANES * (iteration - 1)]
+            stack[: len(kept)] = kept
+    write_mrc(path, stack, pixel_size, overwrite=True, is_volume=False)
+
+
+def read_slices(path: Path, most: int = 6) -> tuple[tuple[int, Float32], ...]:
+    """Iterations and their planes ``(3, n, n)``, xy, xz, yz, evenly chosen from those that are there.
+
+    The first and the last are among them; nothing if there is no file. `InputError` if it cannot be read.
+    """
+    if not path.exists():
+        return ()
+    stack = MrcStack(path)
+    count, rest = divmod(stack.shape[0], _PLANES)
+    if rest:
+        raise InputError(f"has {stack.shape[0]} planes, not three an iteration", path=path)
+    found = [(one + 1, stack.read(np.arange(_PLANES * one, _PLANES * (one + 1)))) for one in range(count)]
+    there = [one for one in found if one[1].any()]
+    chosen = np.unique(np.linspace(0, len(there) - 1, min(most, len(there))).round().astype(int))
+    return tuple(there[place] for place in chosen)
+
+
+def _text(value: float) -> str:
+    return f"{value:.7g}" if math.isfinite(value) else ""

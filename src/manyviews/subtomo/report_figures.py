@@ -1,0 +1,159 @@
+"""Pictures that only runs over subtomograms have: data in, matplotlib figures out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from manyviews.report.plots import contrast
+from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes
+from manyviews.subtomo.iteration_files import Iteration
+from manyviews.subtomo.score_files import Rejection, Scores
+from manyviews.subtomo.wedge_views import WedgeView
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+_PLANES = ("xy", "xz", "yz")
+_BINS = 40
+_STOP_DEGREES = 1.0
+_RINGS_FROM = 2
+
+
+def iterations_figure(planes: Sequence[tuple[int, Float32]], captions: Mapping[int, str]) -> Figure:
+    """The central planes of some iterations' maps, a column each, with the grey levels of their own."""
+    width = 8.0 / max(len(planes), 4)
+    figure = new_figure(3 * width + 0.3)
+    for column, (iteration, images) in enumerate(planes):
+        low, high = contrast(tuple(images))
+        for row, (image, name) in enumerate(zip(images, _PLANES, strict=True)):
+            axes = figure.add_subplot(3, max(len(planes), 4), row * max(len(planes), 4) + column + 1)
+            axes.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="antialiased")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if row == 0:
+                axes.set_title(captions.get(iteration, str(iteration)), fontsize=8, color=INK)
+            if column == 0:
+                axes.set_ylabel(name, fontsize=9, color=INK)
+    return figure
+
+
+def progress_figure(iterations: Sequence[Iteration]) -> Figure:
+    """How far the poses moved in each iteration, and how fine the map and the search were."""
+    figure = new_figure(6.0)
+    number = np.array([one.iteration for one in iterations])
+
+    def column(name: str) -> Float64:
+        return np.array([getattr(one, name) for one in iterations], dtype=np.float64)
+
+    panels: list[Axes] = []
+    for place in range(3):
+        axes = figure.add_subplot(3, 1, place + 1, sharex=panels[0] if panels else None)
+        panels.append(make_plain(axes))
+        axes.tick_params(labelbottom=place == 2)
+    _changes(panels[0], number, column("median_angle_change_degrees"), "median turn (degrees)")
+    panels[0].axhline(_STOP_DEGREES, color=INK, linewidth=0.8, linestyle=":")
+    _changes(panels[1], number, column("median_shift_change_angstrom"), "median move (Å)")
+    limit = column("frequency_limit")
+    limit = np.divide(1, limit, out=np.full(len(limit), math.nan), where=limit > 0)
+    for values, label, colour in (
+        (column("resolution_angstrom"), "halves agree to, in the mask and corrected", COLOURS[0]),
+        (column("fsc143_angstrom"), "halves agree to, as they are", COLOURS[5]),
+        (limit, "particles compared to", COLOURS[1]),
+    ):
+        if np.isfinite(values).any():
+            panels[2].plot(number, values, marker="o", markersize=3, color=colour, label=label)
+    panels[2].set_ylabel("resolution (Å)", color=INK)
+    if panels[2].has_data():
+        panels[2].legend(fontsize=8, frameon=False)
+    panels[2].set_xlabel("iteration", color=INK)
+    panels[2].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _changes(axes: Axes, number: NDArray[np.int64], values: Float64, label: str) -> None:
+    positive = np.where(values > 0, values, math.nan)
+    axes.plot(number, positive, marker="o", markersize=3, color=COLOURS[0])
+    if np.isfinite(positive).any():
+        axes.set_yscale("log")
+    axes.set_ylabel(label, color=INK, fontsize=9)
+
+
+def scores_figure(scores: Scores, rejection: Rejection | None) -> Figure:
+    """How the scores are spread, where particles are left out, and what leaving out more of them would do."""
+    figure = new_figure(3.0 if rejection is None else 5.6)
+    axes = make_plain(figure.add_subplot(1 if rejection is None else 2, 1, 1))
+    known = np.isfinite(scores.score)
+    values = scores.score[known]
+    edges = np.histogram_bin_edges(values, _BINS)
+    groups = [(scores.half[known] == half, name) for half, name in ((1, "half 1"), (2, "half 2"), (0, "all"))]
+    for (rows, name), colour in zip(groups, COLOURS, strict=False):
+        if rows.any():
+            counts, _ = np.histogram(values[rows], edges)
+            axes.stairs(counts, edges, color=colour, fill=True, alpha=0.45, label=name)
+    if math.isfinite(scores.threshold):
+        left = int(np.count_nonzero(~scores.kept))
+        label = f"left out below {scores.threshold:.3g}: {left}"
+        axes.axvline(scores.threshold, color=INK, linewidth=1.0, linestyle="--", label=label)
+    axes.set_xlabel("score", color=INK)
+    axes.set_ylabel("particles", color=INK)
+    axes.legend(fontsize=8, frameon=False)
+    if rejection is not None:
+        below = make_plain(figure.add_subplot(2, 1, 2))
+        below.plot(100 * rejection.fraction_kept, rejection.resolution_angstrom,
+                   marker="o", markersize=3, color=COLOURS[0])  # fmt: skip
+        below.set_xlabel("best particles kept (%)", color=INK)
+        below.set_ylabel("resolution (Å), FSC 0.143", color=INK)
+    return figure
+
+
+def wedge_figure(view: WedgeView) -> Figure:
+    """The mean power across the tilt axis, each ring over its mean, with the ranges told and measured."""
+    figure = new_figure(4.6)
+    axes = plain_axes(figure)
+    axes.grid(visible=False)
+    side = len(view.power)
+    edge = side // 2
+    low, high = -0.5 - edge, side - edge - 0.5
+    image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
+    axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(low, high, low, high))
+    for lowest, highest, style, colour, name in (
+        (view.lowest_degrees, view.highest_degrees, "-", COLOURS[5], "told"),
+        (view.measured_lowest_degrees, view.measured_highest_degrees, "--", "white", "measured"),
+    ):
+        label = f"{name}: {lowest:.4g} to {highest:.4g}°"
+        for tilt in (lowest, highest):
+            if math.isfinite(tilt):
+                reach = edge * np.array([-1, 1])
+                turn = math.radians(tilt)
+                axes.plot(reach * math.cos(turn), reach * math.sin(turn), linestyle=style, color=colour,
+                          linewidth=1.4, label=label)  # fmt: skip
+                label = "_"
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel("across the tilt axis", color=INK)
+    axes.set_ylabel("beam", color=INK)
+    axes.legend(fontsize=8, loc="upper right", facecolor="#444444", labelcolor="white", framealpha=0.8)
+    return figure
+
+
+def over_ring_mean(power: NDArray[np.floating[Any]]) -> Float64:
+    """Power ``(n, n)``, frequency zero at ``n // 2``, over its mean at the same distance from there.
+
+    1 in the middle, where rings are too small, and beyond Nyquist.
+    """
+    along = np.arange(len(power)) - len(power) // 2
+    ring = np.hypot(along[:, None], along).round().astype(int)
+    count = np.bincount(ring.ravel())
+    mean = np.bincount(ring.ravel(), power.ravel()) / np.maximum(count, 1)
+    inside = (ring >= _RINGS_FROM) & (ring < len(power) // 2) & (mean[ring] > 0)
+    return np.asarray(np.divide(power, mean[ring], out=np.ones(power.shape), where=inside))
