@@ -23,7 +23,7 @@ def _simulate(folder: FolderOptions, options: SimulateOptions) -> int:
 COMMANDS = (
     Command(
         name="subtomo simulate",
-        summary="Simulate noisy subtomograms of a known specimen, with their wedge and the truth beside them.",
+        summary="Simulate noisy subtomograms of a known specimen, their wedge and the truth beside them.",
         usage="--out DIR [options]",
         examples=(
             "manyviews subtomo simulate --out data --count 50 --snr 0.03",

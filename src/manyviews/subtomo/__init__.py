@@ -1,6 +1,6 @@
 """Subtomograms: small volumes with a missing wedge, aligned and averaged.
 
-Read `align` first, the job from top to bottom; then `volumes` (what is compared), `wedge` (what of a particle
-they hold), `candidates` (poses from an exhaustive search), `refine` (poses made fine) and `average` (a map and
-its halves). `simulate` makes data whose truth is known.
+Read `align` first, the job from top to bottom; then `wedge` (what of a particle a subtomogram holds),
+`volumes` (what is compared), `candidates` (poses from an exhaustive search), `refine` (poses made fine) and
+`average` (a map and its halves). `simulate` makes data whose truth is known.
 """
