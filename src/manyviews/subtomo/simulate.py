@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from manyviews.geometry.poses import euler_to_matrices
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.atomic import atomic_write
 from manyviews.io.mrc import write_mrc
+from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
 from manyviews.io.staging import staged_folder
-from manyviews.io.star import StarBlock, write_star
+from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.operators.contrast_transfer import Optics
 from manyviews.options import check_options
 from manyviews.runs.toml import dump_toml
@@ -187,8 +188,10 @@ def simulate(options: SimulateOptions, out: Path, progress: Progress | None = No
         write_mrc(folder / "truth.mrc", scene.truth, options.pixel_size)
         reference = low_passed(scene.truth, options.pixel_size, REFERENCE_ANGSTROM)
         write_mrc(folder / "reference_60A.mrc", reference, options.pixel_size)
-        for name, poses in (("particles.star", None), ("truth.star", scene.poses)):
-            write_star(folder / name, _star_blocks(options, names, weights, poses))
+        table = _table(folder, options, names, weights, scene.poses)
+        write_relion_subtomograms(folder / "truth.star", table)
+        blind = replace(table, angles=None, shifts=np.zeros_like(table.shifts))
+        write_relion_subtomograms(folder / "particles.star", blind)
         command = _command(out)
         atomic_write(folder / "README.txt", _readme(command, options).encode())
         atomic_write(folder / "simulate.toml", dump_toml(_record(scene)).encode())
@@ -295,11 +298,10 @@ def _write_weights(folder: Path, scene: _Scene) -> str:
     return "weights/ctf.mrc"
 
 
-def _star_blocks(
-    options: SimulateOptions, names: list[str], weights: str, poses: SubtomogramPoses | None
-) -> list[StarBlock]:
-    """RELION 3.1's tables of subtomograms: one optics group, one row a particle."""
-    count = len(names)
+def _table(
+    folder: Path, options: SimulateOptions, names: list[str], weights: str, poses: SubtomogramPoses
+) -> SubtomogramTable:
+    """The particles with their true poses; one optics group."""
     optics = {
         "rlnOpticsGroup": "1",
         "rlnOpticsGroupName": "simulated",
@@ -310,16 +312,16 @@ def _star_blocks(
         "rlnImageSize": str(options.box),
         "rlnImageDimensionality": "3",
     }
-    particles = {"rlnImageName": names, "rlnCtfImage": [weights] * count, "rlnOpticsGroup": ["1"] * count}
-    if poses is not None:
-        labels = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
-        shift_labels = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst")
-        for label, values in zip((*labels, *shift_labels), (*poses.angles.T, *poses.shifts.T), strict=True):
-            particles[label] = [f"{value:.4f}" for value in values.tolist()]
-    return [
-        StarBlock("optics", {label: [value] for label, value in optics.items()}),
-        StarBlock("particles", particles),
-    ]
+    return SubtomogramTable(
+        pixel_size=options.pixel_size,
+        shifts=poses.shifts,
+        angles=poses.angles,
+        volumes=tuple(folder / name for name in names),
+        volume_names=tuple(names),
+        weights=(folder / weights,) * len(names),
+        weight_names=(weights,) * len(names),
+        optics={label: [value] for label, value in optics.items()},
+    )
 
 
 def _command(out: Path) -> str:
