@@ -1,8 +1,8 @@
 """Motive lists of TOM, AV3 and cryoCAT: an EM file of 20 numbers for each particle.
 
-Source: Forster et al., PNAS 102 (2005) 4729 (AV3), ``av3_*.m``; cryoCAT. The rows, from 1: 1 score, 4 number of the
-particle, 5 of its tomogram, 6 of its object, 8-10 position, 11-13 shift, 17-19 phi, psi, theta, 20 class. A
-particle sits at position + shift in voxels, of which the first is 1; angles are those of
+Source: Forster et al., PNAS 102 (2005) 4729 (AV3), ``av3_*.m``; cryoCAT. The rows, from 1: 1 score, 4 number
+of the particle, 5 of its tomogram, 6 of its object, 8-10 position, 11-13 shift, 17-19 phi, psi, theta, 20
+class. A particle sits at position + shift in voxels, of which the first is 1; angles are those of
 `manyviews.geometry.zxz_angles`.
 """
 
@@ -43,8 +43,8 @@ def read_motive_list(
     Raises
     ------
     InputError
-        If it is not an EM file of 20 numbers a particle, one of them is not finite, the pixel size is not given,
-        or a volume is missing.
+        If it is not an EM file of 20 numbers a particle, one of them is not finite, the pixel size is not
+        given, or a volume is missing.
     """
     path = Path(path)
     rows = _Rows(path)

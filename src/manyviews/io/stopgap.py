@@ -1,7 +1,7 @@
 """STOPGAP's motive lists: STAR files with the block ``data_stopgap_motivelist``.
 
-Source: STOPGAP 0.7, ``sg_get_motl_fields.m``. A particle sits at orig + shift in voxels, of which the first is 1;
-angles are those of `manyviews.geometry.zxz_angles`.
+Source: STOPGAP 0.7, ``sg_get_motl_fields.m``. A particle sits at orig + shift in voxels, of which the first
+is 1; angles are those of `manyviews.geometry.zxz_angles`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from manyviews.io.subtomogram_table import Float64, Int64, SubtomogramTable
 
 BLOCK = "stopgap_motivelist"
 
+_BEGINNING = 65536
+
 _LABEL = "stopgap_"
 _POSITION = ("orig_x", "orig_y", "orig_z")
 _SHIFT = ("x_shift", "y_shift", "z_shift")
@@ -33,9 +35,13 @@ _FIELDS = (
 _HALVES = {"A": 1, "B": 2}
 
 
-def is_stopgap(blocks: Sequence[StarBlock]) -> bool:
-    """Whether the blocks of a STAR file are a motive list of STOPGAP."""
-    return any(block.name == BLOCK for block in blocks)
+def is_stopgap(path: Path) -> bool:
+    """Whether a STAR file begins as a motive list of STOPGAP; False where it cannot be read."""
+    try:
+        with open(path, "rb") as handle:
+            return f"data_{BLOCK}".encode() in handle.read(_BEGINNING)
+    except (OSError, ValueError):
+        return False
 
 
 def read_stopgap_list(
@@ -52,8 +58,8 @@ def read_stopgap_list(
     Raises
     ------
     InputError
-        If a column is missing or holds something else than it should, a particle is listed for each of several
-        classes, the pixel size is not given, or a volume is missing.
+        If a column is missing or holds something else than it should, a particle is listed for each of
+        several classes, the pixel size is not given, or a volume is missing.
     """
     path = Path(path)
     block = next((found for found in read_star(path) if found.name == BLOCK), None)

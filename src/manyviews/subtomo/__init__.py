@@ -1,1 +1,5 @@
-"""Subtomograms: small volumes cut from tomograms, with a wedge of frequencies missing."""
+"""Subtomograms: small volumes with a missing wedge, aligned and averaged.
+
+Read `align` first, the job from top to bottom; then `volumes` (what is compared), `candidates` (poses from an
+exhaustive search), `refine` (poses made fine) and `average` (a map and its halves).
+"""

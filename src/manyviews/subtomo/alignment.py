@@ -1,0 +1,322 @@
+"""Alignment and averaging in turn: the solver of `manyviews subtomo align`.
+
+Every iteration finds the poses of all particles with the map of their own half so far, averages each half, and
+looks as far as the two halves agree and a little further (the band of Chen et al., J. Struct. Biol. 182 (2013)
+235).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.geometry.poses import angular_distance, random_rotations
+from manyviews.metrics.fsc import fsc
+from manyviews.operators.fourier_sums import HALVES, FourierSums, filter_shells
+from manyviews.parallel.world import SingleWorld, World
+from manyviews.random import Stream, generator
+from manyviews.subtomo.average import add_up, particle_mask, solvent_flattened
+from manyviews.subtomo.pose_search import FoundPoses, SearchPlan, find_poses
+from manyviews.subtomo.refine.objective import Poses
+from manyviews.subtomo.volumes import FourierSubtomograms
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+_AGREED = 0.143
+_BAND = 1.1
+_FILTER_EDGE = 2.0  # shells over which a starting map is cut off
+_UNKNOWN = 180.0  # degrees: a pose that was not known before
+
+
+@dataclass(frozen=True)
+class AlignmentState:
+    """Between two iterations.
+
+    Attributes
+    ----------
+    iteration
+        Iterations done.
+    iterate
+        Present map of both halves, ``(box, box, box)``.
+    halves
+        Maps that the poses of each half are looked for with.
+    rotations, shifts
+        ``(N, 3, 3)`` and ``(N, 3)`` in voxels, the best pose of each particle.
+    score, gain, spread
+        ``(N,)`` constrained correlation, gain in log likelihood, and share of the posterior of the best pose.
+    radius
+        Highest frequency that poses are looked for with, cycles per box.
+    correlation
+        Of the halves by shell.
+    angle_change, shift_change
+        Medians over the particles since the iteration before, degrees and voxels.
+    touched
+        Coefficients read to refine a particle, on average.
+    """
+
+    iteration: int
+    iterate: torch.Tensor
+    halves: tuple[torch.Tensor, ...]
+    rotations: torch.Tensor
+    shifts: torch.Tensor
+    score: torch.Tensor
+    gain: torch.Tensor
+    spread: torch.Tensor
+    radius: int
+    correlation: list[float]
+    angle_change: float
+    shift_change: float
+    touched: float
+
+    def measures(self) -> dict[str, float]:
+        """Frequencies used and agreed on, mean score, and how far poses moved."""
+        return {
+            "radius": float(self.radius),
+            "agreed_radius": float(agreed_radius(self.correlation)),
+            "score": float(self.score.mean()),
+            "angle_change_degrees": self.angle_change,
+            "shift_change_voxels": self.shift_change,
+        }
+
+
+@dataclass(frozen=True)
+class AlignmentProblem:
+    """The particles of this process and how they are aligned.
+
+    Attributes
+    ----------
+    subtomograms
+        Those of this process, up to the highest frequency that may be used.
+    own
+        ``(n,)`` their places among all ``count``, ascending.
+    halves
+        ``(count,)`` 1 or 2.
+    search
+        How poses are looked for.
+    start
+        Map to begin with, ``(box, box, box)``; None: the average in random poses.
+    start_radius
+        It counts up to here, cycles per box.
+    joined_radius
+        Up to here the halves share their frequencies; 0: they never do.
+    merged
+        Whether poses are looked for with the map of both halves together, as in the paper.
+    seed, world
+        Of random poses; the processes.
+    """
+
+    subtomograms: FourierSubtomograms
+    own: Int64
+    halves: Int64
+    search: SearchPlan
+    start: torch.Tensor | None
+    start_radius: int
+    joined_radius: int
+    merged: bool = False
+    seed: int = 0
+    weights: Float64 | None = None
+    world: World = field(default_factory=SingleWorld)
+
+    @property
+    def count(self) -> int:
+        """Particles of all processes."""
+        return len(self.halves)
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Of the particle."""
+        return particle_mask(self.subtomograms.box, self.search.diameter)
+
+
+class Alignment:
+    """Solver; every step is one iteration over all particles."""
+
+    def __init__(self, problem: AlignmentProblem) -> None:
+        self.problem = problem
+
+    def init(self) -> AlignmentState:
+        """The starting map for both halves; without one, the average in random poses."""
+        problem = self.problem
+        count = problem.count
+        rng = generator(problem.seed, Stream.SUBTOMOGRAM_START)
+        rotations = random_rotations(count, rng)
+        start = problem.start
+        if start is None:
+            own = Poses(rotations[problem.own], np.zeros((len(problem.own), 3)), np.arange(len(problem.own)))
+            sums = add_up(
+                problem.subtomograms.crop(problem.start_radius),
+                own,
+                np.ones(len(own)),
+                problem.halves[problem.own],
+                symmetry=problem.search.symmetry,
+                world=problem.world,
+            )
+            start = sums.volume(np.full(sums.radius + 1, 0.5), problem.subtomograms.box)
+        start = solvent_flattened(low_passed(start, problem.start_radius), problem.mask)
+        nothing = torch.zeros(count, dtype=torch.float64)
+        return AlignmentState(
+            iteration=0,
+            iterate=start,
+            halves=(start,) * HALVES,
+            rotations=torch.from_numpy(rotations),
+            shifts=torch.zeros(count, 3, dtype=torch.float64),
+            score=nothing,
+            gain=nothing,
+            spread=nothing,
+            radius=problem.start_radius,
+            correlation=[],
+            angle_change=_UNKNOWN,
+            shift_change=math.inf,
+            touched=0.0,
+        )
+
+    def step(self, state: AlignmentState) -> AlignmentState:
+        """Poses with the maps so far, and new maps."""
+        problem = self.problem
+        found = self._poses(state)
+        data = problem.subtomograms.crop(self._averaged_radius(state.radius))
+        sums = add_up(
+            data,
+            found.poses,
+            found.weights * self._own_weights()[found.poses.particle],
+            problem.halves[problem.own],
+            symmetry=problem.search.symmetry,
+            world=problem.world,
+        )
+        correlation = self._half_correlation(sums)
+        iterate, halves = self._maps(sums, correlation)
+        renewed = replace(
+            state,
+            iteration=state.iteration + 1,
+            iterate=iterate,
+            halves=halves,
+            radius=self._next_radius(correlation),
+            correlation=[float(value) for value in correlation],
+        )
+        return self._remembered(renewed, found)
+
+    def _own_weights(self) -> Float64:
+        weights = self.problem.weights
+        return np.ones(len(self.problem.own)) if weights is None else weights[self.problem.own]
+
+    def _poses(self, state: AlignmentState) -> FoundPoses:
+        """Of the particles of this process, each with the map of its half."""
+        problem = self.problem
+        own = problem.halves[problem.own]
+        data = problem.subtomograms.crop(state.radius)
+        parts = []
+        for half, volume in enumerate(state.halves):
+            members = np.flatnonzero(own == half + 1)
+            if not len(members):
+                continue
+            known = None if state.iteration == 0 else _known(state, problem.own[members])
+            found = find_poses(data.select(members), volume, problem.search, known=known)
+            poses = replace(found.poses, particle=members[found.poses.particle])
+            parts.append(replace(found, poses=poses))
+        return _joined(parts)
+
+    def _averaged_radius(self, radius: int) -> int:
+        """Far enough beyond the frequencies in use to see whether the halves agree there."""
+        return min(self.problem.subtomograms.radius, math.ceil(1.5 * radius) + 4)
+
+    def _next_radius(self, correlation: Float64) -> int:
+        problem = self.problem
+        wanted = math.ceil(_BAND * agreed_radius(list(correlation))) + 1
+        return min(problem.subtomograms.radius, max(problem.start_radius, wanted))
+
+    def _half_correlation(self, sums: FourierSums) -> Float64:
+        box, mask = self.problem.subtomograms.box, self.problem.mask
+        first, second = (
+            solvent_flattened(sums.half_volume(half, box), mask).numpy() for half in range(HALVES)
+        )
+        return fsc(first, second, 1.0).correlation[: sums.radius + 1]
+
+    def _maps(self, sums: FourierSums, correlation: Float64) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The map of both halves, and those to look for poses with."""
+        problem = self.problem
+        box, mask = problem.subtomograms.box, problem.mask
+        whole = solvent_flattened(sums.volume(correlation, box), mask)
+        if problem.merged:
+            return whole, (whole,) * HALVES
+        if problem.joined_radius > 0:
+            apart = sums.linked_halves(correlation, box, problem.joined_radius)
+        else:
+            apart = tuple(sums.damped_half(half, correlation, box) for half in range(HALVES))
+        return whole, tuple(solvent_flattened(one, mask) for one in apart)
+
+    def _remembered(self, state: AlignmentState, found: FoundPoses) -> AlignmentState:
+        """The state with the new poses of all processes, and how far they moved."""
+        problem, world = self.problem, self.problem.world
+        best = found.best()
+        poses, fit = found.poses.select(best), found.fit.select(best)
+        mine = {
+            "rotations": poses.rotations,
+            "shifts": poses.shifts,
+            "score": fit.correlation,
+            "gain": fit.gain,
+            "spread": found.weights[best],
+        }
+        counts = world.gather(len(problem.own))
+        place = world.all_gather(torch.from_numpy(problem.own), counts)
+        fresh = {}
+        for name, values in mine.items():
+            gathered = world.all_gather(torch.from_numpy(np.ascontiguousarray(values)), counts)
+            whole = torch.empty_like(gathered)
+            whole[place] = gathered
+            fresh[name] = whole
+        touched = float(world.sum(torch.tensor([found.touched * len(best)], dtype=torch.float64))[0])
+        angle, shift = _changes(state, fresh["rotations"], fresh["shifts"], problem.search.symmetry)
+        return replace(
+            state, **fresh, angle_change=angle, shift_change=shift, touched=touched / problem.count
+        )
+
+
+def low_passed(volume: torch.Tensor, radius: float) -> torch.Tensor:
+    """A map ``(box, box, box)`` cut off softly beyond ``radius`` cycles per box."""
+    shell = np.arange(len(volume) // 2 + 1)
+    return filter_shells(volume, np.clip((radius + _FILTER_EDGE - shell) / _FILTER_EDGE, 0, 1))
+
+
+def agreed_radius(correlation: list[float]) -> int:
+    """The last shell before the halves' correlation falls below 0.143; zero frequency is not asked."""
+    for shell, value in enumerate(correlation):
+        if shell > 1 and value < _AGREED:
+            return shell - 1
+    return max(0, len(correlation) - 1)
+
+
+def _known(state: AlignmentState, places: Int64) -> Poses:
+    return Poses(state.rotations.numpy()[places], state.shifts.numpy()[places], np.arange(len(places)))
+
+
+def _joined(parts: list[FoundPoses]) -> FoundPoses:
+    """Poses of both halves in order of particle."""
+    poses = Poses(
+        np.concatenate([part.poses.rotations for part in parts]),
+        np.concatenate([part.poses.shifts for part in parts]),
+        np.concatenate([part.poses.particle for part in parts]),
+    )
+    fit = parts[0].fit
+    for part in parts[1:]:
+        fit = fit.joined(part.fit)
+    weights = np.concatenate([part.weights for part in parts])
+    order = np.argsort(poses.particle, kind="stable")
+    sizes = [len(np.unique(part.poses.particle)) for part in parts]
+    touched = float(np.average([part.touched for part in parts], weights=sizes))
+    return FoundPoses(poses.select(order), fit.select(order), weights[order], parts[0].searched, touched)
+
+
+def _changes(
+    state: AlignmentState, rotations: torch.Tensor, shifts: torch.Tensor, symmetry: Float64
+) -> tuple[float, float]:
+    """Medians of how far poses moved, degrees and voxels, equal poses counting as one."""
+    new = rotations.numpy()
+    old = state.rotations.numpy()
+    angles = np.min([angular_distance(new @ turn, old) for turn in symmetry], axis=0)
+    moved = np.linalg.norm(shifts.numpy() - state.shifts.numpy(), axis=1)
+    return float(np.median(angles)), float(np.median(moved))

@@ -1,0 +1,154 @@
+"""Poses of subtomograms with a map: candidates from a grid, made fine, the best kept with their weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.geometry.poses import angular_distance
+from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.subtomo.candidates.joint_search import Candidates, PoseGrid, joint_search
+from manyviews.subtomo.refine.levenberg_marquardt import LevenbergMarquardt
+from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
+from manyviews.subtomo.volumes import FourierSubtomograms
+
+Float64 = NDArray[np.float64]
+
+_RIM_PHASE = 9.0  # radians between centre and rim of the particle at the frequencies of the grid search
+_COARSENESS = 1.4
+_GYRATION = 0.39  # radius of gyration of a sphere over its diameter
+_FIRST_STEPS, _LAST_STEPS = 4, 8
+_LEAST_KEPT = 3
+_SAME_DEGREES, _SAME_VOXELS = 2.0, 0.5
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How poses are looked for.
+
+    ``diameter`` of the particle and ``shift_range`` in voxels; ``candidates`` for each particle; ``symmetry
+    (n, 3, 3)``.
+    """
+
+    diameter: float
+    shift_range: float
+    candidates: int
+    symmetry: Float64
+
+    def coarse_radius(self, radius: float, box: int) -> float:
+        """Where the grid search stops, cycles per box: finer detail would ask for a finer grid."""
+        return min(radius, max(4.0, _RIM_PHASE * box / (math.pi * self.diameter)))
+
+
+@dataclass(frozen=True)
+class FoundPoses:
+    """Poses in order of particle, the best of each first, their ``fit``, and ``weights`` that sum to 1 a particle.
+
+    ``searched`` poses were scored for a particle by the grid, and ``touched`` coefficients were read by the
+    refinement on average.
+    """
+
+    poses: Poses
+    fit: Fit
+    weights: Float64
+    searched: int
+    touched: float
+
+    def best(self) -> NDArray[np.int64]:
+        """Which of the poses are the best of each particle."""
+        _, first = np.unique(self.poses.particle, return_index=True)
+        return first
+
+
+def find_poses(
+    subtomograms: FourierSubtomograms,
+    volume: torch.Tensor,
+    plan: SearchPlan,
+    *,
+    known: Poses | None = None,
+    log_prior: Float64 | None = None,
+    grid: PoseGrid | None = None,
+) -> FoundPoses:
+    """The poses of subtomograms with a map ``(box, box, box)``, up to the frequency that they are given to.
+
+    ``known`` poses are candidates too; ``grid`` and ``log_prior`` as of `joint_search`; left out: everywhere.
+    """
+    box, radius = subtomograms.box, float(subtomograms.radius)
+    reference = FourierVolume.of(volume.float(), radius)
+    coarse = plan.coarse_radius(radius, box)
+    grid = grid or search_grid(plan, radius, box)
+    low = subtomograms.crop(coarse)
+    found = joint_search(low, reference, grid, plan.candidates, symmetry=plan.symmetry, log_prior=log_prior)
+    candidates = _with_known(found, known)
+    method = LevenbergMarquardt(steps=_FIRST_STEPS, radius=_GYRATION * plan.diameter)
+    rough = method.refine(PoseObjective(low, reference), candidates)
+    whole = PoseObjective(subtomograms, reference)
+    kept = rough.poses.select(
+        _ranked(rough.poses, whole.fit(rough.poses).gain, max(_LEAST_KEPT, plan.candidates // 4))
+    )
+    final = LevenbergMarquardt(steps=_LAST_STEPS, radius=_GYRATION * plan.diameter).refine(whole, kept)
+    order = _distinct(final.poses, final.fit.gain, plan.symmetry)
+    poses, fit = final.poses.select(order), final.fit.select(order)
+    touched = (rough.touched.sum() + final.touched.sum()) / max(1, len(subtomograms))
+    searched = len(grid.rotations) * len(grid.shifts)
+    return FoundPoses(poses, fit, posterior_weights(poses, fit.gain), searched, float(touched))
+
+
+def search_grid(plan: SearchPlan, radius: float, box: int) -> PoseGrid:
+    """The grid that `find_poses` takes for data up to ``radius``."""
+    coarse = plan.coarse_radius(radius, box)
+    return PoseGrid.of(coarse, box, plan.diameter, plan.shift_range, plan.symmetry, coarseness=_COARSENESS)
+
+
+def posterior_weights(poses: Poses, gain: Float64) -> Float64:
+    """``(M,)`` the share of each pose in the likelihood of its particle; they sum to 1 for each particle."""
+    _, place = np.unique(poses.particle, return_inverse=True)
+    best = np.full(place.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(best, place, gain)
+    likelihood = np.exp(gain - best[place])
+    return np.asarray(likelihood / np.bincount(place, likelihood)[place])
+
+
+def _with_known(found: Candidates, known: Poses | None) -> Poses:
+    poses = found.poses
+    if known is None:
+        return poses
+    return Poses(
+        np.concatenate([poses.rotations, known.rotations]),
+        np.concatenate([poses.shifts, known.shifts]),
+        np.concatenate([poses.particle, known.particle]),
+    )
+
+
+def _ranked(poses: Poses, gain: Float64, most: int) -> NDArray[np.int64]:
+    """The best ``most`` poses of each particle, in order of particle and gain."""
+    order = np.lexsort((-gain, poses.particle))
+    particle = poses.particle[order]
+    first = np.searchsorted(particle, particle)
+    return np.asarray(order[np.arange(len(order)) - first < most])
+
+
+def _distinct(poses: Poses, gain: Float64, symmetry: Float64) -> NDArray[np.int64]:
+    """Poses in order of particle and gain, less those that are the same as a better one."""
+    order = np.lexsort((-gain, poses.particle))
+    kept: list[int] = []
+    own: list[int] = []
+    for number in order:
+        if own and poses.particle[own[0]] != poses.particle[number]:
+            own = []
+        if own and _is_known(poses, number, own, symmetry):
+            continue
+        own.append(number)
+        kept.append(number)
+    return np.array(kept, dtype=np.int64)
+
+
+def _is_known(poses: Poses, number: int, others: list[int], symmetry: Float64) -> bool:
+    near = np.linalg.norm(poses.shifts[others] - poses.shifts[number], axis=1) < _SAME_VOXELS
+    equals = poses.rotations[number] @ symmetry
+    angles = np.min(angular_distance(poses.rotations[others][:, None], equals[None]), axis=1)
+    return bool(np.any(near & (angles < _SAME_DEGREES)))
