@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzzing import samples
+from fuzzing import samples, subtomo_run
 from manyviews.io.aretomo import read_aln
 from manyviews.io.cryosparc import read_cryosparc_particles
 from manyviews.io.imod import read_angles, read_xf
@@ -39,6 +39,7 @@ from manyviews.runs.record import changes, make_record, read_record, refuse_othe
 from manyviews.runs.toml import dump_toml
 from manyviews.simulate.atoms import atoms_to_density
 from manyviews.simulate.specimens import specimen
+from manyviews.subtomo.report import sections as subtomo_sections
 from manyviews.tilt import report as tilt_report
 from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.report import ncc_curves
@@ -221,6 +222,28 @@ def _report(kind: str) -> Read:
     return read
 
 
+def _subtomo_run(name: str) -> Prepare:
+    """A finished run over subtomograms, without its maps."""
+
+    def prepare(folder: Path) -> Path:
+        (folder / "run.toml").write_bytes(samples.run_toml("subtomo align", "sag"))
+        subtomo_run.write_run(folder)
+        return folder / name
+
+    return prepare
+
+
+def _subtomo_report(name: str) -> Read:
+    """A table of such a run, or its page."""
+
+    def read(path: Path, drawn: bool) -> None:
+        if drawn:
+            _page(path.parent, subtomo_sections)
+        subtomo_run.READERS[name](path)
+
+    return read
+
+
 def _page(folder: Path, sections: Sections) -> None:
     try:
         build_report(folder, sections)
@@ -335,6 +358,10 @@ FORMATS: tuple[Format, ...] = (
     _drawing("fsc.csv", "particles", "fsc.csv", samples.FSC),
     _drawing("directions.csv", "particles", "directions.csv", samples.DIRECTIONS),
     _drawing("spread.csv", "particles", "spread.csv", samples.SPREAD),
+    *(
+        Format(f"subtomo, {name}", _one(data), _subtomo_run(name), _subtomo_report(name), draws=True)
+        for name, data in subtomo_run.TABLES.items()
+    ),
     Format("lock", _lock_seeds, _alone("lock"), _read_lock),
     *(
         Format(
