@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from manyviews.cli.command import Command
-from manyviews.cli.output import FolderOptions, simulation_progress
+from manyviews.cli.output import FolderOptions, run_job, simulation_progress
+from manyviews.options import RunOptions
+from manyviews.subtomo.align_options import AlignOptions
+from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.simulate_options import SimulateOptions
 
 
@@ -20,6 +23,12 @@ def _simulate(folder: FolderOptions, options: SimulateOptions) -> int:
     return 0
 
 
+def _align(particles: SubtomogramOptions, options: AlignOptions, run: RunOptions) -> int:
+    from manyviews.subtomo.align import align
+
+    return run_job(align, particles, options, run=run)
+
+
 COMMANDS = (
     Command(
         name="subtomo simulate",
@@ -32,5 +41,19 @@ COMMANDS = (
         ),
         options=(FolderOptions, SimulateOptions),
         run=_simulate,
+    ),
+    Command(
+        name="subtomo align",
+        summary="Align subtomograms to their average through the missing wedge, and average them.",
+        usage="PARTICLES --out RUN [options]",
+        examples=(
+            "manyviews subtomo align particles.star --tilt-range -60 60 --tilt-axis y --out run1",
+            "manyviews subtomo align particles.star --reference map.mrc --symmetry D7 --out run2",
+            "mpiexec -n 4 manyviews subtomo align particles.star --halves tomogram --out run3",
+        ),
+        options=(SubtomogramOptions, AlignOptions, RunOptions),
+        run=_align,
+        parallel=True,
+        report="manyviews.subtomo.report",
     ),
 )

@@ -1,8 +1,8 @@
 """Alignment and averaging in turn: the solver of `manyviews subtomo align`.
 
-Every iteration finds the poses of all particles with the map of their own half so far, averages each half, and
-looks as far as the two halves agree and a little further (the band of Chen et al., J. Struct. Biol. 182 (2013)
-235).
+Every iteration finds the poses of all particles with the map of their own half so far, averages each half,
+and looks as far as the two halves agree and a little further (the band of Chen et al., J. Struct. Biol. 182
+(2013) 235).
 """
 
 from __future__ import annotations
@@ -270,25 +270,28 @@ class Alignment:
         problem, world = self.problem, self.problem.world
         best = found.best()
         poses, fit = found.poses.select(best), found.fit.select(best)
-        mine = {
-            "rotations": poses.rotations,
-            "shifts": poses.shifts,
-            "score": fit.correlation,
-            "gain": fit.gain,
-            "spread": found.weights[best],
-        }
+        mine = (poses.rotations, poses.shifts, fit.correlation, fit.gain, found.weights[best])
         counts = world.gather(len(problem.own))
         place = world.all_gather(torch.from_numpy(problem.own), counts)
-        fresh = {}
-        for name, values in mine.items():
+        fresh = []
+        for values in mine:
             gathered = world.all_gather(torch.from_numpy(np.ascontiguousarray(values)), counts)
             whole = torch.empty_like(gathered)
             whole[place] = gathered
-            fresh[name] = whole
+            fresh.append(whole)
+        rotations, shifts, score, gain, spread = fresh
         touched = float(world.sum(torch.tensor([found.touched * len(best)], dtype=torch.float64))[0])
-        angle, shift = _changes(state, fresh["rotations"], fresh["shifts"], problem.search.symmetry)
+        angle, shift = _changes(state, rotations, shifts, problem.search.symmetry)
         return replace(
-            state, **fresh, angle_change=angle, shift_change=shift, touched=touched / problem.count
+            state,
+            rotations=rotations,
+            shifts=shifts,
+            score=score,
+            gain=gain,
+            spread=spread,
+            angle_change=angle,
+            shift_change=shift,
+            touched=touched / problem.count,
         )
 
 

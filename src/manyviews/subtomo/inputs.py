@@ -75,7 +75,7 @@ def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
 
 
 def read_start(plan: Plan) -> torch.Tensor | None:
-    """The map to begin with, ``(box, box, box)``, or None; `InputError` if it does not go with the particles."""
+    """The map to begin with, a cube, or None; `InputError` if it does not go with the particles."""
     path = plan.options.reference
     if path is None:
         return None

@@ -26,8 +26,8 @@ Float64 = NDArray[np.float64]
 _RIM_PHASE = 9.0  # radians between centre and rim of the particle at the frequencies of the grid search
 _COARSENESS = 1.4
 _GYRATION = 0.39  # radius of gyration of a sphere over its diameter
-_FIRST_STEPS, _LAST_STEPS = 4, 8
-_LEAST_KEPT = 3
+_STEPS = 5  # at each level of frequencies
+_LEAST_KEPT, _LAST_KEPT = 3, 2  # of the candidates, half-way and in the end
 _SAME_DEGREES, _SAME_VOXELS = 2.0, 0.5
 
 
@@ -54,7 +54,7 @@ class SearchPlan:
 
 @dataclass(frozen=True)
 class FoundPoses:
-    """Poses in order of particle, the best of each first, their ``fit``, and ``weights`` that sum to 1 a particle.
+    """Poses by particle, the best of each first, their ``fit``, and ``weights`` that sum to 1 a particle.
 
     ``searched`` poses were scored for a particle by the grid, and ``touched`` coefficients were read by the
     refinement on average.
@@ -100,11 +100,10 @@ def find_poses(
             symmetry=plan.symmetry,
         )  # fmt: skip
     candidates = _with_known(found, known)
-    whole = PoseObjective(subtomograms, reference)
     if plan.method == "levenberg-marquardt":
-        final, touched = _in_two_steps(PoseObjective(low, reference), whole, candidates, plan)
+        final, touched = _marched(subtomograms, reference, candidates, coarse, plan)
     else:
-        final = refinement(plan).refine(whole, candidates)
+        final = refinement(plan).refine(PoseObjective(subtomograms, reference), candidates)
         touched = int(final.touched.sum())
     order = _distinct(final.poses, final.fit.gain, plan.symmetry)
     poses, fit = final.poses.select(order), final.fit.select(order)
@@ -114,23 +113,38 @@ def find_poses(
     )
 
 
-def _in_two_steps(
-    low: PoseObjective, whole: PoseObjective, candidates: Poses, plan: SearchPlan
+def _marched(
+    subtomograms: FourierSubtomograms,
+    reference: FourierVolume,
+    candidates: Poses,
+    coarse: float,
+    plan: SearchPlan,
 ) -> tuple[Refined, int]:
-    """All candidates at the frequencies of the search, the best of them at all; how many numbers were read."""
-    radius = _GYRATION * plan.diameter
-    rough = LevenbergMarquardt(steps=_FIRST_STEPS, radius=radius).refine(low, candidates)
-    order = _ranked(rough.poses, whole.fit(rough.poses).gain, max(_LEAST_KEPT, plan.candidates // 4))
-    final = LevenbergMarquardt(steps=_LAST_STEPS, radius=radius).refine(whole, rough.poses.select(order))
-    once = len(rough.poses) * whole.point_count
-    return final, int(rough.touched.sum() + final.touched.sum()) + once
+    """All candidates at the frequencies of the search, ever fewer of them at ever more frequencies.
+
+    Returns the last ones, and how many numbers were read.
+    """
+    radius = float(subtomograms.radius)
+    levels = (coarse, math.sqrt(coarse * radius), radius)
+    kept = (len(candidates), max(_LEAST_KEPT, plan.candidates // 3), max(_LAST_KEPT, plan.candidates // 8))
+    poses, touched = candidates, 0
+    for level, most in zip(levels, kept, strict=True):
+        objective = PoseObjective(subtomograms.crop(level), reference)
+        if most < len(candidates):
+            poses = poses.select(_ranked(poses, objective.fit(poses).gain, most))
+            touched += len(poses) * objective.point_count
+        method = LevenbergMarquardt(steps=_STEPS, radius=_GYRATION * plan.diameter)
+        found = method.refine(objective, poses)
+        poses = found.poses
+        touched += int(found.touched.sum())
+    return found, touched
 
 
 def refinement(plan: SearchPlan) -> RefinementMethod:
     """The method that makes candidates fine, by its name; all but the default do so with every candidate."""
     radius = _GYRATION * plan.diameter
     methods: dict[str, RefinementMethod] = {
-        "levenberg-marquardt": LevenbergMarquardt(steps=_FIRST_STEPS + _LAST_STEPS, radius=radius),
+        "levenberg-marquardt": LevenbergMarquardt(steps=12, radius=radius),
         "sag": StochasticAverageGradient(radius=radius, seed=plan.seed),
         "sag-slices": SliceAverageGradient(plan.diameter, optimized=False, seed=plan.seed),
         "sag-slices-optimized": SliceAverageGradient(plan.diameter, optimized=True, seed=plan.seed),

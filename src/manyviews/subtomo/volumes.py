@@ -130,7 +130,7 @@ def fourier_subtomograms(
 
 @dataclass(frozen=True)
 class SubtomogramMaker:
-    """Turns volumes into coefficients, one at a time, and their noise into weights when all have been seen."""
+    """Turns volumes into coefficients one by one, and their noise into weights when all were seen."""
 
     points: NDArray[np.int32]
     transfers: Float32

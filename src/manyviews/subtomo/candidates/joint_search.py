@@ -2,8 +2,9 @@
 
 The search of the paper compares power spectra, which do not depend on the shift, and looks for the shift
 afterwards; phases, which hold most of what there is to see, are lost on it. At the low frequencies of a first
-search there are so few of them that all pairs of some thousand rotations and some hundred shifts can be scored
-with phases, by one product of matrices: (particles x shifts) by frequencies, times frequencies by rotations.
+search there are so few of them that all pairs of some thousand rotations and some hundred shifts can be
+scored with phases, by one product of matrices: (particles x shifts) by frequencies, times frequencies by
+rotations.
 
 The score is ``y . m / |m|``, the constrained correlation up to the particle's own norm: what the wedge passes
 of the map in a pose is divided out, once for each rotation and transfer.

@@ -6,9 +6,10 @@ wedge m (the map has all frequencies) their normalised correlation at a rotation
     (n12 - n1 n2 / n0) / sqrt((n11 - n1^2 / n0) (n22 - n2^2 / n0)),
 
 n12 the correlation of A m with B over that rotation, n1, n11 sums of A m and A^2 m and n0 of m, which do not
-depend on it, n2, n22 the correlations of m with B and B^2, which are the same for all particles with one wedge
-(Chen et al., J. Struct. Biol. 182 (2013) 235; Xu et al., J. Struct. Biol. 178 (2012) 152). So one correlation a
-particle is enough. The shift of each rotation is then where the transform of ``conj(y) m`` is largest.
+depend on it, n2, n22 the correlations of m with B and B^2, which are the same for all particles with one
+wedge (Chen et al., J. Struct. Biol. 182 (2013) 235; Xu et al., J. Struct. Biol. 178 (2012) 152). So one
+correlation a particle is enough. The shift of each rotation is then where the transform of ``conj(y) m`` is
+largest.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class Spheres:
-    """S spheres of frequencies, and P points on each; ``weight (S,)`` is the area that a sphere stands for."""
+    """S spheres of frequencies with P points each; ``weight (S,)`` is the area that each stands for."""
 
     shells: NDArray[np.int64]
     basis: Harmonics
@@ -117,7 +118,10 @@ def rotational_matching(
         own = np.arange(first, min(len(subtomograms), first + _AT_ONCE))
         index = subtomograms.transfer_index[own]
         seen = np.stack(
-            [_modulus(subtomograms, int(n), spheres) * wedges[w].mask for n, w in zip(own, index, strict=True)]
+            [
+                _modulus(subtomograms, int(n), spheres) * wedges[w].mask
+                for n, w in zip(own, index, strict=True)
+            ]
         )
         cross = plain.correlate(basis.coefficients(seen))
         for row, number in enumerate(own):

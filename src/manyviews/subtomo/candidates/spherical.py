@@ -30,9 +30,9 @@ Complex128 = NDArray[np.complex128]
 class Harmonics:
     """Even or odd degrees up to ``degree``, and the sphere's points where functions are sampled for them.
 
-    ``parity`` is 0 for even degrees, 1 for odd ones.
-    ``directions (P, 3)`` are unit vectors, ``analysis (K, P)`` makes the coefficients of samples there, in the
-    order of ``degrees (K,)`` and ``orders (K,)``. Exact for functions without degrees beyond ``degree``.
+    ``parity`` is 0 for even degrees, 1 for odd ones. ``directions (P, 3)`` are unit vectors, ``analysis (K,
+    P)`` makes the coefficients of samples there, in the order of ``degrees (K,)`` and ``orders (K,)``. Exact
+    for functions without degrees beyond ``degree``.
     """
 
     degree: int
@@ -63,7 +63,7 @@ def harmonics(degree: int, parity: int = 0) -> Harmonics:
     theta, phi = (part.ravel() for part in np.meshgrid(polar, azimuth, indexing="ij"))
     area = np.repeat(weights, count) * (2 * np.pi / count)
     directions = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=1)
-    pairs = [(l, m) for l in range(parity, degree + 1, 2) for m in range(-l, l + 1)]
+    pairs = [(j, m) for j in range(parity, degree + 1, 2) for m in range(-j, j + 1)]
     degrees, orders = np.array(pairs).T
     values = special.sph_harm_y(degrees[:, None], orders[:, None], theta[None], phi[None])
     return Harmonics(degree, parity, directions, values.conj() * area, degrees, orders)
@@ -108,20 +108,20 @@ class RotationalCorrelation:
         return along, along[: self.size // 2 + 1], third
 
     def correlate(self, functions: Complex128) -> Float64:
-        """``(N, a, b, c)`` correlations of ``functions (N, S, K)``, coefficients on the shells of the reference."""
+        """``(N, a, b, c)`` correlations of ``functions (N, S, K)``, on the shells of the reference."""
         basis, degree = self.basis, self.basis.degree
         count = len(functions)
         orders = self.fold * np.arange(-self.turns, self.turns + 1)
         cube = np.zeros((count, self.size, self.size, self.last), np.complex128)
-        for l in range(basis.parity, degree + 1, 2):
-            own = basis.of_degree(l)
-            used = orders[np.abs(orders) <= l]
-            right = self.reference[:, own][:, l + used]
+        for j in range(basis.parity, degree + 1, 2):
+            own = basis.of_degree(j)
+            used = orders[np.abs(orders) <= j]
+            right = self.reference[:, own][:, j + used]
             pairs = np.einsum("nsm,sk->nmk", functions[:, :, own].conj(), right, optimize=True)
-            m = np.arange(-l, l + 1)
+            m = np.arange(-j, j + 1)
             pairs *= (1j) ** (-m[:, None]) * (1j) ** used[None]
-            turn = quarter_turn(l)
-            parts = np.einsum("nmk,mh,kh->nmhk", pairs, turn, turn[l + used], optimize=True)
+            turn = quarter_turn(j)
+            parts = np.einsum("nmk,mh,kh->nmhk", pairs, turn, turn[j + used], optimize=True)
             where = np.ix_(np.arange(count), m % self.size, m % self.size, (used // self.fold) % self.last)
             cube[where] += parts
         # exp(-i m a): a forward transform without its factor
@@ -129,7 +129,7 @@ class RotationalCorrelation:
 
 
 def degree_for(radius: float, diameter_over_box: float, most: int = 32) -> int:
-    """The even degree that detail at ``radius`` cycles per box has on a particle that fills so much of the box.
+    """The even degree of detail at ``radius`` cycles per box on a particle that fills so much of the box.
 
     The phase at the particle's rim turns ``pi radius diameter / box`` radians from middle to rim.
     """

@@ -1,7 +1,7 @@
 """Fast translational matching: the shift at which a particle and a turned map agree best, for each rotation.
 
-The correlation over all shifts is one inverse transform of ``conj(y) m``; with few frequencies it is done on a
-small box, and its maximum is placed between voxels by a parabola.
+The correlation over all shifts is one inverse transform of ``conj(y) m``; with few frequencies it is done on
+a small box, and its maximum is placed between voxels by a parabola.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TINY = 1e-20
 def best_shifts(
     subtomograms: FourierSubtomograms, reference: FourierVolume, found: Candidates, shift_range: float
 ) -> Candidates:
-    """The candidates at their best shifts, in order of particle and score; shifts reach ``shift_range`` voxels.
+    """The candidates at their best shifts, up to ``shift_range`` voxels, in order of particle and score.
 
     Scores are constrained correlations up to the particle's norm.
     """

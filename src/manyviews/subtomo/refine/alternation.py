@@ -1,8 +1,8 @@
 """Fourier alternation: all rotations at the present shift, then all shifts at the best rotation, and again.
 
-Source: Chen et al., J. Struct. Biol. 182 (2013) 235. With the shift known, the phases count: real parts, which
-are the same at k and -k, and imaginary parts are correlated over all rotations, normalised by what the wedge
-passes of the map at each.
+Source: Chen et al., J. Struct. Biol. 182 (2013) 235. With the shift known, the phases count: real parts,
+which are the same at k and -k, and imaginary parts are correlated over all rotations, normalised by what the
+wedge passes of the map at each.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _TINY = 1e-30
 class FourierAlternation:
     """At most ``rounds`` rounds; done where the shift moves by less than ``still`` voxels.
 
-    ``diameter`` of the particle and ``shift_range`` in voxels. Rotations are looked for within ``near_degrees``
-    of the candidate, so that candidates stay apart.
+    ``diameter`` of the particle and ``shift_range`` in voxels. Rotations are looked for within
+    ``near_degrees`` of the candidate, so that candidates stay apart.
     """
 
     diameter: float

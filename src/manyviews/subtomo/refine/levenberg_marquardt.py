@@ -1,7 +1,7 @@
 """Damped Gauss-Newton steps on all frequencies: Levenberg-Marquardt.
 
-Source: Xu and Alber, BMC Syst. Biol. 6 (2012) S18, who fit in real or Fourier space with the whole volume; here
-the amplitude is fitted with the pose, and all candidates of all particles take their steps together.
+Source: Xu and Alber, BMC Syst. Biol. 6 (2012) S18, who fit in real or Fourier space with the whole volume;
+here the amplitude is fitted with the pose, and all candidates of all particles take their steps together.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e6
 class LevenbergMarquardt:
     """At most ``steps`` steps of each pose.
 
-    A pose is left alone when its step is below ``least_step`` (radians times ``radius``, and voxels): nobody
-    could tell the difference. ``radius`` is the particle's radius of gyration in voxels; steps are no longer
-    than ``longest_step`` voxels at that radius.
+    A pose is left alone when a step promises less than ``least_gain`` of log likelihood: nobody could tell
+    the difference. ``radius`` is the particle's radius of gyration in voxels; steps are no longer than
+    ``longest_step`` voxels at that radius.
     """
 
     steps: int = 12
     damping: float = 1e-2
-    least_step: float = 0.01
+    least_gain: float = 0.02
     longest_step: float = 3.0
     radius: float = 8.0
 
@@ -44,7 +44,9 @@ class LevenbergMarquardt:
             own = np.flatnonzero(active)
             if not len(own):
                 break
-            step = self._step(fit.select(own), damping[own])
+            now = fit.select(own)
+            step = self._step(now, damping[own])
+            promised = -np.sum(now.gradient * step, axis=1)
             trial = poses.select(own).moved(step)
             tried = objective.fit(trial)
             touched[own] += objective.point_count
@@ -52,8 +54,7 @@ class LevenbergMarquardt:
             poses = poses.replaced(own[better], trial.select(better))
             fit = fit.replaced(own[better], tried.select(better))
             damping[own] = np.clip(damping[own] * np.where(better, _DOWN, _UP), _LEAST_DAMPING, _MOST_DAMPING)
-            small = step_length(step, self.radius) < self.least_step
-            active[own[small]] = False
+            active[own[promised < self.least_gain]] = False
         return Refined(poses, fit, touched)
 
     def _step(self, fit: Fit, damping: Float64) -> Float64:

@@ -1,8 +1,8 @@
 """Newton steps on the rotation at rising frequencies, the shift by fast translational matching in between.
 
-Source: Kruse et al., arXiv 2603.15285 (2026), who expand the score in Wigner's D functions and leave the wedge
-out of it; here the map's transform is read at the turned frequencies, which is the same sum, and the score is
-the constrained correlation.
+Source: Kruse et al., arXiv 2603.15285 (2026), who expand the score in Wigner's D functions and leave the
+wedge out of it; here the map's transform is read at the turned frequencies, which is the same sum, and the
+score is the constrained correlation.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Float64 = NDArray[np.float64]
 class FrequencyMarching:
     """``steps`` Newton steps at each of the ``levels``, parts of the highest frequency.
 
-    ``radius`` of gyration and ``shift_range`` in voxels; steps turn the particle by ``longest_step`` voxels at
-    that radius at most.
+    ``radius`` of gyration and ``shift_range`` in voxels; steps turn the particle by ``longest_step`` voxels
+    at that radius at most.
     """
 
     shift_range: float

@@ -1,8 +1,8 @@
 """How well a subtomogram fits a map in a pose, with all that a step towards a better pose needs.
 
 The amplitude is fitted at each pose, so that the least squares are those of the constrained correlation of
-Förster et al. 2008: with y the data and m the model, ``|y - a m|^2 = |y|^2 - (y . m)^2 / |m|^2``. Without that
-the wedge, which passes more of the map in some poses than in others, would choose the pose.
+Förster et al. 2008: with y the data and m the model, ``|y - a m|^2 = |y|^2 - (y . m)^2 / |m|^2``. Without
+that the wedge, which passes more of the map in some poses than in others, would choose the pose.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Poses:
         return len(self.particle)
 
     def moved(self, step: Float64) -> Poses:
-        """After steps ``(M, 6)``: a rotation vector in radians on the subtomogram's axes, a shift in voxels."""
+        """After steps ``(M, 6)``: a rotation vector in radians, the subtomogram's axes; a shift in voxels."""
         turned = rotations_from_vectors(step[:, :3]) @ self.rotations
         return replace(self, rotations=turned, shifts=self.shifts + step[:, 3:])
 
@@ -161,7 +161,7 @@ class PoseObjective:
 
 @dataclass(frozen=True)
 class Refined:
-    """Poses after refinement, their ``fit``, and ``touched``: how often a frequency was read, for each pose."""
+    """Poses after refinement, their ``fit``, and ``touched``, frequencies read for each pose."""
 
     poses: Poses
     fit: Fit

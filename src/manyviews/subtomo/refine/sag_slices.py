@@ -1,13 +1,14 @@
-"""The paper's stochastic average gradients on slices across x, as printed (Lu et al. 2019, algorithms 1 and 2).
+"""The paper's stochastic average gradients on slices across x, as printed (Lu et al. 2019).
 
-The loss of slice x_i is ``sum_yz (f*(x_i) - g*(x_i))^2``: f* the particle, g* the turned and shifted map, both
-filtered by the wedge and masked, mean 0 and spread 1 in the mask. A step is ``alpha D / m``, D the sum of the
-latest gradients of the m slices seen so far, ``alpha = 1 / L`` and, as printed, ``L = max_i |x_i|^2 / 4 + 1/n``,
-which is the constant of another loss (logistic regression). Angles are in degrees, shifts in voxels.
+The loss of slice x_i is ``sum_yz (f*(x_i) - g*(x_i))^2``: f* the particle, g* the turned and shifted map,
+both filtered by the wedge and masked, mean 0 and spread 1 in the mask. A step is ``alpha D / m``, D the sum
+of the latest gradients of the m slices seen so far, ``alpha = 1 / L`` and, as printed, ``L = max_i |x_i|^2 /
+4 + 1/n``, which is the constant of another loss (logistic regression). Angles are in degrees, shifts in
+voxels.
 
 The wedge is not local along x: every slice of g* needs the transform of the whole volume, so a step costs as
-much as one on all slices. Here volumes are sampled as finely as their frequencies ask for, no finer; gradients
-are exact (the authors' program multiplied sums of residuals by sums of derivatives: notes in
+much as one on all slices. Here volumes are sampled as finely as their frequencies ask for, no finer;
+gradients are exact (the authors' program multiplied sums of residuals by sums of derivatives: notes in
 ``docs/subtomograms.md``).
 """
 
@@ -96,7 +97,7 @@ class _Slices:
         self.data = self._constrained(measured[None])[0]
 
     def gradient(self, pose: Poses, own: slice) -> tuple[Float64, float]:
-        """``(6,)`` of the loss of some slices per degree and voxel, and the correlation of the whole volumes."""
+        """``(6,)`` of the loss of some slices per degree and voxel, and the correlation of whole volumes."""
         model, slopes = self._model(pose)
         spread = self._real(model[None])[0][self.mask].std()
         real = self._constrained(model[None])[0]

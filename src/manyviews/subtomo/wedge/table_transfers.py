@@ -1,4 +1,4 @@
-"""What was measured of each subtomogram of a table: from its weight volumes, its tilt ranges, or the options."""
+"""What was measured of each subtomogram of a table: by weight volumes, tilt ranges, or the options."""
 
 from __future__ import annotations
 
@@ -85,10 +85,9 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
     """
     has_weights = any(path is not None for path in table.weights)
     if options.tilt_range:
-        scheme = _told_range(options)
-        told = f"measured from {scheme.low:g} to {scheme.high:g} degrees about {options.tilt_axis} (--tilt-range)"
-        beaten = "the weight volumes of the table" if has_weights else "the tilt ranges of the table"
-        warnings = (
+        scheme = _told_range(options) told = f"measured from {scheme.low:g} to {scheme.high:g} degrees about
+        {options.tilt_axis} (--tilt-range)" beaten = "the weight volumes of the table" if has_weights else
+        "the tilt ranges of the table" warnings = (
             (f"--tilt-range is taken, not {beaten}",) if has_weights or table.tilt_ranges is not None else ()
         )
         index = np.zeros(len(table), np.int64)
