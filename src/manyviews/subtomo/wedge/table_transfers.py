@@ -85,11 +85,12 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
     """
     has_weights = any(path is not None for path in table.weights)
     if options.tilt_range:
-        scheme = _told_range(options) told = f"measured from {scheme.low:g} to {scheme.high:g} degrees about
-        {options.tilt_axis} (--tilt-range)" beaten = "the weight volumes of the table" if has_weights else
-        "the tilt ranges of the table" warnings = (
-            (f"--tilt-range is taken, not {beaten}",) if has_weights or table.tilt_ranges is not None else ()
-        )
+        scheme = _told_range(options)
+        told = f"measured from {scheme.low:g} to {scheme.high:g} degrees about {options.tilt_axis} (--tilt-range)"
+        warnings: tuple[str, ...] = ()
+        if has_weights or table.tilt_ranges is not None:
+            beaten = "the weight volumes of the table" if has_weights else "the tilt ranges of the table"
+            warnings = (f"--tilt-range is taken, not {beaten}",)
         index = np.zeros(len(table), np.int64)
         return TableTransfers(box, table.pixel_size, ((scheme,),), index, told=told, warnings=warnings)
     if has_weights:
