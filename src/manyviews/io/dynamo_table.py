@@ -36,7 +36,12 @@ _DEFAULTS = {2: "1", 3: "1", 32: "1"}  # aligned, averaged, number of particles 
 
 
 def read_dynamo_table(
-    path: Path, *, pixel_size: float | None = None, data_root: Path | None = None, with_volumes: bool = True
+    path: Path,
+    *,
+    pixel_size: float | None = None,
+    default_pixel_size: float | None = None,
+    data_root: Path | None = None,
+    with_volumes: bool = True,
 ) -> SubtomogramTable:
     """Read a Dynamo table.
 
@@ -46,6 +51,8 @@ def read_dynamo_table(
         The table, with at least nine columns; columns 24 to 26 are needed for positions.
     pixel_size
         Angstrom; left out: column 36.
+    default_pixel_size
+        Angstrom, where that column says nothing.
     data_root
         Dynamo's data folder, in which ``particle_00001.em`` and so on lie by their tags.
     with_volumes
@@ -58,7 +65,7 @@ def read_dynamo_table(
     """
     columns = _Columns(Path(path))
     number = columns.whole(1)
-    size, told = _pixel_size(columns, pixel_size)
+    size, told = _pixel_size(columns, pixel_size, default_pixel_size)
     has_position = columns.count >= 26
     tomograms = NumberedTomograms.of(columns.whole(20)) if columns.count >= 20 else None
     volumes: tuple[Path, ...] = ()
@@ -83,7 +90,9 @@ def read_dynamo_table(
     )
 
 
-def _pixel_size(columns: _Columns, given: float | None) -> tuple[float, tuple[str, ...]]:
+def _pixel_size(
+    columns: _Columns, given: float | None, default: float | None
+) -> tuple[float, tuple[str, ...]]:
     """Angstrom, and what to say about it."""
     sizes = columns.numbers(_PIXEL_SIZE_COLUMN)[:, 0] if columns.count >= _PIXEL_SIZE_COLUMN else np.zeros(1)
     known = np.unique(sizes[sizes > 0])
@@ -101,6 +110,8 @@ def _pixel_size(columns: _Columns, given: float | None) -> tuple[float, tuple[st
             where="column 36",
             fix="give one with --pixel-size or make a table of each",
         )
+    if not len(known) and default is not None:
+        return default, ()
     if not len(known):
         raise InputError(
             "a Dynamo table does not tell the pixel size",

@@ -11,7 +11,7 @@ import numpy as np
 from manyviews.errors import InputError
 from manyviews.io.star import StarBlock, column_numbers, column_whole_numbers
 from manyviews.io.subtomogram_table import Float64
-from manyviews.io.volume_files import open_volume
+from manyviews.io.volume_files import volume_header
 
 IMAGE, PIXEL = "rlnImagePixelSize", "rlnPixelSize"
 SERIES, BINNING = "rlnTomoTiltSeriesPixelSize", "rlnTomoSubtomogramBinning"
@@ -67,7 +67,7 @@ class Sources:
 
     def from_headers(self) -> float | None:
         """That of the first volume."""
-        return open_volume(self.volumes[0]).pixel_size if self.volumes else None
+        return volume_header(self.volumes[0]).pixel_size if self.volumes else None
 
     def _groups(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Rows of the optics table that particles belong to; all where they do not say."""
@@ -89,8 +89,13 @@ class Sources:
         return np.flatnonzero(np.isin(known, wanted))
 
 
-def resolve_pixel_size(sources: Sources, given: float | None, said: list[str]) -> float:
-    """Angstrom, of the subtomograms; where it comes from, and what it beat, is added to ``said``."""
+def resolve_pixel_size(
+    sources: Sources, given: float | None, default: float | None, said: list[str]
+) -> float:
+    """Angstrom, of the subtomograms; where it comes from, and what it beat, is added to ``said``.
+
+    ``given`` beats everything, ``default`` nothing.
+    """
     found, where = _from_table(sources)
     header = sources.from_headers()
     if given is not None:
@@ -107,6 +112,8 @@ def resolve_pixel_size(sources: Sources, given: float | None, said: list[str]) -
     if header is not None:
         said.append(f"the pixel size is {header:.5g} A: the header of the first volume")
         return header
+    if default is not None:
+        return default
     raise InputError(
         "the pixel size of the subtomograms is not told, neither there nor in their headers",
         path=sources.path,

@@ -142,10 +142,10 @@ def _optics(table: SubtomogramTable, *, tomo: bool) -> dict[str, list[str]]:
     if table.ctf_premultiplied is not None:
         new[labels.PREMULTIPLIED] = str(int(table.ctf_premultiplied))
     series = table.tomogram_pixel_size or table.pixel_size
-    if tomo:
+    if tomo or pixel_sizes.SERIES in kept:
         new[pixel_sizes.SERIES] = f"{series:.6f}"
-        new.setdefault(pixel_sizes.BINNING, f"{table.pixel_size / series:.6f}")
-    elif table.coordinates is not None and pixel_sizes.SERIES not in kept:
+        new[pixel_sizes.BINNING] = f"{table.pixel_size / series:.6f}"
+    elif table.coordinates is not None:
         new[pixel_sizes.MICROGRAPH] = f"{series:.6f}"
     return {**kept, **{label: [text] * count for label, text in new.items()}}
 

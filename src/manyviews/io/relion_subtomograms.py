@@ -89,6 +89,7 @@ def read_relion_subtomograms(
     path: Path,
     *,
     pixel_size: float | None = None,
+    default_pixel_size: float | None = None,
     tomogram_pixel_size: float | None = None,
     data_root: Path | None = None,
     with_volumes: bool = True,
@@ -101,6 +102,8 @@ def read_relion_subtomograms(
         The STAR file.
     pixel_size
         Angstrom, of the subtomograms; left out: what the file says, else the MRC headers.
+    default_pixel_size
+        Angstrom, where none of these says anything.
     tomogram_pixel_size
         Angstrom, in which ``rlnCoordinateX`` and so on count; left out: what the file says.
     data_root
@@ -132,7 +135,7 @@ def read_relion_subtomograms(
         )
     weights, weight_names = _weights(particles, data_root, with_volumes) if volumes else ((), ())
     sources = Sources(particles.block, particles.optics, path, volumes if with_volumes else ())
-    size = resolve_pixel_size(sources, pixel_size, particles.said)
+    size = resolve_pixel_size(sources, pixel_size, default_pixel_size, particles.said)
     counts_voxels = particles.has(POSITION[0]) and not particles.has(*CENTRED)
     said = particles.said if counts_voxels else []
     position_size = position_pixel_size(sources, tomogram_pixel_size, size, said)
