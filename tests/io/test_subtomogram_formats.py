@@ -245,6 +245,7 @@ ROW = "1 1 1 0.5 0 0 10 20 30 0.3 0 0 1 -60 60 -50 50 0 0 2 1 1 0 11 12 13"
         (f"{ROW}\n{ROW} 4\n", "line 2: the line holds 27 values where the first has 26"),
         (f"{ROW}\n\n{ROW.replace(' 20 ', ' x ')}\n", "column 8, row 2: 'x' is not a finite number"),
         (ROW.replace("1 1 1", "1.5 1 1"), "column 1, row 1: '1.5' is not a whole number"),
+        (ROW.replace(" 0.3 0 0 1", " 0.3 x 0 1"), "column 11, row 1: 'x' is not a number"),
         (ROW.replace(" 11 12", " nan 12"), "column 24, row 1: 'nan' is not a finite"),
     ],
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.geometry.zxz_angles import from_dynamo, to_dynamo
 from manyviews.io.atomic import atomic_write
 from manyviews.io.numbered_files import find_numbered_volumes
@@ -21,6 +21,7 @@ from manyviews.io.numbered_tomograms import NumberedTomograms, number_tomograms
 from manyviews.io.star import column_numbers, column_whole_numbers
 from manyviews.io.subtomogram_table import Float64, Int64, SubtomogramTable
 from manyviews.io.text import read_text
+from manyviews.options import is_number
 
 MAXIMUM_BYTES = 1024**3
 
@@ -157,12 +158,18 @@ class _Columns:
         return column_whole_numbers(self._texts[column - 1], str(column), self.path)
 
     def others(self) -> dict[str, list[str]]:
-        """What has no field of its own, for the round trip."""
-        return {
-            f"{_LABEL}{number}": texts
-            for number, texts in enumerate(self._texts, start=1)
-            if number not in _USED
-        }
+        """What has no field of its own, for the round trip; it may be NaN, but must be numbers."""
+        kept = {n: texts for n, texts in enumerate(self._texts, start=1) if n not in _USED}
+        for number, texts in kept.items():
+            for row, text in enumerate(texts, start=1):
+                if not (text.isascii() and is_number(text)):
+                    raise InputError(
+                        f"{quoted(text)} is not a number",
+                        path=self.path,
+                        where=f"column {number}, row {row}",
+                        fix="correct the table",
+                    )
+        return {f"{_LABEL}{number}": texts for number, texts in kept.items()}
 
 
 def write_dynamo_table(path: Path, table: SubtomogramTable, *, overwrite: bool = False) -> tuple[str, ...]:

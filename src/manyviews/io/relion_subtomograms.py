@@ -120,36 +120,21 @@ def read_relion_subtomograms(
     path = Path(path)
     particles = _particles(path)
     is_flat = _are_stacks(particles)
-    if with_volumes and is_flat:
-        raise InputError(_FLAT, path=path, fix="extract 3-D subtomograms")
-    volumes: tuple[Path, ...] = ()
-    names: tuple[str, ...] = ()
-    if particles.has(VOLUME) and not is_flat:
-        names = _volume_names(particles, VOLUME)
-        volumes = _located(names, particles, data_root, with_volumes)
-    elif with_volumes:
-        raise InputError(
-            f"the column {VOLUME} is missing: it lists positions, not subtomograms",
-            path=path,
-            fix="cut them out with `manyviews subtomo extract`",
-        )
-    weights, weight_names = _weights(particles, data_root, with_volumes) if volumes else ((), ())
-    sources = Sources(particles.block, particles.optics, path, volumes if with_volumes else ())
+    files = _files(particles, data_root, must_exist=with_volumes, is_flat=is_flat)
+    sources = Sources(particles.block, particles.optics, path, files.volumes if with_volumes else ())
     size = resolve_pixel_size(sources, pixel_size, default_pixel_size, particles.said)
     counts_voxels = particles.has(POSITION[0]) and not particles.has(*CENTRED)
     said = particles.said if counts_voxels else []
     position_size = position_pixel_size(sources, tomogram_pixel_size, size, said)
     tomograms, index = _tomograms(particles)
     coordinates, centred = _coordinates(particles, position_size)
-    shifts = _shifts(particles, size)
-    visible = _visible_tilts(particles)
     return SubtomogramTable(
         pixel_size=size,
-        shifts=np.zeros((len(particles), 3)) if shifts is None else shifts,
-        volumes=volumes,
-        volume_names=names,
-        weights=weights,
-        weight_names=weight_names,
+        shifts=_shifts(particles, size),
+        volumes=files.volumes,
+        volume_names=files.names,
+        weights=files.weights,
+        weight_names=files.weight_names,
         tomograms=tomograms,
         tomogram_index=index,
         coordinates=coordinates,
@@ -166,11 +151,11 @@ def read_relion_subtomograms(
         class_number=_whole(particles, "class_number"),
         filament=_whole(particles, "filament"),
         parent=_whole(particles, "parent"),
-        visible_tilts=visible,
+        visible_tilts=_visible_tilts(particles),
         ctf_premultiplied=_premultiplied(particles),
         optics={} if particles.optics is None else dict(particles.optics.columns),
         extra=_others(particles, is_flat),
-        warnings=(*particles.said, *_copies(names), *_end_warning(path)),
+        warnings=(*particles.said, *_copies(files.names), *_end_warning(path)),
     )
 
 
@@ -209,6 +194,33 @@ def _are_stacks(particles: _Particles) -> bool:
         return True
     dimensions = particles.optics.columns.get("rlnImageDimensionality", []) if particles.optics else []
     return bool(dimensions) and not any(text.strip() == "3" for text in dimensions)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The volumes and their weights, as in `SubtomogramTable`."""
+
+    volumes: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
+    weights: tuple[Path | None, ...] = ()
+    weight_names: tuple[str, ...] = ()
+
+
+def _files(particles: _Particles, data_root: Path | None, *, must_exist: bool, is_flat: bool) -> _Files:
+    """The volumes that the particles name; none where they need not exist and there are none."""
+    if must_exist and is_flat:
+        raise InputError(_FLAT, path=particles.path, fix="extract 3-D subtomograms")
+    if must_exist and not particles.has(VOLUME):
+        raise InputError(
+            f"the column {VOLUME} is missing: it lists positions, not subtomograms",
+            path=particles.path,
+            fix="cut them out with `manyviews subtomo extract`",
+        )
+    if is_flat or not particles.has(VOLUME):
+        return _Files()
+    names = _volume_names(particles, VOLUME)
+    volumes = _located(names, particles, data_root, must_exist)
+    return _Files(volumes, names, *_weights(particles, data_root, must_exist))
 
 
 def _volume_names(particles: _Particles, label: str) -> tuple[str, ...]:
@@ -275,12 +287,13 @@ def _coordinates(particles: _Particles, pixel_size: float) -> tuple[Float64 | No
     return None if found is None else found * pixel_size, False
 
 
-def _shifts(particles: _Particles, pixel_size: float) -> Float64 | None:
+def _shifts(particles: _Particles, pixel_size: float) -> Float64:
+    """Angstrom: from angstrom columns, else from 3.0's columns in pixels, else 0."""
     shifts = particles.three(SHIFTS)
     if shifts is not None:
         return shifts
     pixels = particles.three(_PIXEL_SHIFTS)
-    return None if pixels is None else pixels * pixel_size
+    return np.zeros((len(particles), 3)) if pixels is None else pixels * pixel_size
 
 
 def _visible_tilts(particles: _Particles) -> tuple[tuple[bool, ...], ...]:
