@@ -261,7 +261,7 @@ def test_the_pixel_size_of_a_dynamo_table(tmp_path: Path):
         read_subtomograms(tmp_path / "a.tbl", with_volumes=False)
     (tmp_path / "b.tbl").write_text(ROW + " 0" * 9 + " 2.5\n")
     told = read_subtomograms(tmp_path / "b.tbl", with_volumes=False)
-    assert (told.pixel_size, told.warnings) == (2.5, ("the pixel size is 2.5 A: column 36 of the table",))
+    assert (told.pixel_size, told.notes) == (2.5, ("the pixel size is 2.5 A: column 36 of the table",))
     other = read_subtomograms(tmp_path / "b.tbl", with_volumes=False, pixel_size=5.0)
     assert other.warnings == ("the pixel size is taken as 5 A, not as the 2.5 A of the table's column 36",)
 

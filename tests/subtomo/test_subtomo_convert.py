@@ -49,8 +49,10 @@ def test_relion_to_dynamo_tells_what_it_cannot_keep(tmp_path: Path):
     assert made.notes == (
         "the pixel size is 4 A: rlnImagePixelSize",
         "positions are counted in voxels of 2 A: rlnTomoTiltSeriesPixelSize",
+    )
+    assert made.warnings == (
         "not kept, the format has no place for it: weights of particles, visible tilts, half sets",
-        "columns of the other program are not kept: rlnOpticsGroup, rlnGroupNumber",
+        "columns of the other program are not kept: rlnGroupNumber",
         "the volumes lie turned by rlnTomoSubtomogramRot, Tilt, Psi in their tomograms, and the angles"
         " are now those in the tomogram: cut the boxes out again",
         "the format names volumes by number only, so that their names are not kept",
@@ -73,13 +75,13 @@ def test_dynamo_to_relion_names_the_volumes(tmp_path: Path):
         tmp_path / "a.tbl", tmp_path / "a.star", pixel_size=4.0, data_root=tmp_path / "data"
     )
     made = convert(options)
-    assert not [note for note in made.notes if "--data-root" in note]
+    assert not [text for text in made.warnings if "--data-root" in text]
     read = read_relion_subtomograms(tmp_path / "a.star")
     assert [path.name for path in read.volumes] == ["particle_00003.em", "particle_00004.em"]
     (tmp_path / "else/where").mkdir(parents=True)
     made = convert(replace(options, out=tmp_path / "else/where/a.star"))
     folder = str(tmp_path / "data")
-    assert made.notes[-1] == f"read the new table with --data-root {folder}"
+    assert made.warnings[-1] == f"read the new table with --data-root {folder}"
     again = read_relion_subtomograms(tmp_path / "else/where/a.star", data_root=Path(folder))
     assert again.volumes == read.volumes
 
@@ -94,7 +96,7 @@ def test_a_table_moved_away_from_its_volumes_says_where_they_are(tmp_path: Path)
     write_relion_subtomograms(project / "a.star", table)
     (tmp_path / "other").mkdir()
     made = convert(ConvertOptions(project / "a.star", tmp_path / "other/b.star", format="relion-tomo"))
-    assert made.notes[-1] == f"read the new table with --data-root {os.path.realpath(project)}"
+    assert made.warnings[-1] == f"read the new table with --data-root {os.path.realpath(project)}"
     assert len(read_relion_subtomograms(tmp_path / "other/b.star", data_root=project)) == 2
 
 

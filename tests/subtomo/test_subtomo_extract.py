@@ -61,6 +61,7 @@ def test_the_middle_of_a_box_is_the_position(folder: Path):
     np.testing.assert_allclose(table.shifts, np.array([[0, 0, 0], [-0.3, 0.5, 0.4]]) * PIXEL, atol=1e-6)
     np.testing.assert_allclose(table.positions, np.array([[10, 12, 8], [14.3, 9.5, 10.6]]) * PIXEL, atol=1e-6)
     assert (table.pixel_size, table.tomogram_pixel_size, table.tomograms) == (PIXEL, PIXEL, ("tomo",))
+    assert table.box == 6
     assert [path.name for path in table.volumes] == ["000001.mrc", "000002.mrc"]
 
 
@@ -211,6 +212,9 @@ def test_several_tomograms(folder: Path):
     made = extract(options(folder, path, tomogram=folder / "b.rec", only="b", out=folder / "b"))
     assert read_mrc(folder / "b/volumes/000002.mrc")[0][3, 3, 3] == 81_211.5
     assert read_columns(made.listed)["particle"].tolist() == [2]
+    assert made.warnings == ()
+    made = extract(options(folder, path, only="b", out=folder / "other"))
+    assert made.warnings == ("the table calls the tomogram of its positions b; taken to be tomo.mrc",)
     path.write_text("tomogram,x,y,z\nnone,10,12,8\n")
     with pytest.raises(InputError, match=r"no tomogram 'none', as none.mrc"):
         extract(options(folder, path, tomogram=folder, out=folder / "c"))

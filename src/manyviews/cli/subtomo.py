@@ -15,7 +15,7 @@ def _extract(options: ExtractOptions) -> int:
 
     with simulation_progress(quiet=options.quiet, doing="cutting out") as tell:
         made = extract(options, tell)
-    _say(made.warnings)
+    _say(made.notes, made.warnings)
     print(f"cut out: {made.count}" + (f", of which {made.filled} are filled in part" if made.filled else ""))
     for reason, count in made.skipped.items():
         print(f"skipped: {count} ({reason})")
@@ -28,15 +28,16 @@ def _convert(options: ConvertOptions) -> int:
     from manyviews.subtomo.convert import convert
 
     converted = convert(options)
-    _say(converted.notes)
+    _say(converted.notes, converted.warnings)
     print(f"{converted.count} particles as {converted.kind}")
     print(*converted.files, sep="\n")
     return 0
 
 
-def _say(sentences: Iterable[str]) -> None:
-    for sentence in sentences:
-        print(f"warning: {sentence}", file=sys.stderr)
+def _say(notes: Iterable[str], warnings: Iterable[str]) -> None:
+    for kind, sentences in (("note", notes), ("warning", warnings)):
+        for sentence in sentences:
+            print(f"{kind}: {sentence}", file=sys.stderr)
 
 
 COMMANDS = (

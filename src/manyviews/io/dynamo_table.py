@@ -66,7 +66,7 @@ def read_dynamo_table(
     """
     columns = _Columns(Path(path))
     number = columns.whole(1)
-    size, told = _pixel_size(columns, pixel_size, default_pixel_size)
+    size, notes, warnings = _pixel_size(columns, pixel_size, default_pixel_size)
     has_position = columns.count >= 26
     tomograms = NumberedTomograms.of(columns.whole(20)) if columns.count >= 20 else None
     volumes: tuple[Path, ...] = ()
@@ -87,14 +87,15 @@ def read_dynamo_table(
         parent=columns.whole(21) if columns.count >= 21 else None,
         class_number=columns.whole(22) if columns.count >= 22 else None,
         extra=columns.others(),
-        warnings=told,
+        notes=notes,
+        warnings=warnings,
     )
 
 
 def _pixel_size(
     columns: _Columns, given: float | None, default: float | None
-) -> tuple[float, tuple[str, ...]]:
-    """Angstrom, and what to say about it."""
+) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
+    """Angstrom, where it is from, and what to warn of."""
     sizes = columns.numbers(_PIXEL_SIZE_COLUMN)[:, 0] if columns.count >= _PIXEL_SIZE_COLUMN else np.zeros(1)
     known = np.unique(sizes[sizes > 0])
     if given is not None:
@@ -102,8 +103,8 @@ def _pixel_size(
             said = (
                 f"the pixel size is taken as {given:g} A, not as the {known[0]:g} A of the table's column 36"
             )
-            return given, (said,)
-        return given, ()
+            return given, (), (said,)
+        return given, (), ()
     if len(known) > 1:
         raise InputError(
             f"the particles have different pixel sizes ({known[0]:g} to {known[-1]:g} A)",
@@ -112,14 +113,14 @@ def _pixel_size(
             fix="give one with --pixel-size or make a table of each",
         )
     if not len(known) and default is not None:
-        return default, ()
+        return default, (), ()
     if not len(known):
         raise InputError(
             "a Dynamo table does not tell the pixel size",
             path=columns.path,
             fix="give it with --pixel-size, in angstrom",
         )
-    return float(known[0]), (f"the pixel size is {known[0]:g} A: column 36 of the table",)
+    return float(known[0]), (f"the pixel size is {known[0]:g} A: column 36 of the table",), ()
 
 
 class _Columns:

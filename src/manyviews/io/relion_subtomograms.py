@@ -16,7 +16,13 @@ import numpy as np
 
 from manyviews.errors import InputError, quoted
 from manyviews.io.particle_stacks import locate_stacks
-from manyviews.io.relion_pixel_size import PIXEL_SIZE_LABELS, Sources, position_pixel_size, resolve_pixel_size
+from manyviews.io.relion_pixel_size import (
+    PIXEL_SIZE_LABELS,
+    Sources,
+    Told,
+    position_pixel_size,
+    resolve_pixel_size,
+)
 from manyviews.io.star import StarBlock, column_numbers, column_whole_numbers, is_cut_within_line, read_star
 from manyviews.io.subtomogram_table import Float64, Int64, SubtomogramTable
 
@@ -41,6 +47,7 @@ WHOLE = {
 }
 NUMBERS = {"weight": "manyviewsWeight", "score": "rlnParticleFigureOfMerit"}
 PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
+BOX = "rlnImageSize"
 
 _PIXEL_SHIFTS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
 _OTHER_SCORE = "rlnAutopickFigureOfMerit"
@@ -54,7 +61,7 @@ class _Particles:
     path: Path
     block: StarBlock
     optics: StarBlock | None
-    said: list[str]
+    told: Told
 
     def __len__(self) -> int:
         return len(self.block)
@@ -80,7 +87,7 @@ class _Particles:
         if len(missing) == 3:
             return None
         if missing and absent == 0:
-            self.said.append(f"{', '.join(missing)} {_is(missing)} missing and taken as 0")
+            self.told.warnings.append(f"{', '.join(missing)} {_is(missing)} missing and taken as 0")
         filled = [np.full(len(self), absent) if label in missing else self.numbers(label) for label in labels]
         return np.stack(filled, axis=1)
 
@@ -122,10 +129,10 @@ def read_relion_subtomograms(
     is_flat = _are_stacks(particles)
     files = _files(particles, data_root, must_exist=with_volumes, is_flat=is_flat)
     sources = Sources(particles.block, particles.optics, path, files.volumes if with_volumes else ())
-    size = resolve_pixel_size(sources, pixel_size, default_pixel_size, particles.said)
+    size = resolve_pixel_size(sources, pixel_size, default_pixel_size, particles.told)
     counts_voxels = particles.has(POSITION[0]) and not particles.has(*CENTRED)
-    said = particles.said if counts_voxels else []
-    position_size = position_pixel_size(sources, tomogram_pixel_size, size, said)
+    told = particles.told if counts_voxels else Told()
+    position_size = position_pixel_size(sources, tomogram_pixel_size, size, told)
     tomograms, index = _tomograms(particles)
     coordinates, centred = _coordinates(particles, position_size)
     return SubtomogramTable(
@@ -155,7 +162,9 @@ def read_relion_subtomograms(
         ctf_premultiplied=_premultiplied(particles),
         optics={} if particles.optics is None else dict(particles.optics.columns),
         extra=_others(particles, is_flat),
-        warnings=(*particles.said, *_copies(files.names), *_end_warning(path)),
+        box=_box(particles),
+        notes=tuple(particles.told.notes),
+        warnings=(*particles.told.warnings, *_copies(files.names), *_end_warning(path)),
     )
 
 
@@ -185,7 +194,7 @@ def _particles(path: Path) -> _Particles:
     if general is not None and general is not block:
         columns = {**block.columns, STACKS: general.columns[STACKS][:1] * len(block)}
         block = StarBlock(block.name, columns)
-    return _Particles(path, block, optics, [])
+    return _Particles(path, block, optics, Told())
 
 
 def _are_stacks(particles: _Particles) -> bool:
@@ -243,7 +252,7 @@ def _located(
 ) -> tuple[Path, ...]:
     unique = list(dict.fromkeys(names))
     found = locate_stacks(unique, source=particles.path, data_root=data_root, must_exist=must_exist)
-    particles.said.extend(found.warnings)
+    particles.told.warnings.extend(found.warnings)
     where = dict(zip(unique, found.paths, strict=True))
     return tuple(where[name] for name in names)
 
@@ -275,7 +284,9 @@ def _coordinates(particles: _Particles, pixel_size: float) -> tuple[Float64 | No
     """Angstrom, and whether they count from the middle of the tomogram."""
     if particles.has(*CENTRED):
         if particles.has(*POSITION):
-            particles.said.append(f"{CENTRED[0]} and so on are used, not {POSITION[0]}: RELION does the same")
+            particles.told.warnings.append(
+                f"{CENTRED[0]} and so on are used, not {POSITION[0]}: RELION does the same"
+            )
         return particles.three(CENTRED), True
     for labels in (CENTRED, POSITION):
         missing = [label for label in labels if not particles.has(label)]
@@ -357,6 +368,13 @@ def _premultiplied(particles: _Particles) -> bool | None:
             fix="select particles of one kind",
         )
     return bool(values.any())
+
+
+def _box(particles: _Particles) -> int | None:
+    """The one side that the optics groups tell; several are found out from the volumes."""
+    texts = particles.optics.columns.get(BOX, []) if particles.optics else []
+    sides = set(column_whole_numbers(texts, BOX, particles.path).tolist()) if texts else set()
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _others(particles: _Particles, is_flat: bool) -> dict[str, list[str]]:

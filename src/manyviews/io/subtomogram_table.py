@@ -89,6 +89,10 @@ class SubtomogramTable:
         RELION's ``data_optics`` as it stands, columns of texts by label, kept for the round trip.
     extra
         Other columns by label, ``N`` texts each, kept for the round trip.
+    box
+        Side of the subtomograms in voxels, as the source tells it; None: not told.
+    notes
+        What was taken from where, one sentence each.
     warnings
         What the source says that we do not use, and what had to be guessed, one sentence each.
 
@@ -126,6 +130,8 @@ class SubtomogramTable:
     ctf_premultiplied: bool | None = None
     optics: Mapping[str, list[str]] = field(default_factory=dict)
     extra: Mapping[str, list[str]] = field(default_factory=dict)
+    box: int | None = None
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -34,12 +34,15 @@ _MOST_NAMED = 6
 
 @dataclass(frozen=True)
 class Converted:
-    """The files written, how many particles, and ``notes``: what was guessed, and what got lost."""
+    """The files written, how many particles, ``notes`` on what was taken from where, and ``warnings`` of what
+    was guessed and what got lost.
+    """
 
     files: tuple[Path, ...]
     count: int
     kind: TableFormat
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def convert(options: ConvertOptions) -> Converted:
@@ -67,16 +70,16 @@ def convert(options: ConvertOptions) -> Converted:
     table = from_first_voxel(table, options.tomogram_size)
     if kind in _STAR:
         table = _named_from(table, options.out)
-    notes = [*table.warnings, *_lost(table, kind)]
-    notes += write_subtomograms(options.out, table, kind, overwrite=options.overwrite)
+    warnings = [*table.warnings, *_lost(table, kind)]
+    warnings += write_subtomograms(options.out, table, kind, overwrite=options.overwrite)
     files = [options.out]
     if kind not in _STAR and (renamed := number_tomograms(table).renamed):
         names = options.out.with_name(f"{options.out.stem}_tomograms.csv")
         write_table(names, ("number", "tomogram"), ((n, name) for name, n in renamed.items()))
         files.append(names)
     if kind in _STAR and table.volumes:
-        notes += _where_volumes_are(table, options.out)
-    return Converted(tuple(files), len(table), kind, tuple(notes))
+        warnings += _where_volumes_are(table, options.out)
+    return Converted(tuple(files), len(table), kind, table.notes, tuple(warnings))
 
 
 def from_first_voxel(table: SubtomogramTable, size: tuple[int, ...]) -> SubtomogramTable:
@@ -133,7 +136,7 @@ def _lost(table: SubtomogramTable, kind: TableFormat) -> list[str]:
     }
     lost = [name for name, is_lost in fields.items() if is_lost]
     notes = [f"not kept, the format has no place for it: {', '.join(lost)}"] if lost else []
-    others = [label for label in table.extra if _is_dropped(label, kind)]
+    others = [label for label in table.extra if _is_dropped(label, kind) and label != "rlnOpticsGroup"]
     if others:
         more = "" if len(others) <= _MOST_NAMED else f" and {len(others) - _MOST_NAMED} more"
         notes.append(f"columns of the other program are not kept: {', '.join(others[:_MOST_NAMED])}{more}")

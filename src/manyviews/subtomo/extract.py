@@ -49,13 +49,16 @@ class Cut:
 
 @dataclass(frozen=True)
 class Extracted:
-    """What `extract` wrote, how many were cut out, filled, and skipped, and sentences for the user."""
+    """What `extract` wrote, how many were cut out, filled, and skipped, what was
+    taken from where, and what to warn of.
+    """
 
     table: Path
     listed: Path
     count: int
     filled: int
     skipped: dict[str, int]
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -173,11 +176,7 @@ def _table(picked: Picked, kept: NDArray[np.int64], box: int) -> SubtomogramTabl
         if not is_foreign(label) and label not in (VOLUME, WEIGHTS, IMAGE, PIXEL)
     }
     optics = dict(table.optics)
-    groups = len(next(iter(optics.values()), ()))
-    for label, text in (("rlnImageSize", str(box)), (BINNING, None)):
-        optics.pop(label, None)
-        if text is not None and groups:
-            optics[label] = [text] * groups
+    optics.pop(BINNING, None)
     names = tuple(_name(picked, row) for row in kept.tolist())
     return replace(
         table,
@@ -194,6 +193,7 @@ def _table(picked: Picked, kept: NDArray[np.int64], box: int) -> SubtomogramTabl
         tomogram_index=np.zeros(len(kept), dtype=np.int64) if not table.tomograms else table.tomogram_index,
         ctf_premultiplied=None,
         optics=optics,
+        box=box,
         extra=left_over,
     )
 
@@ -222,7 +222,15 @@ def _result(options: ExtractOptions, picked: Picked, cuts: dict[int, Cut], writt
             " x y z right?"
         )
     filled = sum(cuts[row].filled > 0 for row in written)
-    return Extracted(options.out / TABLE, options.out / LIST, len(written), filled, skipped, tuple(warnings))
+    return Extracted(
+        options.out / TABLE,
+        options.out / LIST,
+        len(written),
+        filled,
+        skipped,
+        picked.table.notes,
+        tuple(warnings),
+    )
 
 
 def _is_outside(picked: Picked, row: int) -> bool:

@@ -85,6 +85,9 @@ def pick(options: ExtractOptions) -> Picked:
             fix=f"give the folder of all, or --only {quoted(table.tomograms[0])}",
         )
     flat = table.in_tomogram()
+    if not options.tomogram.is_dir() and _is_called_otherwise(flat.tomograms, files[0].path):
+        said = f"the table calls the tomogram of its positions {flat.tomograms[0]}; taken to be"
+        flat = replace(flat, warnings=(*flat.warnings, f"{said} {files[0].path.name}"))
     if flat.coordinates is None:
         raise InputError("holds no positions", path=options.positions, fix="give a table with coordinates")
     voxels = (flat.coordinates - flat.shifts) / size
@@ -140,6 +143,13 @@ def _of_text(options: ExtractOptions, tomogram_pixel_size: float) -> Subtomogram
         tomograms=names,
         tomogram_index=index,
     )
+
+
+def _is_called_otherwise(names: Sequence[str], path: Path) -> bool:
+    """Whether neither name is a part of the other; numbers are no names."""
+    stems = [Path(name).stem.lower() for name in names if not name.isdecimal()]
+    file = path.stem.lower()
+    return bool(stems) and stems[0] not in file and file not in stems[0]
 
 
 def _in_folder(options: ExtractOptions, names: Sequence[str]) -> tuple[VolumeFile, ...]:
