@@ -223,6 +223,29 @@ def test_several_tomograms(folder: Path):
         extract(options(folder, path, tomogram=folder, out=folder / "c"))
 
 
+def test_tomograms_of_relion_5(folder: Path):
+    (folder / "Tomograms").mkdir()
+    write_mrc(folder / "Tomograms/rec_TS_2.mrc", a_tomogram(), PIXEL)
+    columns = {f"rlnCenteredCoordinate{axis}Angst": ["-20"] for axis in "XYZ"}
+    write_star(folder / "p.star", [StarBlock("particles", {"rlnTomoName": ["TS_2"], **columns})])
+    listed = {
+        "rlnTomoName": ["TS_1", "TS_2"],
+        "rlnTomoReconstructedTomogram": ["Tomograms/none.mrc", "Tomograms/rec_TS_2.mrc"],
+    }
+    write_star(folder / "tomograms.star", [StarBlock("global", listed)])
+    for number, tomogram in enumerate(("tomograms.star", "Tomograms")):
+        out = folder / str(number)
+        extract(options(folder, folder / "p.star", tomogram=folder / tomogram, out=out))
+        assert read_mrc(out / "volumes/000001.mrc")[0][3, 3, 3] == 10 + 800 + 60_000
+    write_star(folder / "other.star", [StarBlock("", {"rlnX": ["1"]})])
+    with pytest.raises(InputError, match="does not name tomograms with rlnTomoName"):
+        extract(options(folder, folder / "p.star", tomogram=folder / "other.star", out=folder / "no"))
+    with pytest.raises(InputError, match="does not say in which tomograms"):
+        extract(
+            options(folder, picks(folder, (1, 1, 1)), tomogram=folder / "tomograms.star", out=folder / "no")
+        )
+
+
 def test_positions_that_do_not_fit_are_suspicious(folder: Path):
     made = extract(options(folder, picks(folder, (10, 12, 8), (100, 120, 80), (140, 90, 100))))
     assert "67% of the positions lie outside their tomograms" in made.warnings[0]

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from manyviews.errors import InputError, quoted
+from manyviews.io.particle_stacks import locate_stacks
 from manyviews.io.positions import read_positions
+from manyviews.io.star import read_star
 from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.io.subtomogram_table import Float64, Int64, SubtomogramTable
 from manyviews.io.volume_files import VolumeFile, volume_header
 from manyviews.subtomo.options import ExtractOptions
 
 _TEXT = (".txt", ".csv", ".xyz", ".coords")
+_NAME, _FILE = "rlnTomoName", "rlnTomoReconstructedTomogram"
 _ENDINGS = ("", ".mrc", ".rec", ".em")
 _SAME = 1e-3
 
@@ -69,23 +72,24 @@ def pick(options: ExtractOptions) -> Picked:
             "--units is for .txt and .csv files, the format of this one says them", path=options.positions,
             fix="leave it out, or give --position-pixel-size",
         )  # fmt: skip
-    if options.tomogram.is_dir():
-        first = _read(options, is_text, 1.0)[0]
-        files = _in_folder(options, first.tomograms)
+    several = options.tomogram.is_dir() or options.tomogram.suffix.lower() == ".star"
+    if several:
+        names = _read(options, is_text, 1.0)[0].tomograms
+        files = _in_folder(options, names) if options.tomogram.is_dir() else _in_list(options, names)
     else:
         files = (volume_header(options.tomogram),)
     size = _one_pixel_size(options, files)
     table, rows = _read(options, is_text, size)
-    index = table.tomogram_index if len(files) > 1 or options.tomogram.is_dir() else None
+    index = table.tomogram_index if several else None
     index = np.zeros(len(table), dtype=np.int64) if index is None else index
-    if not options.tomogram.is_dir() and len(table.tomograms) > 1:
+    if not several and len(table.tomograms) > 1:
         raise InputError(
             f"the positions lie in {len(table.tomograms)} tomograms but one was given",
             path=options.positions,
             fix=f"give the folder of all, or --only {quoted(table.tomograms[0])}",
         )
     flat = table.in_tomogram()
-    if not options.tomogram.is_dir() and _is_called_otherwise(flat.tomograms, files[0].path):
+    if not several and _is_called_otherwise(flat.tomograms, files[0].path):
         said = f"the table calls the tomogram of its positions {flat.tomograms[0]}; taken to be"
         flat = replace(flat, warnings=(*flat.warnings, f"{said} {files[0].path.name}"))
     if flat.coordinates is None:
@@ -154,11 +158,7 @@ def _is_called_otherwise(names: Sequence[str], path: Path) -> bool:
 
 def _in_folder(options: ExtractOptions, names: Sequence[str]) -> tuple[VolumeFile, ...]:
     """The tomograms of these names."""
-    if not names:
-        raise InputError(
-            "does not say in which tomograms its positions lie", path=options.positions,
-            fix="give the tomogram itself, not the folder",
-        )  # fmt: skip
+    _require_names(options, names)
     files = []
     for name in names:
         plain = Path(name)
@@ -179,8 +179,35 @@ def _in_folder(options: ExtractOptions, names: Sequence[str]) -> tuple[VolumeFil
     return tuple(files)
 
 
+def _in_list(options: ExtractOptions, names: Sequence[str]) -> tuple[VolumeFile, ...]:
+    """The tomograms of these names by RELION 5's ``tomograms.star``."""
+    _require_names(options, names)
+    block = next((found for found in read_star(options.tomogram) if _FILE in found.columns), None)
+    if block is None or _NAME not in block.columns:
+        raise InputError(
+            f"does not name tomograms with {_NAME} and {_FILE}",
+            path=options.tomogram,
+            fix="give RELION 5's tomograms.star, one tomogram, or a folder of them",
+        )
+    there = dict(zip(block.columns[_NAME], block.columns[_FILE], strict=True))
+    for name in names:
+        if name not in there:
+            raise InputError(f"there is no tomogram {quoted(name)}", path=options.tomogram, fix="add it")
+    found = locate_stacks([there[name] for name in names], source=options.tomogram)
+    return tuple(volume_header(path) for path in found.paths)
+
+
+def _require_names(options: ExtractOptions, names: Sequence[str]) -> None:
+    if not names:
+        raise InputError(
+            "does not say in which tomograms its positions lie",
+            path=options.positions,
+            fix="give the tomogram itself, not a folder or a list",
+        )
+
+
 def _candidates(folder: Path, name: Path) -> list[Path]:
-    bases = dict.fromkeys((folder / name, folder / name.name))
+    bases = dict.fromkeys((folder / name, folder / name.name, folder / f"rec_{name.name}"))
     return [base.with_name(base.name + ending) for base in bases for ending in _ENDINGS]
 
 
