@@ -73,8 +73,9 @@ class ExtractOptions:
     """Which boxes are cut out of which tomograms."""
 
     tomogram: Path = option(section="input", metavar="TOMOGRAM", positional=True,
-        help="Cut out of this tomogram (MRC or EM), or of those in this folder that are called as the table "
-        "calls them (NAME, NAME.mrc, NAME.rec or NAME.em).")
+        help="Cut out of this tomogram (MRC or EM); of those in this folder that are called as the table "
+        "calls them (NAME, NAME.mrc, NAME.rec, NAME.em or rec_NAME.mrc); or of those in this tomograms.star "
+        "of RELION 5.")
     positions: Path = option(section="input", metavar="POSITIONS", positional=True,
         help="Cut out boxes around these positions: a table (.star, .tbl, .em), or x y z on every line "
         "(.txt, .csv), the middle of the first voxel being 0.")
