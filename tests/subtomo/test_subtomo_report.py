@@ -15,7 +15,7 @@ from manyviews.report import build
 from manyviews.report.data import read_run
 from manyviews.report.sections import Citation, Picture, Section
 from manyviews.report.style import figure_png
-from manyviews.subtomo.report import FILES, PICTURES, sections
+from manyviews.subtomo.report import CITATIONS, FILES, PICTURES, sections
 from manyviews.subtomo.score_files import Scores, write_scores
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -129,9 +129,19 @@ def test_words_of_the_page(example):
 def test_plain_halves_need_no_mask_and_cite_none(folder):
     curve = FscCurve.read_csv(folder / "fsc.csv")
     curve.write_csv(folder / "fsc.csv", overwrite=True)
-    assert legend(pictures(folder)["resolution"])[0].startswith("halves as they are: 0.143 at")
+    assert legend(pictures(folder)["resolution"])[0].startswith("halves, as they are: 0.143 at")
     papers = [part.paper for part in sections(read_run(folder)) if isinstance(part, Citation)]
-    assert [paper.split()[0] for paper in papers] == ["Tan"]
+    assert [paper.split()[0] for paper in papers] == ["Tan", "Lü"]
+
+
+def test_halves_aligned_to_one_map_are_called_optimistic(tmp_path):
+    folder = write_subtomo_run(tmp_path / "run", merged=True)
+    told = legend(pictures(folder)["resolution"])
+    assert told[0].startswith("halves aligned to one map (optimistic), in the mask, corrected: 0.143 at")
+
+
+def test_every_method_is_cited():
+    assert all(papers for papers in CITATIONS.values())
 
 
 def test_a_mask_that_is_too_tight_is_told_beside_the_curves(folder):

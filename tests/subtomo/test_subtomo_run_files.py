@@ -12,7 +12,13 @@ from manyviews.errors import InputError
 from manyviews.geometry.poses import direction_matrices, euler_to_matrices
 from manyviews.geometry.views import tilt_rotation
 from manyviews.report.sphere import COLUMNS, ROWS, count_directions, field_directions, read_fields
-from manyviews.subtomo.coverage import measured_by_direction, sample_half_spectrum, write_coverage
+from manyviews.subtomo.coverage import (
+    least_measured,
+    measured_by_direction,
+    sample_half_spectrum,
+    weights_on_box,
+    write_coverage,
+)
 from manyviews.subtomo.iteration_files import (
     Iteration,
     read_iterations,
@@ -155,6 +161,31 @@ def test_the_sign_of_a_tilt_is_that_of_the_views():
     angle = np.degrees(np.arctan2(z * np.sign(x), np.abs(x)))
     assert measured[in_plane & (angle > 8) & (angle < 52)].min() > 0.95
     assert measured[in_plane & (angle < -15)].max() < 0.1
+
+
+def test_the_direction_measured_least_is_the_middle_of_the_wedge():
+    """Tilts from -60 to 30 degrees lack what is about 75 degrees from +x towards +z."""
+    x, y, z = least_measured(wedge_of(-60, 30))
+    assert abs(y) < 0.5
+    assert math.degrees(math.atan2(z * np.sign(x), abs(x))) == pytest.approx(75, abs=15)
+
+
+def test_weights_of_a_padded_grid_come_to_the_box():
+    """A plane that two particles measured, and half of space that one did, in the order of rfftn."""
+    half, padding = 2 * 12 + 1, 2
+    q = np.arange(-half, half + 1)
+    z, y, _ = np.meshgrid(q, q, np.arange(half + 2), indexing="ij")
+    grid = np.where(np.abs(z) <= 3, 2.0, np.where(y > 0, 1.0, 0.0))
+    grid[:, :, 0] = 0.5 * (grid[:, :, 0] + grid[::-1, ::-1, 0])  # its own mirror image
+    weights = weights_on_box(grid, padding, BOX)
+    assert weights.shape == (BOX, BOX, BOX // 2 + 1)
+    np.testing.assert_allclose(weights[[0, 1, -1], 5, 3], 2)
+    np.testing.assert_allclose(weights[[5, -5], 4, 6], 1)
+    np.testing.assert_allclose(weights[[5, -5], -4, 6], 0)
+    np.testing.assert_allclose(weights[0, 0, :12], 2)
+    assert weights[7, 3, 0] == pytest.approx(weights[-7, -3, 0])
+    assert weights[13, 3, 3] == weights[3, -13, 3] == weights[3, 3, 13] == 0
+    assert weights_on_box(grid, padding, 16).shape == (16, 16, 9)
 
 
 def test_coverage_holds_both_maps(tmp_path):

@@ -109,6 +109,28 @@ _CONES = (
     "Tan YZ, Baldwin PR, Davis JH, Williamson JR, Potter CS, Carragher B, Lyumkis D (2017) Addressing "
     "preferred specimen orientation in single-particle cryo-EM through tilting. Nature Methods 14:793-796."
 )
+_LU = (
+    "Lü Y, Zeng X, Zhao X, Li S, Li H, Gao X, Xu M (2019) Fine-grained alignment of cryo-electron "
+    "subtomograms based on MPI parallel optimization. BMC Bioinformatics 20:443."
+)
+_XU = (
+    "Xu M, Alber F (2012) High precision alignment of cryo-electron subtomograms through gradient-based "
+    "parallel optimization. BMC Systems Biology 6(Suppl 1):S18."
+)
+_CHEN = (
+    "Chen Y, Pfeffer S, Hrabe T, Schuller JM, Förster F (2013) Fast and accurate reference-free alignment of "
+    "subtomograms. Journal of Structural Biology 182:235-245."
+)
+_KRUSE = "Kruse et al. (2026) Fast Volume Alignment by Frequency-Marched Newton. arXiv:2603.15285."
+# by method
+CITATIONS = {
+    "levenberg-marquardt": (_XU,),
+    "sag": (_LU,),
+    "sag-slices": (_LU,),
+    "sag-slices-optimized": (_LU,),
+    "alternation": (_CHEN,),
+    "newton-marching": (_KRUSE,),
+}
 
 
 def sections(run: RunData) -> Iterator[Part]:
@@ -132,6 +154,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: _wedges(folder),
         *(partial(table_section, folder / file, title) for file, title in _TABLES),
     )
+    yield from map(Citation, CITATIONS.get(run.method, ()))
 
 
 def _section(name: str, figure: Figure, number: int = 0) -> Section:
@@ -173,18 +196,19 @@ def _resolution(run: RunData) -> Iterator[Part]:
     path = run.path / FSC_FILE
     curves: list[tuple[FscCurve, str, float | None]] = []
     warning = ""
-    halves, masked = FscCurve.read_csv(path), FscCurves.read_csv(path)
+    halves = "halves aligned to one map (optimistic)" if run.options.get("merged") is True else "halves"
+    plain, masked = FscCurve.read_csv(path), FscCurves.read_csv(path)
     if masked is not None:
         curves += [
-            (masked.corrected, "halves, in the mask, corrected", 0.143),
-            (masked.unmasked, "halves as they are", 0.143),
+            (masked.corrected, f"{halves}, in the mask, corrected", 0.143),
+            (masked.unmasked, f"{halves}, as they are", 0.143),
             (masked.masked, "halves in the mask", None),
             (masked.random, "halves in the mask, phases random", None),
         ]
         warning = masked.warning()
         yield Citation(_MASKED)
-    elif halves is not None:
-        curves.append((halves, "halves as they are", 0.143))
+    elif plain is not None:
+        curves.append((plain, f"{halves}, as they are", 0.143))
     reference = FscCurve.read_csv(run.path / REFERENCE_FILE)
     if reference is not None:
         curves.append((reference, "map and reference", 0.5))
