@@ -80,7 +80,7 @@ def compare_files(
     one_frame: bool = False,
     pixel_size: float | None = None,
 ) -> SpatialComparison:
-    """`compare_tables` of files in any format of `manyviews.io.subtomogram_formats`; volumes need not be there.
+    """`compare_tables` of files in any format; their volumes need not be there.
 
     ``pixel_size`` of the subtomograms is in angstrom; left out: what the tables tell.
     """
