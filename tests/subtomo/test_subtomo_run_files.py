@@ -30,8 +30,10 @@ from manyviews.subtomo.report_figures import over_ring_mean
 from manyviews.subtomo.score_files import (
     Rejection,
     Scores,
+    best_of_halves,
     read_rejection,
     read_scores,
+    rejection_curve,
     write_rejection,
     write_scores,
 )
@@ -124,6 +126,17 @@ def test_the_rejection_curve_comes_back_in_order(tmp_path):
     with pytest.raises(InputError, match="between 0 and 1"):
         read_rejection(path)
     assert read_rejection(tmp_path / "none.csv") is None
+
+
+def test_the_best_of_each_half_are_kept():
+    half, score = np.array([1, 1, 1, 1, 2, 2]), np.array([4.0, math.nan, 3, 2, 1, 0])
+    assert best_of_halves(half, score, 0.5).tolist() == [True, False, True, False, True, False]
+    assert best_of_halves(half, score, 0.01).tolist() == [True, False, False, False, True, False]
+    assert best_of_halves(half, score, 1.0).all()
+    curve = rejection_curve(half, score, (0.5, 1.0), lambda kept: 10.0 * np.count_nonzero(kept))
+    np.testing.assert_array_equal(curve.resolution_angstrom, [30, 60])
+    np.testing.assert_array_equal(curve.lowest_score, [1, 0])
+    np.testing.assert_array_equal(curve.fraction_kept, [0.5, 1])
 
 
 def test_fields_know_their_own_directions():

@@ -19,7 +19,7 @@ from manyviews.report.common import slices_section, table_section, what_is_reada
 from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure, sphere_figure
-from manyviews.report.volume import read_model
+from manyviews.report.volume import central_slices, read_model
 from manyviews.report.words import summary_entry
 from manyviews.subtomo.coverage import COVERAGE_FILE
 from manyviews.subtomo.duplicates import DUPLICATES_FILE
@@ -50,6 +50,11 @@ _PICTURES = {
         "Iterations",
         "Central planes of the maps of some iterations",
         "xy, xz and yz through the middle; each iteration has its own grey levels.",
+    ),
+    "halves": (
+        "Halves",
+        "Central planes of the maps of the two halves",
+        "xy, xz and yz through the middle. What stands in one of them alone is noise.",
     ),
     "resolution": (
         "Resolution",
@@ -146,6 +151,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: slices_section(folder / VOLUME_FILE),
         lambda: _surface(folder / VOLUME_FILE),
         lambda: _iterations(folder),
+        lambda: _halves(folder),
         lambda: _resolution(run),
         lambda: _directions(folder / DIRECTIONAL_FILE),
         lambda: _progress(folder / ITERATIONS_FILE),
@@ -177,7 +183,7 @@ def _surface(path: Path) -> Iterator[Section]:
 
 
 def _iterations(folder: Path) -> Iterator[Section]:
-    from manyviews.subtomo.report_figures import iterations_figure
+    from manyviews.subtomo.report_figures import planes_figure
 
     planes = read_slices(folder / SLICES_FILE)
     if not planes:
@@ -187,7 +193,18 @@ def _iterations(folder: Path) -> Iterator[Section]:
         known = math.isfinite(one.resolution_angstrom)
         captions[one.iteration] = f"{one.iteration}: {one.resolution_angstrom:.3g} Å" if known else ""
     captions = {key: text or str(key) for key, text in captions.items()}
-    yield _section("iterations", iterations_figure(planes, captions))
+    yield _section("iterations", planes_figure(planes, captions))
+
+
+def _halves(folder: Path) -> Iterator[Section]:
+    from manyviews.subtomo.report_figures import planes_figure
+
+    paths = [folder / name for name in (HALF1_FILE, HALF2_FILE)]
+    if not all(path.exists() for path in paths):
+        return
+    maps = [central_slices(path) for path in paths]
+    planes = [(half, (one.xy, one.xz, one.yz)) for half, one in enumerate(maps, start=1)]
+    yield _section("halves", planes_figure(planes, {1: "half 1", 2: "half 2"}))
 
 
 def _resolution(run: RunData) -> Iterator[Part]:
