@@ -11,6 +11,8 @@ from scipy import fft
 from manyviews.errors import InputError
 from manyviews.geometry.poses import direction_matrices, euler_to_matrices
 from manyviews.geometry.views import tilt_rotation
+from manyviews.operators.fourier_points import half_ball
+from manyviews.operators.fourier_sums import FourierSums
 from manyviews.report.sphere import COLUMNS, ROWS, count_directions, field_directions, read_fields
 from manyviews.subtomo.coverage import (
     least_measured,
@@ -192,13 +194,32 @@ def test_weights_of_a_padded_grid_come_to_the_box():
     grid[:, :, 0] = 0.5 * (grid[:, :, 0] + grid[::-1, ::-1, 0])  # its own mirror image
     weights = weights_on_box(grid, padding, BOX)
     assert weights.shape == (BOX, BOX, BOX // 2 + 1)
-    np.testing.assert_allclose(weights[[0, 1, -1], 5, 3], 2)
-    np.testing.assert_allclose(weights[[5, -5], 4, 6], 1)
+    np.testing.assert_allclose(weights[[0, 1, -1], 5, 3], 16)
+    np.testing.assert_allclose(weights[[5, -5], 4, 6], 8)
     np.testing.assert_allclose(weights[[5, -5], -4, 6], 0)
-    np.testing.assert_allclose(weights[0, 0, :12], 2)
+    np.testing.assert_allclose(weights[0, 0, :12], 16)
     assert weights[7, 3, 0] == pytest.approx(weights[-7, -3, 0])
     assert weights[13, 3, 3] == weights[3, -13, 3] == weights[3, 3, 13] == 0
     assert weights_on_box(grid, padding, 16).shape == (16, 16, 9)
+
+
+@pytest.mark.parametrize("turn", [np.eye(3), euler_to_matrices([40.0, 70, 20])])
+def test_weights_of_sums_are_the_wedge_turned_into_the_map(turn):
+    points = half_ball(12, BOX)
+    sums = FourierSums.zeros(12)
+    k = points.astype(float)
+    own = (np.abs(k[:, 2]) <= np.abs(k[:, 0]) * math.tan(math.radians(60)) + 1e-6).astype(np.float32)[None]
+    for _ in range(3):
+        sums.add_solids(0, turn[None], points, own.astype(np.complex64), own)
+    weights = weights_on_box(sums.mirrored().denominator[0].numpy(), sums.padding, BOX)
+    kz, ky, kx = np.meshgrid(*(fft.fftfreq(BOX) * BOX,) * 2, np.arange(BOX // 2 + 1.0), indexing="ij")
+    x, _, z = np.moveaxis(np.stack([kx, ky, kz], axis=-1) @ turn.T, -1, 0)
+    radius = np.sqrt(kx**2 + ky**2 + kz**2)
+    tilt = np.degrees(np.arctan2(np.abs(z), np.abs(x)))
+    there = (radius > 5) & (radius < 10) & (np.hypot(x, z) > 4)
+    assert weights[there & (tilt < 45)].mean() == pytest.approx(3, rel=0.02)
+    assert weights[there & (tilt < 45)].min() > 2
+    assert weights[there & (tilt > 75)].max() < 0.3
 
 
 def test_coverage_holds_both_maps(tmp_path):

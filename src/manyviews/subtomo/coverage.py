@@ -58,14 +58,17 @@ def weights_on_box(weights: NDArray[Any], padding: int, box: int) -> NDArray[np.
     """Weights of a padded grid, as `fsc_of_transforms` takes them: ``(box, box, box // 2 + 1)``, unshifted.
 
     ``weights`` is ``(2h + 1, 2h + 1, h + 2)``, of `manyviews.operators.fourier_sums`: ``padding`` points for
-    each of the box. Each is the mean of the points around it, as turned samples fall between points; zero
-    beyond the grid.
+    each of the box, among which turned samples are spread. A frequency gets back what is its own, so that a
+    particle that measured all around it with weight 1 counts 1; zero beyond the grid.
     """
     half = weights.shape[0] // 2
     # the mirror images of the first columns stand before them, so that the plane x = 0 has neighbours
     mirror = weights[::-1, ::-1, 1 : padding + 1][..., ::-1]
     whole = np.concatenate([mirror, weights], axis=2).astype(np.float32)
-    smooth = ndimage.uniform_filter(whole, 2 * (padding // 2) + 1, mode="constant")
+    tent = 1 - np.abs(np.arange(1 - padding, padding)) / padding  # of one sample of the box
+    smooth = whole
+    for axis in range(3):
+        smooth = ndimage.convolve1d(smooth, tent, axis, mode="constant")
     reach = (half - 1) // padding
     order = np.arange(-min(reach, (box - 1) // 2), min(reach, (box - 1) // 2) + 1)
     columns = order[order >= 0]
