@@ -42,6 +42,9 @@ class Stream(IntEnum):
     SHIFTS = 31  # shifts of simulated particles
     DEFOCUS = 32  # defocus of simulated particles
     PARTICLE_NOISE = 33  # noise of a simulated image; its number
+    SUBTOMOGRAM_POSES = 34  # rotations of simulated subtomograms
+    SUBTOMOGRAM_SHIFTS = 35  # shifts of simulated subtomograms
+    SUBTOMOGRAM_NOISE = 36  # noise of a simulated subtomogram's views; its number
 
     START_MAP = 40  # the spheres of a random start; start or trial
     START_POWER = 41  # the views that a random start gets its brightness by; start or trial
@@ -57,6 +60,7 @@ class Stream(IntEnum):
     SAGD_POSES = 53  # the grids that poses are looked for on, in the end
 
     SUBTOMOGRAM_START = 60  # poses of the average that an alignment starts from
+    SUBTOMOGRAM_PARTS = 61  # parts of the frequencies, or slices, of a refinement; pose (slices)
     FSC_PHASES = 90  # phases of a half without its own; half, draw
     HALVES = 91  # which half a unit of subtomograms goes to
 

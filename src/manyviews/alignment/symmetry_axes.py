@@ -28,11 +28,12 @@ class AxesFound:
     """A map ``(D, D, D)``, float32, its axes as the group has them and its centre of mass in the middle.
 
     ``correlation`` is the mean correlation with itself after the operations of the group; 1 is perfect
-    symmetry.
+    symmetry. ``rotation`` is how it was turned: what was at X is at ``rotation @ X``.
     """
 
     volume: Float32
     correlation: float
+    rotation: Float64
 
 
 def lay_on_axes(volume: Float32, group: Float64, seed: int = 0) -> AxesFound:
@@ -55,7 +56,7 @@ def lay_on_axes(volume: Float32, group: Float64, seed: int = 0) -> AxesFound:
     parts = [compared.correlation(tried[i : i + _AT_ONCE]) for i in range(0, _TRIED, _AT_ONCE)]
     best = np.argsort(-np.concatenate(parts))[:_REFINED]
     rotation, correlation = max((_refined(compared, tried[i]) for i in best), key=lambda found: found[1])
-    return AxesFound(move_map(centred, rotation, np.zeros(3)), correlation)
+    return AxesFound(move_map(centred, rotation, np.zeros(3)), correlation, rotation)
 
 
 def _operations(group: Float64, rng: np.random.Generator) -> Float64:

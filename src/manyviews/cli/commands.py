@@ -6,12 +6,16 @@ options and a function that is handed them.
 
 from __future__ import annotations
 
-from manyviews.cli import general, particles, submit, subtomo_compare, tilt
+from manyviews.cli import general, particles, submit, subtomo, subtomo_compare, tilt
 from manyviews.cli.command import Command
 
 _JOBS: tuple[Command, ...] = (
-    *(general.DEMO, general.DOCTOR),
-    *(*tilt.COMMANDS, subtomo_compare.COMPARE, *particles.COMMANDS),
+    general.DEMO,
+    general.DOCTOR,
+    *tilt.COMMANDS,
+    *particles.COMMANDS,
+    *subtomo.COMMANDS,
+    subtomo_compare.COMPARE,
 )
 _RESULTS: tuple[Command, ...] = (general.COMPARE, general.report_command(_JOBS))
 COMMANDS: tuple[Command, ...] = (*_JOBS, submit.command((*_JOBS, *_RESULTS)), *_RESULTS)

@@ -49,5 +49,9 @@ def _deliver(staging: Path, out: Path, own_files: Sequence[str]) -> None:
     for pattern in own_files:
         for old in out.glob(pattern):
             old.unlink()
-    for new in sorted(staging.iterdir()):
-        os.replace(new, out / new.name)
+    for new in sorted(staging.rglob("*")):
+        place = out / new.relative_to(staging)
+        if new.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            os.replace(new, place)

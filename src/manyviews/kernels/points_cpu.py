@@ -1,4 +1,4 @@
-"""Reading a volume's Fourier transform at turned points in space, adding to it, and fitting poses, on the CPU.
+"""Reading a volume's transform at turned points in space, adding to it, and fitting poses, on the CPU.
 
 The half grid is that of `manyviews.kernels.slices_cpu`: ``(2h + 1, 2h + 1, h + 2)``, trilinear between points,
 zero outside. There images are slices; here they are volumes, whose points ``k = (kx, ky, kz)`` lie anywhere.
@@ -162,7 +162,7 @@ def _sums(grid, rotations, shifts, images, masks, values, transfers, points, cho
         out[m] = total
 
 
-def gather_points(grid: Complex, rotations: Real, points: Real, padding: int) -> Complex:
+def gather_points(grid: Complex, rotations: Real, points: NDArray[Any], padding: int) -> Complex:
     """Read a half grid ``(2h + 1, 2h + 1, h + 2)`` at ``padding * A^T k``.
 
     ``rotations`` is ``(M, 3, 3)``, ``points (P, 3)`` (kx, ky, kz). Returns ``(M, P)``, dtype of the grid.
@@ -208,7 +208,7 @@ def pose_sums(
     masks: NDArray[np.int64],
     values: Complex,
     transfers: Real,
-    points: Real,
+    points: NDArray[Any],
     chosen: NDArray[np.int32],
     padding: int,
     box: int,
@@ -234,9 +234,9 @@ def pose_sums(
 
     Returns
     -------
-    ``(M, SUMS)`` float64: sum of ``|y|^2``, ``Re(conj(y) m)`` and ``|m|^2``; six of ``Re(conj(y) dm)``, six of
-    ``Re(conj(m) dm)``; and the upper triangle, row by row, of the 6 x 6 ``Re(conj(dm_i) dm_j)``. Derivatives are
-    with respect to a small rotation vector w, ``A <- exp(w) A`` (radians, the subtomogram's axes, the shift
+    ``(M, SUMS)`` float64: sum of ``|y|^2``, ``Re(conj(y) m)`` and ``|m|^2``; six of ``Re(conj(y) dm)``, six
+    of ``Re(conj(m) dm)``; and the upper triangle, row by row, of the 6 x 6 ``Re(conj(dm_i) dm_j)``.
+    Derivatives are with respect to a small rotation vector w, ``A <- exp(w) A`` (radians, the subtomogram's axes, the shift
     held), then to the shift in voxels.
     """
     turns, places = _native(grid, rotations, points)
@@ -246,6 +246,6 @@ def pose_sums(
     return out
 
 
-def _native(grid: Complex, rotations: Real, points: Real) -> tuple[Real, Real]:
+def _native(grid: Complex, rotations: Real, points: NDArray[Any]) -> tuple[Real, Real]:
     """Poses in double precision, points in single, whatever the grid is."""
     return np.ascontiguousarray(rotations, np.float64), np.ascontiguousarray(points, np.float32)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import manyviews
-from manyviews.errors import InputError, quoted
+from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
-from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.mrc import write_mrc
 from manyviews.io.particle_images import write_particle_stack
 from manyviews.io.particle_table import OpticsGroup, ParticleTable, table_of_stack
 from manyviews.io.relion_particles import write_relion_particles
@@ -24,7 +24,7 @@ from manyviews.operators.contrast_transfer import Optics
 from manyviews.options import check_options
 from manyviews.particles.options import SimulateOptions
 from manyviews.runs.toml import dump_toml
-from manyviews.simulate.atoms import atoms_to_density, is_model_file
+from manyviews.simulate.particle_specimens import particle_specimen
 from manyviews.simulate.particles import (
     GaussianProjector,
     Poses,
@@ -32,7 +32,6 @@ from manyviews.simulate.particles import (
     VolumeProjector,
     draw_defocus,
     draw_poses,
-    molecular_complex,
     particle_images,
     particle_noise,
 )
@@ -163,43 +162,12 @@ def _scene(options: SimulateOptions) -> _Scene:
 
 def _specimen(options: SimulateOptions) -> tuple[Float32, Projector]:
     """The density on the grid of the box, and its projections."""
-    shape = (options.box,) * 3
-    if options.specimen == "complex":
-        phantom = molecular_complex(options.box, options.pixel_size, options.seed)
-        exact = GaussianProjector(phantom, options.box, options.pixel_size)
-        return phantom.density(shape, options.pixel_size), exact
-    path = Path(options.specimen)
-    if is_model_file(path):
-        volume = atoms_to_density(path, shape, options.pixel_size, resolution=options.resolution)
-    elif path.suffix.lower() in (".mrc", ".map", ".rec"):
-        volume = _map(path, options)
-    else:
-        raise InputError(
-            f"there is no specimen {quoted(options.specimen)}",
-            where="option specimen",
-            fix="choose complex, a .pdb or .cif model or a .mrc map",
-        )
+    volume, gaussians = particle_specimen(
+        options.specimen, options.box, options.pixel_size, seed=options.seed, resolution=options.resolution
+    )
+    if gaussians is not None:
+        return volume, GaussianProjector(gaussians, options.box, options.pixel_size)
     return volume, VolumeProjector(volume)
-
-
-def _map(path: Path, options: SimulateOptions) -> Float32:
-    """A map, zeros around it if it is smaller than the box."""
-    volume, header = read_mrc(path)
-    side, box = len(volume), options.box
-    if volume.shape != (side,) * 3 or side > box:
-        size = " x ".join(str(n) for n in volume.shape)
-        raise InputError(f"is {size} voxels", path=path, fix=f"give a cube of at most {box}")
-    sizes = header.pixel_size or (options.pixel_size,) * 3
-    if max(abs(size / options.pixel_size - 1) for size in sizes) > 0.01:
-        raise InputError(
-            f"has voxels of {sizes[0]:g} A, not {options.pixel_size:g} A",
-            path=path,
-            fix="give its --pixel-size or resample it",
-        )
-    if not np.isfinite(volume).all() or not volume.std() > 0:
-        raise InputError("is constant, or holds NaN or infinity", path=path, fix="give a map with density")
-    before = box // 2 - side // 2
-    return np.pad(volume, (before, box - side - before))
 
 
 def _levels(scene: _Scene, options: SimulateOptions) -> _Levels:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError, shortened
+from manyviews.errors import InputError, quoted, shortened
 from manyviews.simulate.phantoms import Gaussians
 
 Float64 = NDArray[np.float64]
@@ -38,6 +38,8 @@ def atoms_to_density(
     *,
     resolution: float | None = None,
     b_factor: float | None = None,
+    assembly: str | None = None,
+    rotation: Float64 | None = None,
 ) -> NDArray[np.float32]:
     """The density of an atomic model on a grid, its centre of mass at index ``n // 2``.
 
@@ -54,6 +56,11 @@ def atoms_to_density(
         at that resolution (the convention of ChimeraX molmap). Left out: three pixels.
     b_factor
         Replaces the B factors of the file, in square angstrom.
+    assembly
+        The biological assembly of this name (REMARK 350, ``_pdbx_struct_assembly``), not the model as it
+        stands.
+    rotation
+        ``(3, 3)``, turns the model about its centre of mass first.
 
     Returns
     -------
@@ -62,8 +69,8 @@ def atoms_to_density(
     Raises
     ------
     InputError
-        If the file cannot be read or holds no atoms, the model does not fit, or the resolution is finer than
-        two pixels.
+        If the file cannot be read or holds no atoms, has no such assembly, the model does not fit, or the
+        resolution is finer than two pixels.
     """
     import gemmi
 
@@ -74,6 +81,10 @@ def atoms_to_density(
             fix="give a coarser resolution or a smaller pixel size",
         )
     structure = _read(path)
+    if assembly is not None:
+        _build(structure, assembly, path)
+    if rotation is not None:
+        _turn(structure[0], rotation)
     origin = np.array([n // 2 for n in volume_shape[::-1]]) * pixel_size
     _place(structure[0], origin - _centre_of_mass(structure[0]), b_factor, extra_b=4 * wanted**2)
     _check_fits(structure[0], np.array(volume_shape[::-1]) * pixel_size, path)
@@ -134,6 +145,29 @@ def _read(path: Path) -> Any:
         raise InputError("holds no atoms but hydrogens", path=path, fix="give a PDB or mmCIF model")
     _check_atoms(structure[0], path)
     return structure
+
+
+def _build(structure: Any, assembly: str, path: Path) -> None:
+    """Replace the model by one of its biological assemblies, in place."""
+    import gemmi
+
+    names = [one.name for one in structure.assemblies]
+    if assembly not in names:
+        known = ", ".join(names) if names else "none"
+        raise InputError(
+            f"has no assembly {quoted(assembly)} (its assemblies: {known})",
+            path=path,
+            fix="give one of these",
+        )
+    structure.transform_to_assembly(assembly, gemmi.HowToNameCopiedChain.AddNumber)
+
+
+def _turn(model: Any, rotation: Float64) -> None:
+    """Turn all atoms about the origin; anisotropic B factors are not kept (see `_place`)."""
+    import gemmi
+
+    for found in model.all():
+        found.atom.pos = gemmi.Position(*(rotation @ np.array(found.atom.pos.tolist())))
 
 
 def _check_atoms(model: Any, path: Path) -> None:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.subtomogram_table import SubtomogramTable
+from manyviews.subtomo.align_options import HalvesBy
 from manyviews.subtomo.duplicates import Duplicates, copies_of, find_duplicates
 from manyviews.subtomo.halves import (
     Halves,
-    HalvesBy,
     along_filament,
     halves_by_groups,
     halves_by_position,

@@ -11,21 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
+from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses, Refined, step_length
 
 Float64 = NDArray[np.float64]
 
 _DOWN, _UP = 0.3, 4.0
 _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e6
-
-
-@dataclass(frozen=True)
-class Refined:
-    """Poses after refinement, their ``fit``, and ``touched``: how often a frequency was read, for each pose."""
-
-    poses: Poses
-    fit: Fit
-    touched: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,7 @@ class LevenbergMarquardt:
             poses = poses.replaced(own[better], trial.select(better))
             fit = fit.replaced(own[better], tried.select(better))
             damping[own] = np.clip(damping[own] * np.where(better, _DOWN, _UP), _LEAST_DAMPING, _MOST_DAMPING)
-            small = self._length(step) < self.least_step
+            small = step_length(step, self.radius) < self.least_step
             active[own[small]] = False
         return Refined(poses, fit, touched)
 
@@ -72,10 +63,5 @@ class LevenbergMarquardt:
         scale = np.maximum(diagonal, 1e-9 * diagonal.max(axis=1, keepdims=True) + 1e-30)
         damped = hessian + (damping[:, None] * scale)[:, :, None] * np.eye(hessian.shape[1])
         step: Float64 = np.linalg.solve(damped, -fit.gradient[:, :, None])[:, :, 0]
-        length = self._length(step)
+        length = step_length(step, self.radius)
         return np.asarray(step * np.minimum(1.0, self.longest_step / np.maximum(length, 1e-12))[:, None])
-
-    def _length(self, step: Float64) -> Float64:
-        """Voxels that a step moves the particle by, at its radius of gyration."""
-        turn = np.linalg.norm(step[:, :3], axis=1) * self.radius
-        return np.asarray(np.hypot(turn, np.linalg.norm(step[:, 3:], axis=1)))

@@ -8,6 +8,7 @@ the wedge, which passes more of the map in some poses than in others, would choo
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,3 +157,25 @@ class PoseObjective:
         curvature[:, _UPPER[1], _UPPER[0]] = sums[:, 3 + 2 * PARAMETERS :]
         slopes = sums[:, 3 : 3 + 2 * PARAMETERS].reshape(-1, 2, PARAMETERS)
         return Fit(sums[:, 0], sums[:, 1], sums[:, 2], slopes[:, 0], slopes[:, 1], curvature)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Poses after refinement, their ``fit``, and ``touched``: how often a frequency was read, for each pose."""
+
+    poses: Poses
+    fit: Fit
+    touched: NDArray[np.int64]
+
+
+class RefinementMethod(Protocol):
+    """Makes poses fine, all of them together; a method is a set of options and this."""
+
+    def refine(self, objective: PoseObjective, poses: Poses) -> Refined:
+        """Better poses, in the same order."""
+
+
+def step_length(step: Float64, radius: float) -> Float64:
+    """``(M,)`` voxels that steps ``(M, 6)`` move a particle by, at its ``radius`` of gyration in voxels."""
+    turn = np.linalg.norm(step[:, :3], axis=1) * radius
+    return np.asarray(np.hypot(turn, np.linalg.norm(step[:, 3:], axis=1)))
