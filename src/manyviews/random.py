@@ -61,7 +61,7 @@ class Stream(IntEnum):
 
     SUBTOMOGRAM_START = 60  # poses of the average that an alignment starts from
     SUBTOMOGRAM_PARTS = 61  # parts of the frequencies, or slices, of a refinement; pose (slices)
-    FSC_PHASES = 90  # phases of a half without its own; half
+    FSC_PHASES = 90  # phases of a half without its own; half, draw
     HALVES = 91  # which half a unit of subtomograms goes to
 
 

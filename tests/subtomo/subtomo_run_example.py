@@ -69,8 +69,8 @@ def write_tables(folder: Path, rng):
     (folder / "set_aside.csv").write_text("particle,why\n9,empty\n10,NaN\n")
 
 
-def write_subtomo_run(folder: Path) -> Path:
-    options = {"method": "sag", "symmetry": "C1"}
+def write_subtomo_run(folder: Path, *, merged: bool = False) -> Path:
+    options = {"method": "sag", "symmetry": "C1", "merged": merged}
     rng = np.random.default_rng(11)
     with RunFolder.open(
         folder,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyviews.cli.main import main
 from manyviews.errors import InputError
 from manyviews.geometry.poses import angular_distance, euler_to_matrices, matrices_to_euler, random_rotations
 from manyviews.geometry.symmetry import symmetry_rotations
@@ -91,6 +92,50 @@ def test_errors_of_each_particle_are_written(tmp_path):
     assert lines[1] == f"run/extra/TS_0/0000.mrc,{MADE[0]:.4f},{MOVED[0]:.4f}"
     with pytest.raises(InputError, match="exists"):
         compared.write(tmp_path / "new")
+
+
+STAR = """data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnImagePixelSize #2
+1 6.0
+
+data_particles
+
+loop_
+_rlnImageName #1
+_rlnOpticsGroup #2
+_rlnAngleRot #3
+_rlnAngleTilt #4
+_rlnAnglePsi #5
+_rlnOriginXAngst #6
+_rlnOriginYAngst #7
+_rlnOriginZAngst #8
+"""
+
+
+def write_star(path, some):
+    rows = [
+        " ".join([name, "1", *(f"{value:.6f}" for value in (*angles, *shift))])
+        for name, angles, shift in zip(some.volume_names, some.angles, some.shifts, strict=True)
+    ]
+    path.write_text(STAR + "\n".join(rows) + "\n")
+
+
+def test_the_command_tells_medians_and_writes_a_table(tmp_path, capsys):
+    write_star(tmp_path / "found.star", FOUND)
+    write_star(tmp_path / "truth.star", TRUTH)
+    words = ["subtomo", "compare", str(tmp_path / "found.star"), str(tmp_path / "truth.star")]
+    assert main([*words, "--symmetry", "D7", "--reference-frame", "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert f"angle, degrees:     {np.median(MADE):8.2f} {np.mean(MADE):8.2f}" in told
+    assert told.splitlines()[-1] == str(tmp_path / "out" / "pose_errors.csv")
+    assert len((tmp_path / "out" / "pose_errors.csv").read_text().splitlines()) == COUNT + 1
+    assert main([*words, "--symmetry", "D7"]) == 0
+    assert "taken out of all:" in capsys.readouterr().out
+    assert main([*words, "--symmetry", "Q7"]) == 2
+    assert "there is no point group" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_refused():

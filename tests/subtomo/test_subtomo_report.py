@@ -15,7 +15,7 @@ from manyviews.report import build
 from manyviews.report.data import read_run
 from manyviews.report.sections import Citation, Picture, Section
 from manyviews.report.style import figure_png
-from manyviews.subtomo.report import FILES, PICTURES, sections
+from manyviews.subtomo.report import CITATIONS, FILES, PICTURES, sections
 from manyviews.subtomo.score_files import Scores, write_scores
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -57,6 +57,8 @@ def test_every_picture_is_drawn_from_its_file(example):
     assert legend(found["wedge"]) == ["told: -60 to 60°", "measured: -58 to 61°"]
     titles = [axes.get_title() for axes in found["iterations"].axes]
     assert [title for title in titles if title] == ["1", "2: 40 Å", "3: 30 Å"]
+    titles = [axes.get_title() for axes in found["halves"].axes]
+    assert [title for title in titles if title] == ["half 1", "half 2"]
 
 
 def test_pose_changes_are_drawn_as_they_were(example):
@@ -95,7 +97,7 @@ def test_scores_show_what_is_left_out(folder):
         ("coverage.csv", {"coverage", "measured"}),
         ("wedge.csv", {"wedge"}),
         ("wedge_power.mrc", {"wedge"}),
-        ("half1.mrc", set()),
+        ("half1.mrc", {"halves"}),
     ],
 )
 def test_what_is_missing_is_left_out(folder, name, missing):
@@ -129,9 +131,19 @@ def test_words_of_the_page(example):
 def test_plain_halves_need_no_mask_and_cite_none(folder):
     curve = FscCurve.read_csv(folder / "fsc.csv")
     curve.write_csv(folder / "fsc.csv", overwrite=True)
-    assert legend(pictures(folder)["resolution"])[0].startswith("halves as they are: 0.143 at")
+    assert legend(pictures(folder)["resolution"])[0].startswith("halves, as they are: 0.143 at")
     papers = [part.paper for part in sections(read_run(folder)) if isinstance(part, Citation)]
-    assert [paper.split()[0] for paper in papers] == ["Tan"]
+    assert [paper.split()[0] for paper in papers] == ["Tan", "Lü"]
+
+
+def test_halves_aligned_to_one_map_are_called_optimistic(tmp_path):
+    folder = write_subtomo_run(tmp_path / "run", merged=True)
+    told = legend(pictures(folder)["resolution"])
+    assert told[0].startswith("halves aligned to one map (optimistic), in the mask, corrected: 0.143 at")
+
+
+def test_every_method_is_cited():
+    assert all(papers for papers in CITATIONS.values())
 
 
 def test_a_mask_that_is_too_tight_is_told_beside_the_curves(folder):
@@ -159,6 +171,7 @@ def test_a_mask_that_is_too_tight_is_told_beside_the_curves(folder):
         ("wedge.csv", "particles\n3\n", "has no column"),
         ("slices.mrc", "torn", "slices.mrc could not be read"),
         ("fsc.csv", "frequency_per_angstrom,fsc\n0,1\nnan,1\n", "line 3: a number is missing"),
+        ("half2.mrc", "torn", "half2.mrc could not be read"),
     ],
 )
 def test_damaged_files_are_named_and_the_rest_is_shown(folder, name, content, words):

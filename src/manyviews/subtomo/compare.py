@@ -13,6 +13,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.faults import explain_write_errors
+from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.io.tables import write_table
 from manyviews.metrics.pose_error_3d import ErrorSummary, SpatialErrors, spatial_errors
@@ -69,6 +70,22 @@ class SpatialComparison:
         rows = ((name, f"{angle:.4f}", f"{shift:.4f}") for name, angle, shift in columns)
         write_table(path, ("particle", "angle_degrees", "shift_angstrom"), rows, overwrite=overwrite)
         return path
+
+
+def compare_files(
+    found: Path,
+    truth: Path,
+    symmetry: str = "C1",
+    *,
+    one_frame: bool = False,
+    pixel_size: float | None = None,
+) -> SpatialComparison:
+    """`compare_tables` of files in any format; their volumes need not be there.
+
+    ``pixel_size`` of the subtomograms is in angstrom; left out: what the tables tell.
+    """
+    tables = [read_subtomograms(path, pixel_size=pixel_size, with_volumes=False) for path in (found, truth)]
+    return compare_tables(tables[0], tables[1], symmetry, one_frame=one_frame, names=(found, truth))
 
 
 def compare_tables(
