@@ -301,3 +301,6 @@ def test_what_is_no_list_of_stopgap(tmp_path: Path):
     path.write_text(text)
     with pytest.raises(InputError, match="does not tell the pixel size"):
         read_subtomograms(path, with_volumes=False)
+    path.write_text(text.replace(" B ", " A "))
+    alike = read_subtomograms(path, pixel_size=1.0, with_volumes=False)
+    assert (alike.half, alike.notes) == (None, ("all particles are of half set A, which is taken as none",))

@@ -187,7 +187,9 @@ def test_tables_of_other_programs_cut_out_the_same(folder: Path):
         np.testing.assert_allclose(read.positions, [[48, 71, 45]], atol=1e-5)
         np.testing.assert_allclose(read.shifts, [[2, -1, 0]], atol=1e-5)
         assert read.pixel_size == PIXEL
+        assert bool(made.warnings) == (name == "p.tbl")  # which does not say what it counts
         if name == "p.tbl":
+            assert made.warnings == ("positions are taken to be counted in voxels of the tomogram, 5 A",)
             np.testing.assert_allclose(read.angles, [[10, 20, 30]], atol=1e-5)
 
 

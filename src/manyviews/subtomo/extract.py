@@ -144,7 +144,9 @@ def cut_box(voxels: NDArray[Any], middle: NDArray[np.int64], box: int, *, fill: 
     high = np.minimum(first + box, voxels.shape)
     if np.any(low >= high):
         return Cut("outside the tomogram")
-    inside = np.array(voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], dtype=np.float32)
+    place = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is looked for next
+        inside = np.array(voxels[place], dtype=np.float32)
     finite = np.isfinite(inside)
     present = int(np.count_nonzero(finite))
     beyond = 1 - inside.size / box**3

@@ -117,6 +117,10 @@ def _read(
             tomogram_pixel_size=counted,
             with_volumes=False,
         )
+        is_told = any("pixel size" in text or "voxels" in text for text in (*table.notes, *table.warnings))
+        if counted is None and not is_told:
+            said = f"positions are taken to be counted in voxels of the tomogram, {tomogram_pixel_size:.5g} A"
+            table = replace(table, warnings=(*table.warnings, said))
     rows = np.arange(len(table))
     if options.only is not None:
         if options.only not in table.tomograms:
