@@ -105,7 +105,7 @@ COMMANDS = (
         examples=(
             "manyviews subtomo align particles.star --tilt-range -60 60 --tilt-axis y --out run1",
             "manyviews subtomo align particles.star --reference map.mrc --symmetry D7 --out run2",
-            "mpiexec -n 4 manyviews subtomo align particles.star --halves tomogram --out run3",
+            "manyviews subtomo align particles.star --halves tomogram --candidates 40 --out run3",
         ),
         options=(SubtomogramOptions, AlignOptions, RunOptions),
         run=_align,

@@ -105,7 +105,9 @@ def _phase_tables(shift, turn, reach, tables):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=_FAST, nogil=True, cache=True)
-def _read_block(floats, a, points, mask, chosen, first, count, padding, block):  # type: ignore[no-untyped-def]
+def _read_block(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one pass, unrolled
+    floats, a, points, mask, chosen, first, count, padding, block
+):
     """Value and slopes of the map at some points, times what was measured of them, without the shift.
 
     Rows of ``block``: value, slopes along the subtomogram's x, y, z; real and imaginary part each.

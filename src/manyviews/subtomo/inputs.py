@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.io.subtomogram_table import SubtomogramTable
-from manyviews.io.volume_files import open_volume, survey_volumes
+from manyviews.io.volume_files import read_volume, survey_volumes, volume_header, voxel_fault
 from manyviews.options import check_options
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.subtomo.options import SubtomogramOptions
@@ -48,7 +48,7 @@ class Subtomograms:
 
     def read(self, number: int) -> Float32:
         """The volume of a particle, molecule bright; `InputError` if its file cannot be read."""
-        return open_volume(self.table.volumes[number]).read()
+        return read_volume(self.table.volumes[number])[0]
 
 
 def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
@@ -69,7 +69,7 @@ def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
         )
     box = survey_volumes(table.volumes).box
     if not box:
-        open_volume(table.volumes[0])  # says what is wrong
+        volume_header(table.volumes[0])  # says what is wrong
         raise InputError("none of the subtomograms is a cube", path=options.particles)
     return Subtomograms(table, box, table_transfers(table, options, box))
 
@@ -79,8 +79,9 @@ def read_start(plan: Plan) -> torch.Tensor | None:
     path = plan.options.reference
     if path is None:
         return None
-    given = open_volume(path)
-    volume = given.read()
+    volume, given = read_volume(path)
+    if fault := voxel_fault(volume):
+        raise InputError(fault, path=path, where="--reference", fix="give a map")
     if volume.shape != (plan.box,) * 3:
         raise InputError(
             f"the map has {' x '.join(map(str, volume.shape[::-1]))} voxels, the particles have {plan.box} "

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.volume_files import open_volume
+from manyviews.io.volume_files import read_volume, voxel_fault
 
 _PIXEL_TOLERANCE = 0.01  # relative; headers hold lengths that others have rounded
 _ROUNDING = 1e-3  # of values from 0 to 1
@@ -22,8 +22,9 @@ def read_mask(path: Path, box: int, pixel_size: float) -> NDArray[np.float32]:
     InputError
         If it cannot be read, has another size or pixel size, values outside of 0 to 1, or nothing inside.
     """
-    given = open_volume(path)
-    mask = given.read()
+    mask, given = read_volume(path)
+    if fault := voxel_fault(mask):
+        raise InputError(fault, path=path, fix="give a mask from 0 outside to 1 inside")
     if mask.shape != (box,) * 3:
         raise InputError(
             f"the mask has {' x '.join(map(str, mask.shape[::-1]))} voxels, the particles have {box} along "
@@ -45,4 +46,4 @@ def read_mask(path: Path, box: int, pixel_size: float) -> NDArray[np.float32]:
             path=path,
             fix="give a mask, not a map",
         )
-    return np.clip(mask, 0, 1)
+    return np.asarray(np.clip(mask, 0, 1), dtype=np.float32)

@@ -84,9 +84,12 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
         If nothing tells.
     """
     has_weights = any(path is not None for path in table.weights)
+    if options.tilt_range or not has_weights:
+        _refuse_turned_boxes(table, options)
     if options.tilt_range:
         scheme = _told_range(options)
-        told = f"measured from {scheme.low:g} to {scheme.high:g} degrees about {options.tilt_axis} (--tilt-range)"
+        tilts = f"{scheme.low:g} to {scheme.high:g} degrees"
+        told = f"measured from {tilts} about {options.tilt_axis} (--tilt-range)"
         warnings: tuple[str, ...] = ()
         if has_weights or table.tilt_ranges is not None:
             beaten = "the weight volumes of the table" if has_weights else "the tilt ranges of the table"
@@ -103,6 +106,17 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
         fix="give --tilt-range -60 60 and --tilt-axis y, as the tomograms were tilted, or a table with "
         "weight volumes (rlnCtfImage)",
     )
+
+
+def _refuse_turned_boxes(table: SubtomogramTable, options: SubtomogramOptions) -> None:
+    """A wedge about the tomogram's axes does not fit boxes that were cut out turned."""
+    if table.box_angles is not None and np.any(np.abs(table.box_angles) > _FULL):
+        raise InputError(
+            "the boxes were turned when they were cut out (rlnTomoSubtomogramRot, Tilt, Psi), so each has a "
+            "wedge of its own",
+            path=options.particles,
+            fix="give a table with weight volumes (rlnCtfImage), or cut them out again with subtomo extract",
+        )
 
 
 def _told_range(options: SubtomogramOptions) -> TiltScheme:
