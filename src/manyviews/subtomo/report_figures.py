@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from manyviews.report.plots import contrast
@@ -22,7 +22,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _PLANES = ("xy", "xz", "yz")
-_BINS = 40
+_MOST_BINS = 40
 _STOP_DEGREES = 1.0
 _RINGS_FROM = 2
 
@@ -83,6 +83,9 @@ def _changes(axes: Axes, number: NDArray[np.int64], values: Float64, label: str)
     axes.plot(number, positive, marker="o", markersize=3, color=COLOURS[0])
     if np.isfinite(positive).any():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel(label, color=INK, fontsize=9)
 
 
@@ -92,7 +95,8 @@ def scores_figure(scores: Scores, rejection: Rejection | None) -> Figure:
     axes = make_plain(figure.add_subplot(1 if rejection is None else 2, 1, 1))
     known = np.isfinite(scores.score)
     values = scores.score[known]
-    edges = np.histogram_bin_edges(values, _BINS)
+    bins = int(np.clip(2 * math.sqrt(len(values)), 5, _MOST_BINS))
+    edges = np.histogram_bin_edges(values, bins)
     groups = [(scores.half[known] == half, name) for half, name in ((1, "half 1"), (2, "half 2"), (0, "all"))]
     for (rows, name), colour in zip(groups, COLOURS, strict=False):
         if rows.any():
