@@ -55,7 +55,7 @@ _OWN_FILES = (
     "simulate.toml", "README.txt",
 )  # fmt: skip
 _MOST_VIEWS = 2000
-_LEAST_SYMMETRY = 0.8
+_LEAST_SYMMETRY = 0.95
 
 
 @dataclass(frozen=True, eq=False)
