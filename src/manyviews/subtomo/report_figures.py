@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from manyviews.report.plots import contrast
 from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes
@@ -25,6 +26,7 @@ _PLANES = ("xy", "xz", "yz")
 _MOST_BINS = 40
 _STOP_DEGREES = 1.0
 _RINGS_FROM = 2
+_MEASURED = 1e-3  # of the largest
 
 
 def planes_figure(planes: Sequence[tuple[int, Iterable[Float32]]], captions: Mapping[int, str]) -> Figure:
@@ -119,36 +121,34 @@ def scores_figure(scores: Scores, rejection: Rejection | None) -> Figure:
 
 
 def wedge_figure(view: WedgeView) -> Figure:
-    """The mean power across the tilt axis, each ring over its mean, with the ranges told and measured."""
+    """The mean power across the tilt axis, each ring over its mean, with what was told and what it shows."""
     figure = new_figure(4.6)
     axes = plain_axes(figure)
     axes.grid(visible=False)
     side = len(view.power)
     edge = side // 2
-    low, high = -0.5 - edge, side - edge - 0.5
-    image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
     along = np.arange(side) - edge
+    limits = (-0.5 - edge, side - edge - 0.5)
+    image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
     image[np.hypot(along[:, None], along) >= edge] = math.nan  # beyond Nyquist, left white
-    axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(low, high, low, high))
-    for lowest, highest, style, colour, name in (
-        (view.lowest_degrees, view.highest_degrees, "-", COLOURS[5], "told"),
-        (view.measured_lowest_degrees, view.measured_highest_degrees, "--", "white", "measured"),
-    ):
-        label = f"{name}: {lowest:.4g} to {highest:.4g}°"
-        for tilt in (lowest, highest):
-            if math.isfinite(tilt):
-                reach = edge * np.array([-1, 1])
-                turn = math.radians(tilt)
-                axes.plot(reach * math.cos(turn), reach * math.sin(turn), linestyle=style, color=colour,
-                          linewidth=1.4, label=label)  # fmt: skip
-                label = "_"
-    axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
+    axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(*limits, *limits))
+    # zeros of the CTF are no border of what was measured
+    told = ndimage.maximum_filter(view.transfer, 3) > _MEASURED * float(view.transfer.max())
+    if told.any() and not told.all():
+        axes.contour(along, along, told.astype(float), levels=[0.5], colors=[COLOURS[5]], linewidths=1.4)
+    axes.plot([], [], color=COLOURS[5], linewidth=1.4, label=f"told: {view.told}")
+    for tilt in (view.lowest_degrees, view.highest_degrees):
+        turn = math.radians(tilt) if math.isfinite(tilt) else math.nan
+        reach = edge * np.array([-1, 1])
+        axes.plot(reach * math.cos(turn), reach * math.sin(turn), "--", color="white", linewidth=1.2)
+    axes.plot([], [], "--", color="white", linewidth=1.2, label=f"measured: {view.measured}")
+    axes.set_xlim(*limits)
+    axes.set_ylim(*limits)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel("across the tilt axis", color=INK)
     axes.set_ylabel("beam", color=INK)
-    axes.legend(fontsize=8, loc="upper right", facecolor="#444444", labelcolor="white", framealpha=0.8)
+    figure.legend(fontsize=8, loc="outside upper center", facecolor="#555555", labelcolor="white")
     return figure
 
 
