@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from manyviews.geometry.poses import angular_distance
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.subtomo.candidates.joint_search import Candidates, PoseGrid, joint_search
+from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.candidates.rotational_matching import rotational_matching
 from manyviews.subtomo.refine.alternation import FourierAlternation
 from manyviews.subtomo.refine.levenberg_marquardt import LevenbergMarquardt
@@ -78,12 +79,12 @@ def find_poses(
     plan: SearchPlan,
     *,
     known: Poses | None = None,
-    log_prior: Float64 | None = None,
+    priors: OrientationPriors | None = None,
     grid: PoseGrid | None = None,
 ) -> FoundPoses:
     """The poses of subtomograms with a map ``(box, box, box)``, up to the frequency that they are given to.
 
-    ``known`` poses are candidates too; ``grid`` and ``log_prior`` as of `joint_search`; left out: everywhere.
+    ``known`` poses are candidates too; ``grid`` and ``priors`` as of `joint_search`; left out: everywhere.
     """
     box, radius = subtomograms.box, float(subtomograms.radius)
     reference = FourierVolume.of(volume.float(), radius)
@@ -91,9 +92,7 @@ def find_poses(
     grid = grid or search_grid(plan, radius, box)
     low = subtomograms.crop(coarse)
     if plan.search == "joint":
-        found = joint_search(
-            low, reference, grid, plan.candidates, symmetry=plan.symmetry, log_prior=log_prior
-        )
+        found = joint_search(low, reference, grid, plan.candidates, symmetry=plan.symmetry, priors=priors)
     else:
         found = rotational_matching(
             subtomograms, reference, plan.candidates, diameter=plan.diameter, shift_range=plan.shift_range,
