@@ -134,7 +134,7 @@ def wedge_figure(view: WedgeView) -> Figure:
     image[beyond] = math.nan
     axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(*limits, *limits))
     # zeros of the CTF are no border of what was measured
-    told = ndimage.grey_closing(view.transfer, 3) > _MEASURED * float(view.transfer.max())
+    told = ndimage.grey_closing(view.transfer, (3, 3)) > _MEASURED * float(view.transfer.max())
     if told[~beyond].any() and not told[~beyond].all():
         border = np.ma.masked_where(beyond, told.astype(float))
         axes.contour(along, along, border, levels=[0.5], colors=[COLOURS[5]], linewidths=1.4)
