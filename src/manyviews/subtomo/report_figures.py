@@ -130,12 +130,14 @@ def wedge_figure(view: WedgeView) -> Figure:
     along = np.arange(side) - edge
     limits = (-0.5 - edge, side - edge - 0.5)
     image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
-    image[np.hypot(along[:, None], along) >= edge] = math.nan  # beyond Nyquist, left white
+    beyond = np.hypot(along[:, None], along) >= edge - 0.5  # Nyquist; left white
+    image[beyond] = math.nan
     axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(*limits, *limits))
     # zeros of the CTF are no border of what was measured
-    told = ndimage.maximum_filter(view.transfer, 3) > _MEASURED * float(view.transfer.max())
-    if told.any() and not told.all():
-        axes.contour(along, along, told.astype(float), levels=[0.5], colors=[COLOURS[5]], linewidths=1.4)
+    told = ndimage.grey_closing(view.transfer, (3, 3)) > _MEASURED * float(view.transfer.max())
+    if told[~beyond].any() and not told[~beyond].all():
+        border = np.ma.masked_where(beyond, told.astype(float))
+        axes.contour(along, along, border, levels=[0.5], colors=[COLOURS[5]], linewidths=1.4)
     axes.plot([], [], color=COLOURS[5], linewidth=1.4, label=f"told: {view.told}")
     for tilt in (view.lowest_degrees, view.highest_degrees):
         turn = math.radians(tilt) if math.isfinite(tilt) else math.nan
