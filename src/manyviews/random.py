@@ -60,7 +60,8 @@ class Stream(IntEnum):
     SAGD_POSES = 53  # the grids that poses are looked for on, in the end
 
     SUBTOMOGRAM_START = 60  # poses of the average that an alignment starts from
-    FSC_PHASES = 90  # phases of a half without its own; half
+    SUBTOMOGRAM_PARTS = 61  # parts of the frequencies, or slices, of a refinement; pose (slices)
+    FSC_PHASES = 90  # phases of a half without its own; half, draw
     HALVES = 91  # which half a unit of subtomograms goes to
 
 

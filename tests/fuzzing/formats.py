@@ -12,16 +12,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzzing import samples
+from fuzzing import samples, subtomo_run
 from manyviews.io.aretomo import read_aln
 from manyviews.io.cryosparc import read_cryosparc_particles
 from manyviews.io.imod import read_angles, read_xf
 from manyviews.io.mdoc import read_mdoc
 from manyviews.io.mrc import MrcStack, read_mrc, write_mrc
+from manyviews.io.positions import read_positions
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.io.relion_tomo import read_tilt_series_star
+from manyviews.io.subtomogram_formats import read_subtomograms, write_subtomograms
+from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.io.tables import read_columns
 from manyviews.io.text import read_shifts
+from manyviews.io.volume_files import read_volume
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles import report as particle_report
 from manyviews.particles.report_data import read_learning, read_spread
@@ -39,6 +43,7 @@ from manyviews.runs.record import changes, make_record, read_record, refuse_othe
 from manyviews.runs.toml import dump_toml
 from manyviews.simulate.atoms import atoms_to_density
 from manyviews.simulate.specimens import specimen
+from manyviews.subtomo.report import sections as subtomo_sections
 from manyviews.tilt import report as tilt_report
 from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.report import ncc_curves
@@ -170,6 +175,61 @@ def _read_model(path: Path, drawn: bool) -> None:
     assert np.isfinite(density).all()
 
 
+# --- subtomograms ---
+
+_SUBTOMOGRAMS = 12
+
+
+def _a_table() -> SubtomogramTable:
+    numbers = np.arange(3.0 * _SUBTOMOGRAMS).reshape(_SUBTOMOGRAMS, 3)
+    order = np.arange(_SUBTOMOGRAMS)
+    return SubtomogramTable(
+        pixel_size=2.0, shifts=numbers / 7, angles=numbers + 1, coordinates=numbers * 5 + 100,
+        tomograms=("1", "2"), tomogram_index=order % 2, number=order + 1, half=order % 2 + 1,
+        parent=order // 3, class_number=order % 3, score=numbers[:, 0] / 100, box_angles=numbers / 3,
+        prior_angles=numbers, visible_tilts=((True, False, True),) * _SUBTOMOGRAMS,
+        volumes=tuple(Path(f"v{n + 1}.mrc") for n in order.tolist()),
+        weights=(Path("w.mrc"),) * _SUBTOMOGRAMS,
+    )  # fmt: skip
+
+
+def _table_seeds(kind: str, name: str) -> Callable[[], list[bytes]]:
+    def seeds() -> list[bytes]:
+        with tempfile.TemporaryDirectory() as folder:
+            write_subtomograms(Path(folder) / name, _a_table(), kind)  # type: ignore[arg-type]
+            return [(Path(folder) / name).read_bytes()]
+
+    return seeds
+
+
+def _with_volumes(name: str) -> Prepare:
+    def prepare(folder: Path) -> Path:
+        for number in range(1, _SUBTOMOGRAMS + 1):
+            write_mrc(folder / f"v{number}.mrc", np.ones((4, 4, 4), np.float32), 2.0)
+        write_mrc(folder / "w.mrc", np.ones((4, 4, 4), np.float32), 2.0)
+        return folder / name
+
+    return prepare
+
+
+def _read_table_of_subtomograms(path: Path, drawn: bool) -> None:
+    """As a user does, and what was read can be written again."""
+    table = read_subtomograms(path, default_pixel_size=2.0, with_volumes=False)
+    for kind, name in (("dynamo", "out.tbl"), ("relion-tomo", "out.star")):
+        write_subtomograms(path.parent / name, table, kind, overwrite=True)  # type: ignore[arg-type]
+    assert len(read_subtomograms(path, default_pixel_size=2.0)) == len(table)
+
+
+def _em_seeds() -> list[bytes]:
+    from manyviews.io.em_volume import write_em
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_em(Path(folder) / "a.em", np.arange(120.0).reshape(4, 5, 6))
+        return [(Path(folder) / "a.em").read_bytes()]
+
+
+_POSITIONS = b"tomogram,x,y,z\na,1,2,3\nb,4,5.5,6\na,7e1,8,-9\n"
+
 # --- runs ---
 
 JOBS = {
@@ -217,6 +277,28 @@ def _report(kind: str) -> Read:
             FscCurve.read_csv(path.parent / "fsc.csv")
         else:
             ncc_curves(path.parent / "ncc.csv")
+
+    return read
+
+
+def _subtomo_run(name: str) -> Prepare:
+    """A finished run over subtomograms, without its maps."""
+
+    def prepare(folder: Path) -> Path:
+        (folder / "run.toml").write_bytes(samples.run_toml("subtomo align", "sag"))
+        subtomo_run.write_run(folder)
+        return folder / name
+
+    return prepare
+
+
+def _subtomo_report(name: str) -> Read:
+    """A table of such a run, or its page."""
+
+    def read(path: Path, drawn: bool) -> None:
+        if drawn:
+            _page(path.parent, subtomo_sections)
+        subtomo_run.READERS[name](path)
 
     return read
 
@@ -321,6 +403,21 @@ FORMATS: tuple[Format, ...] = (
     Format("particle STAR 3.0", _one(samples.STAR_30), _with_stack("p.star"), _read_star),
     Format("particle STAR 3.1", _one(samples.STAR_31), _with_stack("p.star"), _read_star),
     Format("cs", lambda: [samples.cryosparc()], _with_stack("p.cs"), _read_cs, binary=True),
+    Format("EM", _em_seeds, _alone("v.em"), lambda path, drawn: read_volume(path), binary=True),
+    *(
+        Format(
+            f"subtomograms, {kind}",
+            _table_seeds(kind, name),
+            _with_volumes(name),
+            _read_table_of_subtomograms,
+            binary=name.endswith(".em"),
+        )
+        for kind, name in (
+            ("relion", "p.star"), ("relion-tomo", "p.star"), ("dynamo", "p.tbl"), ("em", "p.em"),
+            ("stopgap", "p.star"),
+        )
+    ),
+    Format("positions", _one(_POSITIONS), _alone("p.csv"), lambda path, drawn: read_positions(path)),
     Format("PDB", _one(samples.PDB), _alone("m.pdb"), _read_model),
     Format("mmCIF", _one(samples.MMCIF), _alone("m.cif"), _read_model),
     _drawing("run.toml", "tilt", "run.toml", samples.run_toml("tilt reconstruct", "cg"), _read_run_toml),
@@ -335,6 +432,10 @@ FORMATS: tuple[Format, ...] = (
     _drawing("fsc.csv", "particles", "fsc.csv", samples.FSC),
     _drawing("directions.csv", "particles", "directions.csv", samples.DIRECTIONS),
     _drawing("spread.csv", "particles", "spread.csv", samples.SPREAD),
+    *(
+        Format(f"subtomo, {name}", _one(data), _subtomo_run(name), _subtomo_report(name), draws=True)
+        for name, data in subtomo_run.TABLES.items()
+    ),
     Format("lock", _lock_seeds, _alone("lock"), _read_lock),
     *(
         Format(

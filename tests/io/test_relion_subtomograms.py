@@ -41,7 +41,8 @@ def test_image_names_are_enough(folder: Path):
         None,
     )
     assert table.pixel_size == pytest.approx(6)
-    assert table.warnings == ("the pixel size is 6 A: the header of the first volume",)
+    assert table.notes == ("the pixel size is 6 A: the header of the first volume",)
+    assert table.warnings == ()
     assert not table.shifts.any()
 
 
@@ -85,6 +86,7 @@ OPTICS = {
     "rlnImagePixelSize": ["99", "6"],
     "rlnTomoTiltSeriesPixelSize": ["1.5", "1.5"],
     "rlnImageDimensionality": ["3", "3"],
+    "rlnImageSize": ["64", "64"],
     "rlnCtfDataAreCtfPremultiplied": ["1", "1"],
 }
 
@@ -103,10 +105,11 @@ def test_what_each_column_becomes(folder: Path):
     assert (table.tomograms, table.tomogram_index.tolist()) == (("t1", "t2"), [0, 1])
     assert table.ctf_premultiplied is True
     assert table.extra == {"rlnTomoParticleName": ["t1/1", "t2/1"], "rlnOpticsGroup": ["2", "2"]}
-    assert table.warnings == (
+    assert table.notes == (
         "the pixel size is 6 A: rlnImagePixelSize",
         "positions are counted in voxels of 1.5 A: rlnTomoTiltSeriesPixelSize",
     )
+    assert (table.warnings, table.box) == ((), 64)
 
 
 @pytest.mark.parametrize("tomo", [False, True])
@@ -115,7 +118,7 @@ def test_it_comes_out_as_it_went_in(folder: Path, tomo: bool):
     assert write_relion_subtomograms(folder / "q.star", table, tomo=tomo) == ()
     again = read_relion_subtomograms(folder / "q.star")
     names = ("volumes", "volume_names", "weights", "tomograms", "visible_tilts", "extra", "ctf_premultiplied")
-    for name in (*names, "pixel_size", "tomogram_pixel_size"):
+    for name in (*names, "pixel_size", "tomogram_pixel_size", "box"):
         assert getattr(again, name) == getattr(table, name), name
     for name in (
         "coordinates",
@@ -165,8 +168,8 @@ def test_where_the_pixel_size_is_from(
     path = a_star(folder, particles, **groups)
     table = read_relion_subtomograms(path)
     assert table.pixel_size == pytest.approx(size)
-    assert words in table.warnings[0]
-    assert (len(table.warnings) == 2) == (size not in (6,))  # the header says 6, which is not used
+    assert words in table.notes[0]
+    assert bool(table.warnings) == (size != 6)  # the header says 6, which is not used
     told = read_relion_subtomograms(path, pixel_size=7.0)
     assert told.pixel_size == 7
     assert f"is 7 A as told, not the {size:g} A of" in told.warnings[0]

@@ -245,6 +245,7 @@ ROW = "1 1 1 0.5 0 0 10 20 30 0.3 0 0 1 -60 60 -50 50 0 0 2 1 1 0 11 12 13"
         (f"{ROW}\n{ROW} 4\n", "line 2: the line holds 27 values where the first has 26"),
         (f"{ROW}\n\n{ROW.replace(' 20 ', ' x ')}\n", "column 8, row 2: 'x' is not a finite number"),
         (ROW.replace("1 1 1", "1.5 1 1"), "column 1, row 1: '1.5' is not a whole number"),
+        (ROW.replace(" 0.3 0 0 1", " 0.3 x 0 1"), "column 11, row 1: 'x' is not a number"),
         (ROW.replace(" 11 12", " nan 12"), "column 24, row 1: 'nan' is not a finite"),
     ],
 )
@@ -260,7 +261,7 @@ def test_the_pixel_size_of_a_dynamo_table(tmp_path: Path):
         read_subtomograms(tmp_path / "a.tbl", with_volumes=False)
     (tmp_path / "b.tbl").write_text(ROW + " 0" * 9 + " 2.5\n")
     told = read_subtomograms(tmp_path / "b.tbl", with_volumes=False)
-    assert (told.pixel_size, told.warnings) == (2.5, ("the pixel size is 2.5 A: column 36 of the table",))
+    assert (told.pixel_size, told.notes) == (2.5, ("the pixel size is 2.5 A: column 36 of the table",))
     other = read_subtomograms(tmp_path / "b.tbl", with_volumes=False, pixel_size=5.0)
     assert other.warnings == ("the pixel size is taken as 5 A, not as the 2.5 A of the table's column 36",)
 
@@ -300,3 +301,6 @@ def test_what_is_no_list_of_stopgap(tmp_path: Path):
     path.write_text(text)
     with pytest.raises(InputError, match="does not tell the pixel size"):
         read_subtomograms(path, with_volumes=False)
+    path.write_text(text.replace(" B ", " A "))
+    alike = read_subtomograms(path, pixel_size=1.0, with_volumes=False)
+    assert (alike.half, alike.notes) == (None, ("all particles are of half set A, which is taken as none",))

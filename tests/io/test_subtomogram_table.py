@@ -66,6 +66,25 @@ def test_a_turned_box_turns_angles_and_shifts():
     assert flat.prior_angles is None
 
 
+def test_the_prior_on_a_filament_is_turned_with_its_box():
+    """A filament along x of its box: whatever rot is, its axis lies where the turned prior says."""
+    rng = np.random.Generator(np.random.PCG64(2))
+    boxes = rng.uniform(-180, 180, (COUNT, 3)) * [1, 0.5, 1] + np.array([0, 90, 0])
+    priors = np.tile([np.nan, 90.0, 15.0], (COUNT, 1))
+    priors[3] = [np.nan, 90, np.nan]
+    table = a_table(
+        box_angles=boxes, prior_angles=priors, prior_sigmas=np.full((COUNT, 3), 3.0),
+        angles=np.column_stack([rng.uniform(-180, 180, COUNT), np.full(COUNT, 90.0), np.full(COUNT, 15.0)]),
+    )  # fmt: skip
+    flat = table.in_tomogram()
+    assert flat.prior_angles is not None
+    assert flat.angles is not None
+    np.testing.assert_allclose(flat.prior_angles[:3, 1:], flat.angles[:3, 1:], atol=1e-9)
+    assert np.isnan(flat.prior_angles[:, 0]).all()
+    assert np.isnan(flat.prior_angles[3]).all()
+    assert "the priors of 1 particles" in flat.warnings[-1]
+
+
 def test_new_poses_leave_the_rest():
     score = np.arange(4.0)
     moved = a_table().with_poses(np.ones((4, 3)), np.zeros((4, 3)), score=score, extra={"new": list("wxyz")})

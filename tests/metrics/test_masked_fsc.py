@@ -87,9 +87,18 @@ def test_a_true_signal_is_what_is_left():
 
 def test_the_formula_and_where_it_begins(halves):
     curves = masked_fsc(*halves, PIXEL, ball(10, 2))
-    total, noise = curves.masked.correlation, curves.random.correlation
+    total, noise = curves.masked.correlation, np.maximum(curves.random.correlation, 0)
     expected = np.where(np.arange(len(total)) < CUT + 2, total, (total - noise) / (1 - noise))
     np.testing.assert_allclose(curves.corrected.correlation, expected)
+    assert (curves.corrected.correlation <= total + 1e-12).all()
+
+
+def test_random_halves_that_disagree_by_chance_add_nothing():
+    curves = masked_fsc(filtered(4, 0, BOX), filtered(5, 0, BOX), PIXEL, ball(16, 6))
+    disagree = curves.random.correlation < 0
+    assert 3 < np.count_nonzero(disagree) < 23
+    np.testing.assert_array_equal(curves.corrected.correlation[disagree], curves.masked.correlation[disagree])
+    assert np.abs(curves.random.correlation[3:]).max() < 0.3
 
 
 def test_seeds_decide_and_equal_halves_need_no_correction(halves):

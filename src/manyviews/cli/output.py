@@ -40,8 +40,10 @@ def command_line() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def simulation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """What a simulation calls with the name of a file, how much of it is done and how much there is."""
+def simulation_progress(
+    *, quiet: bool, doing: str = "simulating"
+) -> Iterator[Callable[[str, int, int], None]]:
+    """What a job calls with the name of a file, how much of it is done and how much there is."""
     from manyviews.runs.progress import Progress
 
     begun: set[str] = set()
@@ -50,7 +52,7 @@ def simulation_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], No
         def tell(name: str, done: int, total: int) -> None:
             if name not in begun:
                 begun.add(name)
-                progress.start(f"simulating {name}", total)
+                progress.start(f"{doing} {name}", total)
             progress.update(done)
 
         yield tell

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.geometry.zxz_angles import from_dynamo, to_dynamo
 from manyviews.io.atomic import atomic_write
 from manyviews.io.numbered_files import find_numbered_volumes
@@ -21,6 +21,7 @@ from manyviews.io.numbered_tomograms import NumberedTomograms, number_tomograms
 from manyviews.io.star import column_numbers, column_whole_numbers
 from manyviews.io.subtomogram_table import Float64, Int64, SubtomogramTable
 from manyviews.io.text import read_text
+from manyviews.options import is_number
 
 MAXIMUM_BYTES = 1024**3
 
@@ -36,7 +37,12 @@ _DEFAULTS = {2: "1", 3: "1", 32: "1"}  # aligned, averaged, number of particles 
 
 
 def read_dynamo_table(
-    path: Path, *, pixel_size: float | None = None, data_root: Path | None = None, with_volumes: bool = True
+    path: Path,
+    *,
+    pixel_size: float | None = None,
+    default_pixel_size: float | None = None,
+    data_root: Path | None = None,
+    with_volumes: bool = True,
 ) -> SubtomogramTable:
     """Read a Dynamo table.
 
@@ -46,6 +52,8 @@ def read_dynamo_table(
         The table, with at least nine columns; columns 24 to 26 are needed for positions.
     pixel_size
         Angstrom; left out: column 36.
+    default_pixel_size
+        Angstrom, where that column says nothing.
     data_root
         Dynamo's data folder, in which ``particle_00001.em`` and so on lie by their tags.
     with_volumes
@@ -58,7 +66,7 @@ def read_dynamo_table(
     """
     columns = _Columns(Path(path))
     number = columns.whole(1)
-    size, told = _pixel_size(columns, pixel_size)
+    size, notes, warnings = _pixel_size(columns, pixel_size, default_pixel_size)
     has_position = columns.count >= 26
     tomograms = NumberedTomograms.of(columns.whole(20)) if columns.count >= 20 else None
     volumes: tuple[Path, ...] = ()
@@ -79,12 +87,15 @@ def read_dynamo_table(
         parent=columns.whole(21) if columns.count >= 21 else None,
         class_number=columns.whole(22) if columns.count >= 22 else None,
         extra=columns.others(),
-        warnings=told,
+        notes=notes,
+        warnings=warnings,
     )
 
 
-def _pixel_size(columns: _Columns, given: float | None) -> tuple[float, tuple[str, ...]]:
-    """Angstrom, and what to say about it."""
+def _pixel_size(
+    columns: _Columns, given: float | None, default: float | None
+) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
+    """Angstrom, where it is from, and what to warn of."""
     sizes = columns.numbers(_PIXEL_SIZE_COLUMN)[:, 0] if columns.count >= _PIXEL_SIZE_COLUMN else np.zeros(1)
     known = np.unique(sizes[sizes > 0])
     if given is not None:
@@ -92,8 +103,8 @@ def _pixel_size(columns: _Columns, given: float | None) -> tuple[float, tuple[st
             said = (
                 f"the pixel size is taken as {given:g} A, not as the {known[0]:g} A of the table's column 36"
             )
-            return given, (said,)
-        return given, ()
+            return given, (), (said,)
+        return given, (), ()
     if len(known) > 1:
         raise InputError(
             f"the particles have different pixel sizes ({known[0]:g} to {known[-1]:g} A)",
@@ -101,13 +112,15 @@ def _pixel_size(columns: _Columns, given: float | None) -> tuple[float, tuple[st
             where="column 36",
             fix="give one with --pixel-size or make a table of each",
         )
+    if not len(known) and default is not None:
+        return default, (), ()
     if not len(known):
         raise InputError(
             "a Dynamo table does not tell the pixel size",
             path=columns.path,
             fix="give it with --pixel-size, in angstrom",
         )
-    return float(known[0]), (f"the pixel size is {known[0]:g} A: column 36 of the table",)
+    return float(known[0]), (f"the pixel size is {known[0]:g} A: column 36 of the table",), ()
 
 
 class _Columns:
@@ -146,12 +159,18 @@ class _Columns:
         return column_whole_numbers(self._texts[column - 1], str(column), self.path)
 
     def others(self) -> dict[str, list[str]]:
-        """What has no field of its own, for the round trip."""
-        return {
-            f"{_LABEL}{number}": texts
-            for number, texts in enumerate(self._texts, start=1)
-            if number not in _USED
-        }
+        """What has no field of its own, for the round trip; it may be NaN, but must be numbers."""
+        kept = {n: texts for n, texts in enumerate(self._texts, start=1) if n not in _USED}
+        for number, texts in kept.items():
+            for row, text in enumerate(texts, start=1):
+                if not (text.isascii() and is_number(text)):
+                    raise InputError(
+                        f"{quoted(text)} is not a number",
+                        path=self.path,
+                        where=f"column {number}, row {row}",
+                        fix="correct the table",
+                    )
+        return {f"{_LABEL}{number}": texts for number, texts in kept.items()}
 
 
 def write_dynamo_table(path: Path, table: SubtomogramTable, *, overwrite: bool = False) -> tuple[str, ...]:

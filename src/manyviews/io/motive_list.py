@@ -88,7 +88,8 @@ class _Rows:
                 fix="give the motive list, not a volume",
             )
         self.path = path
-        self.values = np.array(header.map_voxels()[0], dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # damaged numbers
+            self.values = np.array(header.map_voxels()[0], dtype=np.float64)
 
     def numbers(self, *rows: int) -> Float64:
         """``(N, rows)`` finite numbers of ordinary size."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from manyviews.errors import InputError
 from manyviews.io.star import StarBlock, column_numbers, column_whole_numbers
 from manyviews.io.subtomogram_table import Float64
-from manyviews.io.volume_files import open_volume
+from manyviews.io.volume_files import volume_header
 
 IMAGE, PIXEL = "rlnImagePixelSize", "rlnPixelSize"
 SERIES, BINNING = "rlnTomoTiltSeriesPixelSize", "rlnTomoSubtomogramBinning"
@@ -22,6 +22,14 @@ PIXEL_SIZE_LABELS = (IMAGE, PIXEL, SERIES, DETECTOR, MAGNIFICATION)
 
 _SAME = 1e-4
 _CLOSE = 1e-2  # headers hold lengths that others have rounded
+
+
+@dataclass(frozen=True)
+class Told:
+    """What to say: ``notes`` on what was taken from where, ``warnings`` of guesses and what is not used."""
+
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class Sources:
 
     def from_headers(self) -> float | None:
         """That of the first volume."""
-        return open_volume(self.volumes[0]).pixel_size if self.volumes else None
+        return volume_header(self.volumes[0]).pixel_size if self.volumes else None
 
     def _groups(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """Rows of the optics table that particles belong to; all where they do not say."""
@@ -89,24 +97,31 @@ class Sources:
         return np.flatnonzero(np.isin(known, wanted))
 
 
-def resolve_pixel_size(sources: Sources, given: float | None, said: list[str]) -> float:
-    """Angstrom, of the subtomograms; where it comes from, and what it beat, is added to ``said``."""
+def resolve_pixel_size(sources: Sources, given: float | None, default: float | None, told: Told) -> float:
+    """Angstrom, of the subtomograms; where it comes from, and what it beat, is added to ``told``.
+
+    ``given`` beats everything, ``default`` nothing.
+    """
     found, where = _from_table(sources)
     header = sources.from_headers()
     if given is not None:
         for other, place in ((found, where), (header, "the header of the first volume")):
             if other is not None and abs(other / given - 1) > _SAME * 10:
-                said.append(f"the pixel size is {given:g} A as told, not the {other:.5g} A of {place}")
+                told.warnings.append(
+                    f"the pixel size is {given:g} A as told, not the {other:.5g} A of {place}"
+                )
                 break
         return given
     if found is not None:
-        said.append(f"the pixel size is {found:.5g} A: {where}")
+        told.notes.append(f"the pixel size is {found:.5g} A: {where}")
         if header is not None and abs(header / found - 1) > _CLOSE:
-            said.append(f"the header of the first volume says {header:.5g} A, which is not used")
+            told.warnings.append(f"the header of the first volume says {header:.5g} A, which is not used")
         return found
     if header is not None:
-        said.append(f"the pixel size is {header:.5g} A: the header of the first volume")
+        told.notes.append(f"the pixel size is {header:.5g} A: the header of the first volume")
         return header
+    if default is not None:
+        return default
     raise InputError(
         "the pixel size of the subtomograms is not told, neither there nor in their headers",
         path=sources.path,
@@ -126,16 +141,18 @@ def _from_table(sources: Sources) -> tuple[float | None, str]:
     return sources.from_magnification(), f"{DETECTOR} and {MAGNIFICATION}"
 
 
-def position_pixel_size(sources: Sources, given: float | None, pixel_size: float, said: list[str]) -> float:
+def position_pixel_size(sources: Sources, given: float | None, pixel_size: float, told: Told) -> float:
     """Angstrom, in which the table counts positions: of RELION 4's tilt series, of Warp's tomograms.
 
-    Where it comes from is added to ``said``.
+    Where it comes from is added to ``told``.
     """
     if given is not None:
         return given
     for label in (SERIES, MICROGRAPH, ORIGINAL):
         if (size := sources.one(label)) is not None:
-            said.append(f"positions are counted in voxels of {size:.5g} A: {label}")
+            told.notes.append(f"positions are counted in voxels of {size:.5g} A: {label}")
             return size
-    said.append(f"positions are taken to be counted in voxels of the subtomograms, {pixel_size:.5g} A")
+    told.warnings.append(
+        f"positions are taken to be counted in voxels of the subtomograms, {pixel_size:.5g} A"
+    )
     return pixel_size

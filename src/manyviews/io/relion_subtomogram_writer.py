@@ -139,13 +139,15 @@ def _optics(table: SubtomogramTable, *, tomo: bool) -> dict[str, list[str]]:
     new = {pixel_sizes.IMAGE: f"{table.pixel_size:.6f}"}
     if table.volumes:
         new["rlnImageDimensionality"] = "3"
+    if table.box is not None:
+        new[labels.BOX] = str(table.box)
     if table.ctf_premultiplied is not None:
         new[labels.PREMULTIPLIED] = str(int(table.ctf_premultiplied))
     series = table.tomogram_pixel_size or table.pixel_size
-    if tomo:
+    if tomo or pixel_sizes.SERIES in kept:
         new[pixel_sizes.SERIES] = f"{series:.6f}"
-        new.setdefault(pixel_sizes.BINNING, f"{table.pixel_size / series:.6f}")
-    elif table.coordinates is not None and pixel_sizes.SERIES not in kept:
+        new[pixel_sizes.BINNING] = f"{table.pixel_size / series:.6f}"
+    elif table.coordinates is not None:
         new[pixel_sizes.MICROGRAPH] = f"{series:.6f}"
     return {**kept, **{label: [text] * count for label, text in new.items()}}
 
@@ -154,7 +156,12 @@ def _decimals(names: Sequence[str], values: Float64 | None) -> dict[str, list[st
     if values is None:
         return {}
     table = values.reshape(len(values), -1)
-    return {label: [f"{value:.6f}" for value in table[:, at].tolist()] for at, label in enumerate(names)}
+    return {label: [_decimal(value) for value in table[:, at].tolist()] for at, label in enumerate(names)}
+
+
+def _decimal(value: float) -> str:
+    """Six decimals, without the sign of zero."""
+    return f"{round(value, 6) + 0.0:.6f}"
 
 
 def _whole(label: str, values: Int64 | None) -> dict[str, list[str]]:

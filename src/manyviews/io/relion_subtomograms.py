@@ -16,7 +16,13 @@ import numpy as np
 
 from manyviews.errors import InputError, quoted
 from manyviews.io.particle_stacks import locate_stacks
-from manyviews.io.relion_pixel_size import PIXEL_SIZE_LABELS, Sources, position_pixel_size, resolve_pixel_size
+from manyviews.io.relion_pixel_size import (
+    PIXEL_SIZE_LABELS,
+    Sources,
+    Told,
+    position_pixel_size,
+    resolve_pixel_size,
+)
 from manyviews.io.star import StarBlock, column_numbers, column_whole_numbers, is_cut_within_line, read_star
 from manyviews.io.subtomogram_table import Float64, Int64, SubtomogramTable
 
@@ -41,6 +47,7 @@ WHOLE = {
 }
 NUMBERS = {"weight": "manyviewsWeight", "score": "rlnParticleFigureOfMerit"}
 PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
+BOX = "rlnImageSize"
 
 _PIXEL_SHIFTS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
 _OTHER_SCORE = "rlnAutopickFigureOfMerit"
@@ -54,7 +61,7 @@ class _Particles:
     path: Path
     block: StarBlock
     optics: StarBlock | None
-    said: list[str]
+    told: Told
 
     def __len__(self) -> int:
         return len(self.block)
@@ -80,7 +87,7 @@ class _Particles:
         if len(missing) == 3:
             return None
         if missing and absent == 0:
-            self.said.append(f"{', '.join(missing)} {_is(missing)} missing and taken as 0")
+            self.told.warnings.append(f"{', '.join(missing)} {_is(missing)} missing and taken as 0")
         filled = [np.full(len(self), absent) if label in missing else self.numbers(label) for label in labels]
         return np.stack(filled, axis=1)
 
@@ -89,6 +96,7 @@ def read_relion_subtomograms(
     path: Path,
     *,
     pixel_size: float | None = None,
+    default_pixel_size: float | None = None,
     tomogram_pixel_size: float | None = None,
     data_root: Path | None = None,
     with_volumes: bool = True,
@@ -101,6 +109,8 @@ def read_relion_subtomograms(
         The STAR file.
     pixel_size
         Angstrom, of the subtomograms; left out: what the file says, else the MRC headers.
+    default_pixel_size
+        Angstrom, where none of these says anything.
     tomogram_pixel_size
         Angstrom, in which ``rlnCoordinateX`` and so on count; left out: what the file says.
     data_root
@@ -117,36 +127,21 @@ def read_relion_subtomograms(
     path = Path(path)
     particles = _particles(path)
     is_flat = _are_stacks(particles)
-    if with_volumes and is_flat:
-        raise InputError(_FLAT, path=path, fix="extract 3-D subtomograms")
-    volumes: tuple[Path, ...] = ()
-    names: tuple[str, ...] = ()
-    if particles.has(VOLUME) and not is_flat:
-        names = _volume_names(particles, VOLUME)
-        volumes = _located(names, particles, data_root, with_volumes)
-    elif with_volumes:
-        raise InputError(
-            f"the column {VOLUME} is missing: it lists positions, not subtomograms",
-            path=path,
-            fix="cut them out with `manyviews subtomo extract`",
-        )
-    weights, weight_names = _weights(particles, data_root, with_volumes) if volumes else ((), ())
-    sources = Sources(particles.block, particles.optics, path, volumes if with_volumes else ())
-    size = resolve_pixel_size(sources, pixel_size, particles.said)
+    files = _files(particles, data_root, must_exist=with_volumes, is_flat=is_flat)
+    sources = Sources(particles.block, particles.optics, path, files.volumes if with_volumes else ())
+    size = resolve_pixel_size(sources, pixel_size, default_pixel_size, particles.told)
     counts_voxels = particles.has(POSITION[0]) and not particles.has(*CENTRED)
-    said = particles.said if counts_voxels else []
-    position_size = position_pixel_size(sources, tomogram_pixel_size, size, said)
+    told = particles.told if counts_voxels else Told()
+    position_size = position_pixel_size(sources, tomogram_pixel_size, size, told)
     tomograms, index = _tomograms(particles)
     coordinates, centred = _coordinates(particles, position_size)
-    shifts = _shifts(particles, size)
-    visible = _visible_tilts(particles)
     return SubtomogramTable(
         pixel_size=size,
-        shifts=np.zeros((len(particles), 3)) if shifts is None else shifts,
-        volumes=volumes,
-        volume_names=names,
-        weights=weights,
-        weight_names=weight_names,
+        shifts=_shifts(particles, size),
+        volumes=files.volumes,
+        volume_names=files.names,
+        weights=files.weights,
+        weight_names=files.weight_names,
         tomograms=tomograms,
         tomogram_index=index,
         coordinates=coordinates,
@@ -163,11 +158,13 @@ def read_relion_subtomograms(
         class_number=_whole(particles, "class_number"),
         filament=_whole(particles, "filament"),
         parent=_whole(particles, "parent"),
-        visible_tilts=visible,
+        visible_tilts=_visible_tilts(particles),
         ctf_premultiplied=_premultiplied(particles),
         optics={} if particles.optics is None else dict(particles.optics.columns),
         extra=_others(particles, is_flat),
-        warnings=(*particles.said, *_copies(names), *_end_warning(path)),
+        box=_box(particles),
+        notes=tuple(particles.told.notes),
+        warnings=(*particles.told.warnings, *_copies(files.names), *_end_warning(path)),
     )
 
 
@@ -197,7 +194,7 @@ def _particles(path: Path) -> _Particles:
     if general is not None and general is not block:
         columns = {**block.columns, STACKS: general.columns[STACKS][:1] * len(block)}
         block = StarBlock(block.name, columns)
-    return _Particles(path, block, optics, [])
+    return _Particles(path, block, optics, Told())
 
 
 def _are_stacks(particles: _Particles) -> bool:
@@ -206,6 +203,33 @@ def _are_stacks(particles: _Particles) -> bool:
         return True
     dimensions = particles.optics.columns.get("rlnImageDimensionality", []) if particles.optics else []
     return bool(dimensions) and not any(text.strip() == "3" for text in dimensions)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The volumes and their weights, as in `SubtomogramTable`."""
+
+    volumes: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
+    weights: tuple[Path | None, ...] = ()
+    weight_names: tuple[str, ...] = ()
+
+
+def _files(particles: _Particles, data_root: Path | None, *, must_exist: bool, is_flat: bool) -> _Files:
+    """The volumes that the particles name; none where they need not exist and there are none."""
+    if must_exist and is_flat:
+        raise InputError(_FLAT, path=particles.path, fix="extract 3-D subtomograms")
+    if must_exist and not particles.has(VOLUME):
+        raise InputError(
+            f"the column {VOLUME} is missing: it lists positions, not subtomograms",
+            path=particles.path,
+            fix="cut them out with `manyviews subtomo extract`",
+        )
+    if is_flat or not particles.has(VOLUME):
+        return _Files()
+    names = _volume_names(particles, VOLUME)
+    volumes = _located(names, particles, data_root, must_exist)
+    return _Files(volumes, names, *_weights(particles, data_root, must_exist))
 
 
 def _volume_names(particles: _Particles, label: str) -> tuple[str, ...]:
@@ -228,7 +252,7 @@ def _located(
 ) -> tuple[Path, ...]:
     unique = list(dict.fromkeys(names))
     found = locate_stacks(unique, source=particles.path, data_root=data_root, must_exist=must_exist)
-    particles.said.extend(found.warnings)
+    particles.told.warnings.extend(found.warnings)
     where = dict(zip(unique, found.paths, strict=True))
     return tuple(where[name] for name in names)
 
@@ -260,7 +284,9 @@ def _coordinates(particles: _Particles, pixel_size: float) -> tuple[Float64 | No
     """Angstrom, and whether they count from the middle of the tomogram."""
     if particles.has(*CENTRED):
         if particles.has(*POSITION):
-            particles.said.append(f"{CENTRED[0]} and so on are used, not {POSITION[0]}: RELION does the same")
+            particles.told.warnings.append(
+                f"{CENTRED[0]} and so on are used, not {POSITION[0]}: RELION does the same"
+            )
         return particles.three(CENTRED), True
     for labels in (CENTRED, POSITION):
         missing = [label for label in labels if not particles.has(label)]
@@ -272,12 +298,13 @@ def _coordinates(particles: _Particles, pixel_size: float) -> tuple[Float64 | No
     return None if found is None else found * pixel_size, False
 
 
-def _shifts(particles: _Particles, pixel_size: float) -> Float64 | None:
+def _shifts(particles: _Particles, pixel_size: float) -> Float64:
+    """Angstrom: from angstrom columns, else from 3.0's columns in pixels, else 0."""
     shifts = particles.three(SHIFTS)
     if shifts is not None:
         return shifts
     pixels = particles.three(_PIXEL_SHIFTS)
-    return None if pixels is None else pixels * pixel_size
+    return np.zeros((len(particles), 3)) if pixels is None else pixels * pixel_size
 
 
 def _visible_tilts(particles: _Particles) -> tuple[tuple[bool, ...], ...]:
@@ -341,6 +368,13 @@ def _premultiplied(particles: _Particles) -> bool | None:
             fix="select particles of one kind",
         )
     return bool(values.any())
+
+
+def _box(particles: _Particles) -> int | None:
+    """The one side that the optics groups tell; several are found out from the volumes."""
+    texts = particles.optics.columns.get(BOX, []) if particles.optics else []
+    sides = set(column_whole_numbers(texts, BOX, particles.path).tolist()) if texts else set()
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _others(particles: _Particles, is_flat: bool) -> dict[str, list[str]]:

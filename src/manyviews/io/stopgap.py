@@ -101,6 +101,7 @@ def read_stopgap_list(
         class_number=whole["class"],
         half=_halves(columns, path),
         extra={_LABEL + label: texts for label, texts in kept.items()},
+        notes=_all_alike(columns),
     )
 
 
@@ -129,6 +130,12 @@ def _halves(columns: Mapping[str, list[str]], path: Path) -> Int64 | None:
                 fix="correct the list",
             )
     return np.array([_HALVES[text] for text in texts], dtype=np.int64)
+
+
+def _all_alike(columns: Mapping[str, list[str]]) -> tuple[str, ...]:
+    """What to say of halves that are none."""
+    is_so = set(columns.get("halfset", ())) == {"A"}
+    return ("all particles are of half set A, which is taken as none",) if is_so else ()
 
 
 def write_stopgap_list(path: Path, table: SubtomogramTable, *, overwrite: bool = False) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ def read_subtomograms(
     path: Path,
     *,
     pixel_size: float | None = None,
+    default_pixel_size: float | None = None,
     tomogram_pixel_size: float | None = None,
     data_root: Path | None = None,
     with_volumes: bool = True,
@@ -46,6 +47,8 @@ def read_subtomograms(
         RELION's or STOPGAP's ``.star``, Dynamo's ``.tbl``, a motive list ``.em``.
     pixel_size
         Angstrom, of the subtomograms; STAR files of RELION and volumes may tell it, the others do not.
+    default_pixel_size
+        Angstrom, where nothing tells it.
     tomogram_pixel_size
         Angstrom, in which RELION's ``rlnCoordinateX`` counts; left out: what the file says.
     data_root
@@ -61,14 +64,21 @@ def read_subtomograms(
     path = Path(path)
     kind = format_by_name(path)
     if kind == "dynamo":
-        return read_dynamo_table(path, pixel_size=pixel_size, data_root=data_root, with_volumes=with_volumes)
-    if kind == "em":
-        return read_motive_list(path, pixel_size=pixel_size, data_root=data_root, with_volumes=with_volumes)
-    if is_stopgap(path):
-        return read_stopgap_list(path, pixel_size=pixel_size, data_root=data_root, with_volumes=with_volumes)
+        return read_dynamo_table(
+            path,
+            pixel_size=pixel_size,
+            default_pixel_size=default_pixel_size,
+            data_root=data_root,
+            with_volumes=with_volumes,
+        )
+    if kind == "em" or is_stopgap(path):
+        read = read_motive_list if kind == "em" else read_stopgap_list
+        size = default_pixel_size if pixel_size is None else pixel_size
+        return read(path, pixel_size=size, data_root=data_root, with_volumes=with_volumes)
     return read_relion_subtomograms(
         path,
         pixel_size=pixel_size,
+        default_pixel_size=default_pixel_size,
         tomogram_pixel_size=tomogram_pixel_size,
         data_root=data_root,
         with_volumes=with_volumes,

@@ -89,6 +89,10 @@ class SubtomogramTable:
         RELION's ``data_optics`` as it stands, columns of texts by label, kept for the round trip.
     extra
         Other columns by label, ``N`` texts each, kept for the round trip.
+    box
+        Side of the subtomograms in voxels, as the source tells it; None: not told.
+    notes
+        What was taken from where, one sentence each.
     warnings
         What the source says that we do not use, and what had to be guessed, one sentence each.
 
@@ -126,6 +130,8 @@ class SubtomogramTable:
     ctf_premultiplied: bool | None = None
     optics: Mapping[str, list[str]] = field(default_factory=dict)
     extra: Mapping[str, list[str]] = field(default_factory=dict)
+    box: int | None = None
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -197,11 +203,13 @@ class SubtomogramTable:
         """The same with angles and shifts along the axes of the tomogram, as if no box had been turned.
 
         RELION 4, ``ParticleSet::getMatrix3x3`` and ``getPosition``: ``A_box A`` and ``A_box shift``. Priors
-        of turned boxes, which are angles of the box, are left out.
+        on tilt and psi, the axis of a filament, are turned too; rot stays free where it was. A prior on one
+        of the two alone is no prior on angles in the tomogram and is left out, with a warning.
         """
         if self.box_angles is None:
             return self
         boxes = euler_to_matrices(self.box_angles)
+        priors, lost = (None, 0) if self.prior_angles is None else _turned_priors(boxes, self.prior_angles)
         turned = np.einsum("nij,nj->ni", boxes, self.shifts)
         return replace(
             self,
@@ -210,8 +218,9 @@ class SubtomogramTable:
             ),
             shifts=turned,
             box_angles=None,
-            prior_angles=None,
-            prior_sigmas=None,
+            prior_angles=priors,
+            prior_sigmas=None if priors is None else self.prior_sigmas,
+            warnings=self.warnings if lost == 0 else (*self.warnings, _lost_priors(lost)),
         )
 
     def tomogram_of(self, particle: int) -> str:
@@ -291,6 +300,24 @@ _COLUMNS: dict[str, tuple[int, str]] = {
 
 _LISTS = ("volumes", "volume_names", "weights", "weight_names", "visible_tilts")
 _MAY_BE_FREE = ("prior_angles", "prior_sigmas")
+
+
+def _turned_priors(boxes: Float64, priors: Float64) -> tuple[Float64 | None, int]:
+    """Priors ``(N, 3)`` of boxes as those in the tomogram, None if there are none, and how many got lost.
+
+    ``A_box Rz(psi) Ry(tilt) Rz(rot)`` has rot on the right: free, it leaves tilt and psi as they are.
+    """
+    given = np.isfinite(priors)
+    known = given[:, 1] & given[:, 2]
+    turned = matrices_to_euler(boxes @ euler_to_matrices(np.where(given, priors, 0.0)))
+    turned[~(known & given[:, 0]), 0] = np.nan
+    turned[~known] = np.nan
+    lost = int(np.count_nonzero(given.any(axis=1) & ~known))
+    return (turned if known.any() else None), lost
+
+
+def _lost_priors(count: int) -> str:
+    return f"the priors of {count} particles, in turned boxes and not on both tilt and psi, are left out"
 
 
 def _first_row(bad: NDArray[np.bool_]) -> int:

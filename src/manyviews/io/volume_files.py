@@ -35,16 +35,15 @@ class VolumeFile:
             return read_em_header(self.path).map_voxels()
         return read_header(self.path).map_pixels()
 
-    def read(self) -> NDArray[np.float32]:
-        """All voxels, float32 ``(z, y, x)``; `InputError` if one is NaN or infinite, or all are the same."""
-        with np.errstate(over="ignore"):
-            volume = np.array(self.map_voxels(), dtype=np.float32)
-        if fault := voxel_fault(volume):
-            raise InputError(fault, path=self.path, fix="leave it out or make it again")
-        return volume
+
+def read_volume(path: Path) -> tuple[NDArray[np.float32], VolumeFile]:
+    """All voxels, float32 ``(z, y, x)`` as they are (see `voxel_fault`), and the header."""
+    header = volume_header(path)
+    with np.errstate(over="ignore", invalid="ignore"):  # of doubles
+        return np.array(header.map_voxels(), dtype=np.float32), header
 
 
-def open_volume(path: Path) -> VolumeFile:
+def volume_header(path: Path) -> VolumeFile:
     """The header of a volume, EM by its suffix, else MRC; `InputError` if it cannot be read."""
     path = Path(path)
     if path.suffix.lower() == EM_SUFFIX:
@@ -97,7 +96,7 @@ def survey_volumes(paths: Sequence[Path]) -> VolumeSurvey:
     found: list[VolumeFile | InputError] = []
     for path in paths:
         try:
-            found.append(open_volume(path))
+            found.append(volume_header(path))
         except InputError as error:
             found.append(error)
     files = [one for one in found if isinstance(one, VolumeFile)]

@@ -1,9 +1,9 @@
-"""Reading a volume's Fourier transform at turned points in space, adding to it, and fitting poses, on the CPU.
+"""Reading a volume's transform at turned points in space, adding to it, and fitting poses, on the CPU.
 
-The half grid is that of `manyviews.kernels.slices_cpu`: ``(2h + 1, 2h + 1, h + 2)``, trilinear between points,
-zero outside. There images are slices; here they are volumes, whose points ``k = (kx, ky, kz)`` lie anywhere.
-A subtomogram in pose (A, t) is ``s(k) = G(A^T k) exp(2 pi i k . t / box)`` for a map with transform G, where
-the rows of A are the subtomogram's axes in the map and t, in voxels, is what centres it.
+The half grid is that of `manyviews.kernels.slices_cpu`: ``(2h + 1, 2h + 1, h + 2)``, trilinear between
+points, zero outside. There images are slices; here they are volumes, whose points ``k = (kx, ky, kz)`` lie
+anywhere. A subtomogram in pose (A, t) is ``s(k) = G(A^T k) exp(2 pi i k . t / box)`` for a map with transform
+G, where the rows of A are the subtomogram's axes in the map and t, in voxels, is what centres it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from manyviews.kernels.slices_cpu import read_point
+from manyviews.kernels.slices_cpu import float_view, read_point
 
 __all__ = ["SUMS", "gather_points", "pose_sums", "splat_points"]
 
@@ -23,8 +23,11 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 Real = NDArray[np.floating[Any]]
 
 PARAMETERS = 6
+BLOCK = 128
 SUMS = 3 + 2 * PARAMETERS + PARAMETERS * (PARAMETERS + 1) // 2
 """Numbers that `pose_sums` returns for a pose; see there."""
+# No "nnan" and "ninf": an infinite or undefined place must compare as outside the grid.
+_FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 _PRIVATE_BYTES = 2**30
 
 
@@ -42,31 +45,44 @@ def _gather(grid, rotations, points, padding, out):  # type: ignore[no-untyped-d
             )
 
 
-@njit(nogil=True, cache=True)
-def _add_one(grid, weight_grid, a, points, padding, values, weights):  # type: ignore[no-untyped-def]
-    half = grid.shape[0] // 2
+@njit(fastmath=_FAST, nogil=True, cache=True)
+def _add_one(floats, weight_grid, a, points, padding, values, weights):  # type: ignore[no-untyped-def]
+    half = floats.shape[0] // 2
+    row, plane = weight_grid.shape[2], weight_grid.shape[1] * weight_grid.shape[2]
+    flat, flat_weights = floats.reshape(floats.size), weight_grid.reshape(weight_grid.size)
+    one = floats.dtype.type(1.0)
+    zero = floats.dtype.type(0.0)
+    scale = floats.dtype.type(padding)
+    limit = floats.dtype.type(half)
     for p in range(len(points)):
-        x, y, z = points[p, 0], points[p, 1], points[p, 2]
-        qx = padding * (a[0, 0] * x + a[1, 0] * y + a[2, 0] * z)
-        qy = padding * (a[0, 1] * x + a[1, 1] * y + a[2, 1] * z)
-        qz = padding * (a[0, 2] * x + a[1, 2] * y + a[2, 2] * z)
-        value = values[p]
-        if qx < 0:
-            qx, qy, qz, value = -qx, -qy, -qz, value.conjugate()
-        qy += half
-        qz += half
-        if not (qx < half + 1 and qy >= 0 and qy < 2 * half and qz >= 0 and qz < 2 * half):
+        weight = weights[p]
+        re, im = values[2 * p], values[2 * p + 1]
+        if weight == zero and re == zero and im == zero:
             continue
-        i, j, k = int(qx), int(qy), int(qz)
-        fx, fy, fz = qx - i, qy - j, qz - k
-        for dz in range(2):
-            wz = fz if dz else 1 - fz
-            for dy in range(2):
-                wy = wz * (fy if dy else 1 - fy)
-                for dx in range(2):
-                    w = grid.real.dtype.type(wy * (fx if dx else 1 - fx))
-                    grid[k + dz, j + dy, i + dx] += w * value
-                    weight_grid[k + dz, j + dy, i + dx] += w * weights[p]
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        qx = scale * (a[0, 0] * x + a[1, 0] * y + a[2, 0] * z)
+        sign = one if qx >= 0 else -one
+        qx = qx * sign
+        qy = scale * (a[0, 1] * x + a[1, 1] * y + a[2, 1] * z) * sign + limit
+        qz = scale * (a[0, 2] * x + a[1, 2] * y + a[2, 2] * z) * sign + limit
+        if not (qx < limit + one and qy >= zero and qy < 2 * limit and qz >= zero and qz < 2 * limit):
+            continue
+        im = im * sign
+        i, j, k = np.int64(qx), np.int64(qy), np.int64(qz)
+        fx, fy, fz = qx - floats.dtype.type(i), qy - floats.dtype.type(j), qz - floats.dtype.type(k)
+        c = k * plane + j * row + i
+        for corner in range(4):
+            wy = fy if corner & 1 else one - fy
+            wz = fz if corner & 2 else one - fz
+            at = c + (row if corner & 1 else 0) + (plane if corner & 2 else 0)
+            high = wy * wz * fx
+            low = wy * wz - high
+            flat[2 * at] += low * re
+            flat[2 * at + 1] += low * im
+            flat[2 * at + 2] += high * re
+            flat[2 * at + 3] += high * im
+            flat_weights[at] += low * weight
+            flat_weights[at + 1] += high * weight
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -78,91 +94,159 @@ def _splat(grids, weight_grids, rotations, points, padding, values, weights):  #
             _add_one(grids[part], weight_grids[part], rotations[m], points, padding, values[m], weights[m])
 
 
-@njit(inline="always")
-def _read_with_slope(grid, qx, qy, qz):  # type: ignore[no-untyped-def]
-    """Value of a half grid at a point in grid units, and its slopes along x, y and z."""
-    half = grid.shape[0] // 2
-    sign = 1.0 if qx >= 0 else -1.0
-    x = qx * sign
-    y = qy * sign + half
-    z = qz * sign + half
-    zero = complex(0.0, 0.0)
-    if not (x < half + 1 and y >= 0 and y < 2 * half and z >= 0 and z < 2 * half):
-        return zero, zero, zero, zero
-    i, j, k = int(x), int(y), int(z)
-    x, y, z = x - i, y - j, z - k
-    c000, c001 = grid[k, j, i], grid[k, j, i + 1]
-    c010, c011 = grid[k, j + 1, i], grid[k, j + 1, i + 1]
-    c100, c101 = grid[k + 1, j, i], grid[k + 1, j, i + 1]
-    c110, c111 = grid[k + 1, j + 1, i], grid[k + 1, j + 1, i + 1]
-    c00, c01 = c000 + x * (c001 - c000), c010 + x * (c011 - c010)
-    c10, c11 = c100 + x * (c101 - c100), c110 + x * (c111 - c110)
-    low, high = c00 + y * (c01 - c00), c10 + y * (c11 - c10)
-    value = low + z * (high - low)
-    along_z = high - low
-    along_y = (1 - z) * (c01 - c00) + z * (c11 - c10)
-    along_x = (1 - z) * ((1 - y) * (c001 - c000) + y * (c011 - c010))
-    along_x += z * ((1 - y) * (c101 - c100) + y * (c111 - c110))
-    # the grid is read at -q and conjugated where qx < 0: slopes change their sign too
-    return (
-        complex(value.real, sign * value.imag),
-        complex(sign * along_x.real, along_x.imag),
-        complex(sign * along_y.real, along_y.imag),
-        complex(sign * along_z.real, along_z.imag),
-    )
+@njit(fastmath=_FAST, nogil=True, cache=True)
+def _phase_tables(shift, turn, reach, tables):  # type: ignore[no-untyped-def]
+    """``exp(i turn k shift)`` for whole k within +-reach along each axis, real and imaginary parts."""
+    for axis in range(3):
+        for k in range(-reach, reach + 1):
+            angle = turn * k * shift[axis]
+            tables[axis, k + reach, 0] = np.cos(angle)
+            tables[axis, k + reach, 1] = np.sin(angle)
+
+
+@njit(fastmath=_FAST, nogil=True, cache=True)
+def _read_block(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one pass, unrolled
+    floats, a, points, mask, chosen, first, count, padding, block
+):
+    """Value and slopes of the map at some points, times what was measured of them, without the shift.
+
+    Rows of ``block``: value, slopes along the subtomogram's x, y, z; real and imaginary part each.
+    """
+    half = floats.shape[0] // 2
+    row = floats.shape[2]
+    plane = floats.shape[1] * row
+    flat = floats.reshape(floats.size)
+    one = floats.dtype.type(1.0)
+    zero = floats.dtype.type(0.0)
+    scale = floats.dtype.type(padding)
+    limit = floats.dtype.type(half)
+    axx, axy, axz = a[0, 0], a[0, 1], a[0, 2]
+    ayx, ayy, ayz = a[1, 0], a[1, 1], a[1, 2]
+    azx, azy, azz = a[2, 0], a[2, 1], a[2, 2]
+    for n in range(count):
+        p = chosen[first + n]
+        factor = mask[p]
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        qx = scale * (axx * x + ayx * y + azx * z)
+        sign = one if qx >= 0 else -one
+        qx = qx * sign
+        qy = scale * (axy * x + ayy * y + azy * z) * sign + limit
+        qz = scale * (axz * x + ayz * y + azz * z) * sign + limit
+        inside = qx < limit + one and qy >= zero and qy < 2 * limit and qz >= zero and qz < 2 * limit
+        if factor == zero or not inside:
+            for part in range(8):
+                block[part, n] = zero
+            continue
+        i, j, k = np.int64(qx), np.int64(qy), np.int64(qz)
+        fx, fy, fz = qx - floats.dtype.type(i), qy - floats.dtype.type(j), qz - floats.dtype.type(k)
+        c = k * plane + j * row + 2 * i
+        # along x first: value and slope of four rows
+        s00r, s00i = flat[c + 2] - flat[c], flat[c + 3] - flat[c + 1]
+        v00r, v00i = flat[c] + fx * s00r, flat[c + 1] + fx * s00i
+        c += row
+        s01r, s01i = flat[c + 2] - flat[c], flat[c + 3] - flat[c + 1]
+        v01r, v01i = flat[c] + fx * s01r, flat[c + 1] + fx * s01i
+        c += plane - row
+        s10r, s10i = flat[c + 2] - flat[c], flat[c + 3] - flat[c + 1]
+        v10r, v10i = flat[c] + fx * s10r, flat[c + 1] + fx * s10i
+        c += row
+        s11r, s11i = flat[c + 2] - flat[c], flat[c + 3] - flat[c + 1]
+        v11r, v11i = flat[c] + fx * s11r, flat[c + 1] + fx * s11i
+        b0r, b0i, b1r, b1i = v01r - v00r, v01i - v00i, v11r - v10r, v11i - v10i
+        lr, li = v00r + fy * b0r, v00i + fy * b0i
+        hr, hi = v10r + fy * b1r, v10i + fy * b1i
+        e0r, e0i = s00r + fy * (s01r - s00r), s00i + fy * (s01i - s00i)
+        e1r, e1i = s10r + fy * (s11r - s10r), s10i + fy * (s11i - s10i)
+        # read at -q and conjugated where qx < 0: the real part's slopes change their sign
+        fine = factor * scale
+        real = fine * sign
+        block[0, n] = factor * (lr + fz * (hr - lr))
+        block[1, n] = factor * sign * (li + fz * (hi - li))
+        gxr, gxi = real * (e0r + fz * (e1r - e0r)), fine * (e0i + fz * (e1i - e0i))
+        gyr, gyi = real * (b0r + fz * (b1r - b0r)), fine * (b0i + fz * (b1i - b0i))
+        gzr, gzi = real * (hr - lr), fine * (hi - li)
+        block[2, n], block[3, n] = axx * gxr + axy * gyr + axz * gzr, axx * gxi + axy * gyi + axz * gzi
+        block[4, n], block[5, n] = ayx * gxr + ayy * gyr + ayz * gzr, ayx * gxi + ayy * gyi + ayz * gzi
+        block[6, n], block[7, n] = azx * gxr + azy * gyr + azz * gzr, azx * gxi + azy * gyi + azz * gzi
+
+
+@njit(fastmath=_FAST, nogil=True, cache=True)
+def _data_block(values, tables, reach, points, chosen, first, count, block):  # type: ignore[no-untyped-def]
+    """The data of some points, shifted back, and the points: rows 8 to 12 of ``block``."""
+    for n in range(count):
+        p = chosen[first + n]
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        kx, ky, kz = np.int64(x) + reach, np.int64(y) + reach, np.int64(z) + reach
+        pr = tables[0, kx, 0] * tables[1, ky, 0] - tables[0, kx, 1] * tables[1, ky, 1]
+        pi = tables[0, kx, 0] * tables[1, ky, 1] + tables[0, kx, 1] * tables[1, ky, 0]
+        ur = pr * tables[2, kz, 0] - pi * tables[2, kz, 1]
+        ui = pr * tables[2, kz, 1] + pi * tables[2, kz, 0]
+        dr, di = values[2 * p], values[2 * p + 1]
+        block[8, n], block[9, n] = dr * ur + di * ui, di * ur - dr * ui
+        block[10, n], block[11, n], block[12, n] = x, y, z
+
+
+@njit(fastmath=_FAST, nogil=True, cache=True)
+def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-def]
+    """Turn slopes in space into slopes with respect to the pose, and add up all products."""
+    spin = block.dtype.type(turn)
+    for n in range(count):
+        x, y, z = block[10, n], block[11, n], block[12, n]
+        for part in range(2):
+            wx, wy, wz = block[2 + part, n], block[4 + part, n], block[6 + part, n]
+            slopes[part, n] = z * wy - y * wz
+            slopes[2 + part, n] = x * wz - z * wx
+            slopes[4 + part, n] = y * wx - x * wy
+        tr, ti = -spin * block[1, n], spin * block[0, n]
+        slopes[6, n], slopes[7, n] = x * tr, x * ti
+        slopes[8, n], slopes[9, n] = y * tr, y * ti
+        slopes[10, n], slopes[11, n] = z * tr, z * ti
+    zero = block.dtype.type(0.0)
+    data, cross, model = zero, zero, zero
+    for n in range(count):
+        data += block[8, n] * block[8, n] + block[9, n] * block[9, n]
+        cross += block[8, n] * block[0, n] + block[9, n] * block[1, n]
+        model += block[0, n] * block[0, n] + block[1, n] * block[1, n]
+    total[0] += data
+    total[1] += cross
+    total[2] += model
+    place = 3 + 2 * PARAMETERS
+    for i in range(PARAMETERS):
+        with_data, with_model = zero, zero
+        for n in range(count):
+            with_data += block[8, n] * slopes[2 * i, n] + block[9, n] * slopes[2 * i + 1, n]
+            with_model += block[0, n] * slopes[2 * i, n] + block[1, n] * slopes[2 * i + 1, n]
+        total[3 + i] += with_data
+        total[3 + PARAMETERS + i] += with_model
+        for j in range(i, PARAMETERS):
+            both = zero
+            for n in range(count):
+                both += slopes[2 * i, n] * slopes[2 * j, n] + slopes[2 * i + 1, n] * slopes[2 * j + 1, n]
+            total[place] += both
+            place += 1
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _sums(grid, rotations, shifts, images, masks, values, transfers, points, chosen, padding, box, out):  # type: ignore[no-untyped-def]
+def _sums(  # type: ignore[no-untyped-def]
+    floats, rotations, shifts, images, masks, values, transfers, points, chosen, padding, box, reach, out
+):
     turn = 2 * np.pi / box
     for m in prange(len(rotations)):
-        a = rotations[m]
         total = np.zeros(SUMS)
-        slope = np.empty(PARAMETERS, np.complex128)
-        image, mask = values[images[m]], transfers[masks[m]]
-        for n in range(chosen.shape[1]):
-            p = chosen[m, n]
-            factor = mask[p]
-            data = complex(image[p])
-            total[0] += data.real * data.real + data.imag * data.imag
-            if factor == 0:
-                continue
-            x, y, z = points[p, 0], points[p, 1], points[p, 2]
-            value, gx, gy, gz = _read_with_slope(
-                grid,
-                padding * (a[0, 0] * x + a[1, 0] * y + a[2, 0] * z),
-                padding * (a[0, 1] * x + a[1, 1] * y + a[2, 1] * z),
-                padding * (a[0, 2] * x + a[1, 2] * y + a[2, 2] * z),
-            )
-            angle = turn * (x * shifts[m, 0] + y * shifts[m, 1] + z * shifts[m, 2])
-            phase = factor * complex(np.cos(angle), np.sin(angle))
-            model = phase * value
-            # slopes in the subtomogram's axes
-            phase = phase * padding
-            ux = phase * (a[0, 0] * gx + a[0, 1] * gy + a[0, 2] * gz)
-            uy = phase * (a[1, 0] * gx + a[1, 1] * gy + a[1, 2] * gz)
-            uz = phase * (a[2, 0] * gx + a[2, 1] * gy + a[2, 2] * gz)
-            slope[0] = z * uy - y * uz
-            slope[1] = x * uz - z * ux
-            slope[2] = y * ux - x * uy
-            turned = complex(-turn * model.imag, turn * model.real)
-            slope[3] = x * turned
-            slope[4] = y * turned
-            slope[5] = z * turned
-            total[1] += data.real * model.real + data.imag * model.imag
-            total[2] += model.real * model.real + model.imag * model.imag
-            place = 3 + 2 * PARAMETERS
-            for i in range(PARAMETERS):
-                one = slope[i]
-                total[3 + i] += data.real * one.real + data.imag * one.imag
-                total[3 + PARAMETERS + i] += model.real * one.real + model.imag * one.imag
-                for j in range(i, PARAMETERS):
-                    total[place] += one.real * slope[j].real + one.imag * slope[j].imag
-                    place += 1
+        tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
+        _phase_tables(shifts[m], turn, reach, tables)
+        block = np.empty((13, BLOCK), floats.dtype)
+        slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
+        for first in range(0, chosen.shape[1], BLOCK):
+            count = min(BLOCK, chosen.shape[1] - first)
+            own = chosen[m]
+            _read_block(floats, rotations[m], points, transfers[masks[m]], own, first, count, padding, block)
+            _data_block(values[images[m]], tables, reach, points, own, first, count, block)
+            _sum_block(block, slopes, count, turn, total)
         out[m] = total
 
 
-def gather_points(grid: Complex, rotations: Real, points: Real, padding: int) -> Complex:
+def gather_points(grid: Complex, rotations: Real, points: NDArray[Any], padding: int) -> Complex:
     """Read a half grid ``(2h + 1, 2h + 1, h + 2)`` at ``padding * A^T k``.
 
     ``rotations`` is ``(M, 3, 3)``, ``points (P, 3)`` (kx, ky, kz). Returns ``(M, P)``, dtype of the grid.
@@ -186,15 +270,16 @@ def splat_points(
     The exact adjoint of `gather_points` over the reals, of the numbers that are stored. The order of sums
     depends on the number of threads only.
     """
-    turns, places = _native(numerator, rotations, points)
-    given = np.ascontiguousarray(values, numerator.dtype)
-    given_weights = np.ascontiguousarray(weights, numerator.real.dtype)
+    kind = denominator.dtype
+    turns, places = np.ascontiguousarray(rotations, kind), np.ascontiguousarray(points, kind)
+    given = np.ascontiguousarray(values, numerator.dtype).view(kind)
+    given_weights = np.ascontiguousarray(weights, kind)
     size = numerator.nbytes + denominator.nbytes
     worth = 8 * given.size // numerator.size
     parts = 1 + max(0, min(numba.get_num_threads() - 1, worth, _PRIVATE_BYTES // size))
     grids = np.zeros((parts, *numerator.shape), numerator.dtype)
     weight_grids = np.zeros((parts, *denominator.shape), denominator.dtype)
-    _splat(grids, weight_grids, turns, places, padding, given, given_weights)
+    _splat(grids.view(kind), weight_grids, turns, places, padding, given, given_weights)
     for part in range(parts):
         numerator += grids[part]
         denominator += weight_grids[part]
@@ -208,7 +293,7 @@ def pose_sums(
     masks: NDArray[np.int64],
     values: Complex,
     transfers: Real,
-    points: Real,
+    points: NDArray[Any],
     chosen: NDArray[np.int32],
     padding: int,
     box: int,
@@ -232,20 +317,22 @@ def pose_sums(
     chosen
         ``(M, n)`` which points to add up for each pose.
 
-    Returns
-    -------
-    ``(M, SUMS)`` float64: sum of ``|y|^2``, ``Re(conj(y) m)`` and ``|m|^2``; six of ``Re(conj(y) dm)``, six of
-    ``Re(conj(m) dm)``; and the upper triangle, row by row, of the 6 x 6 ``Re(conj(dm_i) dm_j)``. Derivatives are
-    with respect to a small rotation vector w, ``A <- exp(w) A`` (radians, the subtomogram's axes, the shift
-    held), then to the shift in voxels.
+    Returns ------- ``(M, SUMS)`` float64: sum of ``|y|^2``, ``Re(conj(y) m)`` and ``|m|^2``; six of
+    ``Re(conj(y) dm)``, six of ``Re(conj(m) dm)``; and the upper triangle, row by row, of the 6 x 6
+    ``Re(conj(dm_i) dm_j)``. Derivatives are with respect to a small rotation vector w, ``A <- exp(w) A``
+    (radians, the subtomogram's axes, the shift held), then to the shift in voxels.
     """
-    turns, places = _native(grid, rotations, points)
-    out = np.empty((len(turns), SUMS))
+    floats = float_view(grid)
+    turns, places = np.ascontiguousarray(rotations, floats.dtype), np.ascontiguousarray(points, floats.dtype)
     moves = np.ascontiguousarray(shifts, np.float64)
-    _sums(grid, turns, moves, images, masks, values, transfers, places, chosen, padding, box, out)
+    out = np.empty((len(turns), SUMS))
+    numbers = np.asarray(values, dtype=grid.dtype).view(floats.dtype)
+    factors = np.asarray(transfers, dtype=floats.dtype)
+    reach = int(np.abs(points).max(initial=0))
+    _sums(floats, turns, moves, images, masks, numbers, factors, places, chosen, padding, box, reach, out)
     return out
 
 
-def _native(grid: Complex, rotations: Real, points: Real) -> tuple[Real, Real]:
+def _native(grid: Complex, rotations: Real, points: NDArray[Any]) -> tuple[Real, Real]:
     """Poses in double precision, points in single, whatever the grid is."""
     return np.ascontiguousarray(rotations, np.float64), np.ascontiguousarray(points, np.float32)

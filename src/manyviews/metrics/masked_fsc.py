@@ -26,6 +26,7 @@ Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
 
 _AGREED = 0.8  # halves that agree so well need no correction (Chen et al., section 3.1)
+_DRAWS = 4  # of random phases, whose mean scatters half as much as one
 _LEAKING = 2  # shells behind it that the kept ones leak into; RELION leaves as many uncorrected
 _THRESHOLD = 0.143
 _MOST_BY_MASK = 0.1  # of the random halves at the resolution, as RELION warns
@@ -43,10 +44,13 @@ class FscCurves:
     unmasked, masked
         As they are, and inside the mask.
     random
-        Inside the mask, of halves whose phases are random from shell ``random_from`` on; what is left is the
-        mask's. The number of shells where the halves agree to the end.
+        Inside the mask, of halves whose phases are random from shell ``random_from`` on, the mean of four
+        draws; what is left is the mask's.
     corrected
         ``(masked - random) / (1 - random)`` from two shells behind ``random_from`` on, before it ``masked``.
+        Random halves that disagree do so by chance, and add nothing: it is never above ``masked``.
+    random_from
+        The first shell where the halves do not agree; the number of shells where they agree to the end.
     """
 
     unmasked: FscCurve
@@ -140,11 +144,16 @@ def masked_fsc(
 
     unmasked, masked = curve(a, b, None), curve(a, b, mask)
     first = _random_from(unmasked)
-    without_phases = [
-        with_random_phases(volume, first, generator(seed, Stream.FSC_PHASES, half), threads)
-        for half, volume in enumerate((a, b))
-    ]
-    random = curve(without_phases[0], without_phases[1], mask)
+
+    def drawn(draw: int) -> FscCurve:
+        one, other = (
+            with_random_phases(volume, first, generator(seed, Stream.FSC_PHASES, half, draw), threads)
+            for half, volume in enumerate((a, b))
+        )
+        return curve(one, other, mask)
+
+    draws = np.mean([drawn(draw).correlation for draw in range(_DRAWS)], axis=0)
+    random = replace(masked, correlation=draws)
     return FscCurves(unmasked, masked, random, _corrected(masked, random, first + _LEAKING), first)
 
 
@@ -176,7 +185,7 @@ def _random_from(unmasked: FscCurve) -> int:
 
 def _corrected(masked: FscCurve, random: FscCurve, first_shell: int) -> FscCurve:
     """Chen et al., equation 4; a shell that the mask alone explains to the full is left with nothing."""
-    total, by_mask = masked.correlation, random.correlation
+    total, by_mask = masked.correlation, np.maximum(random.correlation, 0.0)
     true = np.divide(total - by_mask, 1 - by_mask, out=np.zeros(len(total)), where=by_mask < 1)
     shells = np.arange(len(total))
     return replace(masked, correlation=np.where(shells < first_shell, total, np.clip(true, -1, 1)))

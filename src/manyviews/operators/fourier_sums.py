@@ -47,7 +47,7 @@ class FourierSums:
     padding: int = PADDING
 
     def damped_half(self, half: int, correlation: Float64, box: int) -> torch.Tensor:
-        """The map ``(box, box, box)`` of one half by itself, damped at points as its signal-to-noise ratio says.
+        """The map ``(box, box, box)`` of one half by itself, damped at points as its noise asks for.
 
         ``correlation (radius + 1,)`` is that of the halves: one of them has a ratio of ``f / (1 - f)``.
         """
@@ -84,7 +84,7 @@ class FourierSums:
         values: NDArray[Any],
         weights: NDArray[Any],
     ) -> None:
-        """Add small volumes of a half in place: ``values (M, P)`` at points ``(P, 3)`` of half of space, on the CPU.
+        """Add small volumes of a half in place, on the CPU: ``values (M, P)`` at points ``(P, 3)``.
 
         They are centred; ``weights`` is ``(M, P)``. Without zero frequency, which is nobody's.
         """

@@ -27,8 +27,9 @@ from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import ReconstructOptions
 from manyviews.particles.plan import check_diameter, check_reference, fourier_radius
-from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE, VOLUME_FILE, in_figures
+from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE, VOLUME_FILE
 from manyviews.particles.selection import FILES
+from manyviews.report.words import in_figures
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]

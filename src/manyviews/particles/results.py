@@ -25,6 +25,7 @@ from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
 from manyviews.report.sphere import count_directions, write_fields
+from manyviews.report.words import in_figures
 
 VOLUME_FILE = "volume.mrc"
 HALVES_FILE = "fsc.csv"
@@ -162,11 +163,6 @@ def _compare(folder: Path, volume: NDArray[np.float32], plan: Plan, reference: P
         "hand": "other than the reference" if alignment.mirrored else "as the reference",
         "correlation_with_the_reference": round(alignment.correlation, 4),
     }
-
-
-def in_figures(resolution: float) -> float | str:
-    """A resolution for a summary; infinity, which JSON does not know, in a word."""
-    return round(resolution, 2) if math.isfinite(resolution) else "none"
 
 
 def halves_curve(correlation: Sequence[float], plan: Plan) -> FscCurve:

@@ -68,3 +68,8 @@ def _ending(run: RunData) -> str:
         return f"Converged{after}"
     # the last iteration is not the end: results are made of it, and another stage may follow
     return f"Complete{after}" if run.done else f"Not finished: so far{counted or ' no iteration'}"
+
+
+def in_figures(resolution: float) -> float | str:
+    """A resolution for a summary; infinity, which JSON does not know, in a word."""
+    return round(resolution, 2) if math.isfinite(resolution) else "none"

@@ -242,6 +242,7 @@ def drive(
     start: Callable[[], S] | None = None,
     checkpoint_seconds: float = 30.0,
     tolerance: float = 0.0,
+    settled: Callable[[S], bool] | None = None,
     viewer: Viewer[S] | None = None,
     placement: Placement | None = None,
     space: Space | None = None,
@@ -268,6 +269,8 @@ def drive(
         saves after every iteration.
     tolerance
         Stop when the relative change of the iterate falls below it; 0 never.
+    settled
+        Says of a state whether to stop there; the same in all ranks. Left out: never.
     viewer
         Shows states.
     placement
@@ -316,6 +319,9 @@ def drive(
     clock = _CheckpointClock(checkpoint_seconds)
     loop.start(iterations)
     while (reason := stop_reason(state.iteration, iterations, change, tolerance)) is None:
+        if settled is not None and settled(state):
+            reason = StopReason.CONVERGED
+            break
         state, change = loop.advance(solver, state, clock, interrupt, viewer, tolerance > 0, space)
     loop.record_stop(state.iteration, reason, "")
     loop.save(state, change, reason)

@@ -1,8 +1,8 @@
 """Alignment and averaging in turn: the solver of `manyviews subtomo align`.
 
-Every iteration finds the poses of all particles with the map of their own half so far, averages each half, and
-looks as far as the two halves agree and a little further (the band of Chen et al., J. Struct. Biol. 182 (2013)
-235).
+Every iteration finds the poses of all particles with the map of their own half so far, averages each half,
+and looks as far as the two halves agree and a little further (the band of Chen et al., J. Struct. Biol. 182
+(2013) 235).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ Int64 = NDArray[np.int64]
 _AGREED = 0.143
 _BAND = 1.1
 _FILTER_EDGE = 2.0  # shells over which a starting map is cut off
+_SETTLED_DEGREES = 1.0
 _UNKNOWN = 180.0  # degrees: a pose that was not known before
 
 
@@ -49,10 +50,11 @@ class AlignmentState:
         ``(N, 3, 3)`` and ``(N, 3)`` in voxels, the best pose of each particle.
     score, gain, spread
         ``(N,)`` constrained correlation, gain in log likelihood, and share of the posterior of the best pose.
-    radius
-        Highest frequency that poses are looked for with, cycles per box.
-    correlation
-        Of the halves by shell.
+    radius, searched_radius
+        Highest frequency that poses will be looked for with next, and were in the last iteration, cycles per
+        box.
+    correlation, before
+        Of the halves by shell, and in the iteration before.
     angle_change, shift_change
         Medians over the particles since the iteration before, degrees and voxels.
     touched
@@ -68,7 +70,9 @@ class AlignmentState:
     gain: torch.Tensor
     spread: torch.Tensor
     radius: int
+    searched_radius: int
     correlation: list[float]
+    before: list[float]
     angle_change: float
     shift_change: float
     touched: float
@@ -106,6 +110,8 @@ class AlignmentProblem:
         Up to here the halves share their frequencies; 0: they never do.
     merged
         Whether poses are looked for with the map of both halves together, as in the paper.
+    rejected
+        Share of the particles of each half, those with the lowest scores, that is left out of its average.
     seed, world
         Of random poses; the processes.
     """
@@ -118,8 +124,8 @@ class AlignmentProblem:
     start_radius: int
     joined_radius: int
     merged: bool = False
+    rejected: float = 0.0
     seed: int = 0
-    weights: Float64 | None = None
     world: World = field(default_factory=SingleWorld)
 
     @property
@@ -169,7 +175,9 @@ class Alignment:
             gain=nothing,
             spread=nothing,
             radius=problem.start_radius,
+            searched_radius=problem.start_radius,
             correlation=[],
+            before=[],
             angle_change=_UNKNOWN,
             shift_change=math.inf,
             touched=0.0,
@@ -179,30 +187,38 @@ class Alignment:
         """Poses with the maps so far, and new maps."""
         problem = self.problem
         found = self._poses(state)
+        posed = self._remembered(state, found)
         data = problem.subtomograms.crop(self._averaged_radius(state.radius))
         sums = add_up(
             data,
             found.poses,
-            found.weights * self._own_weights()[found.poses.particle],
+            found.weights * self.kept(posed)[problem.own][found.poses.particle],
             problem.halves[problem.own],
             symmetry=problem.search.symmetry,
             world=problem.world,
         )
         correlation = self._half_correlation(sums)
         iterate, halves = self._maps(sums, correlation)
-        renewed = replace(
-            state,
+        return replace(
+            posed,
             iteration=state.iteration + 1,
             iterate=iterate,
             halves=halves,
             radius=self._next_radius(correlation),
+            searched_radius=state.radius,
+            before=state.correlation,
             correlation=[float(value) for value in correlation],
         )
-        return self._remembered(renewed, found)
 
-    def _own_weights(self) -> Float64:
-        weights = self.problem.weights
-        return np.ones(len(self.problem.own)) if weights is None else weights[self.problem.own]
+    def kept(self, state: AlignmentState) -> NDArray[np.bool_]:
+        """``(N,)`` which particles count in the averages: those with the best scores of each half."""
+        problem = self.problem
+        kept = np.ones(problem.count, dtype=bool)
+        for half in (1, 2):
+            members = np.flatnonzero(problem.halves == half)
+            worst = np.argsort(state.score.numpy()[members], kind="stable")
+            kept[members[worst[: int(problem.rejected * len(members))]]] = False
+        return kept
 
     def _poses(self, state: AlignmentState) -> FoundPoses:
         """Of the particles of this process, each with the map of its half."""
@@ -254,26 +270,36 @@ class Alignment:
         problem, world = self.problem, self.problem.world
         best = found.best()
         poses, fit = found.poses.select(best), found.fit.select(best)
-        mine = {
-            "rotations": poses.rotations,
-            "shifts": poses.shifts,
-            "score": fit.correlation,
-            "gain": fit.gain,
-            "spread": found.weights[best],
-        }
+        mine = (poses.rotations, poses.shifts, fit.correlation, fit.gain, found.weights[best])
         counts = world.gather(len(problem.own))
         place = world.all_gather(torch.from_numpy(problem.own), counts)
-        fresh = {}
-        for name, values in mine.items():
+        fresh = []
+        for values in mine:
             gathered = world.all_gather(torch.from_numpy(np.ascontiguousarray(values)), counts)
             whole = torch.empty_like(gathered)
             whole[place] = gathered
-            fresh[name] = whole
+            fresh.append(whole)
+        rotations, shifts, score, gain, spread = fresh
         touched = float(world.sum(torch.tensor([found.touched * len(best)], dtype=torch.float64))[0])
-        angle, shift = _changes(state, fresh["rotations"], fresh["shifts"], problem.search.symmetry)
+        angle, shift = _changes(state, rotations, shifts, problem.search.symmetry)
         return replace(
-            state, **fresh, angle_change=angle, shift_change=shift, touched=touched / problem.count
+            state,
+            rotations=rotations,
+            shifts=shifts,
+            score=score,
+            gain=gain,
+            spread=spread,
+            angle_change=angle,
+            shift_change=shift,
+            touched=touched / problem.count,
         )
+
+
+def has_settled(state: AlignmentState) -> bool:
+    """Whether the median turn is below a degree, and the halves agree no further than before."""
+    if not state.before or state.angle_change >= _SETTLED_DEGREES:
+        return False
+    return agreed_radius(state.correlation) <= agreed_radius(state.before)
 
 
 def low_passed(volume: torch.Tensor, radius: float) -> torch.Tensor:

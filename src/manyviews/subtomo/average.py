@@ -81,6 +81,6 @@ def solvent_flattened(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def particle_mask(box: int, diameter: float) -> torch.Tensor:
-    """``(box, box, box)``: 1 in a sphere of ``diameter`` voxels, with a soft edge outside that stays in the box."""
+    """``(box, box, box)``: 1 in a sphere of ``diameter`` voxels; the soft edge outside stays in the box."""
     radius = min(diameter / 2 + _EDGE, box / 2)
     return torch.from_numpy(soft_sphere(box, radius, _EDGE))

@@ -44,6 +44,41 @@ def measured_by_direction(measured: NDArray[Any]) -> Float64:
     return np.asarray(sample_half_spectrum(measured, at).mean(axis=-1))
 
 
+def least_measured(measured: NDArray[Any]) -> Float64:
+    """The direction of frequencies, a unit vector (x, y, z), that is measured least; see there.
+
+    For a cone about it (`manyviews.metrics.directional_fsc`): the map is least resolved along it.
+    """
+    fields = measured_by_direction(measured)
+    row, column = np.unravel_index(int(np.argmin(fields)), fields.shape)
+    return np.asarray(field_directions()[row, column])
+
+
+def weights_on_box(weights: NDArray[Any], padding: int, box: int) -> NDArray[np.float32]:
+    """Weights of a padded grid, as `fsc_of_transforms` takes them: ``(box, box, box // 2 + 1)``, unshifted.
+
+    ``weights`` is ``(2h + 1, 2h + 1, h + 2)``, of `manyviews.operators.fourier_sums`: ``padding`` points for
+    each of the box, among which turned samples are spread. A frequency gets back what is its own, so that a
+    particle that measured all around it with weight 1 counts 1; zero beyond the grid.
+    """
+    half = weights.shape[0] // 2
+    # the mirror images of the first columns stand before them, so that the plane x = 0 has neighbours
+    mirror = weights[::-1, ::-1, 1 : padding + 1][..., ::-1]
+    whole = np.concatenate([mirror, weights], axis=2).astype(np.float32)
+    tent = 1 - np.abs(np.arange(1 - padding, padding)) / padding  # of one sample of the box
+    smooth = whole
+    for axis in range(3):
+        smooth = ndimage.convolve1d(smooth, tent, axis, mode="constant")
+    reach = (half - 1) // padding
+    order = np.arange(-min(reach, (box - 1) // 2), min(reach, (box - 1) // 2) + 1)
+    columns = order[order >= 0]
+    found = np.zeros((box, box, box // 2 + 1), np.float32)
+    found[np.ix_(order, order, columns)] = smooth[
+        np.ix_(half + padding * order, half + padding * order, padding + padding * columns)
+    ]
+    return found
+
+
 def sample_half_spectrum(values: NDArray[Any], at: Float64) -> Float64:
     """Values of a half-spectrum ``(n, n, n // 2 + 1)``, the same at k and -k, between its samples.
 

@@ -8,7 +8,6 @@ first, each to the smaller half, and chance decides between equals.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,6 @@ from manyviews.random import Stream, generator
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-HalvesBy = Literal["particle", "filament", "tomogram", "parent", "position", "table"]
 _OPTION = "--halves"
 _UNEVEN = 0.4  # of the particles in the smaller half
 _SHOWN_NEAR = 0.05  # of the particles

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from manyviews.geometry.poses import angular_distance
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.subtomo.candidates.joint_search import Candidates, PoseGrid, joint_search
+from manyviews.subtomo.candidates.rotational_matching import rotational_matching
+from manyviews.subtomo.refine.alternation import FourierAlternation
 from manyviews.subtomo.refine.levenberg_marquardt import LevenbergMarquardt
-from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
+from manyviews.subtomo.refine.newton_marching import FrequencyMarching
+from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses, Refined, RefinementMethod
+from manyviews.subtomo.refine.sag import StochasticAverageGradient
+from manyviews.subtomo.refine.sag_slices import SliceAverageGradient
 from manyviews.subtomo.volumes import FourierSubtomograms
 
 Float64 = NDArray[np.float64]
@@ -21,8 +26,8 @@ Float64 = NDArray[np.float64]
 _RIM_PHASE = 9.0  # radians between centre and rim of the particle at the frequencies of the grid search
 _COARSENESS = 1.4
 _GYRATION = 0.39  # radius of gyration of a sphere over its diameter
-_FIRST_STEPS, _LAST_STEPS = 4, 8
-_LEAST_KEPT = 3
+_STEPS = 5  # at each level of frequencies
+_LEAST_KEPT, _LAST_KEPT = 3, 2  # of the candidates, half-way and in the end
 _SAME_DEGREES, _SAME_VOXELS = 2.0, 0.5
 
 
@@ -31,13 +36,16 @@ class SearchPlan:
     """How poses are looked for.
 
     ``diameter`` of the particle and ``shift_range`` in voxels; ``candidates`` for each particle; ``symmetry
-    (n, 3, 3)``.
+    (n, 3, 3)``. ``search`` finds candidates, ``method`` makes them fine; ``seed`` is for methods that draw.
     """
 
     diameter: float
     shift_range: float
     candidates: int
     symmetry: Float64
+    search: str = "joint"
+    method: str = "levenberg-marquardt"
+    seed: int = 0
 
     def coarse_radius(self, radius: float, box: int) -> float:
         """Where the grid search stops, cycles per box: finer detail would ask for a finer grid."""
@@ -46,7 +54,7 @@ class SearchPlan:
 
 @dataclass(frozen=True)
 class FoundPoses:
-    """Poses in order of particle, the best of each first, their ``fit``, and ``weights`` that sum to 1 a particle.
+    """Poses by particle, the best of each first, their ``fit``, and ``weights`` that sum to 1 a particle.
 
     ``searched`` poses were scored for a particle by the grid, and ``touched`` coefficients were read by the
     refinement on average.
@@ -82,20 +90,68 @@ def find_poses(
     coarse = plan.coarse_radius(radius, box)
     grid = grid or search_grid(plan, radius, box)
     low = subtomograms.crop(coarse)
-    found = joint_search(low, reference, grid, plan.candidates, symmetry=plan.symmetry, log_prior=log_prior)
+    if plan.search == "joint":
+        found = joint_search(
+            low, reference, grid, plan.candidates, symmetry=plan.symmetry, log_prior=log_prior
+        )
+    else:
+        found = rotational_matching(
+            subtomograms, reference, plan.candidates, diameter=plan.diameter, shift_range=plan.shift_range,
+            symmetry=plan.symmetry,
+        )  # fmt: skip
     candidates = _with_known(found, known)
-    method = LevenbergMarquardt(steps=_FIRST_STEPS, radius=_GYRATION * plan.diameter)
-    rough = method.refine(PoseObjective(low, reference), candidates)
-    whole = PoseObjective(subtomograms, reference)
-    kept = rough.poses.select(
-        _ranked(rough.poses, whole.fit(rough.poses).gain, max(_LEAST_KEPT, plan.candidates // 4))
-    )
-    final = LevenbergMarquardt(steps=_LAST_STEPS, radius=_GYRATION * plan.diameter).refine(whole, kept)
+    if plan.method == "levenberg-marquardt":
+        final, touched = _marched(subtomograms, reference, candidates, coarse, plan)
+    else:
+        final = refinement(plan).refine(PoseObjective(subtomograms, reference), candidates)
+        touched = int(final.touched.sum())
     order = _distinct(final.poses, final.fit.gain, plan.symmetry)
     poses, fit = final.poses.select(order), final.fit.select(order)
-    touched = (rough.touched.sum() + final.touched.sum()) / max(1, len(subtomograms))
     searched = len(grid.rotations) * len(grid.shifts)
-    return FoundPoses(poses, fit, posterior_weights(poses, fit.gain), searched, float(touched))
+    return FoundPoses(
+        poses, fit, posterior_weights(poses, fit.gain), searched, touched / max(1, len(subtomograms))
+    )
+
+
+def _marched(
+    subtomograms: FourierSubtomograms,
+    reference: FourierVolume,
+    candidates: Poses,
+    coarse: float,
+    plan: SearchPlan,
+) -> tuple[Refined, int]:
+    """All candidates at the frequencies of the search, ever fewer of them at ever more frequencies.
+
+    Returns the last ones, and how many numbers were read.
+    """
+    radius = float(subtomograms.radius)
+    levels = (coarse, math.sqrt(coarse * radius), radius)
+    kept = (len(candidates), max(_LEAST_KEPT, plan.candidates // 3), max(_LAST_KEPT, plan.candidates // 8))
+    poses, touched = candidates, 0
+    for level, most in zip(levels, kept, strict=True):
+        objective = PoseObjective(subtomograms.crop(level), reference)
+        if most < len(candidates):
+            poses = poses.select(_ranked(poses, objective.fit(poses).gain, most))
+            touched += len(poses) * objective.point_count
+        method = LevenbergMarquardt(steps=_STEPS, radius=_GYRATION * plan.diameter)
+        found = method.refine(objective, poses)
+        poses = found.poses
+        touched += int(found.touched.sum())
+    return found, touched
+
+
+def refinement(plan: SearchPlan) -> RefinementMethod:
+    """The method that makes candidates fine, by its name; all but the default do so with every candidate."""
+    radius = _GYRATION * plan.diameter
+    methods: dict[str, RefinementMethod] = {
+        "levenberg-marquardt": LevenbergMarquardt(steps=12, radius=radius),
+        "sag": StochasticAverageGradient(radius=radius, seed=plan.seed),
+        "sag-slices": SliceAverageGradient(plan.diameter, optimized=False, seed=plan.seed),
+        "sag-slices-optimized": SliceAverageGradient(plan.diameter, optimized=True, seed=plan.seed),
+        "alternation": FourierAlternation(plan.diameter, plan.shift_range),
+        "newton-marching": FrequencyMarching(plan.shift_range, radius=radius),
+    }
+    return methods[plan.method]
 
 
 def search_grid(plan: SearchPlan, radius: float, box: int) -> PoseGrid:

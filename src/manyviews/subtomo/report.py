@@ -19,7 +19,7 @@ from manyviews.report.common import slices_section, table_section, what_is_reada
 from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure, sphere_figure
-from manyviews.report.volume import read_model
+from manyviews.report.volume import central_slices, read_model
 from manyviews.report.words import summary_entry
 from manyviews.subtomo.coverage import COVERAGE_FILE
 from manyviews.subtomo.duplicates import DUPLICATES_FILE
@@ -50,6 +50,11 @@ _PICTURES = {
         "Iterations",
         "Central planes of the maps of some iterations",
         "xy, xz and yz through the middle; each iteration has its own grey levels.",
+    ),
+    "halves": (
+        "Halves",
+        "Central planes of the maps of the two halves",
+        "xy, xz and yz through the middle. What stands in one of them alone is noise.",
     ),
     "resolution": (
         "Resolution",
@@ -109,6 +114,28 @@ _CONES = (
     "Tan YZ, Baldwin PR, Davis JH, Williamson JR, Potter CS, Carragher B, Lyumkis D (2017) Addressing "
     "preferred specimen orientation in single-particle cryo-EM through tilting. Nature Methods 14:793-796."
 )
+_LU = (
+    "Lü Y, Zeng X, Zhao X, Li S, Li H, Gao X, Xu M (2019) Fine-grained alignment of cryo-electron "
+    "subtomograms based on MPI parallel optimization. BMC Bioinformatics 20:443."
+)
+_XU = (
+    "Xu M, Alber F (2012) High precision alignment of cryo-electron subtomograms through gradient-based "
+    "parallel optimization. BMC Systems Biology 6(Suppl 1):S18."
+)
+_CHEN = (
+    "Chen Y, Pfeffer S, Hrabe T, Schuller JM, Förster F (2013) Fast and accurate reference-free alignment of "
+    "subtomograms. Journal of Structural Biology 182:235-245."
+)
+_KRUSE = "Kruse et al. (2026) Fast Volume Alignment by Frequency-Marched Newton. arXiv:2603.15285."
+# by method
+CITATIONS = {
+    "levenberg-marquardt": (_XU,),
+    "sag": (_LU,),
+    "sag-slices": (_LU,),
+    "sag-slices-optimized": (_LU,),
+    "alternation": (_CHEN,),
+    "newton-marching": (_KRUSE,),
+}
 
 
 def sections(run: RunData) -> Iterator[Part]:
@@ -124,6 +151,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: slices_section(folder / VOLUME_FILE),
         lambda: _surface(folder / VOLUME_FILE),
         lambda: _iterations(folder),
+        lambda: _halves(folder),
         lambda: _resolution(run),
         lambda: _directions(folder / DIRECTIONAL_FILE),
         lambda: _progress(folder / ITERATIONS_FILE),
@@ -132,6 +160,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: _wedges(folder),
         *(partial(table_section, folder / file, title) for file, title in _TABLES),
     )
+    yield from map(Citation, CITATIONS.get(run.method, ()))
 
 
 def _section(name: str, figure: Figure, number: int = 0) -> Section:
@@ -154,7 +183,7 @@ def _surface(path: Path) -> Iterator[Section]:
 
 
 def _iterations(folder: Path) -> Iterator[Section]:
-    from manyviews.subtomo.report_figures import iterations_figure
+    from manyviews.subtomo.report_figures import planes_figure
 
     planes = read_slices(folder / SLICES_FILE)
     if not planes:
@@ -164,7 +193,18 @@ def _iterations(folder: Path) -> Iterator[Section]:
         known = math.isfinite(one.resolution_angstrom)
         captions[one.iteration] = f"{one.iteration}: {one.resolution_angstrom:.3g} Å" if known else ""
     captions = {key: text or str(key) for key, text in captions.items()}
-    yield _section("iterations", iterations_figure(planes, captions))
+    yield _section("iterations", planes_figure(planes, captions))
+
+
+def _halves(folder: Path) -> Iterator[Section]:
+    from manyviews.subtomo.report_figures import planes_figure
+
+    paths = [folder / name for name in (HALF1_FILE, HALF2_FILE)]
+    if not all(path.exists() for path in paths):
+        return
+    maps = [central_slices(path) for path in paths]
+    planes = [(half, (one.xy, one.xz, one.yz)) for half, one in enumerate(maps, start=1)]
+    yield _section("halves", planes_figure(planes, {1: "half 1", 2: "half 2"}))
 
 
 def _resolution(run: RunData) -> Iterator[Part]:
@@ -173,18 +213,19 @@ def _resolution(run: RunData) -> Iterator[Part]:
     path = run.path / FSC_FILE
     curves: list[tuple[FscCurve, str, float | None]] = []
     warning = ""
-    halves, masked = FscCurve.read_csv(path), FscCurves.read_csv(path)
+    halves = "halves aligned to one map (optimistic)" if run.options.get("merged") is True else "halves"
+    plain, masked = FscCurve.read_csv(path), FscCurves.read_csv(path)
     if masked is not None:
         curves += [
-            (masked.corrected, "halves, in the mask, corrected", 0.143),
-            (masked.unmasked, "halves as they are", 0.143),
+            (masked.corrected, f"{halves}, in the mask, corrected", 0.143),
+            (masked.unmasked, f"{halves}, as they are", 0.143),
             (masked.masked, "halves in the mask", None),
             (masked.random, "halves in the mask, phases random", None),
         ]
         warning = masked.warning()
         yield Citation(_MASKED)
-    elif halves is not None:
-        curves.append((halves, "halves as they are", 0.143))
+    elif plain is not None:
+        curves.append((plain, f"{halves}, as they are", 0.143))
     reference = FscCurve.read_csv(run.path / REFERENCE_FILE)
     if reference is not None:
         curves.append((reference, "map and reference", 0.5))

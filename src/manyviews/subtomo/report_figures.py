@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,11 @@ _STOP_DEGREES = 1.0
 _RINGS_FROM = 2
 
 
-def iterations_figure(planes: Sequence[tuple[int, Float32]], captions: Mapping[int, str]) -> Figure:
-    """The central planes of some iterations' maps, a column each, with the grey levels of their own."""
+def planes_figure(planes: Sequence[tuple[int, Iterable[Float32]]], captions: Mapping[int, str]) -> Figure:
+    """Three central planes of numbered maps, a column each, with the grey levels of their own."""
     width = 8.0 / max(len(planes), 4)
     figure = new_figure(3 * width + 0.3)
-    for column, (iteration, images) in enumerate(planes):
+    for column, (number, images) in enumerate(planes):
         low, high = contrast(tuple(images))
         for row, (image, name) in enumerate(zip(images, _PLANES, strict=True)):
             axes = figure.add_subplot(3, max(len(planes), 4), row * max(len(planes), 4) + column + 1)
@@ -39,7 +39,7 @@ def iterations_figure(planes: Sequence[tuple[int, Float32]], captions: Mapping[i
             axes.set_xticks([])
             axes.set_yticks([])
             if row == 0:
-                axes.set_title(captions.get(iteration, str(iteration)), fontsize=8, color=INK)
+                axes.set_title(captions.get(number, str(number)), fontsize=8, color=INK)
             if column == 0:
                 axes.set_ylabel(name, fontsize=9, color=INK)
     return figure
@@ -123,6 +123,8 @@ def wedge_figure(view: WedgeView) -> Figure:
     edge = side // 2
     low, high = -0.5 - edge, side - edge - 0.5
     image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
+    along = np.arange(side) - edge
+    image[np.hypot(along[:, None], along) >= edge] = math.nan  # beyond Nyquist, left white
     axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(low, high, low, high))
     for lowest, highest, style, colour, name in (
         (view.lowest_degrees, view.highest_degrees, "-", COLOURS[5], "told"),

@@ -7,6 +7,8 @@ their shell, so that the noise of a coefficient is 1.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,7 +116,8 @@ def fourier_subtomograms(
     diameter
         Of the particle in angstrom: what is outside is background, and its spectrum that of the noise.
     """
-    maker = SubtomogramMaker.of(transfers, pixel_size, radius, diameter)
+    whole = np.asarray(transfers, dtype=np.float32)
+    maker = SubtomogramMaker.of(iter(whole), whole.shape[1], pixel_size, radius, diameter)
     index = np.asarray(transfer_index, dtype=np.int64)
     made = [
         maker.coefficients(np.asarray(volume, np.float32), int(own))
@@ -127,7 +130,7 @@ def fourier_subtomograms(
 
 @dataclass(frozen=True)
 class SubtomogramMaker:
-    """Turns volumes into coefficients, one at a time, and their noise into weights when all have been seen."""
+    """Turns volumes into coefficients one by one, and their noise into weights when all were seen."""
 
     points: NDArray[np.int32]
     transfers: Float32
@@ -136,12 +139,12 @@ class SubtomogramMaker:
     pixel_size: float
 
     @classmethod
-    def of(cls, transfers: ArrayLike, pixel_size: float, radius: float, diameter: float) -> SubtomogramMaker:
-        """Parameters as of `fourier_subtomograms`."""
-        whole = np.asarray(transfers, dtype=np.float32)
-        box = whole.shape[1]
+    def of(
+        cls, transfers: Iterable[Float32], box: int, pixel_size: float, radius: float, diameter: float
+    ) -> SubtomogramMaker:
+        """Transfers one after another, the side of the box, and the rest as of `fourier_subtomograms`."""
         points = half_ball(radius, box)
-        taken = np.stack([take_solid(one, points) for one in whole])
+        taken = np.stack([take_solid(one, points) for one in transfers]).astype(np.float32)
         return cls(points, taken, background_mask(box, diameter / pixel_size), box, pixel_size)
 
     @property
@@ -189,4 +192,9 @@ def noise_variance(power: NDArray[np.float64], box: int) -> NDArray[np.float64]:
         mean[:2] = mean[2]
         padded = np.pad(mean, 1, mode="edge")
         mean = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-    return np.maximum(mean, 1e-6 * box**3)
+    return np.asarray(np.maximum(mean, 1e-6 * box**3), dtype=np.float64)
+
+
+def subtomogram_bytes(count: int, radius: float) -> int:
+    """Memory of the coefficients of ``count`` subtomograms up to a radius in cycles per box."""
+    return math.ceil(count * 2 / 3 * math.pi * radius**3 * 8)

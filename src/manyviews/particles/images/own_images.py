@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,17 +13,15 @@ from numpy.typing import NDArray
 from manyviews.io.particle_table import ParticleTable
 from manyviews.io.scratch import ScratchFolder
 from manyviews.io.sizes import format_bytes
+from manyviews.jobs.memory import room_for_data
 from manyviews.jobs.run import Job
 from manyviews.options import MachineOptions
-from manyviews.parallel.world import World
 from manyviews.particles.em.problem import own_particles
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.load import Allocate, Mend, image_bytes, noise_spectrum, read_fourier_images
 from manyviews.particles.options import ParticleOptions
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
-from manyviews.runs.memory import available_memory_bytes, require_disk
-
-_SHARE_FOR_IMAGES = 0.7
+from manyviews.runs.memory import require_disk
 
 
 class Sizes(Protocol):
@@ -62,7 +59,7 @@ def own_images(
     own = np.flatnonzero(own_particles(everyone if numbers is None else numbers, world))
     allocate: Allocate = np.empty
     size = image_bytes(len(own), plan.radius)
-    room = _room(machine.memory, world)
+    room = room_for_data(machine.memory, world)
     if room is not None and size > room:
         folder = machine.scratch or job.folder
         require_disk(folder, size)
@@ -82,15 +79,6 @@ def own_images(
     total = world.sum(torch.from_numpy(spectra)).numpy()
     count = world.sum(torch.from_numpy(counts)).numpy()
     return replace(images, noise_variance=noise_spectrum(total, count, plan.box)), own
-
-
-def _room(memory_gib: float | None, world: World) -> float | None:
-    """Bytes that images may take in this process: most of what it may use; None where nobody knows."""
-    if memory_gib is not None:
-        return _SHARE_FOR_IMAGES * memory_gib * 2**30
-    free = available_memory_bytes()
-    hosts = world.gather(socket.gethostname())
-    return None if free is None else _SHARE_FOR_IMAGES * free / hosts.count(socket.gethostname())
 
 
 def fingerprints(particles: ParticleOptions, table: ParticleTable) -> dict[str, str]:

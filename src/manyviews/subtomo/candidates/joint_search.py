@@ -2,8 +2,9 @@
 
 The search of the paper compares power spectra, which do not depend on the shift, and looks for the shift
 afterwards; phases, which hold most of what there is to see, are lost on it. At the low frequencies of a first
-search there are so few of them that all pairs of some thousand rotations and some hundred shifts can be scored
-with phases, by one product of matrices: (particles x shifts) by frequencies, times frequencies by rotations.
+search there are so few of them that all pairs of some thousand rotations and some hundred shifts can be
+scored with phases, by one product of matrices: (particles x shifts) by frequencies, times frequencies by
+rotations.
 
 The score is ``y . m / |m|``, the constrained correlation up to the particle's own norm: what the wedge passes
 of the map in a pose is divided out, once for each rotation and transfer.
@@ -117,8 +118,8 @@ def joint_search(
         if log_prior is not None:
             score = _with_prior(score, log_prior[chosen])
         for row, number in enumerate(chosen):
-            parts.append(_best(number, score[row], place[row].numpy(), grid, count, symmetry))
-    return _joined(parts)
+            parts.append(best_apart(int(number), score[row], place[row].numpy(), grid, count, symmetry))
+    return joined(parts)
 
 
 def _left(
@@ -141,10 +142,13 @@ def _with_prior(score: Float32, log_prior: Float64) -> Float32:
     return np.asarray(np.sign(gain) * np.sqrt(np.abs(gain)), dtype=np.float32)
 
 
-def _best(
+def best_apart(
     number: int, score: Float32, place: NDArray[np.int64], grid: PoseGrid, count: int, symmetry: Float64
 ) -> tuple[Poses, Float64]:
-    """The best poses of one particle that lie apart, in order of their score."""
+    """The best poses of one particle that are no neighbours, in order of their score.
+
+    ``score (M,)`` of each rotation of the grid, at the shift ``place (M,)`` of the grid.
+    """
     looked = min(len(score), _LOOKED_AT * count)
     order = np.argpartition(-score, looked - 1)[:looked]
     order = order[np.argsort(-score[order], kind="stable")]
@@ -164,7 +168,8 @@ def _best(
     return poses, score[own].astype(np.float64)
 
 
-def _joined(parts: list[tuple[Poses, Float64]]) -> Candidates:
+def joined(parts: list[tuple[Poses, Float64]]) -> Candidates:
+    """Those of all particles."""
     poses = Poses(
         np.concatenate([one.rotations for one, _ in parts]),
         np.concatenate([one.shifts for one, _ in parts]),

@@ -1,7 +1,7 @@
 """Damped Gauss-Newton steps on all frequencies: Levenberg-Marquardt.
 
-Source: Xu and Alber, BMC Syst. Biol. 6 (2012) S18, who fit in real or Fourier space with the whole volume; here
-the amplitude is fitted with the pose, and all candidates of all particles take their steps together.
+Source: Xu and Alber, BMC Syst. Biol. 6 (2012) S18, who fit in real or Fourier space with the whole volume;
+here the amplitude is fitted with the pose, and all candidates of all particles take their steps together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
+from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses, Refined, step_length
 
 Float64 = NDArray[np.float64]
 
@@ -20,26 +20,17 @@ _LEAST_DAMPING, _MOST_DAMPING = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
-class Refined:
-    """Poses after refinement, their ``fit``, and ``touched``: how often a frequency was read, for each pose."""
-
-    poses: Poses
-    fit: Fit
-    touched: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
 class LevenbergMarquardt:
     """At most ``steps`` steps of each pose.
 
-    A pose is left alone when its step is below ``least_step`` (radians times ``radius``, and voxels): nobody
-    could tell the difference. ``radius`` is the particle's radius of gyration in voxels; steps are no longer
-    than ``longest_step`` voxels at that radius.
+    A pose is left alone when a step promises less than ``least_gain`` of log likelihood: nobody could tell
+    the difference. ``radius`` is the particle's radius of gyration in voxels; steps are no longer than
+    ``longest_step`` voxels at that radius.
     """
 
     steps: int = 12
     damping: float = 1e-2
-    least_step: float = 0.01
+    least_gain: float = 0.02
     longest_step: float = 3.0
     radius: float = 8.0
 
@@ -53,7 +44,9 @@ class LevenbergMarquardt:
             own = np.flatnonzero(active)
             if not len(own):
                 break
-            step = self._step(fit.select(own), damping[own])
+            now = fit.select(own)
+            step = self._step(now, damping[own])
+            promised = -np.sum(now.gradient * step, axis=1)
             trial = poses.select(own).moved(step)
             tried = objective.fit(trial)
             touched[own] += objective.point_count
@@ -61,8 +54,7 @@ class LevenbergMarquardt:
             poses = poses.replaced(own[better], trial.select(better))
             fit = fit.replaced(own[better], tried.select(better))
             damping[own] = np.clip(damping[own] * np.where(better, _DOWN, _UP), _LEAST_DAMPING, _MOST_DAMPING)
-            small = self._length(step) < self.least_step
-            active[own[small]] = False
+            active[own[promised < self.least_gain]] = False
         return Refined(poses, fit, touched)
 
     def _step(self, fit: Fit, damping: Float64) -> Float64:
@@ -72,10 +64,5 @@ class LevenbergMarquardt:
         scale = np.maximum(diagonal, 1e-9 * diagonal.max(axis=1, keepdims=True) + 1e-30)
         damped = hessian + (damping[:, None] * scale)[:, :, None] * np.eye(hessian.shape[1])
         step: Float64 = np.linalg.solve(damped, -fit.gradient[:, :, None])[:, :, 0]
-        length = self._length(step)
+        length = step_length(step, self.radius)
         return np.asarray(step * np.minimum(1.0, self.longest_step / np.maximum(length, 1e-12))[:, None])
-
-    def _length(self, step: Float64) -> Float64:
-        """Voxels that a step moves the particle by, at its radius of gyration."""
-        turn = np.linalg.norm(step[:, :3], axis=1) * self.radius
-        return np.asarray(np.hypot(turn, np.linalg.norm(step[:, 3:], axis=1)))

@@ -1,13 +1,14 @@
 """How well a subtomogram fits a map in a pose, with all that a step towards a better pose needs.
 
 The amplitude is fitted at each pose, so that the least squares are those of the constrained correlation of
-Förster et al. 2008: with y the data and m the model, ``|y - a m|^2 = |y|^2 - (y . m)^2 / |m|^2``. Without that
-the wedge, which passes more of the map in some poses than in others, would choose the pose.
+Förster et al. 2008: with y the data and m the model, ``|y - a m|^2 = |y|^2 - (y . m)^2 / |m|^2``. Without
+that the wedge, which passes more of the map in some poses than in others, would choose the pose.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Poses:
         return len(self.particle)
 
     def moved(self, step: Float64) -> Poses:
-        """After steps ``(M, 6)``: a rotation vector in radians on the subtomogram's axes, a shift in voxels."""
+        """After steps ``(M, 6)``: a rotation vector in radians, the subtomogram's axes; a shift in voxels."""
         turned = rotations_from_vectors(step[:, :3]) @ self.rotations
         return replace(self, rotations=turned, shifts=self.shifts + step[:, 3:])
 
@@ -156,3 +157,25 @@ class PoseObjective:
         curvature[:, _UPPER[1], _UPPER[0]] = sums[:, 3 + 2 * PARAMETERS :]
         slopes = sums[:, 3 : 3 + 2 * PARAMETERS].reshape(-1, 2, PARAMETERS)
         return Fit(sums[:, 0], sums[:, 1], sums[:, 2], slopes[:, 0], slopes[:, 1], curvature)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Poses after refinement, their ``fit``, and ``touched``, frequencies read for each pose."""
+
+    poses: Poses
+    fit: Fit
+    touched: NDArray[np.int64]
+
+
+class RefinementMethod(Protocol):
+    """Makes poses fine, all of them together; a method is a set of options and this."""
+
+    def refine(self, objective: PoseObjective, poses: Poses) -> Refined:
+        """Better poses, in the same order."""
+
+
+def step_length(step: Float64, radius: float) -> Float64:
+    """``(M,)`` voxels that steps ``(M, 6)`` move a particle by, at its ``radius`` of gyration in voxels."""
+    turn = np.linalg.norm(step[:, :3], axis=1) * radius
+    return np.asarray(np.hypot(turn, np.linalg.norm(step[:, 3:], axis=1)))

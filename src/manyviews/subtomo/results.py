@@ -1,0 +1,247 @@
+"""What an alignment leaves in its folder, beside the report, while it runs and at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.alignment.map_alignment import aligned_fsc
+from manyviews.geometry.poses import matrices_to_euler
+from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
+from manyviews.jobs.run import Job
+from manyviews.metrics.directional_fsc import directional_fsc, write_cones
+from manyviews.metrics.masked_fsc import FscCurves, masked_fsc
+from manyviews.operators.fourier_sums import HALVES, FourierSums
+from manyviews.report.words import in_figures
+from manyviews.solvers.driver import Solver, StopReason
+from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
+from manyviews.subtomo.average import add_up
+from manyviews.subtomo.chosen import Chosen, write_left_out
+from manyviews.subtomo.coverage import write_coverage
+from manyviews.subtomo.inputs import Subtomograms
+from manyviews.subtomo.iteration_files import (
+    ITERATIONS_FILE,
+    SLICES_FILE,
+    Iteration,
+    read_iterations,
+    write_iterations,
+    write_slices,
+)
+from manyviews.subtomo.load import Transfers
+from manyviews.subtomo.plan import Plan
+from manyviews.subtomo.refine.objective import Poses
+from manyviews.subtomo.report import (
+    DIRECTIONAL_FILE,
+    FILES,
+    FSC_FILE,
+    HALF1_FILE,
+    HALF2_FILE,
+    REFERENCE_FILE,
+    VOLUME_FILE,
+)
+from manyviews.subtomo.score_files import SCORES_FILE, Scores, write_scores
+
+Float64 = NDArray[np.float64]
+
+PARTICLES_FILE = "particles.star"
+RESULTS = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, PARTICLES_FILE, *FILES)
+_AGREED = 0.143
+_MEASURED = 1e-3  # of the largest transfer
+
+
+class Watcher:
+    """Writes down every iteration, and the present map for the report."""
+
+    def __init__(self, job: Job, plan: Plan) -> None:
+        self.job = job
+        self.plan = plan
+
+    def watched(self, solver: Alignment) -> Solver[AlignmentState]:
+        """The solver, every iteration of which leaves a line and three planes in the folder."""
+        return _Watched(solver, self._note)
+
+    def preview(self, state: AlignmentState) -> None:
+        """The present map."""
+        if self.job.speaks:
+            self._write(VOLUME_FILE, state.iterate)
+
+    def _note(self, state: AlignmentState) -> None:
+        if not self.job.speaks:
+            return
+        plan, folder = self.plan, self.job.folder
+        known = state.iteration > 1
+        one = Iteration(
+            state.iteration,
+            resolution_angstrom=plan.resolution(agreed_radius(state.correlation)),
+            fsc143_angstrom=plan.resolution(agreed_radius(state.correlation)),
+            median_angle_change_degrees=state.angle_change if known else math.nan,
+            median_shift_change_angstrom=state.shift_change * plan.pixel_size if known else math.nan,
+            mean_score=float(state.score.mean()),
+            frequency_limit=state.searched_radius / (plan.box * plan.pixel_size),
+        )
+        path = folder / ITERATIONS_FILE
+        before = [old for old in read_iterations(path) if old.iteration < state.iteration]
+        write_iterations(path, [*before, one])
+        write_slices(folder / SLICES_FILE, state.iteration, state.iterate.numpy(), plan.pixel_size)
+
+    def _write(self, name: str, volume: torch.Tensor) -> None:
+        write_volume(self.job.folder / name, volume, self.plan)
+
+
+class _Watched:
+    """A solver whose steps are told."""
+
+    def __init__(self, solver: Alignment, note: Callable[[AlignmentState], None]) -> None:
+        self.init = solver.init
+        self._step = solver.step
+        self._note = note
+
+    def step(self, state: AlignmentState) -> AlignmentState:
+        """One iteration."""
+        found = self._step(state)
+        self._note(found)
+        return found
+
+
+def write_volume(path: Path, volume: torch.Tensor, plan: Plan) -> None:
+    """A map of a run, replacing an earlier one."""
+    write_mrc(path, volume.numpy(), plan.pixel_size, overwrite=True, labels=("manyviews subtomo align",))
+
+
+def write_results(
+    job: Job,
+    plan: Plan,
+    given: Subtomograms,
+    chosen: Chosen,
+    problem: AlignmentProblem,
+    state: AlignmentState,
+    reason: StopReason,
+) -> dict[str, object]:
+    """Write maps, poses and curves; key figures by name. All ranks make this call, the first writes."""
+    sums = _final_sums(problem, state)
+    if not job.speaks:
+        return {}
+    folder = job.folder
+    write_volume(folder / VOLUME_FILE, state.iterate, plan)
+    halves = [sums.half_volume(half, plan.box) for half in range(HALVES)]
+    for name, half in zip((HALF1_FILE, HALF2_FILE), halves, strict=True):
+        write_volume(folder / name, half, plan)
+    curves = _write_curves(folder, plan, halves, problem)
+    job.warn(*([curves.warning()] if curves.warning() else []))
+    _write_particles(folder, plan, given, chosen, state)
+    kept = Alignment(problem).kept(state)
+    write_scores(folder / SCORES_FILE, Scores(chosen.halves, state.score.numpy(), kept))
+    write_left_out(job, chosen)
+    _write_coverage(folder, plan, given, chosen, state)
+    kind = "halves_aligned_to_one_map" if problem.merged else "halves"
+    summary: dict[str, object] = {
+        "method": plan.options.method,
+        "particles": len(chosen.places),
+        "particles_set_aside": len(chosen.faulty),
+        "iterations": state.iteration,
+        "stopped": reason.value,
+        "map_voxels": plan.box,
+        "pixel_size_angstrom": plan.pixel_size,
+        "diameter_angstrom": round(plan.diameter, 2),
+        "symmetry": plan.options.symmetry,
+        f"resolution_fsc0143_of_the_{kind}_angstrom": in_figures(curves.corrected.resolution(_AGREED)),
+        "mean_score": round(float(state.score.mean()), 4),
+        "median_last_turn_degrees": round(state.angle_change, 3),
+    }
+    if problem.joined_radius > 0 and not problem.merged:
+        shared = plan.resolution(problem.joined_radius)
+        summary["halves_share_what_is_coarser_than_angstrom"] = round(shared, 2)
+    if plan.options.compare is not None:
+        summary |= _compare(folder, plan, state.iterate, plan.options.compare)
+    return summary
+
+
+def _final_sums(problem: AlignmentProblem, state: AlignmentState) -> FourierSums:
+    """Sums of all particles at their best poses, up to the highest frequency."""
+    own = problem.own
+    poses = Poses(state.rotations.numpy()[own], state.shifts.numpy()[own], np.arange(len(own)))
+    weights = Alignment(problem).kept(state)[own].astype(np.float64)
+    return add_up(
+        problem.subtomograms,
+        poses,
+        weights,
+        problem.halves[own],
+        symmetry=problem.search.symmetry,
+        world=problem.world,
+    )
+
+
+def _write_curves(
+    folder: Path, plan: Plan, halves: list[torch.Tensor], problem: AlignmentProblem
+) -> FscCurves:
+    first, second = (half.numpy() for half in halves)
+    mask = problem.mask.numpy()
+    curves = masked_fsc(first, second, plan.pixel_size, mask, seed=plan.options.seed)
+    curves.write_csv(folder / FSC_FILE, overwrite=True)
+    write_cones(folder / DIRECTIONAL_FILE, directional_fsc(first, second, plan.pixel_size, mask=mask))
+    return curves
+
+
+def _write_particles(
+    folder: Path, plan: Plan, given: Subtomograms, chosen: Chosen, state: AlignmentState
+) -> None:
+    table = given.table.select(chosen.places)
+    posed = replace(
+        table,
+        angles=matrices_to_euler(state.rotations.numpy()),
+        shifts=state.shifts.numpy() * plan.pixel_size,
+        half=chosen.halves,
+        score=state.score.numpy(),
+    )
+    write_relion_subtomograms(folder / PARTICLES_FILE, posed, overwrite=True)
+
+
+def _write_coverage(
+    folder: Path, plan: Plan, given: Subtomograms, chosen: Chosen, state: AlignmentState
+) -> None:
+    """How many particles are seen from where, and which part of them measured each frequency."""
+    rotations = state.rotations.numpy()
+    index = given.transfers.index[chosen.places]
+    measured = measured_share(given.transfers, index, rotations)
+    write_coverage(folder / "coverage.csv", rotations, measured)
+
+
+def measured_share(
+    transfers: Transfers, index: NDArray[np.int64], rotations: Float64, most: int = 500
+) -> NDArray[np.float32]:
+    """``(box, box, box // 2 + 1)``: the share of the particles that measured a frequency of the map.
+
+    ``index (N,)`` says whose transfer is which; of ``most`` particles where there are more.
+    """
+    box = transfers.box
+    chosen = np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(int)
+    full = np.fft.fftfreq(box, 1 / box)
+    kz, ky, kx = np.meshgrid(full, full, np.arange(box // 2 + 1.0), indexing="ij")
+    at = np.stack([kx, ky, kz], axis=-1).reshape(-1, 3)
+    total = np.zeros(len(at), np.float32)
+    for number in chosen[np.argsort(index[chosen], kind="stable")]:
+        one = transfers[int(index[number])]
+        seen = np.rint(at @ rotations[number].T).astype(np.int64)  # k of the particle is A k of the map
+        seen = np.where(seen[:, :1] < 0, -seen, seen)
+        inside = np.abs(seen).max(axis=1) < box // 2
+        x, y, z = np.where(inside[:, None], seen, 0).T
+        total += (np.abs(one[z, y, x]) > _MEASURED * np.abs(one).max()) & inside
+    return (total / len(chosen)).reshape(kx.shape)
+
+
+def _compare(folder: Path, plan: Plan, volume: torch.Tensor, reference: Path) -> dict[str, object]:
+    truth, _ = read_mrc(reference)
+    curve, alignment = aligned_fsc(volume.numpy(), truth, plan.pixel_size, radius=plan.diameter / 2)
+    curve.write_csv(folder / REFERENCE_FILE, overwrite=True)
+    return {
+        "resolution_fsc05_with_the_reference_angstrom": in_figures(curve.resolution(0.5)),
+        "hand": "other than the reference" if alignment.mirrored else "as the reference",
+        "correlation_with_the_reference": round(alignment.correlation, 4),
+    }
