@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from manyviews.errors import InputError
 from manyviews.geometry.missing_wedge import TiltScheme
@@ -198,3 +200,22 @@ def test_scale_and_offset_of_a_particle_do_not_matter():
     volumes = noise_behind_a_wedge(PLUS_MINUS_60, 3)
     changed = [volume * factor + factor for volume, factor in zip(volumes, (1.0, -50.0, 1e-3), strict=True)]
     np.testing.assert_allclose(mean_power(changed)[0], mean_power(volumes)[0], rtol=1e-2)
+
+
+def test_a_real_tomogram_shows_its_axis_and_that_its_range_is_not_symmetric(subtomogram_data: Path):
+    """A microtubule, SIRT, 36 planes thick, said to be tilted about y by about +-60 degrees."""
+    with Image.open(subtomogram_data / "cylindra_13pf_MT.tif") as pages:
+        tomogram = np.array([np.array(page) for page in ImageSequence.Iterator(pages)], dtype=np.float32)
+    boxes = [
+        tomogram[z : z + 32, y : y + 32, x : x + 32]
+        for z in (0, 4)
+        for y in range(0, 174, 29)
+        for x in (0, 31, 62)
+    ]
+    found = measured(boxes)
+    assert found.scheme is not None
+    assert (found.scheme.axis, found.scheme.beam) == ((0, 1, 0), (0, 0, 1))
+    assert (found.scheme.low, found.scheme.high) == pytest.approx((-67, 57), abs=2)
+    assert found.leak < 0.1
+    assert "tilt axis is another" in (contradiction(found, TiltScheme.of_range(-60, 60, "x")) or "")
+    assert contradiction(found, TiltScheme.of_range(-65, 55)) is None
