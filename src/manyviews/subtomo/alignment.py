@@ -116,7 +116,7 @@ class AlignmentProblem:
     priors
         What is known of the orientations of this process's particles before; None: nothing.
     known
-        ``(n, 3, 3)`` rotations and ``(n, 3)`` shifts in voxels of this process's particles to begin with; None:
+        ``(n, 3, 3)`` rotations and ``(n, 3)`` shifts in voxels of the particles here to begin with; None:
         random ones. They are candidates of the first iteration, and where there is no ``start`` their average
         is.
     seed, world
