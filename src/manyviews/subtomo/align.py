@@ -93,6 +93,7 @@ def align(
                 world=world,
             )
             watcher = Watcher(job, plan)
+            watcher.wedges(given, chosen)
             state, reason = job.solve(
                 watcher.watched(Alignment(problem)),
                 options.iterations,

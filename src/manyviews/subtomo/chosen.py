@@ -87,7 +87,6 @@ def choose_subtomograms(
         plan.options.halves,
         min_distance=plan.pixel_size,  # nearer than a voxel: one particle twice
         box_side=plan.box * plan.pixel_size,
-        stretch=plan.box * plan.pixel_size,
         seed=plan.options.seed,
     )
     place = np.full(len(table), -1)
