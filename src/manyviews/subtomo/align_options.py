@@ -38,8 +38,8 @@ class AlignOptions(MachineOptions):
     symmetry: str = option("C1", section="particle", metavar="GROUP",
         help="Impose this point group, e.g. C1, C7, D7, T, O, I, whose axes lie as RELION has them.")
     shift_range: float | None = option(None, section="particle", metavar="ANGSTROM", least=0,
-        help="Look for particles this far from the middle of their boxes, or from where the table has them, "
-        "in angstrom. Left out: a tenth of the box.")
+        help="Look for particles up to so far from the middle of their boxes, in angstrom. Left out: a "
+        "tenth of the box.")
     candidates: int = option(10, section="method", least=1,
         help="Make so many of the best poses of the grid search fine.")
     search: Search = option("joint", section="method", metavar="SEARCH",

@@ -29,6 +29,7 @@ _COARSENESS = 1.4
 _GYRATION = 0.39  # radius of gyration of a sphere over its diameter
 _STEPS = 5  # at each level of frequencies
 _LEAST_KEPT, _LAST_KEPT = 3, 2  # of the candidates, half-way and in the end
+_BEYOND = 1.0  # voxels outside of the range of shifts that a refined pose may lie
 _SAME_DEGREES, _SAME_VOXELS = 2.0, 0.5
 
 
@@ -104,11 +105,12 @@ def find_poses(
     else:
         final = refinement(plan).refine(PoseObjective(subtomograms, reference), candidates)
         touched = int(final.touched.sum())
-    order = _distinct(final.poses, final.fit.gain, plan.symmetry)
+    gain = _within(final.poses, final.fit.gain, plan.shift_range)
+    order = _distinct(final.poses, gain, plan.symmetry)
     poses, fit = final.poses.select(order), final.fit.select(order)
     searched = len(grid.rotations) * len(grid.shifts)
     return FoundPoses(
-        poses, fit, posterior_weights(poses, fit.gain), searched, touched / max(1, len(subtomograms))
+        poses, fit, posterior_weights(poses, gain[order]), searched, touched / max(1, len(subtomograms))
     )
 
 
@@ -157,6 +159,12 @@ def search_grid(plan: SearchPlan, radius: float, box: int) -> PoseGrid:
     """The grid that `find_poses` takes for data up to ``radius``."""
     coarse = plan.coarse_radius(radius, box)
     return PoseGrid.of(coarse, box, plan.diameter, plan.shift_range, plan.symmetry, coarseness=_COARSENESS)
+
+
+def _within(poses: Poses, gain: Float64, shift_range: float) -> Float64:
+    """The gain, less a lot where a step has led out of the range, so that such a pose is the last resort."""
+    outside = np.linalg.norm(poses.shifts, axis=1) > shift_range + _BEYOND
+    return np.asarray(np.where(outside, gain - np.abs(gain).max(initial=0.0) * 2, gain))
 
 
 def posterior_weights(poses: Poses, gain: Float64) -> Float64:

@@ -71,12 +71,12 @@ class Watcher:
 
     def wedges(self, given: Subtomograms, chosen: Chosen) -> None:
         """The wedges as told and as the particles show them, with a warning where they differ."""
+        self.job.begin()
         told: list[str] = []
         if self.job.speaks:
             seen = seen_wedges(given, chosen.places)
             told = [one.warning for one in seen if one.warning]
             if seen:
-                self.job.begin()
                 write_wedges(self.job.folder, [one.view for one in seen], self.plan.pixel_size)
         self.job.warn(*self.job.world.broadcast(told))
 

@@ -23,7 +23,7 @@ _WIDEST = 1e3  # degrees: what is free
 class OrientationPriors:
     """``angles (N, 3)`` rot, tilt, psi in degrees, NaN where free, and their standard deviations ``sigmas``.
 
-    ``cut`` standard deviations away and more, an orientation is out of the question.
+    ``cut`` standard deviations away and more, an orientation is out of the question, unless all are.
     """
 
     angles: Float64
@@ -44,7 +44,7 @@ class OrientationPriors:
         for turn in symmetry:
             euler = matrices_to_euler(rotations @ turn)
             best = np.maximum(best, self._log(euler, slack_degrees))
-        return best
+        return np.where(np.isfinite(best).any(axis=1, keepdims=True), best, 0.0)
 
     def _log(self, euler: Float64, slack: float) -> Float64:
         known = np.isfinite(self.angles)
