@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.slices_cpu import float_view, read_point
 
-__all__ = ["SUMS", "gather_points", "pose_sums", "splat_points"]
+__all__ = ["SUMS", "gather_points", "pose_sums", "splat_lanes", "splat_points"]
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 Real = NDArray[np.floating[Any]]
@@ -86,12 +86,11 @@ def _add_one(floats, weight_grid, a, points, padding, values, weights):  # type:
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _splat(grids, weight_grids, rotations, points, padding, values, weights):  # type: ignore[no-untyped-def]
-    """Each part of the volumes goes into a grid of its own."""
-    parts = len(grids)
-    for part in prange(parts):
-        for m in range(part * len(rotations) // parts, (part + 1) * len(rotations) // parts):
-            _add_one(grids[part], weight_grids[part], rotations[m], points, padding, values[m], weights[m])
+def _splat(grids, weight_grids, starts, rotations, points, padding, values, weights):  # type: ignore[no-untyped-def]
+    """Each lane of the volumes goes into a grid of its own."""
+    for lane in prange(len(grids)):
+        for m in range(starts[lane], starts[lane + 1]):
+            _add_one(grids[lane], weight_grids[lane], rotations[m], points, padding, values[m], weights[m])
 
 
 @njit(fastmath=_FAST, nogil=True, cache=True)
@@ -270,19 +269,44 @@ def splat_points(
     The exact adjoint of `gather_points` over the reals, of the numbers that are stored. The order of sums
     depends on the number of threads only.
     """
-    kind = denominator.dtype
-    turns, places = np.ascontiguousarray(rotations, kind), np.ascontiguousarray(points, kind)
-    given = np.ascontiguousarray(values, numerator.dtype).view(kind)
-    given_weights = np.ascontiguousarray(weights, kind)
     size = numerator.nbytes + denominator.nbytes
-    worth = 8 * given.size // numerator.size
+    worth = 8 * np.size(values) // numerator.size
     parts = 1 + max(0, min(numba.get_num_threads() - 1, worth, _PRIVATE_BYTES // size))
     grids = np.zeros((parts, *numerator.shape), numerator.dtype)
     weight_grids = np.zeros((parts, *denominator.shape), denominator.dtype)
-    _splat(grids.view(kind), weight_grids, turns, places, padding, given, given_weights)
+    starts = len(rotations) * np.arange(parts + 1) // parts
+    splat_lanes(grids, weight_grids, starts, rotations, points, values, weights, padding)
     for part in range(parts):
         numerator += grids[part]
         denominator += weight_grids[part]
+
+
+def splat_lanes(
+    numerators: Complex,
+    denominators: Real,
+    starts: NDArray[np.integer[Any]],
+    rotations: Real,
+    points: NDArray[Any],
+    values: Complex,
+    weights: Real,
+    padding: int,
+) -> None:
+    """Add volumes to one of L pairs of grids each, in place and always in the same order.
+
+    Volumes ``starts[l]`` to ``starts[l + 1]`` go to ``numerators[l]`` and ``denominators[l]``; the rest is as
+    of `splat_points`.
+    """
+    kind = denominators.dtype
+    _splat(
+        numerators.view(kind),
+        denominators,
+        np.asarray(starts, dtype=np.int64),
+        np.ascontiguousarray(rotations, kind),
+        np.ascontiguousarray(points, kind),
+        padding,
+        np.ascontiguousarray(values, numerators.dtype).view(kind),
+        np.ascontiguousarray(weights, kind),
+    )
 
 
 def pose_sums(

@@ -16,6 +16,7 @@ from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.memory import require_disk
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, has_settled
+from manyviews.subtomo.average import lane_of, own_particles
 from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
 from manyviews.subtomo.inputs import (
     Subtomograms,
@@ -80,6 +81,7 @@ def align(
             problem = AlignmentProblem(
                 data,
                 chosen.own,
+                lane_of(chosen.places[chosen.own]),
                 chosen.halves,
                 plan.search,
                 start,
@@ -110,7 +112,8 @@ def _load(
 ) -> tuple[FourierSubtomograms, Chosen]:
     """This process's subtomograms, in memory or in files, and which of all they are."""
     world = job.world
-    own = np.arange(len(given))[world.rank :: world.size]
+    everyone = np.arange(len(given))
+    own = everyone[own_particles(everyone, world)]
     size = subtomogram_bytes(len(own), plan.radius)
     room = room_for_data(plan.options.memory, world)
     allocate: Allocate = np.empty

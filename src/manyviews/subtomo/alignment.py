@@ -97,8 +97,8 @@ class AlignmentProblem:
     ----------
     subtomograms
         Those of this process, up to the highest frequency that may be used.
-    own
-        ``(n,)`` their places among all ``count``, ascending.
+    own, lanes
+        ``(n,)`` their places among all ``count``, ascending, and the lanes that they are added up in.
     halves
         ``(count,)`` 1 or 2.
     search
@@ -125,6 +125,7 @@ class AlignmentProblem:
 
     subtomograms: FourierSubtomograms
     own: Int64
+    lanes: Int64
     halves: Int64
     search: SearchPlan
     start: torch.Tensor | None
@@ -168,6 +169,7 @@ class Alignment:
                 own,
                 np.ones(len(own)),
                 problem.halves[problem.own],
+                lanes=problem.lanes,
                 symmetry=problem.search.symmetry,
                 world=problem.world,
             )
@@ -203,6 +205,7 @@ class Alignment:
             found.poses,
             found.weights * self.kept(posed)[problem.own][found.poses.particle],
             problem.halves[problem.own],
+            lanes=problem.lanes,
             symmetry=problem.search.symmetry,
             world=problem.world,
         )

@@ -11,23 +11,41 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.alignment.map_alignment import soft_sphere
-from manyviews.operators.fourier_sums import FourierSums
+from manyviews.kernels.points_cpu import splat_lanes
+from manyviews.operators.fourier_slice import grid_half
+from manyviews.operators.fourier_sums import PADDING, FourierSums
 from manyviews.parallel.world import World
 from manyviews.subtomo.refine.objective import Poses
 from manyviews.subtomo.volumes import FourierSubtomograms
 
 Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+LANES = 8
 
 _POINTS_AT_ONCE = 2**21
 _EDGE = 5.0  # voxels over which the mask falls
+
+
+def lane_of(numbers: Int64) -> Int64:
+    """``(N,)`` the lane of each particle by its number; a process works on whole lanes."""
+    return np.asarray(numbers % LANES, dtype=np.int64)
+
+
+def own_particles(numbers: Int64, world: World) -> NDArray[np.bool_]:
+    """``(N,)`` which particles this process works on: whole lanes, or, of more processes, a part of one each."""
+    if world.size > LANES:
+        return np.asarray(numbers % world.size == world.rank)
+    return np.asarray(lane_of(numbers) % world.size == world.rank)
 
 
 def add_up(
     subtomograms: FourierSubtomograms,
     poses: Poses,
     weights: Float64,
-    halves: NDArray[np.int64],
+    halves: Int64,
     *,
+    lanes: Int64,
     symmetry: Float64,
     world: World,
 ) -> FourierSums:
@@ -41,22 +59,57 @@ def add_up(
         ``M`` poses of them and how much each counts; several poses of one particle share its weight.
     halves
         ``(N,)`` 1 or 2, the half of each subtomogram; what is neither is left out.
+    lanes
+        ``(N,)`` which lane each subtomogram is added up in, see `lane_of`.
     symmetry
         ``(n, 3, 3)``: each is added once for every rotation.
     """
-    sums = FourierSums.zeros(subtomograms.radius)
+    halves_of_sums = [
+        _half_sums(
+            subtomograms,
+            poses,
+            weights,
+            np.flatnonzero((halves[poses.particle] == half) & (weights > 0)),
+            lanes,
+            symmetry,
+        )
+        for half in (1, 2)
+    ]
+    numerator = world.sum(torch.from_numpy(np.stack([one for one, _ in halves_of_sums])))
+    denominator = world.sum(torch.from_numpy(np.stack([one for _, one in halves_of_sums])))
+    whole = numerator.to(torch.complex64), denominator.to(torch.float32)
+    return FourierSums(*whole, subtomograms.radius).mirrored()
+
+
+def _half_sums(
+    subtomograms: FourierSubtomograms,
+    poses: Poses,
+    weights: Float64,
+    members: Int64,
+    lanes: Int64,
+    symmetry: Float64,
+) -> tuple[NDArray[np.complex128], Float64]:
+    """Sums of some of the poses, added up in lanes and these in double precision.
+
+    So the order of sums does not depend on how many processes and threads there are.
+    """
+    half = grid_half(subtomograms.radius, PADDING)
+    present = np.unique(lanes)
+    shape = (len(present), 2 * half + 1, 2 * half + 1, half + 2)
+    numerators, denominators = np.zeros(shape, np.complex64), np.zeros(shape, np.float32)
     points = subtomograms.points
-    for half in (1, 2):
-        members = np.flatnonzero((halves[poses.particle] == half) & (weights > 0))
-        step = max(1, _POINTS_AT_ONCE // len(points))
-        for first in range(0, len(members), step):
-            own = members[first : first + step]
-            values, powers = _centred(subtomograms, poses.select(own), weights[own])
-            for turn in symmetry:
-                sums.add_solids(half - 1, poses.rotations[own] @ turn, points, values, powers)
-    numerator = world.sum(sums.numerator.to(torch.complex128)).to(torch.complex64)
-    denominator = world.sum(sums.denominator.double()).float()
-    return FourierSums(numerator, denominator, sums.radius).mirrored()
+    lane = np.searchsorted(present, lanes[poses.particle])
+    step = max(1, _POINTS_AT_ONCE // len(points))
+    for first in range(0, len(members), step):
+        own = members[first : first + step]
+        own = own[np.argsort(lane[own], kind="stable")]
+        starts = np.searchsorted(lane[own], np.arange(len(present) + 1))
+        values, powers = _centred(subtomograms, poses.select(own), weights[own])
+        for turn in symmetry:
+            rotations = poses.rotations[own] @ turn
+            splat_lanes(numerators, denominators, starts, rotations, points, values, powers, PADDING)
+    # float32 numbers of like size add up without rounding in float64
+    return numerators.sum(0, dtype=np.complex128), denominators.sum(0, dtype=np.float64)
 
 
 def _centred(

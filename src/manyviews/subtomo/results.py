@@ -185,6 +185,7 @@ def _final_sums(problem: AlignmentProblem, state: AlignmentState) -> FourierSums
         poses,
         weights,
         problem.halves[own],
+        lanes=problem.lanes,
         symmetry=problem.search.symmetry,
         world=problem.world,
     )
