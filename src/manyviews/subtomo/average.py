@@ -33,7 +33,7 @@ def lane_of(numbers: Int64) -> Int64:
 
 
 def own_particles(numbers: Int64, world: World) -> NDArray[np.bool_]:
-    """``(N,)`` which particles this process works on: whole lanes, or, of more processes, a part of one each."""
+    """``(N,)`` which particles this process works on: whole lanes, or part of one where ranks are many."""
     if world.size > LANES:
         return np.asarray(numbers % world.size == world.rank)
     return np.asarray(lane_of(numbers) % world.size == world.rank)
