@@ -24,8 +24,8 @@ _HEADS = {
     "scores.csv": "particle,half,score,kept",
     "rejection.csv": "fraction_kept,resolution_angstrom,lowest_score",
     "coverage.csv": "z,longitude_degrees,particles,measured",
-    "wedge.csv": "particles,axis_degrees,lowest_degrees,highest_degrees,measured_lowest_degrees,"
-    "measured_highest_degrees",
+    "wedge.csv": "particles,axis_x,axis_y,axis_z,beam_x,beam_y,beam_z,measured_lowest_degrees,"
+    "measured_highest_degrees,told,measured",
 }
 _ROWS = {
     "fsc.csv": [f"{f},{1 - 25 * f},{1 - 24 * f},{1 - 20 * f},{0.3 - 5 * f}" for f in _FREQUENCIES],
@@ -42,7 +42,7 @@ _ROWS = {
         for row in range(6)
         for column in range(8)
     ],
-    "wedge.csv": ["9,0,-60,60,,58"],
+    "wedge.csv": ["9,0,1,0,0,0,1,,58,-60 to 60 degrees about y,no single wedge"],
 }
 TABLES = {name: "\n".join([head, *_ROWS[name], ""]).encode() for name, head in _HEADS.items()}
 
@@ -60,6 +60,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 def write_run(folder: Path) -> None:
     """All of them, in a folder that holds a run."""
     power = np.outer(np.ones(8), np.arange(8.0)).astype(np.float32)
-    write_wedges(folder, [WedgeView(9, 0.0, -60.0, 60.0, math.nan, 58.0, power)], 4.0)
+    y, z = (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+    write_wedges(folder, [WedgeView(9, y, z, math.nan, 58.0, "all", "no single wedge", power, power)], 4.0)
     for name, data in TABLES.items():
         (folder / name).write_bytes(data)

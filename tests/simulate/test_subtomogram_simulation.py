@@ -67,12 +67,14 @@ def test_slices_of_the_transform_are_exact_projections():
 
 @pytest.mark.parametrize("axis", ["y", 30.0])
 @pytest.mark.parametrize("optics", [None, OPTICS])
-def test_noise_has_the_variance_asked_for_half_of_each_kind_and_everywhere(axis, optics):
+def test_noise_of_both_kinds_has_the_variance_asked_for_everywhere(axis, optics):
     made = series(TiltScheme.of_tilts(np.arange(-60, 61, 3), axis), optics)
     levels = made.levels(4.0)
     parts = [NoiseLevels(levels.white, 0.0), NoiseLevels(0.0, levels.detector), levels]
     volumes = [np.array([made.noise(number, part, 5) for number in range(12)]) for part in parts]
-    for some, variance in zip(volumes, (2.0, 2.0, 4.0), strict=True):
+    assert levels.white == levels.detector
+    each = np.array(made.noise_variances()) * levels.white**2
+    for some, variance in zip(volumes, (*each, 4.0), strict=True):
         assert some.var() == pytest.approx(variance, rel=0.04)
     np.testing.assert_allclose(volumes[0] + volumes[1], volumes[2], atol=1e-4)
     middle = slice(8, 24)

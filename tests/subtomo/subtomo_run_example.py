@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
+from manyviews.geometry.missing_wedge import TiltScheme
 from manyviews.geometry.poses import random_rotations
 from manyviews.io.mrc import write_mrc
 from manyviews.metrics.directional_fsc import directional_fsc, write_cones
@@ -16,7 +17,8 @@ from manyviews.runs.folder import RunFolder
 from manyviews.subtomo.coverage import write_coverage
 from manyviews.subtomo.iteration_files import Iteration, write_iterations, write_slices
 from manyviews.subtomo.score_files import Rejection, Scores, write_rejection, write_scores
-from manyviews.subtomo.wedge_views import WedgeView, power_across_axis, write_wedges
+from manyviews.subtomo.wedge.measure import MeasuredWedge
+from manyviews.subtomo.wedge_views import wedge_view, write_wedges
 
 BOX, PIXEL, COUNT = 32, 6.0, 300
 ITERATIONS = (
@@ -63,8 +65,9 @@ def write_tables(folder: Path, rng):
     write_rejection(folder / "rejection.csv", curve)
     write_coverage(folder / "coverage.csv", random_rotations(COUNT, rng), wedge())
     power = (0.05 + wedge()) / (1 + 100 * np.add.outer(np.zeros((BOX, BOX)), fft.rfftfreq(BOX) ** 2))
-    image = power_across_axis(power, 0.0)
-    write_wedges(folder, [WedgeView(COUNT, 0.0, -60.0, 60.0, -58.0, 61.0, image)], PIXEL)
+    told = TiltScheme.of_range(-60, 60)
+    shown = MeasuredWedge("wedge", TiltScheme.of_range(-58, 61), 0.1, 0.9, *[np.zeros(0)] * 2, BOX, COUNT)
+    write_wedges(folder, [wedge_view(power, shown, wedge(), told)], PIXEL)
     (folder / "duplicates.csv").write_text("particle,duplicate_of,distance_angstrom\n7,3,12.5\n")
     (folder / "set_aside.csv").write_text("particle,why\n9,empty\n10,NaN\n")
 

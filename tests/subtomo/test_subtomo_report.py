@@ -54,7 +54,10 @@ def test_every_picture_is_drawn_from_its_file(example):
     assert told[0].startswith("halves, in the mask, corrected: 0.143 at")
     assert told[2:4] == ["halves in the mask", "halves in the mask, phases random"]
     assert told[4].startswith("map and reference: 0.5 at")
-    assert legend(found["wedge"]) == ["told: -60 to 60°", "measured: -58 to 61°"]
+    (told,) = found["wedge"].legends
+    assert [text.get_text() for text in told.get_texts()] == [
+        "told: -60 to 60 degrees about y", "measured: -58 to 61 degrees about y, beam z",
+    ]  # fmt: skip
     titles = [axes.get_title() for axes in found["iterations"].axes]
     assert [title for title in titles if title] == ["1", "2: 40 Å", "3: 30 Å"]
     titles = [axes.get_title() for axes in found["halves"].axes]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import fft
 
 from manyviews.errors import InputError
+from manyviews.geometry.missing_wedge import TiltScheme
 from manyviews.geometry.poses import direction_matrices, euler_to_matrices
 from manyviews.geometry.views import tilt_rotation
 from manyviews.operators.fourier_points import half_ball
@@ -39,7 +41,8 @@ from manyviews.subtomo.score_files import (
     write_rejection,
     write_scores,
 )
-from manyviews.subtomo.wedge_views import WedgeView, power_across_axis, read_wedges, write_wedges
+from manyviews.subtomo.wedge.measure import mean_power, measure_wedge
+from manyviews.subtomo.wedge_views import WedgeView, across_axis, read_wedges, wedge_view, write_wedges
 
 BOX = 32
 
@@ -235,10 +238,13 @@ def test_coverage_holds_both_maps(tmp_path):
     np.testing.assert_allclose(read_fields(path, "measured"), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("axis", "low", "high"), [(0, -60, 60), (0, -20, 50), (-90, -50, 20), (30, -60, 30)])
+@pytest.mark.parametrize(
+    ("axis", "low", "high"), [("y", -60, 60), ("y", -20, 50), ("x", -50, 20), (30.0, -60, 30)]
+)
 def test_power_across_the_axis_shows_the_range(axis, low, high):
-    power = 0.01 + wedge_of(low, high, axis)
-    image = power_across_axis(power, axis)
+    scheme = TiltScheme.of_range(low, high, axis)
+    power = 0.01 + wedge_of(low, high, scheme.axis_degrees)
+    image = across_axis(power, scheme.axis, scheme.beam)
     along = np.arange(BOX) - BOX // 2
     beam, across = np.meshgrid(along, along, indexing="ij")
     tilt = np.degrees(np.arctan2(beam * np.where(across < 0, -1, 1), np.abs(across)))
@@ -251,19 +257,45 @@ def test_power_across_the_axis_shows_the_range(axis, low, high):
     np.testing.assert_allclose(flat, 1)
 
 
+def test_what_was_measured_and_told_is_seen_along_one_axis():
+    told, true = TiltScheme.of_range(-60, 60), TiltScheme.of_range(-50, 30, "x")
+    rng = np.random.default_rng(5)
+    wedge = wedge_of(true.low, true.high, true.axis_degrees)
+    noise = [fft.irfftn(wedge * fft.rfftn(rng.normal(size=(BOX,) * 3)), (BOX,) * 3) for _ in range(12)]
+    power, count = mean_power(noise)
+    view = wedge_view(power, measure_wedge(power, count), wedge_of(-60, 60), told)
+    assert view.particles == 12
+    assert view.axis == (1, 0, 0)
+    assert view.told == "-60 to 60 degrees about y"
+    assert view.measured.endswith("about x, beam z")
+    assert (view.lowest_degrees, view.highest_degrees) == (
+        pytest.approx(-50, abs=4),
+        pytest.approx(30, abs=4),
+    )
+    assert view.power.shape == view.transfer.shape == (BOX, BOX)
+    unclear = replace(measure_wedge(power, count), scheme=None, found="unclear")
+    view = wedge_view(power, unclear, wedge_of(-60, 60), None)
+    assert view.axis == (0, 1, 0)
+    assert math.isnan(view.lowest_degrees)
+    assert (view.told, view.measured) == ("as its volume says", "no single wedge")
+
+
 def test_wedges_come_back(tmp_path):
+    y, z, x = (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
+    planes = np.arange(256.0, dtype=np.float32).reshape(4, 8, 8)
     views = [
-        WedgeView(500, 0.0, -60.0, 60.0, -57.5, 59.0, np.full((8, 8), 2, np.float32)),
-        WedgeView(20, -90.0, -40.0, 50.0, math.nan, math.nan, np.zeros((8, 8), np.float32)),
+        WedgeView(500, y, z, -57.5, 59.0, "-60 to 60", "-57 to 59", planes[0], planes[1]),
+        WedgeView(20, x, z, math.nan, math.nan, "as, told", "no single wedge", planes[2], planes[3]),
     ]
     assert read_wedges(tmp_path) == ()
     write_wedges(tmp_path, views, 5.0)
     first, second = read_wedges(tmp_path)
-    assert (first.particles, first.axis_degrees, first.measured_lowest_degrees) == (500, 0, -57.5)
-    assert (second.lowest_degrees, second.highest_degrees) == (-40, 50)
-    assert math.isnan(second.measured_highest_degrees)
-    np.testing.assert_array_equal(first.power, views[0].power)
+    assert (first.particles, first.axis, first.lowest_degrees) == (500, y, -57.5)
+    assert (second.axis, second.beam, second.told, second.measured) == (x, z, "as, told", "no single wedge")
+    assert math.isnan(second.highest_degrees)
+    np.testing.assert_array_equal(first.transfer, planes[1])
+    np.testing.assert_array_equal(second.power, planes[2])
     text = (tmp_path / "wedge.csv").read_text().splitlines()
     (tmp_path / "wedge.csv").write_text("\n".join(text[:2]))
-    with pytest.raises(InputError, match="1 square sections"):
+    with pytest.raises(InputError, match="2 square sections"):
         read_wedges(tmp_path)

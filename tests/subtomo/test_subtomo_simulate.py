@@ -92,7 +92,7 @@ def test_without_ctf_the_table_names_the_wedge_and_the_same_seed_gives_the_same_
 
 @pytest.mark.parametrize("defocus", [None, 50_000.0])
 def test_the_ratio_is_of_the_variances_in_the_whole_box_and_two_copies_correlate_so(defocus: float | None):
-    options = replace(SMALL, box=32, count=32, snr=0.5, defocus=defocus, shift_range=0.0)
+    options = replace(SMALL, box=20, pixel_size=12.0, count=32, snr=0.5, defocus=defocus, tilt_step=10.0)
     signal = simulate_subtomograms(options).volumes
     noise = simulate_subtomograms(replace(options, noise_only=True)).volumes
     signal = signal - noise
@@ -132,7 +132,7 @@ def test_assemblies_and_symmetry_of_models_and_maps(tmp_path: Path):
     turned = simulate_subtomograms(replace(options, assembly="1", symmetry="c2")).truth
     half_turn = np.roll(turned[:, ::-1, ::-1], 1, axis=(1, 2))  # about z
     assert np.corrcoef(turned.ravel(), half_turn.ravel())[0, 1] > 0.98
-    write_mrc(tmp_path / "map.mrc", two, 10.0)
+    write_mrc(tmp_path / "map.mrc", two, 10.0)  # the model's half turn was about x: it is turned to z
     of_map = simulate_subtomograms(replace(options, specimen=str(tmp_path / "map.mrc"), symmetry="C2")).truth
     half_turn = np.roll(of_map[:, ::-1, ::-1], 1, axis=(1, 2))
     assert np.corrcoef(of_map.ravel(), half_turn.ravel())[0, 1] > 0.97

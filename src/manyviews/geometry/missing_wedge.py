@@ -93,6 +93,11 @@ class TiltScheme:
         x, y, z = np.cross(self.axis, self.beam).tolist()
         return (x, y, z)
 
+    @property
+    def axis_degrees(self) -> float:
+        """Direction of the axis in the xy plane, counter-clockwise from +y: 0 is y, -90 is x."""
+        return math.degrees(math.atan2(-self.axis[0], self.axis[1])) + 0.0
+
     def matrices(self) -> Float64:
         """View rotations ``(view, 3, 3)`` of the tilts: rows are the image's x, y and beam axes.
 

@@ -62,10 +62,10 @@ def draw_subtomogram_poses(count: int, shift_range: float, seed: int) -> Subtomo
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """Standard deviations in a pixel of the tilt images.
+    """Standard deviations in a pixel of the tilt images, before anything acts on the noise.
 
-    ``white`` noise is there before the CTF acts (the specimen's surroundings), ``detector`` noise comes after
-    it, with the spectrum of `MTF_WIDTH`.
+    ``white`` noise is there before the CTF (the specimen's surroundings). ``detector`` noise comes after the
+    CTF, as white, and is then low-passed as `MTF_WIDTH` says.
     """
 
     white: float
@@ -122,9 +122,9 @@ class SubtomogramSeries:
         return float(white.sum()), float((squares * self._mtf.astype(np.float64) ** 2).sum())
 
     def levels(self, noise_variance: float) -> NoiseLevels:
-        """Noise whose two kinds have equal parts in this variance of a voxel."""
-        white, detector = (math.sqrt(noise_variance / 2 / one) for one in self.noise_variances())
-        return NoiseLevels(white, detector)
+        """Noise of both kinds, equally strong in the images, that comes to this variance of a voxel."""
+        both = math.sqrt(noise_variance / sum(self.noise_variances()))
+        return NoiseLevels(both, both)
 
     def signal_variance(self, shift_range: float, seed: int) -> float:
         """Mean variance over the whole box of noise-free subtomograms: CTF, wedge and all.

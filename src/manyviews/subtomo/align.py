@@ -16,7 +16,7 @@ from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.memory import require_disk
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, has_settled
-from manyviews.subtomo.chosen import Chosen, choose_subtomograms
+from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
 from manyviews.subtomo.inputs import (
     Subtomograms,
     fingerprints,
@@ -87,10 +87,13 @@ def align(
                 plan.joined_radius,
                 merged=options.merged,
                 rejected=options.reject,
+                priors=chosen_priors(given, chosen, plan),
+                known=known_poses(given, chosen, plan),
                 seed=options.seed,
                 world=world,
             )
             watcher = Watcher(job, plan)
+            watcher.wedges(given, chosen)
             state, reason = job.solve(
                 watcher.watched(Alignment(problem)),
                 options.iterations,

@@ -38,8 +38,8 @@ class AlignOptions(MachineOptions):
     symmetry: str = option("C1", section="particle", metavar="GROUP",
         help="Impose this point group, e.g. C1, C7, D7, T, O, I, whose axes lie as RELION has them.")
     shift_range: float | None = option(None, section="particle", metavar="ANGSTROM", least=0,
-        help="Look for particles this far from the middle of their boxes, or from where the table has them, "
-        "in angstrom. Left out: a tenth of the box.")
+        help="Look for particles up to so far from the middle of their boxes, in angstrom. Left out: a "
+        "tenth of the box.")
     candidates: int = option(10, section="method", least=1,
         help="Make so many of the best poses of the grid search fine.")
     search: Search = option("joint", section="method", metavar="SEARCH",
@@ -60,6 +60,15 @@ class AlignOptions(MachineOptions):
     joined_resolution: float | None = option(None, section="method", metavar="ANGSTROM", least=0,
         help="Let the maps of the halves share what is coarser than this, in angstrom, so that they do not "
         "drift apart; 0: nothing. Left out: nothing with a reference, --start-resolution without.")
+    known_poses: bool = option(False, section="method",
+        help="Begin with the poses of the table: they are candidates of the first iteration, and without "
+        "--reference their average is the first map.")
+    prior_sigma: float | None = option(None, section="method", metavar="DEG", above=0,
+        help="Expect orientations to lie around the priors of the table (rlnAngleTiltPrior and so on) with "
+        "this standard deviation, in degrees, and no further than three of it. Left out: what the table says "
+        "beside its priors, else 10.")
+    ignore_priors: bool = option(False, section="method", help="Search orientations everywhere, whatever "
+        "priors the table has.")
     min_distance: float = option(0.0, section="particle", metavar="ANGSTROM", least=0,
         help="Leave out particles this near to a better one of the same tomogram, centre to centre, in "
         "angstrom.")

@@ -20,6 +20,7 @@ from manyviews.operators.fourier_sums import HALVES, FourierSums, filter_shells
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.random import Stream, generator
 from manyviews.subtomo.average import add_up, particle_mask, solvent_flattened
+from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.pose_search import FoundPoses, SearchPlan, find_poses
 from manyviews.subtomo.refine.objective import Poses
 from manyviews.subtomo.volumes import FourierSubtomograms
@@ -112,6 +113,12 @@ class AlignmentProblem:
         Whether poses are looked for with the map of both halves together, as in the paper.
     rejected
         Share of the particles of each half, those with the lowest scores, that is left out of its average.
+    priors
+        What is known of the orientations of this process's particles before; None: nothing.
+    known
+        ``(n, 3, 3)`` rotations and ``(n, 3)`` shifts in voxels of the particles here to begin with; None:
+        random ones. They are candidates of the first iteration, and where there is no ``start`` their average
+        is.
     seed, world
         Of random poses; the processes.
     """
@@ -125,6 +132,8 @@ class AlignmentProblem:
     joined_radius: int
     merged: bool = False
     rejected: float = 0.0
+    priors: OrientationPriors | None = None
+    known: tuple[Float64, Float64] | None = None
     seed: int = 0
     world: World = field(default_factory=SingleWorld)
 
@@ -153,7 +162,7 @@ class Alignment:
         rotations = random_rotations(count, rng)
         start = problem.start
         if start is None:
-            own = Poses(rotations[problem.own], np.zeros((len(problem.own), 3)), np.arange(len(problem.own)))
+            own = self._first(rotations[problem.own])
             sums = add_up(
                 problem.subtomograms.crop(problem.start_radius),
                 own,
@@ -230,11 +239,28 @@ class Alignment:
             members = np.flatnonzero(own == half + 1)
             if not len(members):
                 continue
-            known = None if state.iteration == 0 else _known(state, problem.own[members])
-            found = find_poses(data.select(members), volume, problem.search, known=known)
+            priors = None if problem.priors is None else problem.priors.select(members)
+            known = self._known(state, members)
+            found = find_poses(data.select(members), volume, problem.search, known=known, priors=priors)
             poses = replace(found.poses, particle=members[found.poses.particle])
             parts.append(replace(found, poses=poses))
         return _joined(parts)
+
+    def _first(self, random: Float64) -> Poses:
+        """The poses that this process's particles begin with: those that are known, or random ones."""
+        count = np.arange(len(self.problem.own))
+        if self.problem.known is None:
+            return Poses(random, np.zeros((len(count), 3)), count)
+        return Poses(*self.problem.known, count)
+
+    def _known(self, state: AlignmentState, members: Int64) -> Poses | None:
+        """Poses of some particles from before; None where nothing is known yet."""
+        if state.iteration > 0:
+            return _known(state, self.problem.own[members])
+        if self.problem.known is None:
+            return None
+        rotations, shifts = self.problem.known
+        return Poses(rotations[members], shifts[members], np.arange(len(members)))
 
     def _averaged_radius(self, radius: int) -> int:
         """Far enough beyond the frequencies in use to see whether the halves agree there."""

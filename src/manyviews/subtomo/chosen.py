@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
+from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.duplicates import DUPLICATES_FILE, Duplicates
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.load import Faulty
@@ -21,6 +23,7 @@ Int64 = NDArray[np.int64]
 
 _LEAST_IN_A_HALF = 1
 _SHOWN = 3
+_PRIOR_SIGMA = 10.0  # degrees, of priors without one
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,6 @@ def choose_subtomograms(
         plan.options.halves,
         min_distance=plan.pixel_size,  # nearer than a voxel: one particle twice
         box_side=plan.box * plan.pixel_size,
-        stretch=plan.box * plan.pixel_size,
         seed=plan.options.seed,
     )
     place = np.full(len(table), -1)
@@ -94,6 +96,37 @@ def choose_subtomograms(
     if duplicates is not None and duplicates.warning():
         warnings = (*warnings, duplicates.warning())
     return Chosen(places, place[kept][inside], halves.half, tuple(bad), duplicates, warnings), inside
+
+
+def chosen_priors(given: Subtomograms, chosen: Chosen, plan: Plan) -> OrientationPriors | None:
+    """What the table expects of the orientations of this process's particles; None where it says nothing."""
+    table, options = given.table, plan.options
+    if table.prior_angles is None or options.ignore_priors or not np.isfinite(table.prior_angles).any():
+        return None
+    rows = chosen.places[chosen.own]
+    angles = table.prior_angles[rows]
+    told = np.full(angles.shape, np.nan) if table.prior_sigmas is None else table.prior_sigmas[rows]
+    if options.prior_sigma is not None:
+        return OrientationPriors(angles, np.full(angles.shape, options.prior_sigma))
+    # 0 is RELION's way of saying that a prior is not used
+    sigmas = np.where(np.isfinite(told) & (told > 0), told, _PRIOR_SIGMA)
+    return OrientationPriors(angles, sigmas)
+
+
+def known_poses(
+    given: Subtomograms, chosen: Chosen, plan: Plan
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Rotations and shifts in voxels that the table gives this process's particles; None where nobody asks.
+
+    `InputError` if they are asked for and the table has none.
+    """
+    if not plan.options.known_poses:
+        return None
+    table = given.table
+    if table.angles is None:
+        raise InputError("the table has no poses", where="--known-poses", fix="leave it out")
+    rows = chosen.places[chosen.own]
+    return euler_to_matrices(table.angles[rows]), table.shifts[rows] / plan.pixel_size
 
 
 def write_left_out(job: Job, chosen: Chosen) -> None:

@@ -119,6 +119,7 @@ def wedge_record(options: SubtomogramOptions) -> dict[str, Any]:
         "particles": str(options.particles),
         "voxels_given": options.pixel_size,
         "tilt_range": list(options.tilt_range),
+        "tilt_angles": None if options.tilt_angles is None else str(options.tilt_angles),
         "tilt_axis": options.tilt_axis,
         "beam_axis": options.beam_axis,
     }

@@ -34,6 +34,11 @@ class SubtomogramOptions:
     tilt_range: tuple[float, ...] = option((), section="geometry", metavar="DEG",
         help="Take tilts from the first to the second angle to have been measured, in degrees, e.g. -60 60. "
         "Left out: what the table or its weight volumes (rlnCtfImage) say.")
+    tilt_angles: Path | None = option(None, section="geometry", metavar="PATH",
+        help="Take the tilts in this file (.tlt, .rawtlt, AreTomo's _TLT.txt) to have been measured, in "
+        "all tomograms; or those in the files of this folder that are called as the table calls its "
+        "tomograms (NAME.tlt, NAME.rawtlt or NAME_TLT.txt). Of tilts that the table says a particle is not "
+        "seen in (rlnTomoVisibleFrames) none counts.")
     tilt_axis: Axis = option("y", section="geometry", metavar="AXIS",
         help="Take the tomograms to have been tilted about their x, y or z axis.")
     beam_axis: Axis = option("z", section="geometry", metavar="AXIS",

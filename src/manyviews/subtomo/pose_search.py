@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from manyviews.geometry.poses import angular_distance
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.subtomo.candidates.joint_search import Candidates, PoseGrid, joint_search
+from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.candidates.rotational_matching import rotational_matching
 from manyviews.subtomo.refine.alternation import FourierAlternation
 from manyviews.subtomo.refine.levenberg_marquardt import LevenbergMarquardt
@@ -28,6 +29,7 @@ _COARSENESS = 1.4
 _GYRATION = 0.39  # radius of gyration of a sphere over its diameter
 _STEPS = 5  # at each level of frequencies
 _LEAST_KEPT, _LAST_KEPT = 3, 2  # of the candidates, half-way and in the end
+_BEYOND = 1.0  # voxels outside of the range of shifts that a refined pose may lie
 _SAME_DEGREES, _SAME_VOXELS = 2.0, 0.5
 
 
@@ -78,12 +80,12 @@ def find_poses(
     plan: SearchPlan,
     *,
     known: Poses | None = None,
-    log_prior: Float64 | None = None,
+    priors: OrientationPriors | None = None,
     grid: PoseGrid | None = None,
 ) -> FoundPoses:
     """The poses of subtomograms with a map ``(box, box, box)``, up to the frequency that they are given to.
 
-    ``known`` poses are candidates too; ``grid`` and ``log_prior`` as of `joint_search`; left out: everywhere.
+    ``known`` poses are candidates too; ``grid`` and ``priors`` as of `joint_search`; left out: everywhere.
     """
     box, radius = subtomograms.box, float(subtomograms.radius)
     reference = FourierVolume.of(volume.float(), radius)
@@ -91,9 +93,7 @@ def find_poses(
     grid = grid or search_grid(plan, radius, box)
     low = subtomograms.crop(coarse)
     if plan.search == "joint":
-        found = joint_search(
-            low, reference, grid, plan.candidates, symmetry=plan.symmetry, log_prior=log_prior
-        )
+        found = joint_search(low, reference, grid, plan.candidates, symmetry=plan.symmetry, priors=priors)
     else:
         found = rotational_matching(
             subtomograms, reference, plan.candidates, diameter=plan.diameter, shift_range=plan.shift_range,
@@ -105,11 +105,12 @@ def find_poses(
     else:
         final = refinement(plan).refine(PoseObjective(subtomograms, reference), candidates)
         touched = int(final.touched.sum())
-    order = _distinct(final.poses, final.fit.gain, plan.symmetry)
+    gain = _within(final.poses, final.fit.gain, plan.shift_range)
+    order = _distinct(final.poses, gain, plan.symmetry)
     poses, fit = final.poses.select(order), final.fit.select(order)
     searched = len(grid.rotations) * len(grid.shifts)
     return FoundPoses(
-        poses, fit, posterior_weights(poses, fit.gain), searched, touched / max(1, len(subtomograms))
+        poses, fit, posterior_weights(poses, gain[order]), searched, touched / max(1, len(subtomograms))
     )
 
 
@@ -158,6 +159,12 @@ def search_grid(plan: SearchPlan, radius: float, box: int) -> PoseGrid:
     """The grid that `find_poses` takes for data up to ``radius``."""
     coarse = plan.coarse_radius(radius, box)
     return PoseGrid.of(coarse, box, plan.diameter, plan.shift_range, plan.symmetry, coarseness=_COARSENESS)
+
+
+def _within(poses: Poses, gain: Float64, shift_range: float) -> Float64:
+    """The gain, less a lot where a step has led out of the range, so that such a pose is the last resort."""
+    outside = np.linalg.norm(poses.shifts, axis=1) > shift_range + _BEYOND
+    return np.asarray(np.where(outside, gain - np.abs(gain).max(initial=0.0) * 2, gain))
 
 
 def posterior_weights(poses: Poses, gain: Float64) -> Float64:

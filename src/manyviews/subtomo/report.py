@@ -94,8 +94,8 @@ _PICTURES = {
     "wedge": (
         "Measured wedge",
         "Mean power of the particles across the tilt axis with the range of tilts",
-        "Each ring over its mean, on a logarithmic scale; what was not measured is dark. The lines are the "
-        "range of tilts that was told, and that which the power shows.",
+        "Each ring over its mean, on a logarithmic scale; what was not measured is dark. The border is of "
+        "what was told to be measured, the lines are the range of tilts that the power shows.",
     ),
 }
 PICTURES = ("slices", *_PICTURES)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from manyviews.report.plots import contrast
 from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes
@@ -22,9 +23,10 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _PLANES = ("xy", "xz", "yz")
-_BINS = 40
+_MOST_BINS = 40
 _STOP_DEGREES = 1.0
 _RINGS_FROM = 2
+_MEASURED = 1e-3  # of the largest
 
 
 def planes_figure(planes: Sequence[tuple[int, Iterable[Float32]]], captions: Mapping[int, str]) -> Figure:
@@ -83,6 +85,9 @@ def _changes(axes: Axes, number: NDArray[np.int64], values: Float64, label: str)
     axes.plot(number, positive, marker="o", markersize=3, color=COLOURS[0])
     if np.isfinite(positive).any():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel(label, color=INK, fontsize=9)
 
 
@@ -92,7 +97,8 @@ def scores_figure(scores: Scores, rejection: Rejection | None) -> Figure:
     axes = make_plain(figure.add_subplot(1 if rejection is None else 2, 1, 1))
     known = np.isfinite(scores.score)
     values = scores.score[known]
-    edges = np.histogram_bin_edges(values, _BINS)
+    bins = int(np.clip(2 * math.sqrt(len(values)), 5, _MOST_BINS))
+    edges = np.histogram_bin_edges(values, bins)
     groups = [(scores.half[known] == half, name) for half, name in ((1, "half 1"), (2, "half 2"), (0, "all"))]
     for (rows, name), colour in zip(groups, COLOURS, strict=False):
         if rows.any():
@@ -115,36 +121,36 @@ def scores_figure(scores: Scores, rejection: Rejection | None) -> Figure:
 
 
 def wedge_figure(view: WedgeView) -> Figure:
-    """The mean power across the tilt axis, each ring over its mean, with the ranges told and measured."""
+    """The mean power across the tilt axis, each ring over its mean, with what was told and what it shows."""
     figure = new_figure(4.6)
     axes = plain_axes(figure)
     axes.grid(visible=False)
     side = len(view.power)
     edge = side // 2
-    low, high = -0.5 - edge, side - edge - 0.5
-    image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
     along = np.arange(side) - edge
-    image[np.hypot(along[:, None], along) >= edge] = math.nan  # beyond Nyquist, left white
-    axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(low, high, low, high))
-    for lowest, highest, style, colour, name in (
-        (view.lowest_degrees, view.highest_degrees, "-", COLOURS[5], "told"),
-        (view.measured_lowest_degrees, view.measured_highest_degrees, "--", "white", "measured"),
-    ):
-        label = f"{name}: {lowest:.4g} to {highest:.4g}°"
-        for tilt in (lowest, highest):
-            if math.isfinite(tilt):
-                reach = edge * np.array([-1, 1])
-                turn = math.radians(tilt)
-                axes.plot(reach * math.cos(turn), reach * math.sin(turn), linestyle=style, color=colour,
-                          linewidth=1.4, label=label)  # fmt: skip
-                label = "_"
-    axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
+    limits = (-0.5 - edge, side - edge - 0.5)
+    image = np.log10(np.maximum(over_ring_mean(view.power), 1e-3))
+    beyond = np.hypot(along[:, None], along) >= edge - 0.5  # Nyquist; left white
+    image[beyond] = math.nan
+    axes.imshow(image, cmap="magma", origin="lower", vmin=-1, vmax=0.5, extent=(*limits, *limits))
+    # zeros of the CTF are no border of what was measured
+    told = ndimage.grey_closing(view.transfer, (3, 3)) > _MEASURED * float(view.transfer.max())
+    if told[~beyond].any() and not told[~beyond].all():
+        border = np.ma.masked_where(beyond, told.astype(float))
+        axes.contour(along, along, border, levels=[0.5], colors=[COLOURS[5]], linewidths=1.4)
+    axes.plot([], [], color=COLOURS[5], linewidth=1.4, label=f"told: {view.told}")
+    for tilt in (view.lowest_degrees, view.highest_degrees):
+        turn = math.radians(tilt) if math.isfinite(tilt) else math.nan
+        reach = edge * np.array([-1, 1])
+        axes.plot(reach * math.cos(turn), reach * math.sin(turn), "--", color="white", linewidth=1.2)
+    axes.plot([], [], "--", color="white", linewidth=1.2, label=f"measured: {view.measured}")
+    axes.set_xlim(*limits)
+    axes.set_ylim(*limits)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel("across the tilt axis", color=INK)
     axes.set_ylabel("beam", color=INK)
-    axes.legend(fontsize=8, loc="upper right", facecolor="#444444", labelcolor="white", framealpha=0.8)
+    figure.legend(fontsize=8, loc="outside upper center", facecolor="#555555", labelcolor="white")
     return figure
 
 

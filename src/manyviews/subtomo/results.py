@@ -24,7 +24,7 @@ from manyviews.solvers.driver import Solver, StopReason
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
 from manyviews.subtomo.average import add_up
 from manyviews.subtomo.chosen import Chosen, write_left_out
-from manyviews.subtomo.coverage import write_coverage
+from manyviews.subtomo.coverage import weights_on_box, write_coverage
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.iteration_files import (
     ITERATIONS_FILE,
@@ -47,6 +47,8 @@ from manyviews.subtomo.report import (
     VOLUME_FILE,
 )
 from manyviews.subtomo.score_files import SCORES_FILE, Scores, write_scores
+from manyviews.subtomo.wedge_told import seen_wedges
+from manyviews.subtomo.wedge_views import write_wedges
 
 Float64 = NDArray[np.float64]
 
@@ -67,6 +69,17 @@ class Watcher:
         """The solver, every iteration of which leaves a line and three planes in the folder."""
         return _Watched(solver, self._note)
 
+    def wedges(self, given: Subtomograms, chosen: Chosen) -> None:
+        """The wedges as told and as the particles show them, with a warning where they differ."""
+        self.job.begin()
+        told: list[str] = []
+        if self.job.speaks:
+            seen = seen_wedges(given, chosen.places)
+            told = [one.warning for one in seen if one.warning]
+            if seen:
+                write_wedges(self.job.folder, [one.view for one in seen], self.plan.pixel_size)
+        self.job.warn(*self.job.world.broadcast(told))
+
     def preview(self, state: AlignmentState) -> None:
         """The present map."""
         if self.job.speaks:
@@ -79,7 +92,6 @@ class Watcher:
         known = state.iteration > 1
         one = Iteration(
             state.iteration,
-            resolution_angstrom=plan.resolution(agreed_radius(state.correlation)),
             fsc143_angstrom=plan.resolution(agreed_radius(state.correlation)),
             median_angle_change_degrees=state.angle_change if known else math.nan,
             median_shift_change_angstrom=state.shift_change * plan.pixel_size if known else math.nan,
@@ -133,7 +145,7 @@ def write_results(
     halves = [sums.half_volume(half, plan.box) for half in range(HALVES)]
     for name, half in zip((HALF1_FILE, HALF2_FILE), halves, strict=True):
         write_volume(folder / name, half, plan)
-    curves = _write_curves(folder, plan, halves, problem)
+    curves = _write_curves(folder, plan, halves, problem, sums)
     job.warn(*([curves.warning()] if curves.warning() else []))
     _write_particles(folder, plan, given, chosen, state)
     kept = Alignment(problem).kept(state)
@@ -179,13 +191,16 @@ def _final_sums(problem: AlignmentProblem, state: AlignmentState) -> FourierSums
 
 
 def _write_curves(
-    folder: Path, plan: Plan, halves: list[torch.Tensor], problem: AlignmentProblem
+    folder: Path, plan: Plan, halves: list[torch.Tensor], problem: AlignmentProblem, sums: FourierSums
 ) -> FscCurves:
     first, second = (half.numpy() for half in halves)
     mask = problem.mask.numpy()
     curves = masked_fsc(first, second, plan.pixel_size, mask, seed=plan.options.seed)
     curves.write_csv(folder / FSC_FILE, overwrite=True)
-    write_cones(folder / DIRECTIONAL_FILE, directional_fsc(first, second, plan.pixel_size, mask=mask))
+    seen = [weights_on_box(part.numpy(), sums.padding, plan.box) for part in sums.denominator]
+    # what one half has not measured says nothing
+    cones = directional_fsc(first, second, plan.pixel_size, mask=mask, weights=np.minimum(*seen))
+    write_cones(folder / DIRECTIONAL_FILE, cones)
     return curves
 
 

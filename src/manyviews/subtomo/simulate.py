@@ -355,7 +355,6 @@ def _record(scene: _Scene) -> dict[str, Any]:
     if scene.noisy:
         made |= {
             "signal_to_noise": scene.signal_to_noise,
-            "white_noise_std": scene.levels.white,
-            "detector_noise_std": scene.levels.detector,
+            "noise_std_in_images": scene.levels.white,
         }
     return {"manyviews": manyviews.__version__, "options": given, "grey_levels": made}

@@ -55,8 +55,8 @@ class SimulateOptions:
         help="Let this part of the contrast be amplitude contrast, from 0 to below 1.")
     snr: float = option(0.1, section="noise", above=0,
         help="Add noise of this ratio of variances in the whole box of a subtomogram, the signal's, wedge "
-        "and CTF applied, over the noise's. Half of the noise is white and there before the CTF, half is the "
-        "detector's and comes after it.")
+        "and CTF applied, over the noise's. Half of the noise is there before the CTF, half comes after it "
+        "and is low-passed, as a detector does.")
     noise_free: bool = option(False, section="noise", help="Add no noise.")
     noise_only: bool = option(False, section="noise",
         help="Leave the particles out: pure noise, as strong as --snr says.")

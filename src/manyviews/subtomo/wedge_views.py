@@ -1,9 +1,11 @@
 """The wedge as it was told beside the wedge as the particles' power shows it.
 
-``wedge.csv`` has a row for each wedge, with the numbers of `WedgeView` as columns; ``wedge_power.mrc`` has a
-section for each row: the mean power of the particles across the tilt axis, frequency zero in the middle
-(index ``n // 2``), to the right the direction across the tilt axis, upwards the beam. A tilt of t degrees
-measures the line at t degrees from the first towards the second (`manyviews.geometry.views`).
+``wedge.csv`` has a row for each wedge: how many particles have it, the tilt axis and the beam (x, y, z) that
+it is looked at along and across, the range that the power shows, and what was told and measured in words.
+``wedge_power.mrc`` has two sections for each row, across the tilt axis: the mean power of the particles, and
+what was told to be measured. Frequency zero is in the middle (index ``n // 2``), to the right is the
+direction across axis and beam, upwards the beam, so that a tilt of t degrees measures the line at t degrees
+from the one towards the other (`manyviews.geometry.missing_wedge`).
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, shortened
+from manyviews.geometry.missing_wedge import AXES, TiltScheme, Vector, axis_words
 from manyviews.io.mrc import read_mrc, write_mrc
-from manyviews.io.tables import read_numbers, require_ordinary, write_table
+from manyviews.io.tables import read_numbers, read_table, require_ordinary, write_table
 from manyviews.subtomo.coverage import sample_half_spectrum
+from manyviews.subtomo.wedge.measure import MeasuredWedge
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -28,86 +32,120 @@ Float64 = NDArray[np.float64]
 WEDGE_FILE = "wedge.csv"
 POWER_FILE = "wedge_power.mrc"
 _NUMBERS = (
-    "particles",
-    "axis_degrees",
-    "lowest_degrees",
-    "highest_degrees",
-    "measured_lowest_degrees",
-    "measured_highest_degrees",
-)
+    "particles", "axis_x", "axis_y", "axis_z", "beam_x", "beam_y", "beam_z",
+    "measured_lowest_degrees", "measured_highest_degrees",
+)  # fmt: skip
+_WORDS = ("told", "measured")
 _AVERAGED = 2  # planes each side of the middle one, along the tilt axis
 _MOST = 1e12
 
 
 @dataclass(frozen=True)
 class WedgeView:
-    """One wedge and the particles that are said to have it.
+    """One wedge, looked at along the tilt axis.
 
     Attributes
     ----------
     particles
-        How many.
-    axis_degrees
-        Direction of the tilt axis in the xy plane, counter-clockwise from +y: 0 is y, -90 is x.
+        How many are said to have it.
+    axis, beam
+        Unit vectors (x, y, z) at right angles.
     lowest_degrees, highest_degrees
-        The range of tilts that was told.
-    measured_lowest_degrees, measured_highest_degrees
-        The range that the power shows; NaN where it could not be measured.
-    power
-        ``(n, n)`` as of `power_across_axis`.
+        The range of tilts that the power shows; NaN where it shows no single one.
+    told, measured
+        What was told and what the power shows, in words.
+    power, transfer
+        ``(n, n)`` as of `across_axis`: mean power of the particles, and square of what was told.
     """
 
     particles: int
-    axis_degrees: float
+    axis: Vector
+    beam: Vector
     lowest_degrees: float
     highest_degrees: float
-    measured_lowest_degrees: float
-    measured_highest_degrees: float
+    told: str
+    measured: str
     power: Float32
+    transfer: Float32
 
 
-def power_across_axis(power: NDArray[Any], axis_degrees: float) -> Float32:
-    """``(n, n)`` mean power across a tilt axis, from that of a volume ``(n, n, n // 2 + 1)``, unshifted.
+def wedge_view(
+    power: NDArray[Any], measured: MeasuredWedge, transfer: NDArray[Any], told: TiltScheme | None
+) -> WedgeView:
+    """The view of a wedge for the report, along the axis that was measured, else told, else y.
 
-    Rows are the beam, z, columns the direction across the axis, frequency zero at ``n // 2``; zero beyond
-    Nyquist. Five planes next to each other along the axis are averaged.
+    ``power`` is the mean power that was measured from and ``transfer`` what was told, ``(n, n, n // 2 + 1)``
+    both; ``told`` is the range that the latter was made from, None where it was given as a volume.
     """
-    side = len(power)
-    turn = math.radians(axis_degrees)
-    across = np.array([math.cos(turn), math.sin(turn), 0.0])
-    axis = np.array([-math.sin(turn), math.cos(turn), 0.0])
+    seen = measured.scheme or told or TiltScheme(-90, 90)
+    words = "as its volume says"
+    if told is not None:
+        words = f"{told.low:g} to {told.high:g} degrees about {axis_words(told.axis)}"
+    known = measured.scheme is not None
+    return WedgeView(
+        measured.particles,
+        seen.axis,
+        seen.beam,
+        seen.low if known else math.nan,
+        seen.high if known else math.nan,
+        words,
+        measured.described(),
+        across_axis(power, seen.axis, seen.beam),
+        across_axis(np.asarray(transfer, np.float64) ** 2, seen.axis, seen.beam),
+    )
+
+
+def across_axis(values: NDArray[Any], axis: Vector = AXES["y"], beam: Vector = AXES["z"]) -> Float32:
+    """``(n, n)`` section across a tilt axis of a half-spectrum ``(n, n, n // 2 + 1)``, unshifted.
+
+    Rows are along the beam, columns along ``axis x beam``, frequency zero at ``n // 2``; zero beyond Nyquist.
+    The mean of five planes next to each other along the axis.
+    """
+    side = len(values)
+    across = np.cross(axis, beam)
     along = np.arange(side) - side // 2
-    plane = along[:, None, None] * np.array([0.0, 0.0, 1.0]) + along[:, None] * across
+    plane = along[:, None, None] * np.asarray(beam) + along[:, None] * across
     steps = np.arange(-_AVERAGED, _AVERAGED + 1)
-    at = plane[..., None, :] + steps[:, None] * axis
+    at = plane[..., None, :] + steps[:, None] * np.asarray(axis)
     inside = np.linalg.norm(at, axis=-1) < side // 2
-    values = sample_half_spectrum(power, np.where(inside[..., None], at, 0.0)) * inside
-    return np.asarray(values.sum(axis=-1) / np.maximum(inside.sum(axis=-1), 1), dtype=np.float32)
+    found = sample_half_spectrum(values, np.where(inside[..., None], at, 0.0)) * inside
+    return np.asarray(found.sum(axis=-1) / np.maximum(inside.sum(axis=-1), 1), dtype=np.float32)
 
 
 def write_wedges(folder: Path, views: Sequence[WedgeView], pixel_size: float) -> None:
     """Write ``wedge.csv`` and ``wedge_power.mrc`` to a folder; at least one view, all of one size."""
-    rows = [[_text(getattr(view, name)) for name in _NUMBERS] for view in views]
-    write_table(folder / WEDGE_FILE, _NUMBERS, rows)
-    stack = np.stack([view.power for view in views])
+    rows = [
+        [str(view.particles)]
+        + [_text(value) for value in (*view.axis, *view.beam, view.lowest_degrees, view.highest_degrees)]
+        + [view.told, view.measured]
+        for view in views
+    ]
+    write_table(folder / WEDGE_FILE, (*_NUMBERS, *_WORDS), rows)
+    stack = np.stack([section for view in views for section in (view.power, view.transfer)])
     write_mrc(folder / POWER_FILE, stack, pixel_size, overwrite=True, is_volume=False)
 
 
 def read_wedges(folder: Path) -> tuple[WedgeView, ...]:
     """The wedges that were written, none if one of the files is missing; `InputError` if one is damaged."""
     path = folder / WEDGE_FILE
-    table = read_numbers(path, _NUMBERS)
+    table, words = read_numbers(path, _NUMBERS), read_table(path, _WORDS)
     if not len(table) or not (folder / POWER_FILE).exists():
         return ()
-    require_ordinary(table[:, :4], path, least=-360, most=_MOST)
-    require_ordinary(np.nan_to_num(table[:, 4:]), path, least=-360, most=360)
+    require_ordinary(table[:, :1], path, least=0, most=_MOST)
+    require_ordinary(table[:, 1:7], path, least=-1, most=1)
+    require_ordinary(np.nan_to_num(table[:, 7:]), path, least=-360, most=360)
     stack, _ = read_mrc(folder / POWER_FILE)
-    if len(stack) != len(table) or stack.shape[1] != stack.shape[2]:
-        raise InputError(f"does not have {len(table)} square sections", path=folder / POWER_FILE)
+    if len(stack) != 2 * len(table) or stack.shape[1] != stack.shape[2]:
+        raise InputError(f"does not have {2 * len(table)} square sections", path=folder / POWER_FILE)
     views = []
-    for row, power in zip(table, stack, strict=True):
-        axis, *tilts = (float(value) for value in row[1:])
-        views.append(WedgeView(int(row[0]), axis, tilts[0], tilts[1], tilts[2], tilts[3], power))
+    for number, (row, text) in enumerate(zip(table.tolist(), words, strict=True)):
+        count, *numbers = row
+        axis, beam = (numbers[0], numbers[1], numbers[2]), (numbers[3], numbers[4], numbers[5])
+        told, measured = (shortened(text[name]) for name in _WORDS)
+        views.append(
+            WedgeView(int(count), axis, beam, numbers[6], numbers[7], told, measured,
+                      stack[2 * number], stack[2 * number + 1])
+        )  # fmt: skip
     return tuple(views)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from manyviews.geometry.poses import uniform_rotations
 from manyviews.kernels.points_cpu import gather_points
 from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.refine.objective import Poses
 from manyviews.subtomo.volumes import FourierSubtomograms
 
@@ -82,7 +83,7 @@ def joint_search(
     count: int,
     *,
     symmetry: Float64,
-    log_prior: Float64 | None = None,
+    priors: OrientationPriors | None = None,
 ) -> Candidates:
     """The best ``count`` poses of each subtomogram that are no neighbours.
 
@@ -94,9 +95,8 @@ def joint_search(
         The map.
     symmetry
         ``(n, 3, 3)`` rotations of its point group.
-    log_prior
-        ``(N, M)`` added to the log likelihood, half the square of the score; minus infinity where a rotation
-        is out of the question.
+    priors
+        Of their orientations, added to the log likelihood, which is the square of the score.
     """
     points = subtomograms.points
     reading = gather_points(
@@ -115,8 +115,9 @@ def joint_search(
         best, place = cross.max(dim=1)
         own = torch.from_numpy(subtomograms.transfer_index[chosen])
         score = (best / norms[own]).numpy()
-        if log_prior is not None:
-            score = _with_prior(score, log_prior[chosen])
+        if priors is not None:
+            log_prior = priors.select(chosen).log(grid.rotations, symmetry, grid.spacing_degrees)
+            score = _with_prior(score, log_prior)
         for row, number in enumerate(chosen):
             parts.append(best_apart(int(number), score[row], place[row].numpy(), grid, count, symmetry))
     return joined(parts)
@@ -137,7 +138,7 @@ def _phases(shifts: Float64, points: NDArray[np.int32], box: int) -> NDArray[np.
 
 
 def _with_prior(score: Float32, log_prior: Float64) -> Float32:
-    """The score whose half square is the log likelihood and the prior together; below zero it stays."""
+    """The score whose square is the log likelihood and the prior together."""
     gain = np.sign(score) * score.astype(np.float64) ** 2 + log_prior
     return np.asarray(np.sign(gain) * np.sqrt(np.abs(gain)), dtype=np.float32)
 

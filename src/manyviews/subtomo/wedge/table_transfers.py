@@ -14,6 +14,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.missing_wedge import TiltScheme
 from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.subtomo.options import SubtomogramOptions
+from manyviews.subtomo.wedge.tilt_lists import tilt_schemes
 from manyviews.subtomo.wedge.transfer import transfer
 from manyviews.subtomo.wedge.weight_volumes import read_weights
 
@@ -84,8 +85,10 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
         If nothing tells.
     """
     has_weights = any(path is not None for path in table.weights)
-    if options.tilt_range or not has_weights:
+    if options.tilt_range or options.tilt_angles is not None or not has_weights:
         _refuse_turned_boxes(table, options)
+    if options.tilt_range and options.tilt_angles is not None:
+        raise InputError("--tilt-range and --tilt-angles say the same thing twice", fix="give one of the two")
     if options.tilt_range:
         scheme = _told_range(options)
         tilts = f"{scheme.low:g} to {scheme.high:g} degrees"
@@ -96,6 +99,8 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
             warnings = (f"--tilt-range is taken, not {beaten}",)
         index = np.zeros(len(table), np.int64)
         return TableTransfers(box, table.pixel_size, ((scheme,),), index, told=told, warnings=warnings)
+    if options.tilt_angles is not None:
+        return _from_lists(table, options, box, has_weights)
     if has_weights:
         return _from_weights(table, options, box)
     if table.tilt_ranges is not None:
@@ -103,8 +108,8 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
     raise InputError(
         "nothing tells which part of each subtomogram was measured (the missing wedge)",
         path=options.particles,
-        fix="give --tilt-range -60 60 and --tilt-axis y, as the tomograms were tilted, or a table with "
-        "weight volumes (rlnCtfImage)",
+        fix="give --tilt-range -60 60 and --tilt-axis y, or --tilt-angles, as the tomograms were tilted, or "
+        "a table with weight volumes (rlnCtfImage)",
     )
 
 
@@ -117,6 +122,21 @@ def _refuse_turned_boxes(table: SubtomogramTable, options: SubtomogramOptions) -
             path=options.particles,
             fix="give a table with weight volumes (rlnCtfImage), or cut them out again with subtomo extract",
         )
+
+
+def _from_lists(
+    table: SubtomogramTable, options: SubtomogramOptions, box: int, has_weights: bool
+) -> TableTransfers:
+    schemes = tilt_schemes(table, options)
+    unique = list(dict.fromkeys(schemes))
+    place = {scheme: number for number, scheme in enumerate(unique)}
+    index = np.array([place[scheme] for scheme in schemes], dtype=np.int64)
+    counts = sorted({len(scheme.tilts) for scheme in unique})
+    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    told = f"measured at {many} tilts of each tomogram (--tilt-angles), {len(unique)} different lists"
+    warnings = ("--tilt-angles is taken, not the weight volumes of the table",) if has_weights else ()
+    sources = tuple((scheme,) for scheme in unique)
+    return TableTransfers(box, table.pixel_size, sources, index, told=told, warnings=warnings)
 
 
 def _told_range(options: SubtomogramOptions) -> TiltScheme:
