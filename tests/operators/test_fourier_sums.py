@@ -41,7 +41,7 @@ def test_a_turned_volume_is_turned_back_into_the_map():
     found = sums.mirrored().half_volume(1, BOX).numpy()
     expected = low_passed(SPOTS.density((BOX,) * 3, 1.0))
     np.testing.assert_allclose(found - found.mean(), expected, atol=0.05 * expected.max())
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.998
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.997
 
 
 def test_weights_count_in_the_quotient():
@@ -59,7 +59,7 @@ def test_weights_count_in_the_quotient():
     torch.testing.assert_close(weighted.denominator, repeated.denominator)
     found = weighted.mirrored().half_volume(0, BOX).numpy()
     both = low_passed((2 * SPOTS.density((BOX,) * 3, 1.0) + other.density((BOX,) * 3, 1.0)) / 3)
-    assert np.corrcoef(found.ravel(), both.ravel())[0, 1] > 0.998
+    assert np.corrcoef(found.ravel(), both.ravel())[0, 1] > 0.997
 
 
 @pytest.mark.parametrize("agreed", [0.2, 0.5, 0.9])

@@ -63,7 +63,9 @@ def coefficients(poses, *, transfers=None, index=None, noise=0.0, phantom=PHANTO
     drawn = rng.normal(size=values.shape) + 1j * rng.normal(size=values.shape)
     values = values + noise / math.sqrt(2) * drawn * (taken[own] != 0)
     unit = noise if noise > 0 else 1.0
-    return FourierSubtomograms(points, (values / unit).astype(np.complex64), taken / np.float32(unit), own, BOX, 1.0)
+    return FourierSubtomograms(
+        points, (values / unit).astype(np.complex64), taken / np.float32(unit), own, BOX, 1.0
+    )
 
 
 def reference(phantom=PHANTOM, radius=RADIUS):

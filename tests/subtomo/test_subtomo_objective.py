@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from alignment_example import DIAMETER, RADIUS, angles_off, coefficients, reference, true_poses, wedge
 from scipy.spatial.transform import Rotation
 
-from manyviews.subtomo.align_options import AlignOptions
+from manyviews.subtomo.align_options import Method
 from manyviews.subtomo.pose_search import SearchPlan, refinement
 from manyviews.subtomo.refine.objective import PoseObjective, Poses, step_length
 
@@ -19,7 +21,6 @@ FAR = Poses(
     np.array([[2.9, -2.0, 1.9], [-1.0, 3.6, 1.5], [-2.4, 2.2, -2.3], [0.5, -4.0, 0]]),
     np.arange(COUNT),
 )
-METHODS = AlignOptions.__dataclass_fields__["method"].type
 
 
 def off(poses, degrees, voxels, seed=3):
@@ -59,7 +60,9 @@ def test_a_rotation_slope_without_the_shift_would_be_wrong(problem):
     poses = off(FAR, 5.0, 0.8)
     fit = problem.fit(poses)
     without = fit.gradient[:, :3] - np.cross(poses.shifts, fit.gradient[:, 3:])
-    assert (np.linalg.norm(without - fit.gradient[:, :3], axis=1) > 0.3 * np.linalg.norm(without, axis=1)).all()
+    assert (
+        np.linalg.norm(without - fit.gradient[:, :3], axis=1) > 0.3 * np.linalg.norm(without, axis=1)
+    ).all()
 
 
 def test_correlation_amplitude_and_gain(problem):
@@ -95,38 +98,26 @@ def test_the_curvature_is_positive_and_that_of_the_gain_at_the_truth(problem):
 
 def test_parts_of_the_frequencies_add_up(problem):
     order = np.random.default_rng(0).permutation(problem.point_count).astype(np.int32)
-    fits = [
-        problem.fit(FAR, np.broadcast_to(part, (COUNT, len(part)))) for part in np.array_split(order, 3)
-    ]
+    fits = [problem.fit(FAR, np.broadcast_to(part, (COUNT, len(part)))) for part in np.array_split(order, 3)]
     whole = problem.fit(FAR)
     for name in ("data", "cross", "model", "data_slope", "model_slope", "curvature"):
         total, expected = sum(getattr(fit, name) for fit in fits), getattr(whole, name)
         np.testing.assert_allclose(total, expected, atol=1e-4 * np.abs(expected).max())
 
 
-# method, degrees and voxels that are left at most, and of how much of the start
+# degrees and voxels that are left at most; of the paper's printed steps the shift alone gains, and slowly
 WALKED = {
     "levenberg-marquardt": (0.6, 0.15),
     "newton-marching": (1.0, 0.3),
     "sag": (1.0, 0.3),
-    "alternation": (3.5, 0.5),
-    "sag-slices": (6.05, 1.05),
-    "sag-slices-optimized": (6.05, 1.05),
+    "alternation": (3.5, 0.3),
+    "sag-slices": (6.05, 0.9),
+    "sag-slices-optimized": (6.05, 0.9),
 }
 
 
 def test_all_methods_are_walked():
-    for name in WALKED:
-        assert f'"{name}"' in repr(AlignOptions.__annotations__["method"]) or name in _methods()
-    assert set(WALKED) == set(_methods())
-
-
-def _methods():
-    from typing import get_args
-
-    from manyviews.subtomo.align_options import Method
-
-    return get_args(Method)
+    assert set(WALKED) == set(get_args(Method))
 
 
 @pytest.mark.parametrize("name", WALKED)
@@ -140,7 +131,6 @@ def test_every_method_goes_towards_the_truth(name):
     degrees, voxels = WALKED[name]
     angle = angles_off(found.poses.rotations, truth.rotations)
     shift = np.linalg.norm(found.poses.shifts - truth.shifts, axis=1)
-    print(name, angle, shift, found.touched, objective.fit(start).correlation, found.fit.correlation)
     assert angle.max() < degrees
     assert shift.max() < voxels
     assert (found.fit.gain >= objective.fit(start).gain * (1 - 1e-6)).all()
