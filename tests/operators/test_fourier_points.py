@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manyviews.operators.fourier_points import extract, half_plane, insert, shells
+from manyviews.operators.fourier_points import (
+    extract,
+    extract_solid,
+    half_ball,
+    half_plane,
+    insert,
+    shells,
+    take_solid,
+)
 
 
 @given(st.integers(1, 24), st.floats(0, 1))
@@ -71,3 +79,51 @@ def test_images_come_back(rng, box):
 def test_images_that_are_no_squares_are_refused():
     with pytest.raises(ValueError, match="squares"):
         extract(np.zeros((1, 4, 6), np.float32), half_plane(2, 4))
+
+
+@pytest.mark.parametrize(("radius", "box"), [(4, 9), (4.5, 10), (1, 4), (6, 24)])
+def test_every_frequency_of_space_or_its_mirror_image_is_there_once(radius, box):
+    found = {tuple(point) for point in half_ball(radius, box).tolist()}
+    mirrored = {(-kx, -ky, -kz) for kx, ky, kz in found}
+    reach = range(-box, box + 1)
+    ball = {(x, y, z) for x in reach for y in reach for z in reach if x * x + y * y + z * z <= radius**2}
+    assert found | mirrored == ball - {(0, 0, 0)}
+    assert not found & mirrored
+    assert min(point[0] for point in found) == 0  # what a half spectrum holds
+    lengths = np.linalg.norm(half_ball(radius, box), axis=1)
+    assert (np.diff(lengths) >= 0).all()
+
+
+def test_a_smaller_ball_is_the_beginning():
+    large = half_ball(7, 20)
+    for radius in (1, 3, 5.5):
+        small = half_ball(radius, 20)
+        np.testing.assert_array_equal(large[: len(small)], small)
+    np.testing.assert_array_equal(half_ball(1, 4), [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    assert half_ball(1, 4).dtype == np.int32
+
+
+@pytest.mark.parametrize(("radius", "box"), [(0, 10), (5, 10), (-1, 10), (4.5, 9)])
+def test_a_ball_up_to_nyquist_is_refused(radius, box):
+    with pytest.raises(ValueError, match="below"):
+        half_ball(radius, box)
+
+
+@pytest.mark.parametrize("box", [9, 10])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-11)])
+def test_coefficients_of_a_volume_are_the_transform_about_the_origin(rng, box, dtype, tolerance):
+    volume = rng.normal(size=(box,) * 3).astype(dtype)
+    points = half_ball(4, box)
+    along = np.arange(box) - box // 2
+    x, y, z = (np.exp(-2j * np.pi * np.outer(k, along) / box) for k in points.T)
+    expected = np.einsum("zyx,pz,py,px->p", volume.astype(np.float64), z, y, x, optimize=True)
+    found = extract_solid(volume, points)
+    assert found.dtype == np.empty(0, dtype).astype(np.result_type(dtype, np.complex64)).dtype
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    plain = np.fft.rfftn(volume)
+    np.testing.assert_allclose(take_solid(plain, points), [plain[c, b, a] for a, b, c in points])
+
+
+def test_volumes_that_are_no_cubes_are_refused():
+    with pytest.raises(ValueError, match="cube"):
+        extract_solid(np.zeros((4, 4, 5), np.float32), half_ball(1, 4))

@@ -29,6 +29,7 @@ _TINY = 1e-30
 class FourierAlternation:
     """At most ``rounds`` rounds; done where the shift moves by less than ``still`` voxels.
 
+    The paper's is a whole voxel; but rotations found at a shift that is a voxel off are degrees off.
     ``diameter`` of the particle and ``shift_range`` in voxels. Rotations are looked for within
     ``near_degrees`` of the candidate, so that candidates stay apart.
     """
@@ -36,7 +37,7 @@ class FourierAlternation:
     diameter: float
     shift_range: float
     rounds: int = 10
-    still: float = 1.0
+    still: float = 0.5
     near_degrees: float = 30.0
 
     def refine(self, objective: PoseObjective, poses: Poses) -> Refined:

@@ -24,15 +24,17 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class StochasticAverageGradient:
-    """``passes`` times as many steps as there are ``parts`` of the frequencies, drawn with replacement.
+    """``passes`` passes over ``parts`` of the frequencies, each in a new order, with a step after every part.
 
-    ``relative_step`` is the step over that of Newton's method with a diagonal curvature; ``radius`` of
-    gyration in voxels, ``longest_step`` in voxels there.
+    Drawn with replacement, as in the paper, some parts are many steps old and others are read twice: as many
+    steps then end several times as far from the maximum. ``relative_step`` is the step over that of Newton's
+    method with a diagonal curvature; larger ones swing. ``radius`` of gyration in voxels, ``longest_step`` in
+    voxels there.
     """
 
     parts: int = 16
     passes: float = 6.0
-    relative_step: float = 0.35
+    relative_step: float = 0.08
     radius: float = 8.0
     longest_step: float = 1.5
     seed: int = 0
@@ -45,8 +47,9 @@ class StochasticAverageGradient:
         table = _Table.zeros(len(poses), parts)
         touched = 0
         for number in range(int(self.passes * parts)):
-            # every part once before any is drawn again: else some are never seen
-            part = number if number < parts else int(rng.integers(parts))
+            if number % parts == 0:
+                order = rng.permutation(parts)
+            part = int(order[number % parts])
             chosen = np.broadcast_to(blocks[part], (len(poses), len(blocks[part])))
             fit = objective.fit(poses, chosen)
             touched += len(blocks[part])

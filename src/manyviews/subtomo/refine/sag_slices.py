@@ -45,38 +45,43 @@ class SliceAverageGradient:
     seed: int = 0
 
     def refine(self, objective: PoseObjective, poses: Poses) -> Refined:
-        """The poses one by one."""
+        """The poses one by one, of each the best that it came by, as steps may lead uphill."""
         found = poses
         touched = np.zeros(len(poses), dtype=np.int64)
         for number in range(len(poses)):
             one = np.array([number])
-            better, passes = self._refine_one(objective, poses.select(one), number)
+            better, passes = self._refine_one(objective, poses.select(one))
             found = found.replaced(one, better)
             touched[number] = passes * objective.point_count
         return Refined(found, objective.fit(found), touched)
 
-    def _refine_one(self, objective: PoseObjective, pose: Poses, number: int) -> tuple[Poses, int]:
-        rng = generator(self.seed, Stream.SUBTOMOGRAM_PARTS, number)
+    def _refine_one(self, objective: PoseObjective, pose: Poses) -> tuple[Poses, int]:
+        # the same slices for every pose: which others a process has must not matter
+        rng = generator(self.seed, Stream.SUBTOMOGRAM_PARTS)
         slices = _Slices(objective, int(pose.particle[0]), self.diameter)
-        side = slices.side
+        begin, side = slices.within.start, slices.within.stop - slices.within.start
         block = max(1, side // 8) if self.optimized else 1
         lipschitz = 0.25 * float((slices.data**2).sum(axis=(0, 1)).max()) + 1 / side
-        table = np.zeros((side, PARAMETERS))
-        covered = np.zeros(side, dtype=bool)
+        table = np.zeros((slices.side, PARAMETERS))
+        covered = np.zeros(slices.side, dtype=bool)
         last, passes = math.inf, 0
-        for _ in range(max(1, math.ceil(self.passes * side))):
-            first = math.ceil((side - block) * rng.random())
+        best, highest = pose, -math.inf
+        steps = max(1, math.ceil(self.passes * side))
+        for number in range(steps + 1):
+            first = begin + math.ceil((side - block) * rng.random())
             own = slice(first, first + block)
             gradient, correlation = slices.gradient(pose, own)
             passes += 1
+            if correlation > highest:
+                best, highest = pose, correlation
+            if abs(correlation - last) < _STILL or number == steps:
+                break
             table[own] = gradient / block
             covered[own] = True
             step = -table.sum(axis=0) / (lipschitz * covered.sum())
             pose = pose.moved((step * _DEGREES)[None])
-            if abs(correlation - last) < _STILL:
-                break
             last = correlation
-        return pose, passes
+        return best, passes
 
 
 _DEGREES = np.array([np.pi / 180] * 3 + [1.0] * 3)
@@ -93,6 +98,9 @@ class _Slices:
         self.points = data.points
         self.transfer = data.transfers[data.transfer_index[particle]]
         self.mask = soft_sphere(self.side, min(self.side / 2, diameter / 2 * self.side / self.box)) > 0.5
+        # an empty slice has no gradient, and a pose that stands still would count as done
+        inside = np.flatnonzero(self.mask.any(axis=(0, 1)))
+        self.within = slice(int(inside[0]), int(inside[-1]) + 1)
         measured = np.where(self.transfer != 0, data.values[particle], 0)
         self.data = self._constrained(measured[None])[0]
 
