@@ -59,7 +59,9 @@ NumSubFrames = 8
 LIST = b"# as they were taken\nt0.mrc 0.0\nt1.mrc 3.0\n\n1@t2.mrc -3.0\nt3.mrc -6.0\n"
 LIST_MDOC = MDOC_TOMO5.replace(b"a_", b"t").replace(b"ImageFile = a.mrc\n", b"")
 _LIST_HEAD = b"\n# version 50001\n\ndata_%s\n\nloop_\n"
-LIST_STAR = _LIST_HEAD % b"TS_1" + b"""_rlnMicrographName #1
+LIST_STAR = (
+    _LIST_HEAD % b"TS_1"
+    + b"""_rlnMicrographName #1
 _rlnTomoNominalStageTiltAngle #2
 _rlnTomoNominalTiltAxisAngle #3
 MotionCorr/job002/t0.mrc 0.0 85.6
@@ -67,7 +69,10 @@ MotionCorr/job002/t1.mrc 3.0 85.6
 MotionCorr/job002/t2.mrc -3.0 85.6
 MotionCorr/job002/t3.mrc -6.0 85.6
 """
-LIST_TOMOSTAR = _LIST_HEAD % b"" + b"""_wrpMovieName #1
+)
+LIST_TOMOSTAR = (
+    _LIST_HEAD % b""
+    + b"""_wrpMovieName #1
 _wrpAngleTilt #2
 _wrpAxisAngle #3
 _wrpDose #4
@@ -77,6 +82,7 @@ _wrpAverageIntensity #5
 ../frames/t2.eer -2.99 85.6 6.2 1.2
 ../frames/t3.eer -5.99 85.6 9.3 1.2
 """
+)
 ALN = b"""# AreTomo Alignment / Priims bprmMn
 # RawSize = 6 5 4
 # NumPatches = 1
