@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.parallel.world import World
-from manyviews.subtomo.average import LANES
+from manyviews.subtomo.averaging import LANES
 from manyviews.subtomo.volumes import FourierSubtomograms, SubtomogramMaker
 
 Float32 = NDArray[np.float32]
