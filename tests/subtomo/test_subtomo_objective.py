@@ -1,4 +1,4 @@
-"""The fit of a pose: gradient and curvature against finite differences, and all methods that step along them."""
+"""The fit of a pose: gradient and curvature against finite differences, and all methods that follow them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from alignment_example import DIAMETER, RADIUS, angles_off, coefficients, reference, true_poses, wedge
+from alignment_example import DIAMETER, angles_off, coefficients, reference, true_poses, wedge
 from scipy.spatial.transform import Rotation
 
 from manyviews.subtomo.align_options import Method
