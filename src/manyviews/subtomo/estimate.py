@@ -30,8 +30,8 @@ _SCORE_POINT = 4.5e-10
 _FITTED_POINT = 7e-8  # of a pose that is made fine, a coefficient
 _ADDED_POINT = 1.2e-7  # of a pose that is added to the map, a coefficient
 _VOXEL = 1e-6  # transforms and masks of the maps in an iteration, for each voxel of a box
-_FINAL_VOXEL = 1.2e-5  # curves with random phases, cones, pictures
-_START = 3.0
+_FINAL_VOXEL = 8e-6  # curves with random phases, cones, pictures
+_START = 8.0  # loading the program, the wedge as it is seen, the report
 
 _FITS = 4.0  # of a pose at a level of frequencies, as seen
 _POSES_ADDED = 2.0  # of a particle
@@ -39,10 +39,10 @@ _AGREED = 0.143
 _SEEN = 0.05  # of the noise: less signal may be the spectrum's smoothing
 _FITTED_SHELLS = 5
 
-_PROGRAM_BYTES = 620 << 20
-_BLOCK_BYTES = 400 << 20  # of the search, of what is added at once
+_PROGRAM_BYTES = 470 << 20
+_BLOCK_BYTES = 100 << 20  # of the search, of what is added at once
 _LANE_BYTES = 12  # of a lane of the sums, a point of the grid
-_SUMS_BYTES = 24 * HALVES * 3  # of those of a process, of all, and of their quotient
+_SUMS_BYTES = 24 * HALVES
 _FINE_VOXEL_BYTES = 16
 
 
