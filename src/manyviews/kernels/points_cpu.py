@@ -345,8 +345,8 @@ def pose_sums(
     -------
     ``(M, SUMS)`` float64: sum of ``|y|^2``, ``Re(conj(y) m)`` and ``|m|^2``; six of ``Re(conj(y) dm)``, six
     of ``Re(conj(m) dm)``; and the upper triangle, row by row, of the 6 x 6 ``Re(conj(dm_i) dm_j)``.
-    Derivatives are with respect to a small rotation vector w, ``A <- exp(w) A`` (radians, the subtomogram's axes, the
-    shift held), then to the shift in voxels.
+    Derivatives are with respect to a small rotation vector w, ``A <- exp(w) A`` (radians, the subtomogram's
+    axes, the shift held), then to the shift in voxels.
     """
     floats = float_view(grid)
     turns, places = np.ascontiguousarray(rotations, floats.dtype), np.ascontiguousarray(points, floats.dtype)

@@ -31,6 +31,7 @@ Int64 = NDArray[np.int64]
 
 _AGREED = 0.143
 _BAND = 1.1
+_AT_ONCE = 512  # particles
 _FILTER_EDGE = 2.0  # shells over which a starting map is cut off
 _SETTLED_DEGREES = 1.0
 _UNKNOWN = 180.0  # degrees: a pose that was not known before
@@ -272,14 +273,14 @@ class Alignment:
         data = problem.subtomograms.crop(state.radius)
         parts = []
         for half, volume in enumerate(state.halves):
-            members = np.flatnonzero(own == half + 1)
-            if not len(members):
-                continue
-            priors = None if problem.priors is None else problem.priors.select(members)
-            known = self._known(state, members)
-            found = find_poses(data.select(members), volume, problem.search, known=known, priors=priors)
-            poses = replace(found.poses, particle=members[found.poses.particle])
-            parts.append(replace(found, poses=poses))
+            whole = np.flatnonzero(own == half + 1)
+            for first in range(0, len(whole), _AT_ONCE):
+                members = whole[first : first + _AT_ONCE]  # their coefficients are copied
+                priors = None if problem.priors is None else problem.priors.select(members)
+                known = self._known(state, members)
+                found = find_poses(data.select(members), volume, problem.search, known=known, priors=priors)
+                poses = replace(found.poses, particle=members[found.poses.particle])
+                parts.append(replace(found, poses=poses))
         return _joined(parts)
 
     def _first(self, random: Float64) -> Poses:
