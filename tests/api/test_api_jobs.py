@@ -9,10 +9,14 @@ import pytest
 
 import manyviews as mv
 from manyviews.cli.main import main
+from manyviews.geometry.poses import angular_distance, euler_to_matrices
+from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.options import RunOptions
 from manyviews.particles import abinitio as particle_job
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.simulate.phantoms import Gaussians
+from manyviews.subtomo.simulate import simulate as simulate_subtomograms
+from manyviews.subtomo.simulate_options import SimulateOptions as SubtomogramsOptions
 from run_files import write_run
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -109,3 +113,34 @@ def test_particles_come_to_their_job_and_back(tmp_path, monkeypatch):
         )
     ]
     assert len(run.poses) == 2
+
+
+def test_subtomograms_are_aligned_and_the_command_goes_on_with_it(tmp_path, capsys):
+    options = SubtomogramsOptions(
+        box=32, pixel_size=12.0, count=12, snr=1.0, tilt_step=5.0, shift_range=24.0, seed=1
+    )
+    made = simulate_subtomograms(options, tmp_path / "data")
+    out = tmp_path / "run"
+    run = mv.align_subtomograms(
+        made.particles, out=out, reference=made.reference, iterations=2, candidates=5, threads=1, quiet=True
+    )
+    truth = mv.read_mrc(made.truth)[0]
+    assert np.corrcoef(run.volume.ravel(), truth.ravel())[0, 1] > 0.8
+    first, second = run.halves
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.7
+    assert run.fsc.resolution(0.143) < 45
+    np.testing.assert_array_equal(run.fsc.correlation, run.tables["fsc"]["fsc"])
+    true = read_subtomograms(made.truth_poses, data_root=made.folder)
+    error = angular_distance(euler_to_matrices(run.poses.angles), euler_to_matrices(true.angles))
+    assert np.median(error) < 6
+    assert np.median(np.linalg.norm(run.poses.shifts - true.shifts, axis=1)) < 12.0
+    assert (run.poses.half == 1).sum() == 6
+    assert (run.summary["particles"], run.summary["iterations"]) == (12, 2)
+    command = tomllib.loads((out / "run.toml").read_text())["command"]
+    assert command[:4] == ["manyviews", "subtomo", "align", str(made.particles)]
+    assert main(command[1:]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    with pytest.raises(mv.InputError, match="no option 'tilts'"):
+        mv.align_subtomograms(made.particles, out=out, tilts=(-60, 60))
+    with pytest.raises(mv.InputError, match="has no maps of halves"):
+        _ = mv.open_run(write_run(tmp_path / "other")).halves

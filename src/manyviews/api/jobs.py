@@ -1,4 +1,4 @@
-"""The jobs as functions: what ``manyviews tilt reconstruct`` and ``particles abinitio`` do."""
+"""The jobs as functions: what ``manyviews tilt reconstruct``, ``subtomo align`` and so on do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from manyviews.api.run import Run, open_run
 from manyviews.options import RunOptions
 from manyviews.parallel.launch import start_world
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.subtomo.align_options import AlignOptions
+from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 
 if TYPE_CHECKING:
@@ -75,6 +77,32 @@ def abinitio(particles: str | PathLike[str], *, out: str | PathLike[str], **opti
         "particles abinitio", "particles", given, ParticleOptions, AbinitioOptions
     )
     from manyviews.particles.abinitio import abinitio as run_job
+
+    run_job(which, how, run, world=world)
+    world.barrier()
+    return open_run(run.out)
+
+
+@shows_options(SubtomogramOptions, AlignOptions, RunOptions)
+def align_subtomograms(particles: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Run:
+    """Align subtomograms through their missing wedge, to a map or from nothing, and average them.
+
+    Runs go on, and share the work, as those of `reconstruct` do, with the same errors.
+
+    Parameters
+    ----------
+    particles
+        A table of subtomograms: RELION's .star, Dynamo's .tbl, a motive list .em, or STOPGAP's .star.
+    out
+        Run folder.
+    **options
+        The options of ``manyviews subtomo align`` with underscores, e.g. ``tilt_range=(-60, 60)``,
+        ``symmetry="D7"``, ``quiet=True``: the fields of `manyviews.subtomo.options.SubtomogramOptions`,
+        `manyviews.subtomo.align_options.AlignOptions` and `manyviews.options.RunOptions`.
+    """
+    given = {"particles": particles, "out": out, **options}
+    which, how, run, world = _options("subtomo align", "particles", given, SubtomogramOptions, AlignOptions)
+    from manyviews.subtomo.align import align as run_job
 
     run_job(which, how, run, world=world)
     world.barrier()

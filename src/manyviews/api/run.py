@@ -18,12 +18,14 @@ from manyviews.errors import InputError, shortened
 from manyviews.io.mrc import read_header, read_mrc
 from manyviews.io.nested import parse_json
 from manyviews.io.tables import read_columns
+from manyviews.metrics.fsc import FscCurve
 from manyviews.report.words import summary_entry
 from manyviews.runs.events import Event, read_events
 from manyviews.runs.record import RUN_FILE, read_record
 
 if TYPE_CHECKING:
     from manyviews.io.particle_table import ParticleTable
+    from manyviews.io.subtomogram_table import SubtomogramTable
     from manyviews.runs.state import StateValue
 
 
@@ -87,13 +89,31 @@ class Run:
         return is_finished(self.folder)
 
     @property
-    def poses(self) -> ParticleTable:
-        """The particles with their angles and shifts, of a run over single particles."""
+    def halves(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The maps ``(z, y, x)`` of the two halves of the particles."""
+        paths = (self._there(f"half{number}.mrc", "has no maps of halves") for number in (1, 2))
+        first, second = (read_mrc(path)[0] for path in paths)
+        return first, second
+
+    @property
+    def fsc(self) -> FscCurve:
+        """How far the two halves agree, by shell of resolution."""
+        curve = FscCurve.read_csv(self._there("fsc.csv", "has no correlation of halves"))
+        if curve is None:
+            raise InputError("holds no correlation", path=self.folder / "fsc.csv")
+        return curve
+
+    @property
+    def poses(self) -> ParticleTable | SubtomogramTable:
+        """The particles with their angles and shifts, of a run over single particles or subtomograms."""
+        path = self._there("particles.star", "has no poses of particles")
+        if self.job.startswith("subtomo"):
+            from manyviews.io.relion_subtomograms import read_relion_subtomograms
+
+            return read_relion_subtomograms(path, with_volumes=False)
         from manyviews.io.relion_particles import read_relion_particles
 
-        return read_relion_particles(
-            self._there("particles.star", "has no poses of particles"), with_images=False
-        )
+        return read_relion_particles(path, with_images=False)
 
     @property
     def report(self) -> Path:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, run_job, simulation_progress
-from manyviews.options import RunOptions
+from manyviews.options import RunOptions, option
 from manyviews.subtomo.align_options import AlignOptions, AverageOptions
 from manyviews.subtomo.options import ConvertOptions, ExtractOptions, SubtomogramOptions
 from manyviews.subtomo.simulate_options import SimulateOptions
+
+
+# fmt: off
+@dataclass(frozen=True)
+class _CheckOptions:
+    """What only ``subtomo check`` can be told."""
+
+    all_volumes: bool = option(False, section="input",
+        help="Search all volumes for faults, not about a hundred of them where there are many.")
+    ranks: int = option(1, section="machine", least=1,
+        help="Plan for this many MPI ranks on this machine.")
+# fmt: on
 
 
 def _simulate(folder: FolderOptions, options: SimulateOptions) -> int:
@@ -47,6 +60,14 @@ def _convert(options: ConvertOptions) -> int:
     _say(converted.notes, converted.warnings)
     print(f"{converted.count} particles as {converted.kind}")
     print(*converted.files, sep="\n")
+    return 0
+
+
+def _check(particles: SubtomogramOptions, options: AlignOptions, more: _CheckOptions) -> int:
+    from manyviews.subtomo.check import check
+
+    found = check(particles, options, all_volumes=more.all_volumes, ranks=more.ranks)
+    print("\n".join(found.lines()))
     return 0
 
 
@@ -103,6 +124,18 @@ COMMANDS = (
         ),
         options=(ConvertOptions,),
         run=_convert,
+    ),
+    Command(
+        name="subtomo check",
+        summary="Look at subtomograms, their wedge and noise, and tell what an alignment would do and take.",
+        usage="PARTICLES [options]",
+        examples=(
+            "manyviews subtomo check particles.star --tilt-range -60 60 --tilt-axis y",
+            "manyviews subtomo check particles.star --symmetry D7 --candidates 40 --all-volumes --ranks 2",
+        ),
+        options=(SubtomogramOptions, AlignOptions, _CheckOptions),
+        run=_check,
+        required=False,
     ),
     Command(
         name="subtomo align",

@@ -21,6 +21,7 @@ from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
 from manyviews.subtomo.report import PICTURES, sections
 from manyviews.subtomo.results import RESULTS, Watcher, write_results
+from manyviews.subtomo.warnings import check_ranks
 
 
 def align(
@@ -47,6 +48,7 @@ def align(
     began = time.monotonic()
     world = world or SingleWorld()
     given = open_subtomograms(particles)
+    check_ranks(world.size, len(given))
     plan = resolve_plan(options, len(given), given.box, given.pixel_size)
     start = read_start(plan)
     with start_job(

@@ -228,7 +228,7 @@ class Alignment:
     def _averaged(self, posed: AlignmentState, found: FoundPoses) -> AlignmentState:
         """With new maps of the particles in their poses."""
         problem = self.problem
-        data = problem.subtomograms.crop(self._averaged_radius(posed.radius))
+        data = problem.subtomograms.crop(averaged_radius(posed.radius, problem.subtomograms.radius))
         sums = add_up(
             data,
             found.poses,
@@ -245,7 +245,9 @@ class Alignment:
             iteration=posed.iteration + 1,
             iterate=iterate,
             halves=halves,
-            radius=self._next_radius(correlation),
+            radius=next_radius(
+                agreed_radius(list(correlation)), problem.start_radius, problem.subtomograms.radius
+            ),
             correlation=[float(value) for value in correlation],
         )
 
@@ -296,15 +298,6 @@ class Alignment:
             return None
         rotations, shifts = self.problem.known
         return Poses(rotations[members], shifts[members], np.arange(len(members)))
-
-    def _averaged_radius(self, radius: int) -> int:
-        """Far enough beyond the frequencies in use to see whether the halves agree there."""
-        return min(self.problem.subtomograms.radius, math.ceil(1.5 * radius) + 4)
-
-    def _next_radius(self, correlation: Float64) -> int:
-        problem = self.problem
-        wanted = math.ceil(_BAND * agreed_radius(list(correlation))) + 1
-        return min(problem.subtomograms.radius, max(problem.start_radius, wanted))
 
     def _half_correlation(self, sums: FourierSums) -> Float64:
         box, mask = self.problem.subtomograms.box, self.problem.mask
@@ -367,6 +360,16 @@ def low_passed(volume: torch.Tensor, radius: float) -> torch.Tensor:
     """A map ``(box, box, box)`` cut off softly beyond ``radius`` cycles per box."""
     shell = np.arange(len(volume) // 2 + 1)
     return filter_shells(volume, np.clip((radius + _FILTER_EDGE - shell) / _FILTER_EDGE, 0, 1))
+
+
+def averaged_radius(radius: int, most: int) -> int:
+    """Far enough beyond the frequencies in use to see whether the halves agree there."""
+    return min(most, math.ceil(1.5 * radius) + 4)
+
+
+def next_radius(agreed: int, start: int, most: int) -> int:
+    """Where poses are looked for up to next, a little beyond what the halves agree on, cycles per box."""
+    return min(most, max(start, math.ceil(_BAND * agreed) + 1))
 
 
 def agreed_radius(correlation: list[float]) -> int:

@@ -17,6 +17,7 @@ from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
 from manyviews.subtomo.report import PICTURES, sections
 from manyviews.subtomo.results import RESULTS, Watcher, write_results
+from manyviews.subtomo.warnings import check_ranks
 
 
 def average(
@@ -27,6 +28,7 @@ def average(
     world = world or SingleWorld()
     given = open_subtomograms(particles)
     known = AlignOptions(**asdict(options), known_poses=True, joined_resolution=0.0)
+    check_ranks(world.size, len(given))
     plan = resolve_plan(known, len(given), given.box, given.pixel_size)
     with start_job(
         "subtomo average",

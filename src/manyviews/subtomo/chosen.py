@@ -11,6 +11,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
+from manyviews.parallel.world import World
 from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.duplicates import DUPLICATES_FILE, Duplicates
 from manyviews.subtomo.inputs import Subtomograms
@@ -55,7 +56,7 @@ class Chosen:
 
 
 def choose_subtomograms(
-    job: Job, given: Subtomograms, plan: Plan, kept: Int64, faulty: list[Faulty]
+    world: World, given: Subtomograms, plan: Plan, kept: Int64, faulty: list[Faulty]
 ) -> tuple[Chosen, NDArray[np.bool_]]:
     """Leave out what cannot be used and what was picked twice; deal the rest into halves.
 
@@ -68,7 +69,7 @@ def choose_subtomograms(
         Those that count, and which of ``kept`` are in it.
     """
     table = given.table
-    gathered = job.world.gather([(str(one.number), one.reason) for one in faulty])
+    gathered = world.gather([(str(one.number), one.reason) for one in faulty])
     bad = sorted((Faulty(int(number), str(reason)) for part in gathered for number, reason in part),
                  key=lambda one: one.number)  # fmt: skip
     usable = np.ones(len(table), dtype=bool)

@@ -100,7 +100,7 @@ def read_fourier_subtomograms(
     good: list[int] = []
     faulty: list[Faulty] = []
     for place, number in enumerate(own.tolist()):
-        volume, reason = _volume(read, number, maker.box)
+        volume, reason = usable_volume(read, number, maker.box)
         if volume is None:
             faulty.append(Faulty(number, reason))
         else:
@@ -113,7 +113,7 @@ def read_fourier_subtomograms(
     return maker.whitened(values[: len(good)], index[np.isin(own, kept)], total), kept, faulty
 
 
-def _volume(read: Callable[[int], Float32], number: int, box: int) -> tuple[Float32 | None, str]:
+def usable_volume(read: Callable[[int], Float32], number: int, box: int) -> tuple[Float32 | None, str]:
     """A volume that can be used, or None and why not."""
     try:
         volume = read(number)

@@ -106,7 +106,7 @@ def find_poses(
         )  # fmt: skip
     candidates = _with_known(found, known)
     if plan.method == "levenberg-marquardt":
-        final, touched = _marched(subtomograms, reference, candidates, coarse, plan)
+        final, touched = _marched(subtomograms, reference, candidates, plan)
     else:
         final = refinement(plan).refine(PoseObjective(subtomograms, reference), candidates)
         touched = int(final.touched.sum())
@@ -123,18 +123,14 @@ def _marched(
     subtomograms: FourierSubtomograms,
     reference: FourierVolume,
     candidates: Poses,
-    coarse: float,
     plan: SearchPlan,
 ) -> tuple[Refined, int]:
     """All candidates at the frequencies of the search, ever fewer of them at ever more frequencies.
 
     Returns the last ones, and how many numbers were read.
     """
-    radius = float(subtomograms.radius)
-    levels = (coarse, math.sqrt(coarse * radius), radius)
-    kept = (len(candidates), max(_LEAST_KEPT, plan.candidates // 3), max(_LAST_KEPT, plan.candidates // 8))
     poses, touched = candidates, 0
-    for level, most in zip(levels, kept, strict=True):
+    for level, most in levels_of(plan, subtomograms.radius, subtomograms.box, len(candidates)):
         objective = PoseObjective(subtomograms.crop(level), reference)
         if most < len(candidates):
             poses = poses.select(_ranked(poses, objective.fit(poses).gain, most))
@@ -144,6 +140,13 @@ def _marched(
         poses = found.poses
         touched += int(found.touched.sum())
     return found, touched
+
+
+def levels_of(plan: SearchPlan, radius: float, box: int, candidates: int) -> list[tuple[float, int]]:
+    """Frequencies, cycles per box, that candidates are made fine at one after the other, and how many are."""
+    coarse = plan.coarse_radius(radius, box)
+    kept = (candidates, max(_LEAST_KEPT, plan.candidates // 3), max(_LAST_KEPT, plan.candidates // 8))
+    return list(zip((coarse, math.sqrt(coarse * radius), float(radius)), kept, strict=True))
 
 
 def refinement(plan: SearchPlan) -> RefinementMethod:

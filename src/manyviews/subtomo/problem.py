@@ -19,6 +19,7 @@ from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.load import Allocate, read_fourier_subtomograms
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.volumes import FourierSubtomograms, subtomogram_bytes
+from manyviews.subtomo.warnings import data_warnings
 
 
 def make_problem(
@@ -29,7 +30,7 @@ def make_problem(
     ``start`` is the map to begin with, if there is one. What is doubtful is warned of.
     """
     data, chosen = _load(stack, job, given, plan)
-    job.warn(*chosen.warnings)
+    job.warn(*chosen.warnings, *data_warnings(data, plan, job.world))
     problem = AlignmentProblem(
         data,
         chosen.own,
@@ -77,5 +78,6 @@ def _load(
         allocate=allocate,
         tell=job.progress.update,
     )
-    chosen, inside = choose_subtomograms(job, given, plan, kept, faulty)
-    return data.select(inside), chosen
+    chosen, inside = choose_subtomograms(world, given, plan, kept, faulty)
+    # a copy, which would take the memory twice, only where some are left out
+    return data if inside.all() else data.select(inside), chosen

@@ -1,0 +1,158 @@
+"""What an alignment will take, counted before it starts: poses and frequencies read, bytes, and the time.
+
+The rates were measured on one core with AVX-512 that had other work too (40 subtomograms of 64 voxels);
+another machine may be twice as fast or slow.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.operators.fourier_points import half_ball
+from manyviews.operators.fourier_slice import grid_half
+from manyviews.operators.fourier_sums import HALVES, PADDING
+from manyviews.subtomo.alignment import averaged_radius, next_radius
+from manyviews.subtomo.averaging import LANES
+from manyviews.subtomo.plan import Plan
+from manyviews.subtomo.pose_search import levels_of, search_grid
+from manyviews.subtomo.volumes import subtomogram_bytes
+
+Float64 = NDArray[np.float64]
+
+# Seconds of one core.
+_READ_VOXEL = 1e-7  # reading, transforms of the particle and of its background
+_SCORE = 1e-8  # of a subtomogram and a pose of the grid, and for each coefficient of it
+_SCORE_POINT = 4.5e-10
+_FITTED_POINT = 7e-8  # of a pose that is made fine, a coefficient
+_ADDED_POINT = 1.2e-7  # of a pose that is added to the map, a coefficient
+_VOXEL = 1e-6  # transforms and masks of the maps in an iteration, for each voxel of a box
+_FINAL_VOXEL = 8e-6  # curves with random phases, cones, pictures
+_START = 8.0  # loading the program, the wedge as it is seen, the report
+
+_FITS = 4.0  # of a pose at a level of frequencies, as seen
+_POSES_ADDED = 2.0  # of a particle
+_AGREED = 0.143
+_SEEN = 0.05  # of the noise: less signal may be the spectrum's smoothing
+_FITTED_SHELLS = 5
+
+_PROGRAM_BYTES = 470 << 20
+_BLOCK_BYTES = 100 << 20  # of the search, of what is added at once
+_LANE_BYTES = 12  # of a lane of the sums, a point of the grid
+_SUMS_BYTES = 24 * HALVES
+_FINE_VOXEL_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes on each process.
+
+    Attributes
+    ----------
+    radii
+        Highest frequency of each iteration, cycles per box, where the halves agree as far as was expected.
+    seconds
+        Of one core for all of it; None for methods whose work was not measured.
+    data_bytes, working_bytes
+        Memory of the subtomograms, and of the rest.
+    """
+
+    radii: tuple[int, ...]
+    seconds: float | None
+    data_bytes: int
+    working_bytes: int
+
+
+def estimate_cost(plan: Plan, count: int, transfers: int, reach: int, ranks: int = 1) -> Cost:
+    """Count a run of ``count`` subtomograms with so many different ``transfers``, shared by ``ranks``.
+
+    The halves are expected to agree up to ``reach``, cycles per box.
+    """
+    count = math.ceil(count / ranks)
+    radii = expected_radii(plan, reach)
+    seconds: float | None = None
+    if plan.options.method == "levenberg-marquardt" and plan.options.search == "joint":
+        each = sum(_iteration(plan, count, radius) for radius in radii)
+        voxels = plan.box**3
+        seconds = _START + count * voxels * _READ_VOXEL + each + _FINAL_VOXEL * voxels
+    data = subtomogram_bytes(count, plan.radius)
+    half = subtomogram_bytes(math.ceil(count / 2), max(radii))  # copied while its poses are looked for
+    return Cost(radii, seconds, data, _working_bytes(plan, transfers, min(count, -(-LANES // ranks))) + half)
+
+
+def expected_radii(plan: Plan, reach: int) -> tuple[int, ...]:
+    """The highest frequency of each iteration: it follows what the halves agree on in the one before."""
+    radii = [plan.start_radius]
+    for _ in range(plan.options.iterations - 1):
+        agreed = min(reach, averaged_radius(radii[-1], plan.radius))
+        radii.append(next_radius(agreed, plan.start_radius, plan.radius))
+    return tuple(radii)
+
+
+def expected_reach(ratio: Float64, particles: int, sampled: int) -> int:
+    """Where two halves of the particles would stop agreeing (FSC 0.143) if all poses were known exactly.
+
+    Half of N particles, each with a ratio of signal to noise s, give a coefficient the ratio ``N s / 2``.
+    What is too weak to be seen in a sample is taken to go on falling by the same factor a shell.
+
+    Parameters
+    ----------
+    ratio
+        ``(shells,)`` of power, signal to noise, of a coefficient that was measured.
+    particles
+        ``N``.
+    sampled
+        Subtomograms that the ratios were measured with.
+    """
+    last = visible_shell(ratio, sampled)
+    if last < 2:
+        return 1
+    shell = np.arange(max(2, last + 1 - _FITTED_SHELLS), last + 1)
+    known = np.maximum(ratio[: last + 1], 1e-12)
+    slope = float(np.polyfit(shell, np.log(known[shell]), 1)[0]) if len(shell) > 2 else -1.0
+    beyond = np.arange(last + 1, len(ratio))
+    falling = np.log(known[last]) + min(slope, 0.0) * (beyond - last)
+    whole = np.concatenate([known, np.exp(falling)])
+    agrees = particles / 2 * whole >= _AGREED / (1 - _AGREED)
+    agrees[:2] = True
+    return len(whole) - 1 if agrees.all() else int(agrees.argmin()) - 1
+
+
+def visible_shell(ratio: Float64, sampled: int) -> int:
+    """The last shell, from 2 on, before the signal is lost in the noise of a sample; 1: it is never seen."""
+    shell = np.arange(len(ratio))
+    error = 1 / np.sqrt(2 * math.pi * np.maximum(shell, 1) ** 2 * max(sampled, 1))
+    lost = ratio < np.maximum(_SEEN, 3 * error)
+    lost[:2] = False
+    return int(lost.argmax()) - 1 if lost.any() else len(ratio) - 1
+
+
+def _iteration(plan: Plan, count: int, radius: int) -> float:
+    """Seconds of one core."""
+    search = plan.search
+    grid = search_grid(search, radius, plan.box)
+    coarse = _points(plan, search.coarse_radius(radius, plan.box))
+    poses = len(grid.rotations) * len(grid.shifts)
+    scored = count * poses * (_SCORE + _SCORE_POINT * coarse)
+    before, fitted = 0, 0.0
+    for level, kept in levels_of(search, radius, plan.box, search.candidates):
+        points = _points(plan, level)
+        fitted += points * ((before if kept < before else 0) + kept * _FITS)
+        before = kept
+    added = _points(plan, averaged_radius(radius, plan.radius)) * _POSES_ADDED * len(search.symmetry)
+    return scored + count * (fitted * _FITTED_POINT + added * _ADDED_POINT) + _VOXEL * plan.box**3
+
+
+def _points(plan: Plan, radius: float) -> int:
+    return len(half_ball(radius, plan.box))
+
+
+def _working_bytes(plan: Plan, transfers: int, lanes: int) -> int:
+    half = grid_half(plan.radius, PADDING)
+    sums = (2 * half + 1) ** 2 * (half + 2) * (lanes * _LANE_BYTES + _SUMS_BYTES)
+    fine = (PADDING * plan.box) ** 3 * _FINE_VOXEL_BYTES
+    known = 3 * transfers * 4 * _points(plan, plan.radius)  # and while they are whitened, and half of them
+    return _PROGRAM_BYTES + _BLOCK_BYTES + sums + fine + known
