@@ -6,7 +6,9 @@ The solver of ``manyviews subtomo align`` without ``--reference``, with ``--diam
 sets of 50 particles, more particles are several sets together (see `subtomo_data`). Ways: ``C1`` and ``D7`` are the
 job's default, halves that share what is coarser than 60 angstrom only; ``C1 merged`` and ``D7 merged`` the paper's
 protocol, both halves aligned to their common map; ``C1 reference`` and ``D7 reference`` start from the truth at 60
-angstrom, halves sharing nothing but that. *Oracle*: the same particles averaged in their true poses, by the same sums.
+angstrom, halves sharing nothing but that. ``C1 perfect`` and ``D7 perfect``: every particle is aligned once to the
+truth at full resolution: what alignment can know of these particles at best (its halves are not independent).
+*Oracle*: the same particles averaged in their true poses, by the same sums.
 
 ``halves_A``: the halves' correlation inside the soft sphere falls below 0.143, corrected by random phases;
 ``halves_half_A`` below 0.5, uncorrected. ``truth_A``: the correlation of the whole map with the truth, laid over it,
@@ -36,7 +38,7 @@ from manyviews.parallel.world import SingleWorld
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, has_settled
 from manyviews.subtomo.average import add_up, solvent_flattened
 from manyviews.subtomo.halves import halves_by_groups
-from manyviews.subtomo.pose_search import SearchPlan
+from manyviews.subtomo.pose_search import SearchPlan, find_poses
 from manyviews.subtomo.refine.objective import Poses
 from manyviews.subtomo.volumes import FourierSubtomograms
 from subtomo_data import BOX, RESULTS, Scene, Specimen, fourier_set, machine, rounded, specimen, true_poses
@@ -47,7 +49,7 @@ SET = 50
 ITERATIONS = 12
 SIDE = 384.0
 SHIFT_RANGE = 6.4
-WAYS = ("C1", "D7", "C1 merged", "D7 merged", "C1 reference", "D7 reference")
+WAYS = ("C1", "D7", "C1 merged", "D7 merged", "C1 reference", "D7 reference", "C1 perfect", "D7 perfect")
 
 
 def joined(sets: list[FourierSubtomograms]) -> FourierSubtomograms:
@@ -132,6 +134,15 @@ def solved(problem: AlignmentProblem) -> tuple[Poses, int, float, float]:
     return poses, state.iteration, *spent
 
 
+def aligned_to_the_truth(problem: AlignmentProblem, own: Specimen) -> tuple[Poses, int, float, float]:
+    """As `solved`, with the true map and once."""
+    wall, cpu = time.monotonic(), time.process_time()
+    found = find_poses(problem.subtomograms, torch.from_numpy(own.volume), problem.search)
+    spent = time.process_time() - cpu, time.monotonic() - wall
+    best = found.poses.select(found.best())
+    return best, 1, *spent
+
+
 def shells_behind(found: float, oracle: float) -> float:
     return SIDE / oracle - SIDE / found
 
@@ -146,7 +157,9 @@ def rows_of(
         if symmetry not in oracles:
             oracles[symmetry] = judged(problem, own, truth, truth)
             rows.append({"way": f"{symmetry} oracle", "seed": seed, **oracles[symmetry]})
-        poses, iterations, cpu, wall = solved(problem)
+        poses, iterations, cpu, wall = (
+            aligned_to_the_truth(problem, own) if way.endswith("perfect") else solved(problem)
+        )
         found = judged(problem, own, poses, truth)
         behind = {
             f"{name}_behind_shells": shells_behind(found[f"{name}_A"], oracles[symmetry][f"{name}_A"])
