@@ -12,7 +12,7 @@ truth at full resolution: what alignment can know of these particles at best (it
 
 ``halves_A``: the halves' correlation inside the soft sphere falls below 0.143, corrected by random phases;
 ``halves_half_A`` below 0.5, uncorrected. ``truth_A``: the correlation of the whole map with the truth, laid over it,
-falls below 0.5. Shells are of 384 angstrom: ``behind_shells`` is 384 / oracle - 384 / found. The angle is the median
+falls below 0.5. Data end at 16 angstrom. Shells are of 384 angstrom: ``behind_shells`` is 384 / oracle - 384 / found. The angle is the median
 error modulo D7 after a common turn.
 
 Writes ``benchmarks/results/subtomo_resolution_PARTICLES.json`` and ``.md``.
@@ -109,10 +109,11 @@ def judged(problem: AlignmentProblem, own: Specimen, poses: Poses, truth: Poses)
         symmetry=own.group,
         hands=True,
     )
+    finest = SIDE / RADIUS  # there is nothing beyond
     return {
-        "halves_A": curves.corrected.resolution(0.143),
-        "halves_half_A": curves.masked.resolution(0.5),
-        "truth_A": against.resolution(0.5),
+        "halves_A": max(finest, curves.corrected.resolution(0.143)),
+        "halves_half_A": max(finest, curves.masked.resolution(0.5)),
+        "truth_A": max(finest, against.resolution(0.5)),
         "median_angle": float(np.median(errors.angles)),
         "median_shift_A": float(np.median(errors.shifts)),
         "fsc_halves": curves.corrected.correlation[:20].tolist(),
@@ -186,7 +187,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "angle | iterations | CPU s |",
         "| " + "--- | " * 10,
     ]
-    for way in dict.fromkeys(one["way"] for one in rows):
+    for way in sorted({one["way"] for one in rows}):
         own = [one for one in rows if one["way"] == way]
 
         def middle(name: str, own: list[dict[str, Any]] = own) -> str:
@@ -221,18 +222,24 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--candidates", type=int, default=60)
     parser.add_argument("--ways", nargs="+", default=list(WAYS))
+    parser.add_argument("--add", action="store_true", help="keep the rows of an earlier run")
     given = parser.parse_args()
     own = specimen("groel", given.data, given.cache)
     scene = Scene(own, 60.0)
     each = max(1, given.particles // SET)
-    rows: list[dict[str, Any]] = []
+    name = f"subtomo_resolution_{given.particles}"
+    before = RESULTS / f"{name}.json"
+    rows: list[dict[str, Any]] = (
+        json.loads(before.read_text())["rows"] if given.add and before.exists() else []
+    )
     for seed in range(given.seeds):
         numbers = [each * seed + part for part in range(each)]
         sets = [fourier_set(scene, (RATIO,), SET, number, RADIUS, given.cache)[RATIO] for number in numbers]
         data = joined(sets)
         truth = joined_poses([true_poses(scene, SET, number) for number in numbers])
-        rows += rows_of(given.ways, data, truth, own, seed, given.candidates)
-        name = f"subtomo_resolution_{given.particles}"
+        fresh = rows_of(given.ways, data, truth, own, seed, given.candidates)
+        again = {(one["way"], one["seed"]) for one in fresh}
+        rows = [one for one in rows if (one["way"], one["seed"]) not in again] + fresh
         what = {
             "what": __doc__.splitlines()[0],
             "particles": given.particles,
