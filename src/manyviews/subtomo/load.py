@@ -96,7 +96,7 @@ def read_fourier_subtomograms(
         (transfers[number] for number in used.tolist()), transfers.box, pixel_size, radius, diameter
     )
     values = allocate((len(own), len(maker.points)), np.complex64)
-    power = np.zeros((LANES, 2, maker.shells))
+    power = np.zeros((LANES, 2, len(maker.points)))
     good: list[int] = []
     faulty: list[Faulty] = []
     for place, number in enumerate(own.tolist()):

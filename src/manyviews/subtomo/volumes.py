@@ -1,8 +1,8 @@
 """Subtomograms as the fits see them: whitened Fourier coefficients, and what was measured of each.
 
 A subtomogram is ``y(k) = a c(k) G(A^T k) exp(2 pi i k . t / box) + noise``; c is the transfer: zero where the
-wedge is missing, the CTF where it is known. Both y and c are divided by the noise's standard deviation in
-their shell, so that the noise of a coefficient is 1.
+wedge is missing, the CTF where it is known. Both y and c are divided by the noise's standard deviation at
+their frequency, so that the noise of a coefficient is 1.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +22,9 @@ Int64 = NDArray[np.int64]
 
 _EDGE = 3.0  # voxels over which the background's mask rises, so that its transform is narrow
 _LEAST_BACKGROUND = 0.02  # of the box
+_LEAST_SQUARED = 4  # of a frequency: noise is taken from here on
+# voxels that noise is blurred over for so many particles, and the least and most
+_BLUR, _ENOUGH, _BLURS = 1.0, 50.0, (0.6, 2.5)
 _MEASURED = 1e-3  # of the largest transfer: less than that was not measured
 
 
@@ -124,7 +126,7 @@ def fourier_subtomograms(
         for volume, own in zip(np.asarray(volumes), index, strict=True)
     ]
     values = np.stack([one for one, _ in made]) if made else np.zeros((0, len(maker.points)), np.complex64)
-    power = sum((power for _, power in made), start=np.zeros((2, maker.shells)))
+    power = sum((power for _, power in made), start=np.zeros((2, len(maker.points))))
     return maker.whitened(values, index, power)
 
 
@@ -149,15 +151,10 @@ class SubtomogramMaker:
         taken = np.array(rows, dtype=np.float32).reshape(len(rows), len(points))
         return cls(points, taken, background_mask(box, diameter / pixel_size), box, pixel_size)
 
-    @property
-    def shells(self) -> int:
-        """How many there are, zero frequency included."""
-        return int(shells(self.points[-1:])[0]) + 1
-
     def coefficients(self, volume: Float32, transfer: int) -> tuple[Complex64, NDArray[np.float64]]:
         """Of one volume with background mean 0 and spread 1: coefficients, and the background's power.
 
-        The power is ``(2, shells)``: sums over what was measured, and how many frequencies that is.
+        The power is ``(2, P)``: that of each frequency, 0 where nothing was measured, and whether it was.
         """
         mean = float((volume * self.mask).sum() / self.mask.sum())
         level = volume - np.float32(mean)
@@ -169,32 +166,44 @@ class SubtomogramMaker:
         noise = noise * (self.box**3 / square)
         one = self.transfers[transfer]
         measured = np.abs(one) > _MEASURED * np.abs(one).max()
-        shell = shells(self.points)[measured]
-        sums = np.bincount(shell, noise[measured], self.shells), np.bincount(shell, minlength=self.shells)
-        return values.astype(np.complex64), np.stack(sums)
+        return values.astype(np.complex64), np.stack([noise * measured, measured])
 
     def whitened(
         self, values: Complex64, transfer_index: Int64, power: NDArray[np.float64]
     ) -> FourierSubtomograms:
         """All subtomograms over their noise, of which ``power`` is the sum over `coefficients` of all."""
-        inverse = (1 / np.sqrt(noise_variance(power, self.box)))[shells(self.points)].astype(np.float32)
+        inverse = (1 / np.sqrt(noise_variance(power, self.points, self.box))).astype(np.float32)
         values *= inverse
         # outside of what was measured there is nothing to fit
         transfers = self.transfers * inverse
         return FourierSubtomograms(self.points, values, transfers, transfer_index, self.box, self.pixel_size)
 
 
-def noise_variance(power: NDArray[np.float64], box: int) -> NDArray[np.float64]:
-    """``(shells,)`` variance of a coefficient: mean power, smoothed over three shells.
+def noise_variance(power: NDArray[np.float64], points: NDArray[np.int32], box: int) -> NDArray[np.float64]:
+    """``(P,)`` variance of the noise of each coefficient.
 
-    Shells 0 and 1, which subtracting the mean has emptied, are as shell 2.
+    The mean power of the backgrounds, from sums ``power (2, P)`` as of `SubtomogramMaker.coefficients`,
+    blurred over neighbouring frequencies, the more the fewer particles there are. It is not the same all over
+    a shell: weighted back-projection makes noise grow with the distance from the tilt axis, where views
+    overlap. The lowest frequencies, which subtracting the mean has emptied, are as those around them.
     """
-    mean: NDArray[Any] = power[0] / np.maximum(power[1], 1)
-    if len(mean) > 3:
-        mean[:2] = mean[2]
-        padded = np.pad(mean, 1, mode="edge")
-        mean = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
-    return np.asarray(np.maximum(mean, 1e-6 * box**3), dtype=np.float64)
+    from scipy import ndimage
+
+    sums, counts = power
+    usable = np.sum(points.astype(np.int64) ** 2, axis=1) >= _LEAST_SQUARED
+    reach = int(np.abs(points).max())
+    lattice = np.zeros((2, *(2 * reach + 1,) * 3), dtype=np.float64)
+    for sign in (1, -1):
+        x, y, z = (reach + sign * points.astype(np.int64)).T
+        lattice[:, z, y, x] = np.where(usable, power, 0.0)
+    width = float(np.clip(_BLUR * (_ENOUGH / max(1.0, counts.max(initial=0.0))) ** (1 / 3), *_BLURS))
+    blurred = [ndimage.gaussian_filter(part, width, mode="constant", truncate=3.0) for part in lattice]
+    x, y, z = (reach + points.astype(np.int64)).T
+    total, weight = (part[z, y, x] for part in blurred)
+    mean = sums.sum() / max(1.0, counts.sum())
+    # far from all that was measured there is nothing to divide
+    found = (total + 1e-3 * mean) / (weight + 1e-3)
+    return np.asarray(np.maximum(found, 1e-6 * box**3), dtype=np.float64)
 
 
 def subtomogram_bytes(count: int, radius: float) -> int:
