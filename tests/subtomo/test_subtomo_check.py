@@ -181,7 +181,17 @@ def test_impossible_options_are_refused_as_a_run_would(simulated, options, ranks
 
 
 def test_on_the_command_line(simulated, capsys):
-    words = ["subtomo", "check", str(simulated.particles), "--ranks", "2", "--method", "sag", "--threads", "1"]
+    words = [
+        "subtomo",
+        "check",
+        str(simulated.particles),
+        "--ranks",
+        "2",
+        "--method",
+        "sag",
+        "--threads",
+        "1",
+    ]
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "for each of 2 processes" in told
