@@ -209,15 +209,16 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
     total[0] += data
     total[1] += cross
     total[2] += model
-    place = 3 + 2 * PARAMETERS
-    for i in range(PARAMETERS):
+    parameters = len(slopes) // 2  # not a constant: loops that are unrolled take long to compile
+    place = 3 + 2 * parameters
+    for i in range(parameters):
         with_data, with_model = zero, zero
         for n in range(count):
             with_data += block[8, n] * slopes[2 * i, n] + block[9, n] * slopes[2 * i + 1, n]
             with_model += block[0, n] * slopes[2 * i, n] + block[1, n] * slopes[2 * i + 1, n]
         total[3 + i] += with_data
-        total[3 + PARAMETERS + i] += with_model
-        for j in range(i, PARAMETERS):
+        total[3 + parameters + i] += with_model
+        for j in range(i, parameters):
             both = zero
             for n in range(count):
                 both += slopes[2 * i, n] * slopes[2 * j, n] + slopes[2 * i + 1, n] * slopes[2 * j + 1, n]
@@ -225,24 +226,33 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
             place += 1
 
 
+@njit(nogil=True, cache=True)
+def _sums_of_pose(  # type: ignore[no-untyped-def]
+    floats, rotation, shift, values, mask, points, chosen, padding, turn, reach, total
+):
+    tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
+    _phase_tables(shift, turn, reach, tables)
+    block = np.empty((13, BLOCK), floats.dtype)
+    slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
+    for place in range(SUMS):
+        total[place] = 0.0
+    for first in range(0, len(chosen), BLOCK):
+        count = min(BLOCK, len(chosen) - first)
+        _read_block(floats, rotation, points, mask, chosen, first, count, padding, block)
+        _data_block(values, tables, reach, points, chosen, first, count, block)
+        _sum_block(block, slopes, count, turn, total)
+
+
 @njit(parallel=True, nogil=True, cache=True)
 def _sums(  # type: ignore[no-untyped-def]
-    floats, rotations, shifts, images, masks, values, transfers, points, chosen, padding, box, reach, out
+    floats, rotations, shifts, images, masks, values, transfers, points, chosen, padding, turn, reach, out
 ):
-    turn = 2 * np.pi / box
+    # each pose in a function of its own: arrays within a parallel loop take long to compile
     for m in prange(len(rotations)):
-        total = np.zeros(SUMS)
-        tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
-        _phase_tables(shifts[m], turn, reach, tables)
-        block = np.empty((13, BLOCK), floats.dtype)
-        slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
-        for first in range(0, chosen.shape[1], BLOCK):
-            count = min(BLOCK, chosen.shape[1] - first)
-            own = chosen[m]
-            _read_block(floats, rotations[m], points, transfers[masks[m]], own, first, count, padding, block)
-            _data_block(values[images[m]], tables, reach, points, own, first, count, block)
-            _sum_block(block, slopes, count, turn, total)
-        out[m] = total
+        _sums_of_pose(
+            floats, rotations[m], shifts[m], values[images[m]], transfers[masks[m]], points, chosen[m],
+            padding, turn, reach, out[m],
+        )  # fmt: skip
 
 
 def gather_points(grid: Complex, rotations: Real, points: NDArray[Any], padding: int) -> Complex:
@@ -355,7 +365,8 @@ def pose_sums(
     numbers = np.asarray(values, dtype=grid.dtype).view(floats.dtype)
     factors = np.asarray(transfers, dtype=floats.dtype)
     reach = int(np.abs(points).max(initial=0))
-    _sums(floats, turns, moves, images, masks, numbers, factors, places, chosen, padding, box, reach, out)
+    turn = 2 * np.pi / box
+    _sums(floats, turns, moves, images, masks, numbers, factors, places, chosen, padding, turn, reach, out)
     return out
 
 

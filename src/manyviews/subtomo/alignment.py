@@ -385,7 +385,9 @@ def _known(state: AlignmentState, places: Int64) -> Poses:
 
 
 def _joined(parts: list[FoundPoses]) -> FoundPoses:
-    """Poses of both halves in order of particle."""
+    """Poses of both halves in order of particle; none where a process has no particles."""
+    if not parts:
+        return FoundPoses.nothing()
     poses = Poses(
         np.concatenate([part.poses.rotations for part in parts]),
         np.concatenate([part.poses.shifts for part in parts]),

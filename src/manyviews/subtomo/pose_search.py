@@ -68,6 +68,11 @@ class FoundPoses:
     searched: int
     touched: float
 
+    @classmethod
+    def nothing(cls) -> FoundPoses:
+        """Of no particles."""
+        return cls(Poses.nothing(), Fit.nothing(), np.zeros(0), 0, 0.0)
+
     def best(self) -> NDArray[np.int64]:
         """Which of the poses are the best of each particle."""
         _, first = np.unique(self.poses.particle, return_index=True)

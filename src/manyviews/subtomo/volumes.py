@@ -144,7 +144,9 @@ class SubtomogramMaker:
     ) -> SubtomogramMaker:
         """Transfers one after another, the side of the box, and the rest as of `fourier_subtomograms`."""
         points = half_ball(radius, box)
-        taken = np.stack([take_solid(one, points) for one in transfers]).astype(np.float32)
+        # a process without particles has no transfers
+        rows = [take_solid(one, points) for one in transfers]
+        taken = np.array(rows, dtype=np.float32).reshape(len(rows), len(points))
         return cls(points, taken, background_mask(box, diameter / pixel_size), box, pixel_size)
 
     @property

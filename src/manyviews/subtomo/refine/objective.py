@@ -36,6 +36,11 @@ class Poses:
     def __len__(self) -> int:
         return len(self.particle)
 
+    @classmethod
+    def nothing(cls) -> Poses:
+        """None."""
+        return cls(np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
+
     def moved(self, step: Float64) -> Poses:
         """After steps ``(M, 6)``: a rotation vector in radians, the subtomogram's axes; a shift in voxels."""
         turned = rotations_from_vectors(step[:, :3]) @ self.rotations
@@ -66,6 +71,12 @@ class Fit:
     data_slope: Float64
     model_slope: Float64
     curvature: Float64
+
+    @classmethod
+    def nothing(cls) -> Fit:
+        """None."""
+        none, slopes = np.zeros(0), np.zeros((0, PARAMETERS))
+        return cls(none, none, none, slopes, slopes, np.zeros((0, PARAMETERS, PARAMETERS)))
 
     def select(self, chosen: NDArray[np.bool_] | Int64) -> Fit:
         """Some of them."""
