@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 else:
     from manyviews.api.names import __dir__, __getattr__  # noqa: F401 Python itself asks for them
 
-__all__ = ["InputError", "Run", "TiltGeometry", "TiltSeries", "abinitio", "align_subtomograms", "back_project", "fsc",
-           "open_run", "project", "read_mrc", "read_tilt_series", "reconstruct", "write_mrc"]  # fmt: skip
+__all__ = ["InputError", "Run", "TiltGeometry", "TiltSeries", "abinitio", "align_subtomograms",
+           "back_project", "fsc", "open_run", "project", "read_mrc", "read_tilt_series", "reconstruct",
+           "write_mrc"]  # fmt: skip
 __version__ = "0.1.0"
