@@ -1,4 +1,4 @@
-"""What is said of subtomograms before they are aligned: counts, wedge, noise, faults, plan and cost."""
+"""What is said of subtomograms before they are aligned: wedge, noise, faults, doubts, plan and cost."""
 
 from __future__ import annotations
 
