@@ -21,12 +21,14 @@ from manyviews.subtomo.inputs import (
     Subtomograms,
     fingerprints,
     open_subtomograms,
+    read_map,
     read_start,
     wedge_record,
 )
 from manyviews.subtomo.load import Allocate, read_fourier_subtomograms
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import Plan, resolve_plan
+from manyviews.subtomo.reference_check import check_reference
 from manyviews.subtomo.report import PICTURES, sections
 from manyviews.subtomo.results import RESULTS, Watcher, write_results
 from manyviews.subtomo.volumes import FourierSubtomograms, subtomogram_bytes
@@ -58,6 +60,7 @@ def align(
     given = open_subtomograms(particles)
     plan = resolve_plan(options, len(given), given.box, given.pixel_size)
     start = read_start(plan)
+    read_map(options.compare, "--compare", plan)  # wrong ones are refused before the work
     with start_job(
         "subtomo align",
         run,
@@ -92,6 +95,7 @@ def align(
                 seed=options.seed,
                 world=world,
             )
+            hand = check_reference(job, problem, hands=options.hands == "both")
             watcher = Watcher(job, plan)
             watcher.wedges(given, chosen)
             state, reason = job.solve(
@@ -102,7 +106,7 @@ def align(
                 preview=watcher.preview,
             )
             summary = write_results(job, plan, given, chosen, problem, state, reason)
-        return job.finish(summary)
+        return job.finish({**summary, **hand} if summary else summary)
 
 
 def _load(
