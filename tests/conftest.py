@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,9 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Before the first import of a test, where tests are run: not in the process that distributes them."""
+    """Before the first import of a test, where tests are run: not in the process that distributes them.
+
+    Signals that ``nohup`` or the background of a shell has ignored are met again: tests send them.
+    """
     if session.config.getoption("numprocesses", None):
         return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     import numba
     import torch
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import os
 import socket
 import tempfile
@@ -15,7 +17,7 @@ import numpy as np
 from fuzzing import samples, subtomo_run
 from manyviews.io.aretomo import read_aln
 from manyviews.io.cryosparc import read_cryosparc_particles
-from manyviews.io.imod import read_angles, read_xf
+from manyviews.io.imod import read_angle_table, read_angles, read_xf
 from manyviews.io.mdoc import read_mdoc
 from manyviews.io.mrc import MrcStack, read_mrc, write_mrc
 from manyviews.io.positions import read_positions
@@ -47,6 +49,7 @@ from manyviews.subtomo.report import sections as subtomo_sections
 from manyviews.tilt import report as tilt_report
 from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.report import ncc_curves
+from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.resolve import resolve_series
 
 Read = Callable[[Path, bool], object]
@@ -78,6 +81,8 @@ def _beside_a_stack(name: str) -> Prepare:
         write_mrc(folder / "a.mrc", np.ones((4, 5, 6), np.float32), 7.88, is_volume=False)
         for angles in ("a.tlt", "a.xtilt"):
             (folder / angles).write_bytes(samples.ANGLES)
+        for number in range(4):  # what lists name
+            write_mrc(folder / f"t{number}.mrc", np.ones((5, 6), np.float32), 7.88, is_volume=False)
         return folder / name
 
     return prepare
@@ -89,11 +94,18 @@ def _series(reader: Callable[[Path], object] | None, option: str) -> Read:
     def read(path: Path, drawn: bool) -> None:
         stack = path.parent / "a.mrc"
         given = {"tilt_angles": (path.parent / "a.tlt",), option: (path,)} if option else {}
+        axis = {"axis_angle": (10.0,)} if option == "transform" else {}  # else what the files say of it
         if reader is not None:
             reader(path)
-        resolve_series(SeriesOptions(stacks=(stack,), axis_angle=(10.0,), **given))
+        resolve_series(SeriesOptions(stacks=(stack,), **axis, **given))
 
     return read
+
+
+def _read_list(path: Path, drawn: bool) -> None:
+    """A list of images as the stack."""
+    series = resolve_series(SeriesOptions(stacks=(path,)))
+    ImageSource(series).read()
 
 
 def _one(data: bytes) -> Callable[[], list[bytes]]:
@@ -102,15 +114,25 @@ def _one(data: bytes) -> Callable[[], list[bytes]]:
 
 _SERIES = (
     ("tlt", "b.tlt", samples.ANGLES, read_angles, "tilt_angles"),
+    ("tlt with order and dose", "b_TLT.txt", samples.ANGLE_COLUMNS, read_angle_table, "tilt_angles"),
+    ("rawtlt beside the stack", "a.rawtlt", samples.ANGLES, None, ""),
     ("xtilt", "b.xtilt", samples.ANGLES, read_angles, "x_tilt"),
     ("xf", "b.xf", samples.XF, read_xf, "transform"),
     ("shifts, text", "b.txt", samples.SHIFTS, read_shifts, "shifts"),
     ("shifts, JSON", "b.json", samples.SHIFTS_JSON, read_shifts, "shifts"),
     ("tilt.com", "tilt.com", samples.TILT_COM, None, "tilt_angles"),
     ("mdoc", "a.mrc.mdoc", samples.MDOC, read_mdoc, ""),
+    ("mdoc of Tomography 5", "a.mrc.mdoc", samples.MDOC_TOMO5, read_mdoc, ""),
     ("aln", "b.aln", samples.ALN, read_aln, "tilt_angles"),
     ("tomo STAR", "b.star", samples.TOMO_STAR, read_tilt_series_star, "tilt_angles"),
 )  # fmt: skip
+
+_LISTS = (
+    ("text", "l.txt", samples.LIST),
+    ("mdoc", "l.mdoc", samples.LIST_MDOC),
+    ("RELION", "l.star", samples.LIST_STAR),
+    ("Warp", "l.tomostar", samples.LIST_TOMOSTAR),
+)
 
 # --- images, particles, models ---
 
@@ -138,6 +160,11 @@ def _mrc_seeds() -> list[bytes]:
             one[100:108] = np.float64(12.5).tobytes()
         found.append(bytes(header + one * 4 + plain[1024:]))
     return found
+
+
+def _compressed_mrc_seeds() -> list[bytes]:
+    whole = _mrc_seeds()[:2]
+    return [gzip.compress(whole[0], mtime=0), bz2.compress(whole[1])]
 
 
 def _read_mrc(path: Path, drawn: bool) -> None:
@@ -399,7 +426,12 @@ FORMATS: tuple[Format, ...] = (
         Format(name, _one(data), _beside_a_stack(file), _series(reader, option))
         for name, file, data, reader, option in _SERIES
     ),
+    *(
+        Format(f"list of images, {name}", _one(data), _beside_a_stack(file), _read_list)
+        for name, file, data in _LISTS
+    ),
     Format("MRC", _mrc_seeds, _alone("a.mrc"), _read_mrc, binary=True),
+    Format("MRC, compressed", _compressed_mrc_seeds, _alone("a.mrc"), _read_mrc, binary=True),
     Format("particle STAR 3.0", _one(samples.STAR_30), _with_stack("p.star"), _read_star),
     Format("particle STAR 3.1", _one(samples.STAR_31), _with_stack("p.star"), _read_star),
     Format("cs", lambda: [samples.cryosparc()], _with_stack("p.cs"), _read_cs, binary=True),

@@ -8,6 +8,7 @@ import json
 import numpy as np
 
 ANGLES = b"-30.0\n  -15.25\n0.0\n15.5\n"
+ANGLE_COLUMNS = b"-30.0  3  9.00\n-15.25  1  3.00\n0.0  0  0.00\n15.5  2  6.00\n"
 XF = b"".join(b"   0.9961947  -0.0871557   0.0871557   0.9961947  %8.3f  -3.250\n" % x for x in range(4))
 SHIFTS = b"1.5 -2\n0 0\n3 4.25\n-1 1\n"
 SHIFTS_JSON = b"[[1.5, -2], [0, 0], [3, 4.25], [-1, 1]]"
@@ -32,6 +33,55 @@ DateTime = 12-Feb-21  12:10:0%d
 """
     % (n, 15.0 * n - 30, n, n)
     for n in range(4)
+)
+MDOC_TOMO5 = b"""PixelSpacing = 7.88
+Voltage = 300
+Version = 5.12
+ImageFile = a.mrc
+ImageSize = 6 5
+DataMode = 1
+[T = TOMOGRAPHY 5
+    TiltAxisAngle = 85,60 Binning = 1 SpotSize = 8]
+
+""" + b"".join(
+    b"""[ZValue = %d]
+TiltAngle = %.2f
+RotationAngle = 85.6
+TiltAxisAngle = 85.6
+ExposureDose = 3.1
+SubFramePath = X:\\frames\\a_%d.eer
+NumSubFrames = 8
+
+"""
+    % (n, tilt, n)
+    for n, tilt in enumerate((0.0, 3.0, -3.0, -6.0))  # as they were taken
+)
+LIST = b"# as they were taken\nt0.mrc 0.0\nt1.mrc 3.0\n\n1@t2.mrc -3.0\nt3.mrc -6.0\n"
+LIST_MDOC = MDOC_TOMO5.replace(b"a_", b"t").replace(b"ImageFile = a.mrc\n", b"")
+_LIST_HEAD = b"\n# version 50001\n\ndata_%s\n\nloop_\n"
+LIST_STAR = (
+    _LIST_HEAD % b"TS_1"
+    + b"""_rlnMicrographName #1
+_rlnTomoNominalStageTiltAngle #2
+_rlnTomoNominalTiltAxisAngle #3
+MotionCorr/job002/t0.mrc 0.0 85.6
+MotionCorr/job002/t1.mrc 3.0 85.6
+MotionCorr/job002/t2.mrc -3.0 85.6
+MotionCorr/job002/t3.mrc -6.0 85.6
+"""
+)
+LIST_TOMOSTAR = (
+    _LIST_HEAD % b""
+    + b"""_wrpMovieName #1
+_wrpAngleTilt #2
+_wrpAxisAngle #3
+_wrpDose #4
+_wrpAverageIntensity #5
+../frames/t0.eer 0.01 85.6 0 1.21
+../frames/t1.eer 3.01 85.6 3.1 1.21
+../frames/t2.eer -2.99 85.6 6.2 1.2
+../frames/t3.eer -5.99 85.6 9.3 1.2
+"""
 )
 ALN = b"""# AreTomo Alignment / Priims bprmMn
 # RawSize = 6 5 4

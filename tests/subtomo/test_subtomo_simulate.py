@@ -13,9 +13,11 @@ import pytest
 from manyviews.alignment.map_alignment import move_map
 from manyviews.cli.main import main
 from manyviews.errors import InputError
+from manyviews.geometry.poses import euler_to_matrices
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.relion_subtomograms import read_relion_subtomograms
+from manyviews.simulate.particle_specimens import particle_specimen
 from manyviews.subtomo.simulate import low_passed, simulate, simulate_subtomograms
 from manyviews.subtomo.simulate_options import SimulateOptions
 from manyviews.subtomo.wedge.transfer import frequency_radius
@@ -123,7 +125,7 @@ def test_a_low_passed_map_has_nothing_beyond_and_all_before():
     np.testing.assert_allclose(found[0, 0, 4].real, 0.5, atol=1e-3)
 
 
-def test_assemblies_and_symmetry_of_models_and_maps(tmp_path: Path):
+def test_assemblies_and_symmetry_of_models(tmp_path: Path):
     model = tmp_path / "model.pdb"
     model.write_text(MODEL)
     options = replace(SMALL, specimen=str(model), noise_free=True, resolution=30.0, count=1)
@@ -132,14 +134,21 @@ def test_assemblies_and_symmetry_of_models_and_maps(tmp_path: Path):
     turned = simulate_subtomograms(replace(options, assembly="1", symmetry="c2")).truth
     half_turn = np.roll(turned[:, ::-1, ::-1], 1, axis=(1, 2))  # about z
     assert np.corrcoef(turned.ravel(), half_turn.ravel())[0, 1] > 0.98
-    write_mrc(tmp_path / "map.mrc", two, 10.0)  # the model's half turn was about x: it is turned to z
-    of_map = simulate_subtomograms(replace(options, specimen=str(tmp_path / "map.mrc"), symmetry="C2")).truth
-    half_turn = np.roll(of_map[:, ::-1, ::-1], 1, axis=(1, 2))
-    assert np.corrcoef(of_map.ravel(), half_turn.ravel())[0, 1] > 0.97
     with pytest.raises(InputError, match=r"no assembly '2' \(its assemblies: 1\)"):
         simulate_subtomograms(replace(options, assembly="2"))
     with pytest.raises(InputError, match="no C3 symmetry"):
         simulate_subtomograms(replace(options, assembly="1", symmetry="C3"))
+
+
+def test_maps_are_turned_as_formulas_are(tmp_path: Path):
+    """About the centre of mass, which is in the middle then; what was at X is at R X."""
+    rotation = euler_to_matrices([30.0, 50.0, -70.0]).T
+    volume, formula = particle_specimen("complex", 32, 8.0, seed=2)
+    assert formula is not None
+    write_mrc(tmp_path / "map.mrc", np.roll(volume, (2, -1, 1), axis=(0, 1, 2)), 8.0)
+    of_map, _ = particle_specimen(str(tmp_path / "map.mrc"), 32, 8.0, rotation=rotation)
+    of_formula, _ = particle_specimen("complex", 32, 8.0, seed=2, rotation=rotation)
+    assert np.corrcoef(of_map.ravel(), of_formula.ravel())[0, 1] > 0.995
 
 
 def test_groel_is_a_14_mer_on_the_axes_of_d7(shared_data: Path):

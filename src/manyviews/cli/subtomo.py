@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, run_job, simulation_progress
 from manyviews.options import RunOptions
-from manyviews.subtomo.align_options import AlignOptions
+from manyviews.subtomo.align_options import AlignOptions, AverageOptions
 from manyviews.subtomo.options import ConvertOptions, ExtractOptions, SubtomogramOptions
 from manyviews.subtomo.simulate_options import SimulateOptions
 
@@ -54,6 +54,12 @@ def _align(particles: SubtomogramOptions, options: AlignOptions, run: RunOptions
     from manyviews.subtomo.align import align
 
     return run_job(align, particles, options, run=run)
+
+
+def _average(particles: SubtomogramOptions, options: AverageOptions, run: RunOptions) -> int:
+    from manyviews.subtomo.average import average
+
+    return run_job(average, particles, options, run=run)
 
 
 def _say(notes: Iterable[str], warnings: Iterable[str]) -> None:
@@ -109,6 +115,19 @@ COMMANDS = (
         ),
         options=(SubtomogramOptions, AlignOptions, RunOptions),
         run=_align,
+        parallel=True,
+        report="manyviews.subtomo.report",
+    ),
+    Command(
+        name="subtomo average",
+        summary="Average subtomograms whose poses are known, in two halves.",
+        usage="PARTICLES --out RUN [options]",
+        examples=(
+            "manyviews subtomo average run1/particles.star --halves table --out map1",
+            "manyviews subtomo average refined.tbl --pixel-size 2.7 --symmetry C6 --out map2",
+        ),
+        options=(SubtomogramOptions, AverageOptions, RunOptions),
+        run=_average,
         parallel=True,
         report="manyviews.subtomo.report",
     ),

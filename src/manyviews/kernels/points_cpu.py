@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.slices_cpu import float_view, read_point
 
-__all__ = ["SUMS", "gather_points", "pose_sums", "splat_points"]
+__all__ = ["SUMS", "gather_points", "pose_sums", "splat_lanes", "splat_points"]
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 Real = NDArray[np.floating[Any]]
@@ -86,12 +86,11 @@ def _add_one(floats, weight_grid, a, points, padding, values, weights):  # type:
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _splat(grids, weight_grids, rotations, points, padding, values, weights):  # type: ignore[no-untyped-def]
-    """Each part of the volumes goes into a grid of its own."""
-    parts = len(grids)
-    for part in prange(parts):
-        for m in range(part * len(rotations) // parts, (part + 1) * len(rotations) // parts):
-            _add_one(grids[part], weight_grids[part], rotations[m], points, padding, values[m], weights[m])
+def _splat(grids, weight_grids, starts, rotations, points, padding, values, weights):  # type: ignore[no-untyped-def]
+    """Each lane of the volumes goes into a grid of its own."""
+    for lane in prange(len(grids)):
+        for m in range(starts[lane], starts[lane + 1]):
+            _add_one(grids[lane], weight_grids[lane], rotations[m], points, padding, values[m], weights[m])
 
 
 @njit(fastmath=_FAST, nogil=True, cache=True)
@@ -228,9 +227,11 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
 
 @njit(parallel=True, nogil=True, cache=True)
 def _sums(  # type: ignore[no-untyped-def]
-    floats, rotations, shifts, images, masks, values, transfers, points, chosen, padding, box, reach, out
-):
+    floats, rotations, shifts, images, masks, values, value_row, transfers, transfer_row, points, chosen,
+    padding, box, reach, out
+):  # fmt: skip
     turn = 2 * np.pi / box
+    count_of_points = len(points)
     for m in prange(len(rotations)):
         total = np.zeros(SUMS)
         tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
@@ -239,9 +240,13 @@ def _sums(  # type: ignore[no-untyped-def]
         slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
         for first in range(0, chosen.shape[1], BLOCK):
             count = min(BLOCK, chosen.shape[1] - first)
-            own = chosen[m]
-            _read_block(floats, rotations[m], points, transfers[masks[m]], own, first, count, padding, block)
-            _data_block(values[images[m]], tables, reach, points, own, first, count, block)
+            own = chosen[m if len(chosen) > 1 else 0]
+            begin = masks[m] * transfer_row
+            mask = transfers[begin : begin + count_of_points]
+            _read_block(floats, rotations[m], points, mask, own, first, count, padding, block)
+            begin = images[m] * value_row
+            data = values[begin : begin + 2 * count_of_points]
+            _data_block(data, tables, reach, points, own, first, count, block)
             _sum_block(block, slopes, count, turn, total)
         out[m] = total
 
@@ -270,19 +275,44 @@ def splat_points(
     The exact adjoint of `gather_points` over the reals, of the numbers that are stored. The order of sums
     depends on the number of threads only.
     """
-    kind = denominator.dtype
-    turns, places = np.ascontiguousarray(rotations, kind), np.ascontiguousarray(points, kind)
-    given = np.ascontiguousarray(values, numerator.dtype).view(kind)
-    given_weights = np.ascontiguousarray(weights, kind)
     size = numerator.nbytes + denominator.nbytes
-    worth = 8 * given.size // numerator.size
+    worth = 8 * np.size(values) // numerator.size
     parts = 1 + max(0, min(numba.get_num_threads() - 1, worth, _PRIVATE_BYTES // size))
     grids = np.zeros((parts, *numerator.shape), numerator.dtype)
     weight_grids = np.zeros((parts, *denominator.shape), denominator.dtype)
-    _splat(grids.view(kind), weight_grids, turns, places, padding, given, given_weights)
+    starts = len(rotations) * np.arange(parts + 1) // parts
+    splat_lanes(grids, weight_grids, starts, rotations, points, values, weights, padding)
     for part in range(parts):
         numerator += grids[part]
         denominator += weight_grids[part]
+
+
+def splat_lanes(
+    numerators: Complex,
+    denominators: Real,
+    starts: NDArray[np.integer[Any]],
+    rotations: Real,
+    points: NDArray[Any],
+    values: Complex,
+    weights: Real,
+    padding: int,
+) -> None:
+    """Add volumes to one of L pairs of grids each, in place and always in the same order.
+
+    Volumes ``starts[l]`` to ``starts[l + 1]`` go to ``numerators[l]`` and ``denominators[l]``; the rest is as
+    of `splat_points`.
+    """
+    kind = denominators.dtype
+    _splat(
+        numerators.view(kind),
+        denominators,
+        np.asarray(starts, dtype=np.int64),
+        np.ascontiguousarray(rotations, kind),
+        np.ascontiguousarray(points, kind),
+        padding,
+        np.ascontiguousarray(values, numerators.dtype).view(kind),
+        np.ascontiguousarray(weights, kind),
+    )
 
 
 def pose_sums(
@@ -328,11 +358,29 @@ def pose_sums(
     turns, places = np.ascontiguousarray(rotations, floats.dtype), np.ascontiguousarray(points, floats.dtype)
     moves = np.ascontiguousarray(shifts, np.float64)
     out = np.empty((len(turns), SUMS))
-    numbers = np.asarray(values, dtype=grid.dtype).view(floats.dtype)
-    factors = np.asarray(transfers, dtype=floats.dtype)
+    numbers, value_row = _in_a_row(np.asarray(values, dtype=grid.dtype).view(floats.dtype))
+    factors, transfer_row = _in_a_row(np.asarray(transfers, dtype=floats.dtype))
+    # the same for every pose: once is enough
+    own = np.ascontiguousarray(chosen[:1] if chosen.strides[0] == 0 else chosen, np.int32)
     reach = int(np.abs(points).max(initial=0))
-    _sums(floats, turns, moves, images, masks, numbers, factors, places, chosen, padding, box, reach, out)
+    _sums(
+        floats, turns, moves, images, masks, numbers, value_row, factors, transfer_row, places, own, padding,
+        box, reach, out,
+    )  # fmt: skip
     return out
+
+
+def _in_a_row(rows: Real) -> tuple[Real, int]:
+    """Rows ``(N, n)``, which may be the beginnings of longer ones, as one row, and how far apart they begin.
+
+    Numba would compile a kernel for rows that lie apart and another one for rows that do not.
+    """
+    if rows.strides[1] != rows.itemsize or rows.strides[0] % rows.itemsize:
+        rows = np.ascontiguousarray(rows)
+    step = rows.strides[0] // rows.itemsize if len(rows) > 1 else rows.shape[1]
+    size = (len(rows) - 1) * step + rows.shape[1] if len(rows) else 0
+    flat = np.lib.stride_tricks.as_strided(rows, (size,), (rows.itemsize,), writeable=False)
+    return flat, step
 
 
 def _native(grid: Complex, rotations: Real, points: NDArray[Any]) -> tuple[Real, Real]:

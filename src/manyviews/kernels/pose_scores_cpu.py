@@ -40,12 +40,19 @@ def fill_phases(cosine, sine, kx, ky, count, turn_x, turn_y, table):  # type: ig
         sine[p] = table[0, i] * table[3, j] + table[1, i] * table[2, j]
 
 
+def reach_of(kx: Float32, ky: Float32) -> int:
+    """The highest frequency along x or y, for the table of `fill_phases`.
+
+    Not within the kernels: Numba makes parallel loops of it, which take seconds to compile.
+    """
+    return int(max(np.abs(kx).max(), np.abs(ky).max()))
+
+
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _score_around(  # type: ignore[no-untyped-def]
     floats, padding, kx, ky, count, values, ctf, precision, group, image, rotations, shifts, turns, steps,
-    waves, radian, prior, out,
+    waves, radian, prior, reach, out,
 ):  # fmt: skip
-    reach = int(max(np.max(np.abs(ky)), np.max(np.abs(kx))))
     for q in prange(len(image)):
         i = image[q]
         scratch = np.empty(SCRATCH, np.float32)
@@ -142,7 +149,7 @@ def score_around(
     _score_around(
         float_view(grid), padding, kx, ky, len(points), np.asarray(values.view(np.float32)), ctf, precision,
         group, image, np.ascontiguousarray(rotations), np.ascontiguousarray(shifts), turns, steps, waves,
-        np.float32(radian), np.float32(0.5 / shift_sigma**2), out,
+        np.float32(radian), np.float32(0.5 / shift_sigma**2), reach_of(kx, ky), out,
     )  # fmt: skip
     return out
 
@@ -249,14 +256,18 @@ def _best(cross, power, prior, margin, index, count):  # type: ignore[no-untyped
     images, shifts, rotations = cross.shape
     most = index.shape[1]
     for b in prange(images):
-        height = np.full(rotations, -np.inf, np.float32)
+        height = np.empty(rotations, np.float32)
+        for m in range(rotations):
+            height[m] = -np.inf
         for t in range(shifts):
             for m in range(rotations):
                 height[m] = max(height[m], np.float32(2.0) * cross[b, t, m] + prior[t])
+        floor = np.float32(-np.inf)
         for m in range(rotations):
             height[m] -= power[b, m]
+            floor = max(floor, height[m])
+        floor -= margin
         found = 0
-        floor = np.max(height) - margin
         for m in range(rotations):
             if height[m] < floor:
                 continue

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from manyviews.kernels.pose_scores_cpu import fill_phases
+from manyviews.kernels.pose_scores_cpu import fill_phases, reach_of
 from manyviews.kernels.slices_cpu import (
     BLOCK,
     SCRATCH,
@@ -23,9 +23,8 @@ _FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _add_images(  # type: ignore[no-untyped-def]
     numerators, denominators, padding, kx, ky, count, values, ctf, precision, group, image, rotations, shifts,
-    weights, starts, radian,
+    weights, starts, radian, reach,
 ):  # fmt: skip
-    reach = int(max(np.max(np.abs(ky)), np.max(np.abs(kx))))
     for lane in prange(len(numerators)):
         scratch = np.empty(SCRATCH, np.float32)
         cells = np.empty(BLOCK, np.int64)
@@ -87,4 +86,5 @@ def add_images(
         numerators.view(np.float32), denominators, padding, kx, ky, count,
         np.asarray(values.view(np.float32)), ctf, precision, group, image, np.ascontiguousarray(rotations),
         np.ascontiguousarray(shifts), weights, starts, np.float32(2 * np.pi / box),
+        reach_of(kx, ky),
     )  # fmt: skip

@@ -5,33 +5,24 @@ from __future__ import annotations
 import contextlib
 import time
 
-import numpy as np
-
-from manyviews.io.scratch import ScratchFolder
-from manyviews.io.sizes import format_bytes
-from manyviews.jobs.memory import room_for_data
-from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.jobs.run import JobResult, start_job
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.runs.memory import require_disk
 from manyviews.subtomo.align_options import AlignOptions
-from manyviews.subtomo.alignment import Alignment, AlignmentProblem, has_settled
-from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
+from manyviews.subtomo.alignment import Alignment, has_settled
 from manyviews.subtomo.inputs import (
-    Subtomograms,
     fingerprints,
     open_subtomograms,
     read_map,
     read_start,
     wedge_record,
 )
-from manyviews.subtomo.load import Allocate, read_fourier_subtomograms
 from manyviews.subtomo.options import SubtomogramOptions
-from manyviews.subtomo.plan import Plan, resolve_plan
+from manyviews.subtomo.plan import resolve_plan
+from manyviews.subtomo.problem import make_problem
 from manyviews.subtomo.reference_check import check_reference
 from manyviews.subtomo.report import PICTURES, sections
 from manyviews.subtomo.results import RESULTS, Watcher, write_results
-from manyviews.subtomo.volumes import FourierSubtomograms, subtomogram_bytes
 
 
 def align(
@@ -78,23 +69,7 @@ def align(
             return job.result()
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
-            data, chosen = _load(stack, job, given, plan)
-            job.warn(*chosen.warnings)
-            problem = AlignmentProblem(
-                data,
-                chosen.own,
-                chosen.halves,
-                plan.search,
-                start,
-                plan.start_radius,
-                plan.joined_radius,
-                merged=options.merged,
-                rejected=options.reject,
-                priors=chosen_priors(given, chosen, plan),
-                known=known_poses(given, chosen, plan),
-                seed=options.seed,
-                world=world,
-            )
+            problem, chosen = make_problem(stack, job, given, plan, start)
             hand = check_reference(job, problem, hands=options.hands == "both")
             watcher = Watcher(job, plan)
             watcher.wedges(given, chosen)
@@ -107,33 +82,3 @@ def align(
             )
             summary = write_results(job, plan, given, chosen, problem, state, reason)
         return job.finish({**summary, **hand} if summary else summary)
-
-
-def _load(
-    stack: contextlib.ExitStack, job: Job, given: Subtomograms, plan: Plan
-) -> tuple[FourierSubtomograms, Chosen]:
-    """This process's subtomograms, in memory or in files, and which of all they are."""
-    world = job.world
-    own = np.arange(len(given))[world.rank :: world.size]
-    size = subtomogram_bytes(len(own), plan.radius)
-    room = room_for_data(plan.options.memory, world)
-    allocate: Allocate = np.empty
-    if room is not None and size > room:
-        folder = plan.options.scratch or job.folder
-        require_disk(folder, size)
-        job.say(f"subtomograms are kept in files in {folder}: {format_bytes(size)}")
-        allocate = stack.enter_context(ScratchFolder(folder / "scratch")).allocate
-    job.progress.start("read subtomograms", len(own))
-    data, kept, faulty = read_fourier_subtomograms(
-        given.read,
-        own,
-        given.transfers,
-        pixel_size=given.pixel_size,
-        radius=plan.radius,
-        diameter=plan.diameter,
-        world=world,
-        allocate=allocate,
-        tell=job.progress.update,
-    )
-    chosen, inside = choose_subtomograms(job, given, plan, kept, faulty)
-    return data.select(inside), chosen

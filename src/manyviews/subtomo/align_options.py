@@ -57,7 +57,7 @@ class AlignOptions(MachineOptions):
         "below a degree and the halves agree no further than before.")
     halves: HalvesBy = option("particle", section="method", metavar="BY",
         help="Keep together in one half what shares a particle, filament, tomogram or parent; position: "
-        "alternate stretches of filaments; table: the halves of the table.")
+        "the two ends of filaments; table: the halves of the table.")
     merged: bool = option(False, section="method",
         help="Align both halves to their common map, as in the paper; the resolution is then too good.")
     joined_resolution: float | None = option(None, section="method", metavar="ANGSTROM", least=0,
@@ -79,6 +79,33 @@ class AlignOptions(MachineOptions):
         help="Leave this share of the particles, those with the lowest scores, out of the averages.")
     seed: int = option(0, section="method", least=0, below=SEEDS,
         help="Draw all random numbers from this seed.")
+    compare: Path | None = option(None, section="output", metavar="MAP",
+        help="Compare the result with this true map (MRC, of the particles' size), aligned first, in either "
+        "hand.")
+
+
+@described
+@dataclass(frozen=True)
+class AverageOptions(MachineOptions):
+    """How to average in poses that the table holds."""
+
+    diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
+        help="Take the particle to have this largest diameter, in angstrom; the map is masked with a soft "
+        "sphere around it. Left out: 0.7 of the box.")
+    resolution: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
+        help="Go to this resolution and no finer, in angstrom. Left out: that of the voxels.")
+    symmetry: str = option("C1", section="particle", metavar="GROUP",
+        help="Impose this point group, e.g. C1, C7, D7, T, O, I, on whose axes the poses lie.")
+    halves: HalvesBy = option("particle", section="method", metavar="BY",
+        help="Keep together in one half what shares a particle, filament, tomogram or parent; position: the "
+        "two ends of filaments; table: the halves of the table.")
+    min_distance: float = option(0.0, section="particle", metavar="ANGSTROM", least=0,
+        help="Leave out particles this near to a better one of the same tomogram, centre to centre, in "
+        "angstrom.")
+    reject: float = option(0.0, section="method", least=0, below=1,
+        help="Leave this share of the particles, those with the lowest scores, out of the average.")
+    seed: int = option(0, section="method", least=0, below=SEEDS,
+        help="Draw which half a particle goes to from this seed.")
     compare: Path | None = option(None, section="output", metavar="MAP",
         help="Compare the result with this true map (MRC, of the particles' size), aligned first, in either "
         "hand.")

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.poses import angular_distance, random_rotations
 from manyviews.metrics.fsc import fsc
+from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.fourier_sums import HALVES, FourierSums, filter_shells
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.random import Stream, generator
-from manyviews.subtomo.average import add_up, particle_mask, solvent_flattened
+from manyviews.subtomo.averaging import add_up, particle_mask, solvent_flattened
 from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.pose_search import FoundPoses, SearchPlan, find_poses
-from manyviews.subtomo.refine.objective import Poses
+from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
 from manyviews.subtomo.volumes import FourierSubtomograms
 
 Float64 = NDArray[np.float64]
@@ -97,8 +98,8 @@ class AlignmentProblem:
     ----------
     subtomograms
         Those of this process, up to the highest frequency that may be used.
-    own
-        ``(n,)`` their places among all ``count``, ascending.
+    own, lanes
+        ``(n,)`` their places among all ``count``, ascending, and the lanes that they are added up in.
     halves
         ``(count,)`` 1 or 2.
     search
@@ -113,6 +114,8 @@ class AlignmentProblem:
         Whether poses are looked for with the map of both halves together, as in the paper.
     rejected
         Share of the particles of each half, those with the lowest scores, that is left out of its average.
+    weights
+        ``(count,)`` how much each particle counts in the averages; None: 1 each.
     priors
         What is known of the orientations of this process's particles before; None: nothing.
     known
@@ -125,6 +128,7 @@ class AlignmentProblem:
 
     subtomograms: FourierSubtomograms
     own: Int64
+    lanes: Int64
     halves: Int64
     search: SearchPlan
     start: torch.Tensor | None
@@ -132,6 +136,7 @@ class AlignmentProblem:
     joined_radius: int
     merged: bool = False
     rejected: float = 0.0
+    weights: Float64 | None = None
     priors: OrientationPriors | None = None
     known: tuple[Float64, Float64] | None = None
     seed: int = 0
@@ -168,6 +173,7 @@ class Alignment:
                 own,
                 np.ones(len(own)),
                 problem.halves[problem.own],
+                lanes=problem.lanes,
                 symmetry=problem.search.symmetry,
                 world=problem.world,
             )
@@ -194,15 +200,40 @@ class Alignment:
 
     def step(self, state: AlignmentState) -> AlignmentState:
         """Poses with the maps so far, and new maps."""
-        problem = self.problem
         found = self._poses(state)
         posed = self._remembered(state, found)
-        data = problem.subtomograms.crop(self._averaged_radius(state.radius))
+        return replace(self._averaged(posed, found), before=state.correlation, searched_radius=state.radius)
+
+    def averaged(self) -> AlignmentState:
+        """The averages of the particles in the poses that are known, as if an iteration had found them."""
+        start = replace(self.init(), radius=self.problem.subtomograms.radius)
+        poses = self._first(start.rotations.numpy()[self.problem.own])
+        weights = np.ones(len(poses))
+        nothing = PoseObjective(self.problem.subtomograms, self._read(start.iterate)).fit(poses)
+        first = self._averaged(start, FoundPoses(poses, nothing, weights, 0, 0.0))
+        fits = [self._score(first, poses, half) for half in range(HALVES)]
+        own = self.problem.halves[self.problem.own]
+        fit = fits[0].replaced(np.flatnonzero(own == HALVES), fits[1].select(own == HALVES))
+        return self._remembered(first, FoundPoses(poses, fit, weights, 0, 0.0))
+
+    def _score(self, state: AlignmentState, poses: Poses, half: int) -> Fit:
+        """How well all particles here agree with the map of a half, in poses that are known."""
+        data = self.problem.subtomograms.crop(max(1, agreed_radius(state.correlation)))
+        return PoseObjective(data, self._read(state.halves[half])).fit(poses)
+
+    def _read(self, volume: torch.Tensor) -> FourierVolume:
+        return FourierVolume.of(volume.float(), self.problem.subtomograms.radius)
+
+    def _averaged(self, posed: AlignmentState, found: FoundPoses) -> AlignmentState:
+        """With new maps of the particles in their poses."""
+        problem = self.problem
+        data = problem.subtomograms.crop(self._averaged_radius(posed.radius))
         sums = add_up(
             data,
             found.poses,
-            found.weights * self.kept(posed)[problem.own][found.poses.particle],
+            found.weights * self.counted(posed)[problem.own][found.poses.particle],
             problem.halves[problem.own],
+            lanes=problem.lanes,
             symmetry=problem.search.symmetry,
             world=problem.world,
         )
@@ -210,12 +241,10 @@ class Alignment:
         iterate, halves = self._maps(sums, correlation)
         return replace(
             posed,
-            iteration=state.iteration + 1,
+            iteration=posed.iteration + 1,
             iterate=iterate,
             halves=halves,
             radius=self._next_radius(correlation),
-            searched_radius=state.radius,
-            before=state.correlation,
             correlation=[float(value) for value in correlation],
         )
 
@@ -228,6 +257,11 @@ class Alignment:
             worst = np.argsort(state.score.numpy()[members], kind="stable")
             kept[members[worst[: int(problem.rejected * len(members))]]] = False
         return kept
+
+    def counted(self, state: AlignmentState) -> Float64:
+        """``(N,)`` how much each particle counts in the averages."""
+        weights = self.problem.weights
+        return self.kept(state) * (np.ones(self.problem.count) if weights is None else weights)
 
     def _poses(self, state: AlignmentState) -> FoundPoses:
         """Of the particles of this process, each with the map of its half."""

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.parallel.world import World
+from manyviews.subtomo.averaging import LANES
 from manyviews.subtomo.volumes import FourierSubtomograms, SubtomogramMaker
 
 Float32 = NDArray[np.float32]
@@ -96,7 +97,7 @@ def read_fourier_subtomograms(
         _readable(transfers, used.tolist(), unmeasured), transfers.box, pixel_size, radius, diameter
     )
     values = allocate((len(own), len(maker.points)), np.complex64)
-    power = np.zeros((2, maker.shells))
+    power = np.zeros((LANES, 2, maker.shells))
     good: list[int] = []
     faulty: list[Faulty] = []
     for place, number in enumerate(own.tolist()):
@@ -106,10 +107,10 @@ def read_fourier_subtomograms(
             faulty.append(Faulty(number, reason))
         else:
             values[len(good)], seen = maker.coefficients(volume, int(index[place]))
-            power += seen
+            power[number % LANES] += seen
             good.append(number)
         tell(place + 1)
-    total = world.sum(torch.from_numpy(power)).numpy()
+    total = world.sum(torch.from_numpy(power)).numpy().sum(axis=0)
     kept = np.array(good, dtype=np.int64)
     return maker.whitened(values[: len(good)], index[np.isin(own, kept)], total), kept, faulty
 

@@ -15,7 +15,7 @@ from scipy import stats
 
 from manyviews.jobs.run import Job
 from manyviews.subtomo.alignment import AlignmentProblem, low_passed
-from manyviews.subtomo.average import solvent_flattened
+from manyviews.subtomo.averaging import solvent_flattened
 from manyviews.subtomo.pose_search import find_poses
 from manyviews.subtomo.volumes import FourierSubtomograms
 

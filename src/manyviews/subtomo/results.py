@@ -24,7 +24,7 @@ from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.report.words import in_figures
 from manyviews.solvers.driver import Solver, StopReason
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
-from manyviews.subtomo.average import add_up
+from manyviews.subtomo.averaging import add_up
 from manyviews.subtomo.chosen import Chosen, write_left_out
 from manyviews.subtomo.coverage import weights_on_box, write_coverage
 from manyviews.subtomo.inputs import Subtomograms
@@ -136,9 +136,12 @@ def write_results(
     chosen: Chosen,
     problem: AlignmentProblem,
     state: AlignmentState,
-    reason: StopReason,
+    reason: StopReason | None = None,
 ) -> dict[str, object]:
-    """Write maps, poses and curves; key figures by name. All ranks make this call, the first writes."""
+    """Write maps, poses and curves; key figures by name. All ranks make this call, the first writes.
+
+    ``reason`` says why an alignment stopped; None: the poses were known.
+    """
     sums = _final_sums(problem, state)
     if not job.speaks:
         return {}
@@ -157,19 +160,23 @@ def write_results(
     _write_coverage(folder, plan, given, chosen, state)
     kind = "halves_aligned_to_one_map" if problem.merged else "halves"
     summary: dict[str, object] = {
-        "method": plan.options.method,
         "particles": len(chosen.places),
         "particles_set_aside": len(chosen.faulty),
-        "iterations": state.iteration,
-        "stopped": reason.value,
         "map_voxels": plan.box,
         "pixel_size_angstrom": plan.pixel_size,
         "diameter_angstrom": round(plan.diameter, 2),
         "symmetry": plan.options.symmetry,
         f"resolution_fsc0143_of_the_{kind}_angstrom": in_figures(curves.corrected.resolution(_AGREED)),
         "mean_score": round(float(state.score.mean()), 4),
-        "median_last_turn_degrees": round(state.angle_change, 3),
     }
+    if reason is not None:
+        summary = {
+            "method": plan.options.method,
+            **summary,
+            "iterations": state.iteration,
+            "stopped": reason.value,
+            "median_last_turn_degrees": round(state.angle_change, 3),
+        }
     if problem.joined_radius > 0 and not problem.merged:
         shared = plan.resolution(problem.joined_radius)
         summary["halves_share_what_is_coarser_than_angstrom"] = round(shared, 2)
@@ -182,12 +189,13 @@ def _final_sums(problem: AlignmentProblem, state: AlignmentState) -> FourierSums
     """Sums of all particles at their best poses, up to the highest frequency."""
     own = problem.own
     poses = Poses(state.rotations.numpy()[own], state.shifts.numpy()[own], np.arange(len(own)))
-    weights = Alignment(problem).kept(state)[own].astype(np.float64)
+    weights = Alignment(problem).counted(state)[own]
     return add_up(
         problem.subtomograms,
         poses,
         weights,
         problem.halves[own],
+        lanes=problem.lanes,
         symmetry=problem.search.symmetry,
         world=problem.world,
     )

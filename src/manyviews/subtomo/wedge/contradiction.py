@@ -32,6 +32,8 @@ def contradiction(measured: MeasuredWedge, told: Told) -> str | None:
     with or without a CTF. What counts is how much of the variance of the particles' power the told region
     explains beside the best one that there is, so that dual axes, gaps and odd shapes are judged as well.
     """
+    if not isinstance(told, TiltScheme | np.ndarray) and len(told) == 1:
+        told = told[0]
     levels, box = measured.levels.astype(np.float64), measured.box
     power = _power_of(told, box)
     shell = np.rint(frequency_radius(box).ravel()[measured.points]).astype(np.int64)

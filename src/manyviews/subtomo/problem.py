@@ -1,0 +1,81 @@
+"""The particles of a process as a problem to solve: loaded, chosen and dealt into halves."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import torch
+
+from manyviews.io.scratch import ScratchFolder
+from manyviews.io.sizes import format_bytes
+from manyviews.jobs.memory import room_for_data
+from manyviews.jobs.run import Job
+from manyviews.runs.memory import require_disk
+from manyviews.subtomo.alignment import AlignmentProblem
+from manyviews.subtomo.averaging import lane_of, own_particles
+from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
+from manyviews.subtomo.inputs import Subtomograms
+from manyviews.subtomo.load import Allocate, read_fourier_subtomograms
+from manyviews.subtomo.plan import Plan
+from manyviews.subtomo.volumes import FourierSubtomograms, subtomogram_bytes
+
+
+def make_problem(
+    stack: contextlib.ExitStack, job: Job, given: Subtomograms, plan: Plan, start: torch.Tensor | None
+) -> tuple[AlignmentProblem, Chosen]:
+    """Read this process's particles and pose the problem; all ranks make this call.
+
+    ``start`` is the map to begin with, if there is one. What is doubtful is warned of.
+    """
+    data, chosen = _load(stack, job, given, plan)
+    job.warn(*chosen.warnings)
+    problem = AlignmentProblem(
+        data,
+        chosen.own,
+        lane_of(chosen.places[chosen.own]),
+        chosen.halves,
+        plan.search,
+        start,
+        plan.start_radius,
+        plan.joined_radius,
+        merged=plan.options.merged,
+        rejected=plan.options.reject,
+        weights=given.table.particle_weights[chosen.places],
+        priors=chosen_priors(given, chosen, plan),
+        known=known_poses(given, chosen, plan),
+        seed=plan.options.seed,
+        world=job.world,
+    )
+    return problem, chosen
+
+
+def _load(
+    stack: contextlib.ExitStack, job: Job, given: Subtomograms, plan: Plan
+) -> tuple[FourierSubtomograms, Chosen]:
+    """This process's subtomograms, in memory or in files, and which of all they are."""
+    world = job.world
+    everyone = np.arange(len(given))
+    own = everyone[own_particles(everyone, world)]
+    size = subtomogram_bytes(len(own), plan.radius)
+    room = room_for_data(plan.options.memory, world)
+    allocate: Allocate = np.empty
+    if room is not None and size > room:
+        folder = plan.options.scratch or job.folder
+        require_disk(folder, size)
+        job.say(f"subtomograms are kept in files in {folder}: {format_bytes(size)}")
+        allocate = stack.enter_context(ScratchFolder(folder / "scratch")).allocate
+    job.progress.start("read subtomograms", len(own))
+    data, kept, faulty = read_fourier_subtomograms(
+        given.read,
+        own,
+        given.transfers,
+        pixel_size=given.pixel_size,
+        radius=plan.radius,
+        diameter=plan.diameter,
+        world=world,
+        allocate=allocate,
+        tell=job.progress.update,
+    )
+    chosen, inside = choose_subtomograms(job, given, plan, kept, faulty)
+    return data.select(inside), chosen
