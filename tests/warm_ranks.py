@@ -30,6 +30,7 @@ MODULES = (
     "manyviews.cli",
     "manyviews.kernels.affine_cpu",
     "manyviews.particles.abinitio",
+    "manyviews.subtomo.align",
     "manyviews.tilt.reconstruct",
     "manyviews.tilt.report",
     "matplotlib.backends.backend_agg",

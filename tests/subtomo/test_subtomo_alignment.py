@@ -32,7 +32,7 @@ from manyviews.subtomo.alignment import (
     has_settled,
     low_passed,
 )
-from manyviews.subtomo.average import add_up, particle_mask, solvent_flattened
+from manyviews.subtomo.averaging import add_up, lane_of, own_particles, particle_mask, solvent_flattened
 from manyviews.subtomo.pose_search import SearchPlan
 from manyviews.subtomo.refine.objective import Poses
 from thread_world import run_ranks
@@ -57,7 +57,22 @@ def data(truth):
 def problem(data, **given):
     halves = np.arange(len(data)) % 2 + 1
     values = {"start": None, "start_radius": 4, "joined_radius": 0, "search": PLAN, **given}
-    return AlignmentProblem(data, np.arange(len(data)), halves, **values)
+    everyone = np.arange(len(data))
+    return AlignmentProblem(data, everyone, lane_of(everyone), halves, **values)
+
+
+def part_of(given, world):
+    """The share of a rank."""
+    everyone = np.arange(given.count)
+    own = everyone[own_particles(everyone, world)]
+    data = given.subtomograms.select(own)
+    return replace(given, subtomograms=data, own=own, lanes=lane_of(own), world=world)
+
+
+def added(data, poses, weights, halves, symmetry=NONE):
+    """The sums of this process alone."""
+    lanes = lane_of(np.arange(len(data)))
+    return add_up(data, poses, weights, halves, lanes=lanes, symmetry=symmetry, world=SingleWorld())
 
 
 def agreement(volume, phantom=PHANTOM):
@@ -72,14 +87,12 @@ def test_the_average_at_true_poses_is_the_particle(truth):
     """The wedges of 24 particles fill each other; of one they do not."""
     clean = coefficients(truth)
     halves = np.arange(COUNT) % 2 + 1
-    sums = add_up(clean, truth, np.ones(COUNT), halves, symmetry=NONE, world=SingleWorld())
+    sums = added(clean, truth, np.ones(COUNT), halves)
     whole = sums.volume(np.full(RADIUS + 1, 0.999), BOX)
     assert agreement(flat(whole))[1:RADIUS].min() > 0.99
     for half in range(2):
         assert agreement(flat(sums.half_volume(half, BOX)))[1:RADIUS].min() > 0.97
-    alone = add_up(
-        clean, truth, (np.arange(COUNT) == 0).astype(float), halves, symmetry=NONE, world=SingleWorld()
-    )
+    alone = added(clean, truth, (np.arange(COUNT) == 0).astype(float), halves, world=SingleWorld())
     assert agreement(flat(alone.half_volume(0, BOX)))[3:RADIUS].min() < 0.95
     assert not alone.numerator[1].any()
 
@@ -88,17 +101,15 @@ def test_shared_poses_and_left_out_particles(truth):
     """Two poses of half a weight are one; weight 0 and no half are nothing."""
     clean = coefficients(truth)
     halves = np.ones(COUNT, np.int64)
-    plain = add_up(clean, truth, np.ones(COUNT), halves, symmetry=NONE, world=SingleWorld())
+    plain = added(clean, truth, np.ones(COUNT), halves)
     twice = np.repeat(np.arange(COUNT), 2)
-    shared = add_up(
-        clean, truth.select(twice), np.full(2 * COUNT, 0.5), halves, symmetry=NONE, world=SingleWorld()
-    )
+    shared = added(clean, truth.select(twice), np.full(2 * COUNT, 0.5), halves, world=SingleWorld())
     torch.testing.assert_close(shared.numerator, plain.numerator, rtol=1e-4, atol=1e-2)
     torch.testing.assert_close(shared.denominator, plain.denominator, rtol=1e-4, atol=1e-4)
     weights = np.r_[np.ones(COUNT - 4), np.zeros(4)]
-    fewer = add_up(clean, truth, weights, halves, symmetry=NONE, world=SingleWorld())
+    fewer = added(clean, truth, weights, halves)
     excluded = np.where(weights > 0, 1, 0)
-    left = add_up(clean, truth, np.ones(COUNT), excluded, symmetry=NONE, world=SingleWorld())
+    left = added(clean, truth, np.ones(COUNT), excluded)
     torch.testing.assert_close(fewer.numerator, left.numerator)
 
 
@@ -110,8 +121,7 @@ def test_symmetry_fills_the_wedge_of_one_particle():
     clean = coefficients(truth, phantom=phantom)
     one = np.ones(1, np.int64)
     plain, whole = (
-        add_up(clean, truth, np.ones(1), one, symmetry=turns, world=SingleWorld()).half_volume(0, BOX)
-        for turns in (NONE, symmetry)
+        added(clean, truth, np.ones(1), one, symmetry=turns).half_volume(0, BOX) for turns in (NONE, symmetry)
     )
     assert agreement(flat(whole), phantom)[1:8].mean() > agreement(flat(plain), phantom)[1:8].mean() + 0.02
     assert agreement(flat(whole), phantom)[1:8].min() > 0.95
@@ -187,7 +197,7 @@ def test_halves_do_not_mix(truth, data):
     for one in (given, changed):
         state = Alignment(one).step(Alignment(one).init())
         poses = Poses(state.rotations.numpy(), state.shifts.numpy(), np.arange(COUNT))
-        sums = add_up(one.subtomograms, poses, np.ones(COUNT), one.halves, symmetry=NONE, world=SingleWorld())
+        sums = added(one.subtomograms, poses, np.ones(COUNT), one.halves)
         states.append(state)
         maps.append([sums.half_volume(half, BOX) for half in range(2)])
     first = given.halves == 1
@@ -202,7 +212,7 @@ def test_halves_do_not_mix(truth, data):
     for one, state in zip((given, changed), states, strict=True):
         poses = Poses(state.rotations.numpy(), state.shifts.numpy(), np.arange(COUNT))
         weights = np.ones(COUNT)
-        sums = add_up(one.subtomograms, poses, weights, one.halves, symmetry=NONE, world=SingleWorld())
+        sums = added(one.subtomograms, poses, weights, one.halves)
         searched.append(sums.damped_half(0, np.full(sums.radius + 1, same[0]), BOX).numpy())
     assert np.corrcoef(searched[0].ravel(), searched[1].ravel())[0, 1] > 0.99
 
@@ -290,9 +300,7 @@ def test_ranks_find_the_same_poses(data, size):
     expected = Alignment(problem(data, start=start)).step(Alignment(problem(data, start=start)).init())
 
     def of_rank(world):
-        own = np.arange(COUNT)[world.rank :: world.size]
-        given = problem(data, start=start)
-        given = replace(given, subtomograms=data.select(own), own=own, world=world)
+        given = part_of(problem(data, start=start), world)
         return Alignment(given).step(Alignment(given).init())
 
     for found in run_ranks(size, of_rank):
@@ -308,9 +316,7 @@ def test_ranks_without_particles_take_part():
     start = torch.from_numpy(density()).float()
 
     def of_rank(world):
-        own = np.arange(3)[world.rank :: world.size]
-        given = problem(data, start=start)
-        given = replace(given, subtomograms=data.select(own), own=own, world=world)
+        given = part_of(problem(data, start=start), world)
         return Alignment(given).step(Alignment(given).init())
 
     expected = Alignment(problem(data, start=start)).step(Alignment(problem(data, start=start)).init())

@@ -1,4 +1,4 @@
-"""The fit of a pose: gradient and curvature against finite differences, and all methods that follow them."""
+"""The fit of a pose: gradient and curvature against finite differences, and the methods that use them."""
 
 from __future__ import annotations
 

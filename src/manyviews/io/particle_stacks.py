@@ -95,8 +95,13 @@ def folder_to_give(table: ParticleTable, folder: Path) -> Path | None:
 
     That is the folder to which the names of the table's stacks are relative.
     """
+    return root_of_names(table.stack_names, table.stacks, folder)
+
+
+def root_of_names(names: Sequence[str], files: Sequence[Path], folder: Path) -> Path | None:
+    """As `folder_to_give`, of a table's names and the files that they were found to be."""
     bases = _bases(Path(os.path.abspath(folder)), None)
-    for name, stack in zip(table.stack_names, table.stacks, strict=False):
+    for name, stack in zip(names, files, strict=False):
         plain = name.removeprefix(">")
         if os.path.isabs(plain) or any(os.path.isfile(base / plain) for base in bases):
             continue

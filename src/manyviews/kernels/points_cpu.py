@@ -245,12 +245,16 @@ def _sums_of_pose(  # type: ignore[no-untyped-def]
 
 @njit(parallel=True, nogil=True, cache=True)
 def _sums(  # type: ignore[no-untyped-def]
-    floats, rotations, shifts, images, masks, values, transfers, points, chosen, padding, turn, reach, out
-):
+    floats, rotations, shifts, images, masks, values, value_row, transfers, transfer_row, points, chosen,
+    padding, turn, reach, out
+):  # fmt: skip
     # each pose in a function of its own: arrays within a parallel loop take long to compile
     for m in prange(len(rotations)):
+        data = images[m] * value_row
+        mask = masks[m] * transfer_row
         _sums_of_pose(
-            floats, rotations[m], shifts[m], values[images[m]], transfers[masks[m]], points, chosen[m],
+            floats, rotations[m], shifts[m], values[data : data + 2 * len(points)],
+            transfers[mask : mask + len(points)], points, chosen[m if len(chosen) > 1 else 0],
             padding, turn, reach, out[m],
         )  # fmt: skip
 
@@ -362,12 +366,30 @@ def pose_sums(
     turns, places = np.ascontiguousarray(rotations, floats.dtype), np.ascontiguousarray(points, floats.dtype)
     moves = np.ascontiguousarray(shifts, np.float64)
     out = np.empty((len(turns), SUMS))
-    numbers = np.asarray(values, dtype=grid.dtype).view(floats.dtype)
-    factors = np.asarray(transfers, dtype=floats.dtype)
+    numbers, value_row = _in_a_row(np.asarray(values, dtype=grid.dtype).view(floats.dtype))
+    factors, transfer_row = _in_a_row(np.asarray(transfers, dtype=floats.dtype))
+    # the same for every pose: once is enough
+    own = np.ascontiguousarray(chosen[:1] if chosen.strides[0] == 0 else chosen, np.int32)
     reach = int(np.abs(points).max(initial=0))
     turn = 2 * np.pi / box
-    _sums(floats, turns, moves, images, masks, numbers, factors, places, chosen, padding, turn, reach, out)
+    _sums(
+        floats, turns, moves, images, masks, numbers, value_row, factors, transfer_row, places, own, padding,
+        turn, reach, out,
+    )  # fmt: skip
     return out
+
+
+def _in_a_row(rows: Real) -> tuple[Real, int]:
+    """Rows ``(N, n)``, which may be the beginnings of longer ones, as one row, and how far apart they begin.
+
+    Numba would compile a kernel for rows that lie apart and another one for rows that do not.
+    """
+    if rows.strides[1] != rows.itemsize or rows.strides[0] % rows.itemsize:
+        rows = np.ascontiguousarray(rows)
+    step = rows.strides[0] // rows.itemsize if len(rows) > 1 else rows.shape[1]
+    size = (len(rows) - 1) * step + rows.shape[1] if len(rows) else 0
+    flat = np.lib.stride_tricks.as_strided(rows, (size,), (rows.itemsize,), writeable=False)
+    return flat, step
 
 
 def _native(grid: Complex, rotations: Real, points: NDArray[Any]) -> tuple[Real, Real]:

@@ -13,12 +13,14 @@ from manyviews.subtomo.alignment import Alignment, has_settled
 from manyviews.subtomo.inputs import (
     fingerprints,
     open_subtomograms,
+    read_map,
     read_start,
     wedge_record,
 )
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
+from manyviews.subtomo.reference_check import check_reference
 from manyviews.subtomo.report import PICTURES, sections
 from manyviews.subtomo.results import RESULTS, Watcher, write_results
 from manyviews.subtomo.warnings import check_ranks
@@ -51,6 +53,7 @@ def align(
     check_ranks(world.size, len(given))
     plan = resolve_plan(options, len(given), given.box, given.pixel_size)
     start = read_start(plan)
+    read_map(options.compare, "--compare", plan)  # wrong ones are refused before the work
     with start_job(
         "subtomo align",
         run,
@@ -69,6 +72,7 @@ def align(
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
             problem, chosen = make_problem(stack, job, given, plan, start)
+            hand = check_reference(job, problem, hands=options.hands == "both")
             watcher = Watcher(job, plan)
             watcher.wedges(given, chosen)
             state, reason = job.solve(
@@ -79,4 +83,4 @@ def align(
                 preview=watcher.preview,
             )
             summary = write_results(job, plan, given, chosen, problem, state, reason)
-        return job.finish(summary)
+        return job.finish({**summary, **hand} if summary else summary)

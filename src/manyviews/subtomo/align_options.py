@@ -30,6 +30,9 @@ class AlignOptions(MachineOptions):
         "out: begin with the average in random orientations.")
     start_resolution: float = option(60.0, section="method", metavar="ANGSTROM", above=0,
         help="Let the map that a run begins with count up to this resolution only, in angstrom.")
+    hands: Literal["one", "both"] = option("one", section="method", metavar="HANDS",
+        help="With --reference: one, take its hand to be right; or both, lay 50 particles on its mirror "
+        "image too, and tell which fits better. The run goes on with the map as it is.")
     diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
         help="Take the particle to have this largest diameter, in angstrom; the map is masked with a soft "
         "sphere around it. Left out: 0.7 of the box.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,17 +77,22 @@ def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
 
 def read_start(plan: Plan) -> torch.Tensor | None:
     """The map to begin with, a cube, or None; `InputError` if it does not go with the particles."""
-    path = plan.options.reference
+    return read_map(plan.options.reference, "--reference", plan)
+
+
+def read_map(path: Path | None, where: str, plan: Plan) -> torch.Tensor | None:
+    """A map that an option names, a cube, or None; `InputError` if it does not go with the particles."""
     if path is None:
         return None
     volume, given = read_volume(path)
     if fault := voxel_fault(volume):
-        raise InputError(fault, path=path, where="--reference", fix="give a map")
+        raise InputError(fault, path=path, where=where, fix="give a map")
     if volume.shape != (plan.box,) * 3:
         raise InputError(
             f"the map has {' x '.join(map(str, volume.shape[::-1]))} voxels, the particles have {plan.box} "
             "along each side",
             path=path,
+            where=where,
             fix="give a map of the particles' size",
         )
     size = given.pixel_size
@@ -94,7 +100,7 @@ def read_start(plan: Plan) -> torch.Tensor | None:
         raise InputError(
             f"the map has voxels of {size:g} angstrom, the particles of {plan.pixel_size:g}",
             path=path,
-            where="--reference",
+            where=where,
             fix="resample the map, or correct the pixel size in its header",
         )
     return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,15 +92,17 @@ def read_fourier_subtomograms(
         cannot.
     """
     used, index = np.unique(transfers.index[own], return_inverse=True)
+    unmeasured: dict[int, str] = {}
     maker = SubtomogramMaker.of(
-        (transfers[number] for number in used.tolist()), transfers.box, pixel_size, radius, diameter
+        _readable(transfers, used.tolist(), unmeasured), transfers.box, pixel_size, radius, diameter
     )
     values = allocate((len(own), len(maker.points)), np.complex64)
     power = np.zeros((LANES, 2, len(maker.points)))
     good: list[int] = []
     faulty: list[Faulty] = []
     for place, number in enumerate(own.tolist()):
-        volume, reason = usable_volume(read, number, maker.box)
+        reason = unmeasured.get(int(index[place]), "")
+        volume, reason = (None, reason) if reason else usable_volume(read, number, maker.box)
         if volume is None:
             faulty.append(Faulty(number, reason))
         else:
@@ -111,6 +113,16 @@ def read_fourier_subtomograms(
     total = world.sum(torch.from_numpy(power)).numpy().sum(axis=0)
     kept = np.array(good, dtype=np.int64)
     return maker.whitened(values[: len(good)], index[np.isin(own, kept)], total), kept, faulty
+
+
+def _readable(transfers: Transfers, numbers: list[int], faults: dict[int, str]) -> Iterator[Float32]:
+    """The transfers in order; instead of one that cannot be read, nothing measured, and why, by its place."""
+    for place, number in enumerate(numbers):
+        try:
+            yield transfers[number]
+        except InputError as error:
+            faults[place] = str(error)
+            yield np.zeros((transfers.box, transfers.box, transfers.box // 2 + 1), np.float32)
 
 
 def usable_volume(read: Callable[[int], Float32], number: int, box: int) -> tuple[Float32 | None, str]:

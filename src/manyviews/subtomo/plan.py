@@ -86,6 +86,12 @@ def resolve_plan(options: AlignOptions, count: int, box: int, pixel_size: float)
             f"{count} subtomograms of {box} voxels are too little for an average",
             fix=f"give at least {_LEAST_PARTICLES} of at least {_LEAST_BOX} voxels",
         )
+    if options.hands == "both" and options.reference is None:
+        raise InputError(
+            "only a map that is given has a hand to compare",
+            where="--hands both",
+            fix="give --reference, or leave it out",
+        )
     diameter = _FILLED * side if options.diameter is None else options.diameter
     if not 0.1 * side <= diameter <= side:
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.poses import matrices_to_euler
-from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.mrc import write_mrc
+from manyviews.io.particle_stacks import root_of_names
 from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
+from manyviews.io.volume_files import read_volume
 from manyviews.jobs.run import Job
 from manyviews.metrics.directional_fsc import directional_fsc, write_cones
 from manyviews.metrics.masked_fsc import FscCurves, masked_fsc
@@ -151,6 +153,7 @@ def write_results(
     curves = _write_curves(folder, plan, halves, problem, sums)
     job.warn(*([curves.warning()] if curves.warning() else []))
     _write_particles(folder, plan, given, chosen, state)
+    job.warn(*_far_from_volumes(given, folder))
     kept = Alignment(problem).kept(state)
     write_scores(folder / SCORES_FILE, Scores(chosen.halves, state.score.numpy(), kept))
     write_left_out(job, chosen)
@@ -226,6 +229,16 @@ def _write_particles(
     write_relion_subtomograms(folder / PARTICLES_FILE, posed, overwrite=True)
 
 
+def _far_from_volumes(given: Subtomograms, folder: Path) -> Iterator[str]:
+    """A warning where the volumes cannot be found from the table that a run leaves in its folder."""
+    root = root_of_names(given.table.volume_names[:1], given.table.volumes[:1], folder)
+    if root is not None:
+        yield (
+            f"the run folder lies outside of the project: what reads its {PARTICLES_FILE} finds the volumes "
+            f"with --data-root {root}, and RELION when it is started there"
+        )
+
+
 def _write_coverage(
     folder: Path, plan: Plan, given: Subtomograms, chosen: Chosen, state: AlignmentState
 ) -> None:
@@ -260,7 +273,7 @@ def measured_share(
 
 
 def _compare(folder: Path, plan: Plan, volume: torch.Tensor, reference: Path) -> dict[str, object]:
-    truth, _ = read_mrc(reference)
+    truth, _ = read_volume(reference)
     curve, alignment = aligned_fsc(volume.numpy(), truth, plan.pixel_size, radius=plan.diameter / 2)
     curve.write_csv(folder / REFERENCE_FILE, overwrite=True)
     return {

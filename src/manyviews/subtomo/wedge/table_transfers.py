@@ -16,7 +16,7 @@ from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.wedge.tilt_lists import tilt_schemes
 from manyviews.subtomo.wedge.transfer import transfer
-from manyviews.subtomo.wedge.weight_volumes import read_weights
+from manyviews.subtomo.wedge.weight_volumes import WeightVolume, read_weights
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -161,14 +161,25 @@ def _from_weights(table: SubtomogramTable, options: SubtomogramOptions, box: int
     unique = tuple(dict.fromkeys(paths))
     place = {path: number for number, path in enumerate(unique)}
     premultiplied = bool(table.ctf_premultiplied)
-    first = read_weights(unique[0], box, premultiplied=premultiplied)
+    named, first = _first_readable(unique, box, premultiplied)
     many = "one weight volume" if len(unique) == 1 else f"{len(unique)} weight volumes"
     told = f"measured as {many} of the table say: {first.note}"
-    warnings = (f"{unique[0].name}: {first.note}",) if first.is_unusual else ()
+    warnings = (f"{named.name}: {first.note}",) if first.is_unusual else ()
     index = np.array([place[path] for path in paths], dtype=np.int64)
     return TableTransfers(
         box, table.pixel_size, unique, index, premultiplied=premultiplied, told=told, warnings=warnings
     )
+
+
+def _first_readable(paths: tuple[Path, ...], box: int, premultiplied: bool) -> tuple[Path, WeightVolume]:
+    """What is told of all; particles whose own cannot be read are set aside later, unless all are."""
+    faults: list[InputError] = []
+    for path in paths:
+        try:
+            return path, read_weights(path, box, premultiplied=premultiplied)
+        except InputError as error:
+            faults.append(error)
+    raise faults[0]
 
 
 def _from_ranges(table: SubtomogramTable, options: SubtomogramOptions, box: int) -> TableTransfers:
