@@ -8,8 +8,8 @@ run with two particles.
 
 RELION 3.1: 3-D subtomograms with their wedge times CTF as ``rlnCtfImage``, one iteration of ``relion_refine`` from
 nothing on a grid of 15 degrees and two-voxel shifts, no oversampling: coarse, nothing is made fine. acryo: zero-mean
-normalised correlation with the wedge, the grid of rotations that our search uses, on volumes binned twice (12
-angstrom: nothing of the reference is lost), turning the templates not counted; no refinement, no CTF. Ours: candidates
+normalised correlation with the wedge, over a grid of rotations with a third of the points of ours, on volumes binned
+twice (12 angstrom: nothing of the reference is lost), turning the templates not counted; no refinement, no CTF. Ours: candidates
 *and* refinement, to 60 and to 40 angstrom. Chen is Fourier alternation of all 10 candidates, Xu is
 Levenberg-Marquardt on all frequencies of all 10 candidates, both from rotational matching, as published.
 
@@ -37,10 +37,11 @@ from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.mrc import write_mrc
 from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.subtomo.candidates.joint_search import PoseGrid
 from manyviews.subtomo.candidates.rotational_matching import rotational_matching
 from manyviews.subtomo.inputs import open_subtomograms
 from manyviews.subtomo.options import SubtomogramOptions
-from manyviews.subtomo.pose_search import SearchPlan, find_poses, search_grid
+from manyviews.subtomo.pose_search import SearchPlan, find_poses
 from manyviews.subtomo.refine.levenberg_marquardt import LevenbergMarquardt
 from manyviews.subtomo.refine.objective import PoseObjective
 from manyviews.subtomo.simulate import simulate
@@ -49,6 +50,7 @@ from manyviews.subtomo.volumes import FourierSubtomograms, fourier_subtomograms
 from subtomo_data import BOX, DEFOCUS, RESULTS, Float64, Specimen, machine, rounded, specimen
 
 SNR, CANDIDATES, SHIFT_RANGE = 0.03, 10, 6.4
+ACRYO_GRID = 4.0  # cycles per box that the rotations are fine enough for
 FEWEST = 2  # RELION makes nothing of the noise of one
 
 
@@ -199,7 +201,7 @@ def binned(volume: np.ndarray) -> np.ndarray:
 def acryo(particles: Particles, python: str, work: Path, count: int) -> dict[str, Any]:
     own = particles.own
     plan = SearchPlan(own.diameter_voxels, SHIFT_RANGE, CANDIDATES, own.group)
-    grid = search_grid(plan, own.radius(60.0), BOX)
+    grid = PoseGrid.of(ACRYO_GRID, BOX, plan.diameter, plan.shift_range, own.group, coarseness=1.4)
     size = BOX // 2
     along = np.arange(size) - size // 2
     distance = np.sqrt(along[:, None, None] ** 2 + along[:, None] ** 2 + along**2)
@@ -230,6 +232,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--particles", type=int, default=20)
     parser.add_argument("--peer-particles", type=int, default=4)
+    parser.add_argument("--acryo-particles", type=int, default=2)
     parser.add_argument("--relion")
     parser.add_argument(
         "--relion-symmetry", nargs="+", default=["D7"], help="without symmetry it takes 14 times as long"
@@ -250,7 +253,7 @@ def main() -> None:
             for symmetry in given.relion_symmetry
         ]
     if given.acryo:
-        rows.append(acryo(particles, given.acryo, given.work, given.peer_particles))
+        rows.append(acryo(particles, given.acryo, given.work, given.acryo_particles))
     base = {
         one["program"].rsplit(" ", 1)[1]: one["cpu_s"]
         for one in rows
