@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from manyviews.alignment.map_search import find_placement
 from manyviews.metrics.correlation import ncc
@@ -123,6 +123,8 @@ def move_map(
     zero. Memory: 20 times the volume. ``rotation`` is 3x3 on (x, y, z), ``shift_voxels (3,)`` (x, y, z);
     ``mirrored``: the map is inverted through its centre first (``h = -1``).
     """
+    from scipy import ndimage  # takes long to import, and known poses move no map
+
     box = len(volume)
     fine = _twice_as_fine(np.asarray(volume, dtype=np.float32))
     turn = (-1 if mirrored else 1) * np.asarray(rotation, dtype=np.float64).T

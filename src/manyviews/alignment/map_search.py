@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import fft, optimize
+from scipy import fft
 
 from manyviews.geometry.poses import angular_distance, rotations_from_vectors, uniform_rotations
 from manyviews.operators.fourier_points import shells
@@ -290,6 +290,8 @@ class _Comparison:
 
 def _minimise(loss: Callable[[Float64], tuple[float, Float64]], count: int) -> Float64:
     """Of ``count`` parameters, from zero."""
+    from scipy import optimize  # takes long to import, and many who import this search nothing
+
     result = optimize.minimize(
         loss, np.zeros(count), jac=True, method="L-BFGS-B", options={"maxiter": 30, "ftol": 1e-7}
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from manyviews.errors import InputError
+from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.io.imod import write_angles, write_xf
 from manyviews.io.mdoc import write_mdoc
 from manyviews.io.mrc import write_mrc
@@ -169,6 +170,27 @@ def test_images_on_their_side_give_a_volume_that_stands(tmp_path):
     # as the raw images show it: the same as angles about an axis at 85 degrees
     plain = resolved(path, axis_angle=(85.0,)).geometry
     assert np.allclose(laid.geometry.matrices[:, :3, :3], plain.matrices[:, :3, :3], atol=1e-6)
+
+
+def test_images_on_their_side_of_a_specimen_that_was_turned(tmp_path):
+    """The camera stays, the grid is turned by 90 degrees: beads lie where both axes see them."""
+    paths = tuple(stack(tmp_path, name=f"{name}.mrc") for name in "ab")
+    turn = np.deg2rad(-85.0)
+    row = [np.cos(turn), -np.sin(turn), np.sin(turn), np.cos(turn), 0, 0]
+    for name in "ab":
+        write_angles(tmp_path / f"{name}.tlt", TILTS)
+        write_xf(tmp_path / f"{name}.xf", np.tile(row, (21, 1)))
+    files = {
+        option: tuple(tmp_path / f"{name}{suffix}" for name in "ab")
+        for option, suffix in (("tilt_angles", ".tlt"), ("transform", ".xf"))
+    }
+    series = resolve_series(SeriesOptions(stacks=paths, axis_angle=(0.0, 90.0), **files))
+    assert series.field_shape == (56, 48)  # the first stack's
+    for axis, number in ((0.0, 0), (90.0, 1)):
+        upright = TiltGeometry.from_tilt_axis(TILTS, 0.0).matrices[:, :3, :3] @ rotation_z(-axis)
+        raw = rotation_z(85.0) @ upright  # what the .xf turns upright
+        chosen = series.geometry.series == number
+        assert np.allclose(series.geometry.matrices[chosen, :3, :3], raw, atol=1e-6)
 
 
 @pytest.mark.parametrize(

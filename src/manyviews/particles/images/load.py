@@ -20,7 +20,7 @@ Float32 = NDArray[np.float32]
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
 Mend = Callable[[Float32, NDArray[np.int64]], None]
 BYTES_A_POINT = 12  # a complex64 coefficient and a float32 transfer function
-_BLOCK_PIXELS = 8_000_000
+_BLOCK_PIXELS = 1_000_000  # a few MB: what a cache holds, and many images for threads
 _EDGE = 3.0  # pixels over which the background's mask rises, so that its transform is narrow
 _LEAST_BACKGROUND = 0.02  # of the image
 
