@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from manyviews.errors import InputError
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
 from manyviews.io.subtomogram_formats import read_subtomograms
+from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld
 from manyviews.subtomo import check as check_module
+from manyviews.subtomo.align import align
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.check import check, sampled
 from manyviews.subtomo.estimate import estimate_cost, expected_radii, expected_reach, visible_shell
@@ -100,6 +104,22 @@ def test_warns_of_dark_particles_and_of_another_wedge(simulated, tmp_path):
     said = " ".join(check(given, ONE).warnings)
     assert "--tilt-range is taken, not the weight volumes" in said
     assert "the tilt axis is another" in said
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_run_warns_of_what_check_warns_of(simulated, tmp_path):
+    path = changed_copy(simulated, tmp_path / "dark", lambda number, volume: -volume)
+    given = SubtomogramOptions(particles=path, tilt_range=(-60.0, 60.0), tilt_axis="x")
+    options = AlignOptions(iterations=1, candidates=2, resolution=60.0, threads=1)
+    said = check(given, options).warnings
+    assert len(said) == 3
+    run = tmp_path / "run"
+    align(given, options, RunOptions(run, quiet=True))
+    told = json.loads((run / "summary.json").read_text())["warnings"]
+    assert set(said) <= set(told)
+    with pytest.raises(InputError, match="13 processes are more than there are subtomograms"):
+        align(given, options, RunOptions(tmp_path / "other"), world=SimpleNamespace(rank=0, size=13))
+    assert not (tmp_path / "other").exists()
 
 
 def test_faulty_volumes_are_found_in_the_sample_or_in_all(simulated, tmp_path, monkeypatch):

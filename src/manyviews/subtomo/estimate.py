@@ -154,5 +154,6 @@ def _working_bytes(plan: Plan, transfers: int, lanes: int) -> int:
     half = grid_half(plan.radius, PADDING)
     sums = (2 * half + 1) ** 2 * (half + 2) * (lanes * _LANE_BYTES + _SUMS_BYTES)
     fine = (PADDING * plan.box) ** 3 * _FINE_VOXEL_BYTES
-    known = 3 * transfers * 4 * _points(plan, plan.radius)  # and while they are whitened, and half of them
+    # transfers, the same whitened and of the particles at work; power of the noise in each lane
+    known = (3 * transfers * 4 + LANES * 16) * _points(plan, plan.radius)
     return _PROGRAM_BYTES + _BLOCK_BYTES + sums + fine + known
