@@ -252,9 +252,10 @@ def _sums(  # type: ignore[no-untyped-def]
     for m in prange(len(rotations)):
         data = images[m] * value_row
         mask = masks[m] * transfer_row
+        own = np.int64(m) if len(chosen) > 1 else np.int64(0)  # the loop's own number is unsigned
         _sums_of_pose(
             floats, rotations[m], shifts[m], values[data : data + 2 * len(points)],
-            transfers[mask : mask + len(points)], points, chosen[m if len(chosen) > 1 else 0],
+            transfers[mask : mask + len(points)], points, chosen[own],
             padding, turn, reach, out[m],
         )  # fmt: skip
 
