@@ -240,7 +240,7 @@ def _sums(  # type: ignore[no-untyped-def]
         slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
         for first in range(0, chosen.shape[1], BLOCK):
             count = min(BLOCK, chosen.shape[1] - first)
-            own = chosen[m if len(chosen) > 1 else 0]
+            own = chosen[np.int64(m) if len(chosen) > 1 else np.int64(0)]
             begin = masks[m] * transfer_row
             mask = transfers[begin : begin + count_of_points]
             _read_block(floats, rotations[m], points, mask, own, first, count, padding, block)
@@ -361,7 +361,8 @@ def pose_sums(
     numbers, value_row = _in_a_row(np.asarray(values, dtype=grid.dtype).view(floats.dtype))
     factors, transfer_row = _in_a_row(np.asarray(transfers, dtype=floats.dtype))
     # the same for every pose: once is enough
-    own = np.ascontiguousarray(chosen[:1] if chosen.strides[0] == 0 else chosen, np.int32)
+    own = np.ascontiguousarray(chosen[:1] if chosen.strides[0] == 0 else chosen, np.int32).view()
+    own.flags.writeable = False  # a kernel for one that may be written to would be another one
     reach = int(np.abs(points).max(initial=0))
     _sums(
         floats, turns, moves, images, masks, numbers, value_row, factors, transfer_row, places, own, padding,
