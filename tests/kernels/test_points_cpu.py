@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from manyviews.kernels import points_cpu
 from manyviews.kernels.points_cpu import BLOCK, PARAMETERS, SUMS, gather_points, pose_sums, splat_points
 from manyviews.kernels.slices_cpu import gather_slices
 from manyviews.operators.fourier_points import half_ball
@@ -150,3 +151,19 @@ def test_sums_over_parts_add_up(rng):
     parts = [np.broadcast_to(part, (3, len(part))) for part in np.array_split(order, 5)]
     added = sum(pose_sums(**{**p, "chosen": np.ascontiguousarray(part)}) for part in parts)
     np.testing.assert_allclose(added, pose_sums(**p), rtol=1e-9, atol=1e-9)
+
+
+def test_rows_that_are_the_beginnings_of_longer_ones_are_read_in_place(rng):
+    """One compiled kernel serves both, and poses that share a selection."""
+    p = fit_problem(rng, np.complex128)
+    expected = pose_sums(**p)
+    before = len(points_cpu._sums.signatures)
+    longer = {
+        name: np.concatenate([p[name], np.full((len(p[name]), 7), 99, p[name].dtype)], axis=1)[:, :-7]
+        for name in ("values", "transfers")
+    }
+    assert not longer["values"].flags.c_contiguous
+    np.testing.assert_array_equal(pose_sums(**{**p, **longer}), expected)
+    every = {"chosen": np.ascontiguousarray(p["chosen"])}
+    np.testing.assert_array_equal(pose_sums(**{**p, **longer, **every}), expected)
+    assert len(points_cpu._sums.signatures) == before

@@ -23,6 +23,7 @@ from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.mrc import read_mrc
 from manyviews.metrics.fsc import fsc
 from manyviews.runs.events import read_events
+from manyviews.subtomo import problem
 from manyviews.subtomo.iteration_files import read_iterations, read_slices
 from manyviews.subtomo.score_files import read_scores
 from page_reader import PageReader
@@ -130,9 +131,7 @@ def test_a_finished_run_does_nothing_and_other_options_are_refused(particles, re
 def test_little_memory_puts_the_subtomograms_in_files(particles, reference, tmp_path, monkeypatch):
     short = replace(reference, iterations=1)
     plain = run(particles, tmp_path / "plain", short)
-    from manyviews.subtomo import align as job
-
-    monkeypatch.setattr(job, "room_for_data", lambda memory, world: 1000)
+    monkeypatch.setattr(problem, "room_for_data", lambda memory, world: 1000)
     run(particles, tmp_path / "files", short)
     for name in ("volume.mrc", "particles.star"):
         assert (tmp_path / "files" / name).read_bytes() == (plain.run_folder / name).read_bytes()
@@ -240,15 +239,13 @@ def test_ranks_give_the_poses_of_one(run_warm_ranks, particles, alone, tmp_path,
     assert done.returncode == 0, done.stderr
     one, many = (poses_of(folder / "particles.star", particles.parent) for folder in (alone.run_folder, out))
     turns, moves = poses_off(many, one)
-    # sums of single precision in another order, and a step more or less of a refinement that ends
-    assert np.median(turns) < 0.01
-    assert turns.max() < 0.3
-    assert moves.max() < 0.05
+    assert turns.max() < 1e-3
+    assert moves.max() < 1e-3
     np.testing.assert_array_equal(many.half, one.half)
     np.testing.assert_allclose(many.score, one.score, atol=1e-3)
     first, second = (read_mrc(folder / "volume.mrc")[0] for folder in (alone.run_folder, out))
-    np.testing.assert_allclose(second, first, atol=5e-3 * np.abs(first).max())
+    np.testing.assert_allclose(second, first, atol=1e-5 * np.abs(first).max())
     summary = json.loads((out / "summary.json").read_text())
     assert summary["ranks"] == ranks
     for name in ("hand_of_the_particles", "score_with_the_reference", "mean_score"):
-        assert summary[name] == pytest.approx(alone.summary[name], abs=2e-4)
+        assert summary[name] == pytest.approx(alone.summary[name], abs=1e-4)

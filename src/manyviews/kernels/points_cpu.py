@@ -209,16 +209,15 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
     total[0] += data
     total[1] += cross
     total[2] += model
-    parameters = len(slopes) // 2  # not a constant: loops that are unrolled take long to compile
-    place = 3 + 2 * parameters
-    for i in range(parameters):
+    place = 3 + 2 * PARAMETERS
+    for i in range(PARAMETERS):
         with_data, with_model = zero, zero
         for n in range(count):
             with_data += block[8, n] * slopes[2 * i, n] + block[9, n] * slopes[2 * i + 1, n]
             with_model += block[0, n] * slopes[2 * i, n] + block[1, n] * slopes[2 * i + 1, n]
         total[3 + i] += with_data
-        total[3 + parameters + i] += with_model
-        for j in range(i, parameters):
+        total[3 + PARAMETERS + i] += with_model
+        for j in range(i, PARAMETERS):
             both = zero
             for n in range(count):
                 both += slopes[2 * i, n] * slopes[2 * j, n] + slopes[2 * i + 1, n] * slopes[2 * j + 1, n]
@@ -226,38 +225,30 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
             place += 1
 
 
-@njit(nogil=True, cache=True)
-def _sums_of_pose(  # type: ignore[no-untyped-def]
-    floats, rotation, shift, values, mask, points, chosen, padding, turn, reach, total
-):
-    tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
-    _phase_tables(shift, turn, reach, tables)
-    block = np.empty((13, BLOCK), floats.dtype)
-    slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
-    for place in range(SUMS):
-        total[place] = 0.0
-    for first in range(0, len(chosen), BLOCK):
-        count = min(BLOCK, len(chosen) - first)
-        _read_block(floats, rotation, points, mask, chosen, first, count, padding, block)
-        _data_block(values, tables, reach, points, chosen, first, count, block)
-        _sum_block(block, slopes, count, turn, total)
-
-
 @njit(parallel=True, nogil=True, cache=True)
 def _sums(  # type: ignore[no-untyped-def]
     floats, rotations, shifts, images, masks, values, value_row, transfers, transfer_row, points, chosen,
-    padding, turn, reach, out
+    padding, box, reach, out
 ):  # fmt: skip
-    # each pose in a function of its own: arrays within a parallel loop take long to compile
+    turn = 2 * np.pi / box
+    count_of_points = len(points)
     for m in prange(len(rotations)):
-        data = images[m] * value_row
-        mask = masks[m] * transfer_row
-        own = np.int64(m) if len(chosen) > 1 else np.int64(0)  # the loop's own number is unsigned
-        _sums_of_pose(
-            floats, rotations[m], shifts[m], values[data : data + 2 * len(points)],
-            transfers[mask : mask + len(points)], points, chosen[own],
-            padding, turn, reach, out[m],
-        )  # fmt: skip
+        total = np.zeros(SUMS)
+        tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
+        _phase_tables(shifts[m], turn, reach, tables)
+        block = np.empty((13, BLOCK), floats.dtype)
+        slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
+        for first in range(0, chosen.shape[1], BLOCK):
+            count = min(BLOCK, chosen.shape[1] - first)
+            own = chosen[np.int64(m) if len(chosen) > 1 else np.int64(0)]
+            begin = masks[m] * transfer_row
+            mask = transfers[begin : begin + count_of_points]
+            _read_block(floats, rotations[m], points, mask, own, first, count, padding, block)
+            begin = images[m] * value_row
+            data = values[begin : begin + 2 * count_of_points]
+            _data_block(data, tables, reach, points, own, first, count, block)
+            _sum_block(block, slopes, count, turn, total)
+        out[m] = total
 
 
 def gather_points(grid: Complex, rotations: Real, points: NDArray[Any], padding: int) -> Complex:
@@ -370,12 +361,12 @@ def pose_sums(
     numbers, value_row = _in_a_row(np.asarray(values, dtype=grid.dtype).view(floats.dtype))
     factors, transfer_row = _in_a_row(np.asarray(transfers, dtype=floats.dtype))
     # the same for every pose: once is enough
-    own = np.ascontiguousarray(chosen[:1] if chosen.strides[0] == 0 else chosen, np.int32)
+    own = np.ascontiguousarray(chosen[:1] if chosen.strides[0] == 0 else chosen, np.int32).view()
+    own.flags.writeable = False  # a kernel for one that may be written to would be another one
     reach = int(np.abs(points).max(initial=0))
-    turn = 2 * np.pi / box
     _sums(
         floats, turns, moves, images, masks, numbers, value_row, factors, transfer_row, places, own, padding,
-        turn, reach, out,
+        box, reach, out,
     )  # fmt: skip
     return out
 

@@ -11,7 +11,7 @@ from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.subtomo.align_options import AlignOptions, AverageOptions
 from manyviews.subtomo.alignment import Alignment
-from manyviews.subtomo.inputs import fingerprints, open_subtomograms, wedge_record
+from manyviews.subtomo.inputs import fingerprints, open_subtomograms, read_map, wedge_record
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
@@ -30,6 +30,7 @@ def average(
     known = AlignOptions(**asdict(options), known_poses=True, joined_resolution=0.0)
     check_ranks(world.size, len(given))
     plan = resolve_plan(known, len(given), given.box, given.pixel_size)
+    read_map(options.compare, "--compare", plan)  # wrong ones are refused before the work
     with start_job(
         "subtomo average",
         run,
