@@ -58,6 +58,7 @@ PARTICLES_FILE = "particles.star"
 RESULTS = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, PARTICLES_FILE, *FILES)
 _AGREED = 0.143
 _MEASURED = 1e-3  # of the largest transfer
+_LEAKING = 3  # shells behind its end that a map which both halves share reaches into, by edge and mask
 
 
 class Watcher:
@@ -151,7 +152,8 @@ def write_results(
     for name, half in zip((HALF1_FILE, HALF2_FILE), halves, strict=True):
         write_volume(folder / name, half, plan)
     curves = _write_curves(folder, plan, halves, problem, sums)
-    job.warn(*([curves.warning()] if curves.warning() else []))
+    resolution = curves.corrected.resolution(_AGREED)
+    job.warn(*filter(None, (curves.warning(), shared_map_warning(plan, resolution))))
     _write_particles(folder, plan, given, chosen, state)
     job.warn(*_far_from_volumes(given, folder))
     kept = Alignment(problem).kept(state)
@@ -166,7 +168,7 @@ def write_results(
         "pixel_size_angstrom": plan.pixel_size,
         "diameter_angstrom": round(plan.diameter, 2),
         "symmetry": plan.options.symmetry,
-        f"resolution_fsc0143_of_the_{kind}_angstrom": in_figures(curves.corrected.resolution(_AGREED)),
+        f"resolution_fsc0143_of_the_{kind}_angstrom": in_figures(resolution),
         "mean_score": round(float(state.score.mean()), 4),
     }
     if reason is not None:
@@ -183,6 +185,23 @@ def write_results(
     if plan.options.compare is not None:
         summary |= _compare(folder, plan, state.iterate, plan.options.compare)
     return summary
+
+
+def shared_map_warning(plan: Plan, resolution: float) -> str:
+    """A sentence where halves agree hardly further than the map that both had; else empty.
+
+    Volumes of pure noise, turned until they look like one map, agree as far as it goes and, by the edges of
+    its filter and of the mask, up to three shells further (measured: docs/subtomogram-benchmarks.md).
+    """
+    shared = plan.start_radius if plan.options.reference is not None else plan.joined_radius
+    if shared <= 0 or plan.options.merged or math.isinf(resolution):
+        return ""
+    if resolution < plan.resolution(shared + _LEAKING):
+        return ""
+    return (
+        f"the halves agree to {resolution:.3g} angstrom, hardly further than the map both were aligned to "
+        f"went, {plan.resolution(shared):.3g}: pure noise does so too, so this is no evidence of a structure"
+    )
 
 
 def _final_sums(problem: AlignmentProblem, state: AlignmentState) -> FourierSums:
