@@ -257,3 +257,18 @@ def test_the_other_hand_is_told_and_not_taken(particles, tmp_path):
     assert "hand_of_the_particles" not in plain.summary
     one, other = ((tmp_path / name / "volume.mrc").read_bytes() for name in ("run", "plain"))
     assert one == other
+
+
+def test_priors_that_a_search_does_not_use_are_told(particles, tmp_path):
+    lines = particles.read_text().splitlines()
+    rows = [place for place, line in enumerate(lines) if "volumes/0" in line]
+    labels = [line for line in lines[lines.index("data_particles") : rows[0]] if line.startswith("_rln")]
+    for place in rows:
+        lines[place] += " 90.0"
+    lines.insert(rows[0], f"_rlnAngleTiltPrior #{len(labels) + 1}")
+    particles.write_text("\n".join(lines) + "\n")
+    options = replace(QUICK, reference=particles.with_name("truth.mrc"), iterations=1, search="rotational")
+    told = run(particles, tmp_path / "run", options).summary["warnings"]
+    assert any("--search rotational does not look at the priors" in text for text in told)
+    told = run(particles, tmp_path / "joint", replace(options, search="joint")).summary["warnings"]
+    assert not any("does not look at the priors" in text for text in told)

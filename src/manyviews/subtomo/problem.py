@@ -31,6 +31,12 @@ def make_problem(
     """
     data, chosen = _load(stack, job, given, plan)
     job.warn(*chosen.warnings, *data_warnings(data, plan, job.world))
+    priors = chosen_priors(given, chosen, plan)
+    if priors is not None and plan.options.search == "rotational":
+        job.warn(
+            "--search rotational does not look at the priors of the table; take --search joint, or "
+            "--ignore-priors"
+        )
     problem = AlignmentProblem(
         data,
         chosen.own,
@@ -43,7 +49,7 @@ def make_problem(
         merged=plan.options.merged,
         rejected=plan.options.reject,
         weights=given.table.particle_weights[chosen.places],
-        priors=chosen_priors(given, chosen, plan),
+        priors=priors,
         known=known_poses(given, chosen, plan),
         seed=plan.options.seed,
         world=job.world,
