@@ -23,7 +23,7 @@ from manyviews.subtomo.volumes import FourierSubtomograms
 
 Float64 = NDArray[np.float64]
 
-_RIM_PHASE = 9.0  # radians between centre and rim of the particle at the frequencies of the grid search
+_RIM_PHASE = 13.0  # radians between rim and centre at the frequencies of the grid search; with 9 many ribosomes are lost
 _COARSENESS = 1.4
 _GYRATION = 0.39  # radius of gyration of a sphere over its diameter
 _STEPS = 5  # at each level of frequencies
