@@ -26,13 +26,14 @@ _TINY = 1e-30
 class StochasticAverageGradient:
     """``passes`` times as many steps as there are ``parts`` of the frequencies, drawn with replacement.
 
-    ``relative_step`` is the step over that of Newton's method with a diagonal curvature; ``radius`` of
-    gyration in voxels, ``longest_step`` in voxels there.
+    ``relative_step`` is the step over that of Newton's method with a diagonal curvature: with gradients that
+    are out of date by 16 steps 0.35 swings and 0.1 settles. ``radius`` of gyration in voxels,
+    ``longest_step`` in voxels there.
     """
 
     parts: int = 16
     passes: float = 6.0
-    relative_step: float = 0.35
+    relative_step: float = 0.1
     radius: float = 8.0
     longest_step: float = 1.5
     seed: int = 0
