@@ -98,8 +98,12 @@ def touched(study: Study) -> list[dict[str, Any]]:
     """Error against numbers read. The last pass of each method only measures the fit, and is not counted."""
     r = study.radius
     methods: list[tuple[str, RefinementMethod]] = [
+        *[
+            ("sag, 16 parts, step 0.35", StochasticAverageGradient(parts=16, passes=p, radius=r, relative_step=0.35))
+            for p in (0.5, 1, 3, 6)
+        ],
         *[("sag, 16 parts", StochasticAverageGradient(parts=16, passes=p, radius=r)) for p in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 12)],
-        *[("full gradient", StochasticAverageGradient(parts=1, passes=p, radius=r)) for p in (1, 2, 3, 4, 6, 12, 24)],
+        *[("full gradient", StochasticAverageGradient(parts=1, passes=p, radius=r, relative_step=0.35)) for p in (1, 2, 3, 4, 6, 12, 24)],
         *[("Levenberg-Marquardt", LevenbergMarquardt(steps=n, radius=r, least_gain=0.0)) for n in (1, 2, 3, 4, 6, 12)],
         *[("newton-marching", FrequencyMarching(SHIFT_RANGE, radius=r, steps=n)) for n in (1, 2, 3)],
     ]  # fmt: skip
