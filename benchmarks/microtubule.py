@@ -114,7 +114,7 @@ def _measures(volume: NDArray[np.float32]) -> dict[str, float]:
     wall = _cylinder(volume, box)  # z, radius, angle
     rings = wall[:, 9:13].mean(axis=1)  # the wall of a microtubule lies at 11 to 12 nm
     rings = rings - rings.mean()
-    fine = 16
+    fine = 128  # a bin is 0.04 angstrom wide there
     window = np.hanning(box)[:, None]
     power = np.abs(np.fft.rfft(rings * window, n=fine * box, axis=0)) ** 2
     around = power.sum(axis=1)
