@@ -225,30 +225,38 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
             place += 1
 
 
+@njit(nogil=True, cache=True)
+def _sums_of_pose(  # type: ignore[no-untyped-def]
+    floats, rotation, shift, values, mask, points, chosen, padding, turn, reach, total
+):
+    tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
+    _phase_tables(shift, turn, reach, tables)
+    block = np.empty((13, BLOCK), floats.dtype)
+    slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
+    for place in range(SUMS):
+        total[place] = 0.0
+    for first in range(0, len(chosen), BLOCK):
+        count = min(BLOCK, len(chosen) - first)
+        _read_block(floats, rotation, points, mask, chosen, first, count, padding, block)
+        _data_block(values, tables, reach, points, chosen, first, count, block)
+        _sum_block(block, slopes, count, turn, total)
+
+
 @njit(parallel=True, nogil=True, cache=True)
 def _sums(  # type: ignore[no-untyped-def]
     floats, rotations, shifts, images, masks, values, value_row, transfers, transfer_row, points, chosen,
     padding, box, reach, out
 ):  # fmt: skip
+    # each pose in a function of its own: arrays made within a parallel loop take long to compile
     turn = 2 * np.pi / box
-    count_of_points = len(points)
     for m in prange(len(rotations)):
-        total = np.zeros(SUMS)
-        tables = np.empty((3, 2 * reach + 1, 2), floats.dtype)
-        _phase_tables(shifts[m], turn, reach, tables)
-        block = np.empty((13, BLOCK), floats.dtype)
-        slopes = np.empty((2 * PARAMETERS, BLOCK), floats.dtype)
-        for first in range(0, chosen.shape[1], BLOCK):
-            count = min(BLOCK, chosen.shape[1] - first)
-            own = chosen[np.int64(m) if len(chosen) > 1 else np.int64(0)]
-            begin = masks[m] * transfer_row
-            mask = transfers[begin : begin + count_of_points]
-            _read_block(floats, rotations[m], points, mask, own, first, count, padding, block)
-            begin = images[m] * value_row
-            data = values[begin : begin + 2 * count_of_points]
-            _data_block(data, tables, reach, points, own, first, count, block)
-            _sum_block(block, slopes, count, turn, total)
-        out[m] = total
+        data = images[m] * value_row
+        mask = masks[m] * transfer_row
+        own = np.int64(m) if len(chosen) > 1 else np.int64(0)  # the loop's own number is unsigned
+        _sums_of_pose(
+            floats, rotations[m], shifts[m], values[data : data + 2 * len(points)],
+            transfers[mask : mask + len(points)], points, chosen[own], padding, turn, reach, out[m],
+        )  # fmt: skip
 
 
 def gather_points(grid: Complex, rotations: Real, points: NDArray[Any], padding: int) -> Complex:
