@@ -251,22 +251,41 @@ def test_the_worst_of_each_half_are_left_out(data):
     assert Alignment(problem(data)).kept(replace(state, score=score)).all()
 
 
-def test_noise_among_the_particles_scores_lowest(truth, data):
-    """Four volumes of noise are what a share of a sixth leaves out."""
+BAD = np.array([3, 8, 13, 18])
+
+
+def with_noise(data):
+    """Four of the particles are noise alone."""
     rng = np.random.default_rng(0)
     values = data.values.copy()
-    bad = np.array([3, 8, 13, 18])
     measured = data.transfers[0] != 0
     drawn = rng.normal(size=(2, 4, values.shape[1])) / np.sqrt(2)
-    values[bad] = (drawn[0] + 1j * drawn[1]) * measured
+    values[BAD] = (drawn[0] + 1j * drawn[1]) * measured
+    return replace(data, values=values)
+
+
+def test_noise_among_the_particles_scores_lowest(truth, data):
+    """Four volumes of noise are what a share of a sixth leaves out."""
     given = problem(
-        replace(data, values=values),
+        with_noise(data),
         start=torch.from_numpy(density()).float(),
         start_radius=5,
         rejected=1 / 6,
     )
     state = Alignment(given).step(Alignment(given).init())
-    np.testing.assert_array_equal(np.flatnonzero(~Alignment(given).kept(state)), bad)
+    np.testing.assert_array_equal(np.flatnonzero(~Alignment(given).kept(state)), BAD)
+
+
+def test_an_average_in_known_poses_leaves_out_the_worst_not_the_first(truth, data):
+    known = truth.rotations, truth.shifts
+    given = problem(with_noise(data), known=known, rejected=1 / 6)
+    state = Alignment(given).averaged()
+    np.testing.assert_array_equal(np.flatnonzero(~Alignment(given).kept(state)), BAD)
+    without = np.ones(COUNT)
+    without[BAD] = 0
+    expected = Alignment(problem(with_noise(data), known=known, weights=without)).averaged()
+    np.testing.assert_array_equal(state.iterate.numpy(), expected.iterate.numpy())
+    assert state.iteration == 1
 
 
 def settled(before, now, angle):

@@ -163,9 +163,7 @@ class Alignment:
     def init(self) -> AlignmentState:
         """The starting map for both halves; without one, the average in random poses."""
         problem = self.problem
-        count = problem.count
-        rng = generator(problem.seed, Stream.SUBTOMOGRAM_START)
-        rotations = random_rotations(count, rng)
+        rotations = random_rotations(problem.count, generator(problem.seed, Stream.SUBTOMOGRAM_START))
         start = problem.start
         if start is None:
             own = self._first(rotations[problem.own])
@@ -180,18 +178,22 @@ class Alignment:
             )
             start = sums.volume(np.full(sums.radius + 1, 0.5), problem.subtomograms.box)
         start = solvent_flattened(low_passed(start, problem.start_radius), problem.mask)
-        nothing = torch.zeros(count, dtype=torch.float64)
+        return self._unscored(start, rotations)
+
+    def _unscored(self, start: torch.Tensor, rotations: Float64) -> AlignmentState:
+        """The state before anything was found: a map for both halves, and rotations ``(N, 3, 3)``."""
+        nothing = torch.zeros(len(rotations), dtype=torch.float64)
         return AlignmentState(
             iteration=0,
             iterate=start,
             halves=(start,) * HALVES,
             rotations=torch.from_numpy(rotations),
-            shifts=torch.zeros(count, 3, dtype=torch.float64),
+            shifts=torch.zeros(len(rotations), 3, dtype=torch.float64),
             score=nothing,
             gain=nothing,
             spread=nothing,
-            radius=problem.start_radius,
-            searched_radius=problem.start_radius,
+            radius=self.problem.start_radius,
+            searched_radius=self.problem.start_radius,
             correlation=[],
             before=[],
             angle_change=_UNKNOWN,
@@ -203,19 +205,30 @@ class Alignment:
         """Poses with the maps so far, and new maps."""
         found = self._poses(state)
         posed = self._remembered(state, found)
-        return replace(self._averaged(posed, found), before=state.correlation, searched_radius=state.radius)
+        weights = found.weights * self._own_weights(posed)[found.poses.particle]
+        renewed = self._averaged(posed, found.poses, weights)
+        return replace(renewed, before=state.correlation, searched_radius=state.radius)
 
     def averaged(self) -> AlignmentState:
-        """The averages of the particles in the poses that are known, as if an iteration had found them."""
-        start = replace(self.init(), radius=self.problem.subtomograms.radius)
-        poses = self._first(start.rotations.numpy()[self.problem.own])
-        weights = np.ones(len(poses))
-        nothing = PoseObjective(self.problem.subtomograms, self._read(start.iterate)).fit(poses)
-        first = self._averaged(start, FoundPoses(poses, nothing, weights, 0, 0.0))
+        """The averages of the particles in the poses that are known, as if an iteration had found them.
+
+        Where some are to be left out, all are averaged first: their scores say which.
+        """
+        problem = self.problem
+        box, most = problem.subtomograms.box, problem.subtomograms.radius
+        poses = self._first(np.broadcast_to(np.eye(3), (len(problem.own), 3, 3)))
+        rotations = np.broadcast_to(np.eye(3), (problem.count, 3, 3)).copy()
+        start = replace(self._unscored(torch.zeros((box,) * 3), rotations), radius=most)
+        everyone = np.ones(problem.count) if problem.weights is None else problem.weights
+        first = self._averaged(start, poses, everyone[problem.own])
         fits = [self._score(first, poses, half) for half in range(HALVES)]
-        own = self.problem.halves[self.problem.own]
-        fit = fits[0].replaced(np.flatnonzero(own == HALVES), fits[1].select(own == HALVES))
-        return self._remembered(first, FoundPoses(poses, fit, weights, 0, 0.0))
+        second = problem.halves[problem.own] == HALVES
+        fit = fits[0].replaced(np.flatnonzero(second), fits[1].select(second))
+        scored = self._remembered(first, FoundPoses(poses, fit, np.ones(len(poses)), 0, 0.0))
+        if problem.rejected == 0:
+            return scored
+        again = self._averaged(replace(scored, radius=most), poses, self._own_weights(scored))
+        return replace(again, iteration=scored.iteration)
 
     def _score(self, state: AlignmentState, poses: Poses, half: int) -> Fit:
         """How well all particles here agree with the map of a half, in poses that are known."""
@@ -225,14 +238,14 @@ class Alignment:
     def _read(self, volume: torch.Tensor) -> FourierVolume:
         return FourierVolume.of(volume.float(), self.problem.subtomograms.radius)
 
-    def _averaged(self, posed: AlignmentState, found: FoundPoses) -> AlignmentState:
-        """With new maps of the particles in their poses."""
+    def _averaged(self, posed: AlignmentState, poses: Poses, weights: Float64) -> AlignmentState:
+        """With new maps of the particles here in some poses, which count as ``weights (M,)`` say."""
         problem = self.problem
         data = problem.subtomograms.crop(averaged_radius(posed.radius, problem.subtomograms.radius))
         sums = add_up(
             data,
-            found.poses,
-            found.weights * self.counted(posed)[problem.own][found.poses.particle],
+            poses,
+            weights,
             problem.halves[problem.own],
             lanes=problem.lanes,
             symmetry=problem.search.symmetry,
@@ -265,6 +278,10 @@ class Alignment:
         """``(N,)`` how much each particle counts in the averages."""
         weights = self.problem.weights
         return self.kept(state) * (np.ones(self.problem.count) if weights is None else weights)
+
+    def _own_weights(self, state: AlignmentState) -> Float64:
+        """`counted` of the particles of this process."""
+        return self.counted(state)[self.problem.own]
 
     def _poses(self, state: AlignmentState) -> FoundPoses:
         """Of the particles of this process, each with the map of its half."""
