@@ -33,8 +33,8 @@ from manyviews.io.mrc import read_mrc
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.metrics.fsc import fsc
+from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.maximisation import (
-    LANES,
     RealSpaceConstraint,
     add_up,
     as_fourier_sums,

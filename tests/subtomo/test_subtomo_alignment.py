@@ -21,6 +21,7 @@ from alignment_example import (
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.metrics.common_turn import common_turn
 from manyviews.metrics.fsc import fsc
+from manyviews.parallel.lanes import lane_of, own_particles
 from manyviews.parallel.world import SingleWorld
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.solvers.driver import iterate
@@ -32,7 +33,7 @@ from manyviews.subtomo.alignment import (
     has_settled,
     low_passed,
 )
-from manyviews.subtomo.averaging import add_up, lane_of, own_particles, particle_mask, solvent_flattened
+from manyviews.subtomo.averaging import add_up, particle_mask, solvent_flattened
 from manyviews.subtomo.pose_search import SearchPlan
 from manyviews.subtomo.refine.objective import Poses
 from thread_world import run_ranks

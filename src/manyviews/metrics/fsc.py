@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,14 @@ def fsc(
         raise ValueError(f"fsc needs volumes of the same shape, got {a.shape} and {b.shape}")
     one, other = (transform(volume, mask=mask, threads=threads) for volume in (a, b))
     return fsc_of_transforms(one, other, a.shape, pixel_size)
+
+
+def agreed_radius(correlation: Sequence[float], *, asked_from: int = 1) -> int:
+    """The last shell before the halves' correlation falls below 0.143; from shell ``asked_from`` on."""
+    for shell, value in enumerate(correlation):
+        if shell >= asked_from and value < 0.143:
+            return shell - 1
+    return max(0, len(correlation) - 1)
 
 
 def transform(volume: RealArray, *, mask: RealArray | None = None, threads: int = 0) -> NDArray[Any]:

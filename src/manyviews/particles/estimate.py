@@ -14,7 +14,7 @@ import numpy as np
 from manyviews.operators.fourier_points import half_plane
 from manyviews.operators.fourier_slice import grid_half
 from manyviews.operators.fourier_sums import PADDING
-from manyviews.particles.em.maximisation import LANES
+from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.em.pose_grids import coarse_level, shifts_everywhere
 from manyviews.particles.images.fourier_resample import working_box

@@ -12,7 +12,7 @@ from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.errors import InputError
 from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job
-from manyviews.particles.em.maximisation import LANES
+from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.pose_assignment import PoseAssignment
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem

@@ -5,24 +5,18 @@ from __future__ import annotations
 import contextlib
 import time
 
-from manyviews.jobs.run import JobResult, start_job
+from manyviews.jobs.run import JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.alignment import Alignment, has_settled
-from manyviews.subtomo.inputs import (
-    fingerprints,
-    open_subtomograms,
-    read_map,
-    read_start,
-    wedge_record,
-)
+from manyviews.subtomo.inputs import open_subtomograms, read_map, read_start
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
 from manyviews.subtomo.reference_check import check_reference
-from manyviews.subtomo.report import PICTURES, sections
-from manyviews.subtomo.results import RESULTS, Watcher, write_results
+from manyviews.subtomo.results import Watcher, write_results
+from manyviews.subtomo.start import start_in_folder
 from manyviews.subtomo.warnings import check_ranks
 
 
@@ -54,18 +48,8 @@ def align(
     plan = resolve_plan(options, len(given), given.box, given.pixel_size)
     start = read_start(plan)
     read_map(options.compare, "--compare", plan)  # wrong ones are refused before the work
-    with start_job(
-        "subtomo align",
-        run,
-        options,
-        record={**plan.record(), **wedge_record(particles)},
-        inputs=fingerprints(particles, given, plan),
-        results=RESULTS,
-        pictures=PICTURES,
-        sections=sections,
-        seed=options.seed,
-        world=world,
-        began=began,
+    with start_in_folder(
+        "subtomo align", run, options, particles=particles, given=given, plan=plan, world=world, began=began
     ) as job:
         if job.finished:
             return job.result()

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.poses import angular_distance, random_rotations
+from manyviews.metrics.fsc import agreed_radius as fsc_agreed_radius
 from manyviews.metrics.fsc import fsc
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.fourier_sums import HALVES, FourierSums, filter_shells
@@ -29,7 +30,6 @@ from manyviews.subtomo.volumes import FourierSubtomograms
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-_AGREED = 0.143
 _BAND = 1.1
 _AT_ONCE = 512  # particles
 _FILTER_EDGE = 2.0  # shells over which a starting map is cut off
@@ -390,11 +390,8 @@ def next_radius(agreed: int, start: int, most: int) -> int:
 
 
 def agreed_radius(correlation: list[float]) -> int:
-    """The last shell before the halves' correlation falls below 0.143; zero frequency is not asked."""
-    for shell, value in enumerate(correlation):
-        if shell > 1 and value < _AGREED:
-            return shell - 1
-    return max(0, len(correlation) - 1)
+    """The last shell in which the halves agree; in the first ones the level of the solvent decides."""
+    return fsc_agreed_radius(correlation, asked_from=2)
 
 
 def _known(state: AlignmentState, places: Int64) -> Poses:
@@ -405,14 +402,8 @@ def _joined(parts: list[FoundPoses]) -> FoundPoses:
     """Poses of both halves in order of particle; none where a process has no particles."""
     if not parts:
         return FoundPoses.nothing()
-    poses = Poses(
-        np.concatenate([part.poses.rotations for part in parts]),
-        np.concatenate([part.poses.shifts for part in parts]),
-        np.concatenate([part.poses.particle for part in parts]),
-    )
-    fit = parts[0].fit
-    for part in parts[1:]:
-        fit = fit.joined(part.fit)
+    poses = Poses.joined([part.poses for part in parts])
+    fit = Fit.joined([part.fit for part in parts])
     weights = np.concatenate([part.weights for part in parts])
     order = np.argsort(poses.particle, kind="stable")
     sizes = [len(np.unique(part.poses.particle)) for part in parts]

@@ -6,17 +6,17 @@ import contextlib
 import time
 from dataclasses import asdict
 
-from manyviews.jobs.run import JobResult, start_job
+from manyviews.jobs.run import JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.subtomo.align_options import AlignOptions, AverageOptions
 from manyviews.subtomo.alignment import Alignment
-from manyviews.subtomo.inputs import fingerprints, open_subtomograms, read_map, wedge_record
+from manyviews.subtomo.inputs import open_subtomograms, read_map
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
-from manyviews.subtomo.report import PICTURES, sections
-from manyviews.subtomo.results import RESULTS, Watcher, write_results
+from manyviews.subtomo.results import Watcher, write_results
+from manyviews.subtomo.start import start_in_folder
 from manyviews.subtomo.warnings import check_ranks
 
 
@@ -31,18 +31,8 @@ def average(
     check_ranks(world.size, len(given))
     plan = resolve_plan(known, len(given), given.box, given.pixel_size)
     read_map(options.compare, "--compare", plan)  # wrong ones are refused before the work
-    with start_job(
-        "subtomo average",
-        run,
-        options,
-        record={**plan.record(), **wedge_record(particles)},
-        inputs=fingerprints(particles, given, plan),
-        results=RESULTS,
-        pictures=PICTURES,
-        sections=sections,
-        seed=options.seed,
-        world=world,
-        began=began,
+    with start_in_folder(
+        "subtomo average", run, options, particles=particles, given=given, plan=plan, world=world, began=began
     ) as job:
         if job.finished:
             return job.result()

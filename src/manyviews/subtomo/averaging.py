@@ -21,22 +21,8 @@ from manyviews.subtomo.volumes import FourierSubtomograms
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-LANES = 8
-
 _POINTS_AT_ONCE = 2**21
 _EDGE = 5.0  # voxels over which the mask falls
-
-
-def lane_of(numbers: Int64) -> Int64:
-    """``(N,)`` the lane of each particle by its number; a process works on whole lanes."""
-    return np.asarray(numbers % LANES, dtype=np.int64)
-
-
-def own_particles(numbers: Int64, world: World) -> NDArray[np.bool_]:
-    """``(N,)`` which particles this process works on: whole lanes, or part of one where ranks are many."""
-    if world.size > LANES:
-        return np.asarray(numbers % world.size == world.rank)
-    return np.asarray(lane_of(numbers) % world.size == world.rank)
 
 
 def add_up(
@@ -60,7 +46,7 @@ def add_up(
     halves
         ``(N,)`` 1 or 2, the half of each subtomogram; what is neither is left out.
     lanes
-        ``(N,)`` which lane each subtomogram is added up in, see `lane_of`.
+        ``(N,)`` which lane each subtomogram is added up in, see `manyviews.parallel.lanes`.
     symmetry
         ``(n, 3, 3)``: each is added once for every rotation.
     """

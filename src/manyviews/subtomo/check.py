@@ -25,6 +25,7 @@ from manyviews.subtomo.plan import Plan, resolve_plan
 from manyviews.subtomo.pose_search import search_grid
 from manyviews.subtomo.volumes import FourierSubtomograms, background_mask
 from manyviews.subtomo.warnings import check_ranks, data_warnings
+from manyviews.subtomo.wedge.transfer import is_measured
 from manyviews.subtomo.wedge_told import SeenWedge, seen_wedges
 
 Float32 = NDArray[np.float32]
@@ -36,7 +37,6 @@ _LEAST_SAMPLE = 5
 _MOST_VOXELS = 2**26  # of a sample, read in about ten seconds
 _SHOWN_SHELLS = 8
 _PARALLEL_SHARE = 0.85  # of perfect, with a few threads
-_MEASURED = 1e-3  # of the largest transfer
 
 
 @dataclass(frozen=True)
@@ -277,8 +277,7 @@ def signal_to_noise(data: FourierSubtomograms) -> Float64:
     shell = shells(data.points)
     total, counts = np.zeros(data.radius + 1), np.zeros(data.radius + 1)
     for number in range(len(data)):
-        transfer = np.abs(data.transfers[data.transfer_index[number]])
-        measured = transfer > _MEASURED * transfer.max()
+        measured = is_measured(data.transfers[data.transfer_index[number]])
         power = np.abs(data.values[number][measured]) ** 2
         total += np.bincount(shell[measured], power, data.radius + 1)
         counts += np.bincount(shell[measured], minlength=data.radius + 1)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from manyviews.operators.fourier_points import half_ball
 from manyviews.operators.fourier_slice import grid_half
 from manyviews.operators.fourier_sums import HALVES, PADDING
+from manyviews.parallel.lanes import LANES
 from manyviews.subtomo.alignment import averaged_radius, next_radius
-from manyviews.subtomo.averaging import LANES
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.pose_search import levels_of, search_grid
 from manyviews.subtomo.volumes import subtomogram_bytes

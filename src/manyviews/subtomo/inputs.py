@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.io.volume_files import read_volume, survey_volumes, volume_header, voxel_fault
 from manyviews.options import check_options
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import Plan
+from manyviews.subtomo.tables import read_subtomograms
 from manyviews.subtomo.wedge.table_transfers import TableTransfers, table_transfers
 
 Float32 = NDArray[np.float32]
@@ -61,7 +61,7 @@ def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
         If the table cannot be used, holds no volumes, or nothing tells what was measured.
     """
     check_options(options)
-    table = read_subtomograms(options.particles, pixel_size=options.pixel_size, data_root=options.data_root)
+    table = read_subtomograms(options)
     if not table.volumes:
         raise InputError(
             "the table holds positions, not subtomograms",

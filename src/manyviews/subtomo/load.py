@@ -11,8 +11,8 @@ import torch
 from numpy.typing import DTypeLike, NDArray
 
 from manyviews.errors import InputError
+from manyviews.parallel.lanes import LANES
 from manyviews.parallel.world import World
-from manyviews.subtomo.averaging import LANES
 from manyviews.subtomo.volumes import FourierSubtomograms, SubtomogramMaker
 
 Float32 = NDArray[np.float32]

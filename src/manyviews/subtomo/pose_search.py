@@ -187,14 +187,7 @@ def posterior_weights(poses: Poses, gain: Float64) -> Float64:
 
 
 def _with_known(found: Candidates, known: Poses | None) -> Poses:
-    poses = found.poses
-    if known is None:
-        return poses
-    return Poses(
-        np.concatenate([poses.rotations, known.rotations]),
-        np.concatenate([poses.shifts, known.shifts]),
-        np.concatenate([poses.particle, known.particle]),
-    )
+    return found.poses if known is None else Poses.joined([found.poses, known])
 
 
 def _ranked(poses: Poses, gain: Float64, most: int) -> NDArray[np.int64]:

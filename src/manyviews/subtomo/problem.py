@@ -11,9 +11,9 @@ from manyviews.io.scratch import ScratchFolder
 from manyviews.io.sizes import format_bytes
 from manyviews.jobs.memory import room_for_data
 from manyviews.jobs.run import Job
+from manyviews.parallel.lanes import lane_of, own_particles
 from manyviews.runs.memory import require_disk
 from manyviews.subtomo.alignment import AlignmentProblem
-from manyviews.subtomo.averaging import lane_of, own_particles
 from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.load import Allocate, read_fourier_subtomograms

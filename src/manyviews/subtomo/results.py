@@ -49,6 +49,7 @@ from manyviews.subtomo.report import (
     VOLUME_FILE,
 )
 from manyviews.subtomo.score_files import SCORES_FILE, Scores, write_scores
+from manyviews.subtomo.wedge.transfer import is_measured
 from manyviews.subtomo.wedge_told import seen_wedges
 from manyviews.subtomo.wedge_views import write_wedges
 
@@ -57,7 +58,6 @@ Float64 = NDArray[np.float64]
 PARTICLES_FILE = "particles.star"
 RESULTS = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, PARTICLES_FILE, *FILES)
 _AGREED = 0.143
-_MEASURED = 1e-3  # of the largest transfer
 _LEAKING = 3  # shells behind its end that a map which both halves share reaches into, by edge and mask
 
 
@@ -86,7 +86,7 @@ class Watcher:
     def preview(self, state: AlignmentState) -> None:
         """The present map."""
         if self.job.speaks:
-            self._write(VOLUME_FILE, state.iterate)
+            write_volume(self.job.folder / VOLUME_FILE, state.iterate, self.plan)
 
     def _note(self, state: AlignmentState) -> None:
         if not self.job.speaks:
@@ -105,9 +105,6 @@ class Watcher:
         before = [old for old in read_iterations(path) if old.iteration < state.iteration]
         write_iterations(path, [*before, one])
         write_slices(folder / SLICES_FILE, state.iteration, state.iterate.numpy(), plan.pixel_size)
-
-    def _write(self, name: str, volume: torch.Tensor) -> None:
-        write_volume(self.job.folder / name, volume, self.plan)
 
 
 class _Watched:
@@ -282,12 +279,12 @@ def measured_share(
     at = np.stack([kx, ky, kz], axis=-1).reshape(-1, 3)
     total = np.zeros(len(at), np.float32)
     for number in chosen[np.argsort(index[chosen], kind="stable")]:
-        one = transfers[int(index[number])]
+        measured = is_measured(transfers[int(index[number])])
         seen = np.rint(at @ rotations[number].T).astype(np.int64)  # k of the particle is A k of the map
         seen = np.where(seen[:, :1] < 0, -seen, seen)
         inside = np.abs(seen).max(axis=1) < box // 2
         x, y, z = np.where(inside[:, None], seen, 0).T
-        total += (np.abs(one[z, y, x]) > _MEASURED * np.abs(one).max()) & inside
+        total += measured[z, y, x] & inside
     return (total / len(chosen)).reshape(kx.shape)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.operators.fourier_points import extract_solid, half_ball, shells, take_solid
+from manyviews.subtomo.wedge.transfer import is_measured
 
 Complex64 = NDArray[np.complex64]
 Float32 = NDArray[np.float32]
@@ -25,7 +26,6 @@ _LEAST_BACKGROUND = 0.02  # of the box
 _LEAST_SQUARED = 4  # of a frequency: noise is taken from here on
 # voxels that noise is blurred over for so many particles, and the least and most
 _BLUR, _ENOUGH, _BLURS = 1.0, 50.0, (0.6, 2.5)
-_MEASURED = 1e-3  # of the largest transfer: less than that was not measured
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,7 @@ class SubtomogramMaker:
         values = extract_solid(level, self.points) / np.float32(spread)
         noise = np.abs(extract_solid(background, self.points) / np.float32(spread)) ** 2
         noise = noise * (self.box**3 / square)
-        one = self.transfers[transfer]
-        measured = np.abs(one) > _MEASURED * np.abs(one).max()
+        measured = is_measured(self.transfers[transfer])
         return values.astype(np.complex64), np.stack([noise * measured, measured])
 
     def whitened(

@@ -12,8 +12,8 @@ from em_example import BOX, RADIUS, example
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.metrics.fsc import fsc
 from manyviews.operators.fourier_sums import FourierSums
+from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.maximisation import (
-    LANES,
     RealSpaceConstraint,
     add_up,
     as_fourier_sums,

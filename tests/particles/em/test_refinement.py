@@ -10,15 +10,16 @@ import torch
 from em_example import BOX, example
 
 from manyviews.kernels import pose_scores_torch, pose_sums_torch
-from manyviews.metrics.fsc import fsc
+from manyviews.metrics.fsc import agreed_radius, fsc
+from manyviews.parallel.lanes import own_particles
 from manyviews.parallel.world import SingleWorld
 from manyviews.particles.em import expectation, maximisation
 from manyviews.particles.em import plan as em_plan
 from manyviews.particles.em.plan import EmPlan
-from manyviews.particles.em.problem import EmProblem, own_particles
+from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.em.refinement import Refinement
 from manyviews.particles.em.starts import RandomStarts
-from manyviews.particles.em.state import RefinementState, StartsState, agreed_radius
+from manyviews.particles.em.state import RefinementState, StartsState
 from manyviews.runs.state import state_from_arrays, state_to_arrays
 from thread_world import run_ranks
 

@@ -22,7 +22,6 @@ from manyviews.particles.images.fourier_images import FourierImages
 
 Float64 = NDArray[np.float64]
 
-LANES = 8
 _MASK_EDGE = 0.05  # of the box, over which the mask falls
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.fourier_sums import FourierSums
+from manyviews.parallel.lanes import LANES, own_particles
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.particles.em.expectation import PoseGrid
 from manyviews.particles.em.maximisation import (
-    LANES,
     RealSpaceConstraint,
     add_up,
     as_fourier_sums,
@@ -30,11 +30,6 @@ from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.fourier_resample import working_box
 
 NO_SYMMETRY = np.eye(3)[None]
-
-
-def own_particles(numbers: NDArray[np.int64], world: World) -> NDArray[np.bool_]:
-    """Which particles a process works on: whole lanes, so that sums do not depend on how many there are."""
-    return np.asarray(numbers % LANES % world.size == world.rank)
 
 
 @lru_cache(maxsize=4)

@@ -14,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.poses import random_rotations
+from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_sums import HALVES
-from manyviews.particles.em.maximisation import LANES, half_volumes
+from manyviews.parallel.lanes import LANES
+from manyviews.particles.em.maximisation import half_volumes
 from manyviews.particles.em.plan import Task
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem
-from manyviews.particles.em.state import RefinementState, StartsState, agreed_radius
+from manyviews.particles.em.state import RefinementState, StartsState
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.random import Stream, generator
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from manyviews.alignment.symmetry_axes import lay_on_axes
 from manyviews.operators.fourier_sums import FourierSums
+from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.expectation import sample_everywhere
-from manyviews.particles.em.maximisation import LANES
 from manyviews.particles.em.plan import Task
 from manyviews.particles.em.problem import NO_SYMMETRY, EmProblem
 from manyviews.particles.em.state import StartsState

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_sums import FourierSums
 from manyviews.particles.em.pose_samples import PoseSamples
-
-_AGREED = 0.143
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,3 @@ def _measures(
         "agreed_radius": float(agreed_radius(correlation)),
         "poses_an_image": searched,
     }
-
-
-def agreed_radius(correlation: list[float]) -> int:
-    """The last shell before the halves' correlation falls below 0.143."""
-    for shell, value in enumerate(correlation):
-        if shell > 0 and value < _AGREED:
-            return shell - 1
-    return max(0, len(correlation) - 1)

@@ -16,7 +16,7 @@ from manyviews.io.sizes import format_bytes
 from manyviews.jobs.memory import room_for_data
 from manyviews.jobs.run import Job
 from manyviews.options import MachineOptions
-from manyviews.particles.em.problem import own_particles
+from manyviews.parallel.lanes import own_particles
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.load import Allocate, Mend, image_bytes, noise_spectrum, read_fourier_images
 from manyviews.particles.options import ParticleOptions

@@ -171,12 +171,9 @@ def best_apart(
 
 def joined(parts: list[tuple[Poses, Float64]]) -> Candidates:
     """Those of all particles."""
-    poses = Poses(
-        np.concatenate([one.rotations for one, _ in parts]),
-        np.concatenate([one.shifts for one, _ in parts]),
-        np.concatenate([one.particle for one, _ in parts]),
+    return Candidates(
+        Poses.joined([poses for poses, _ in parts]), np.concatenate([score for _, score in parts])
     )
-    return Candidates(poses, np.concatenate([score for _, score in parts]))
 
 
 def _one_of_equals(rotations: Float64, symmetry: Float64) -> Float64:

@@ -35,11 +35,11 @@ from manyviews.subtomo.candidates.translational_matching import best_shifts
 from manyviews.subtomo.coverage import sample_half_spectrum
 from manyviews.subtomo.refine.objective import Poses
 from manyviews.subtomo.volumes import FourierSubtomograms
+from manyviews.subtomo.wedge.transfer import is_measured
 
 Float64 = NDArray[np.float64]
 
 _FIRST_SHELL = 2
-_MEASURED = 1e-3  # of the largest transfer
 _AT_ONCE = 16
 _TINY = 1e-30
 
@@ -138,7 +138,7 @@ def _wedge(
     plain: RotationalCorrelation,
     squared: RotationalCorrelation,
 ) -> _Wedge:
-    measured = np.abs(transfer) > _MEASURED * np.abs(transfer).max()
+    measured = is_measured(transfer)
     mask = (lattice_samples(measured.astype(np.float64), subtomograms, spheres) > 0.5).astype(np.float64)
     own = spheres.basis.coefficients(mask)[None]
     return _Wedge(mask, spheres.integral(mask), plain.correlate(own)[0], squared.correlate(own)[0])

@@ -7,6 +7,7 @@ that the wedge, which passes more of the map in some poses than in others, would
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -40,6 +41,11 @@ class Poses:
     def nothing(cls) -> Poses:
         """None."""
         return cls(np.zeros((0, 3, 3)), np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Poses]) -> Poses:
+        """One after another, at least one part."""
+        return cls(*(np.concatenate([getattr(one, item.name) for one in parts]) for item in fields(cls)))
 
     def moved(self, step: Float64) -> Poses:
         """After steps ``(M, 6)``: a rotation vector in radians, the subtomogram's axes; a shift in voxels."""
@@ -91,10 +97,10 @@ class Fit:
             parts.append(own)
         return Fit(*parts)
 
-    def joined(self, other: Fit) -> Fit:
-        """These and then others."""
-        parts = (np.concatenate([getattr(one, part.name) for one in (self, other)]) for part in fields(self))
-        return Fit(*parts)
+    @classmethod
+    def joined(cls, parts: Sequence[Fit]) -> Fit:
+        """One after another, at least one part."""
+        return cls(*(np.concatenate([getattr(one, item.name) for one in parts]) for item in fields(cls)))
 
     @property
     def amplitude(self) -> Float64:

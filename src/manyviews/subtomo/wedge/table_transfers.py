@@ -14,6 +14,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.missing_wedge import TiltScheme
 from manyviews.io.subtomogram_table import SubtomogramTable
 from manyviews.subtomo.options import SubtomogramOptions
+from manyviews.subtomo.tables import told_tilt_range
 from manyviews.subtomo.wedge.tilt_lists import tilt_schemes
 from manyviews.subtomo.wedge.transfer import transfer
 from manyviews.subtomo.wedge.weight_volumes import WeightVolume, read_weights
@@ -89,8 +90,8 @@ def table_transfers(table: SubtomogramTable, options: SubtomogramOptions, box: i
         _refuse_turned_boxes(table, options)
     if options.tilt_range and options.tilt_angles is not None:
         raise InputError("--tilt-range and --tilt-angles say the same thing twice", fix="give one of the two")
-    if options.tilt_range:
-        scheme = _told_range(options)
+    if options.tilt_range and (told_range := told_tilt_range(options)):
+        scheme = TiltScheme.of_range(*told_range, axis=options.tilt_axis, beam=options.beam_axis)
         tilts = f"{scheme.low:g} to {scheme.high:g} degrees"
         told = f"measured from {tilts} about {options.tilt_axis} (--tilt-range)"
         warnings: tuple[str, ...] = ()
@@ -137,16 +138,6 @@ def _from_lists(
     warnings = ("--tilt-angles is taken, not the weight volumes of the table",) if has_weights else ()
     sources = tuple((scheme,) for scheme in unique)
     return TableTransfers(box, table.pixel_size, sources, index, told=told, warnings=warnings)
-
-
-def _told_range(options: SubtomogramOptions) -> TiltScheme:
-    if len(options.tilt_range) != 2:
-        raise InputError(
-            f"{len(options.tilt_range)} angles are no range",
-            where="--tilt-range",
-            fix="give the lowest and the highest tilt, e.g. -60 60",
-        )
-    return TiltScheme.of_range(*options.tilt_range, axis=options.tilt_axis, beam=options.beam_axis)
 
 
 def _from_weights(table: SubtomogramTable, options: SubtomogramOptions, box: int) -> TableTransfers:

@@ -14,7 +14,7 @@ zero frequency at ``[0, 0, 0]``; 0 where nothing was measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,10 +27,18 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 OnLattice = Callable[[Float64, Float64, Float64], Float64]
 
+_MEASURED = 1e-3
+
 ImagesCtf = Literal["signed", "flipped", "multiplied"]
 """What was done to the images' CTF: nothing, its phases were flipped, or they were multiplied by it."""
 
 _CORE = 0.5  # cycles per box that a box blurs the tilt axis by, where all views meet
+
+
+def is_measured(transfers: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Where a transfer of any shape is more than a thousandth of its largest magnitude."""
+    size = np.abs(transfers)
+    return np.asarray(size > _MEASURED * size.max())
 
 
 def transfer(

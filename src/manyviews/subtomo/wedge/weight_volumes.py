@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import read_header, read_mrc, write_mrc
+from manyviews.subtomo.wedge.transfer import is_measured
 
 Float32 = NDArray[np.float32]
 Origin = Literal["middle", "corner"]
 
 _CLEAR_DIFFERENCE = 0.02
-_NOTHING = 1e-3  # of the largest weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +150,7 @@ def _self_similarity(values: Float32, *, is_whole: bool) -> float:
     signed = np.arange(-(box // 4) + 1, box // 4)
     along_x = signed if is_whole else signed[signed >= 0]
     z, y, x = np.meshgrid(signed, signed, along_x, indexing="ij")
-    measured = np.abs(values) > _NOTHING * np.abs(values).max()
+    measured = is_measured(values)
     once, twice = measured[z, y, x], measured[2 * z, 2 * y, 2 * x]
     ball = x**2 + y**2 + z**2 < (box // 4) ** 2
     either, both = int(np.sum((once | twice)[ball])), int(np.sum((once & twice)[ball]))
