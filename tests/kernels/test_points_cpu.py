@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from manyviews.kernels import points_cpu
-from manyviews.kernels.points_cpu import BLOCK, PARAMETERS, SUMS, gather_points, pose_sums, splat_points
+from manyviews.kernels.points_cpu import BLOCK, PARAMETERS, SUMS, gather_points, pose_sums, splat_lanes
 from manyviews.kernels.slices_cpu import gather_slices
 from manyviews.operators.fourier_points import half_ball
 
@@ -36,7 +36,8 @@ def test_adding_is_the_adjoint_of_reading(rng, kind, tolerance):
     turns = Rotation.random(7, random_state=1).as_matrix()
     sums, weights = np.zeros(SHAPE, kind), np.zeros(SHAPE, real_kind(kind))
     given = rng.random(values.shape).astype(real_kind(kind))
-    splat_points(sums, weights, turns, POINTS, values, given, PADDING)
+    everything = np.array([0, len(turns)])
+    splat_lanes(sums[None], weights[None], everything, turns, POINTS, values, given, PADDING)
     read = gather_points(grid, turns, POINTS, PADDING)
     assert read.dtype == kind
     one = np.sum((read.conj() * values).real, dtype=np.float64)
@@ -74,8 +75,9 @@ def test_adding_does_not_depend_on_threads(rng):
     before = numba.get_num_threads()
     for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
         numba.set_num_threads(threads)
-        sums, weights = np.zeros(SHAPE, np.complex64), np.zeros(SHAPE, np.float32)
-        splat_points(sums, weights, turns, POINTS, values, np.ones(values.shape, np.float32), PADDING)
+        sums, weights = np.zeros((4, *SHAPE), np.complex64), np.zeros((4, *SHAPE), np.float32)
+        given = np.ones(values.shape, np.float32)
+        splat_lanes(sums, weights, np.array([0, 10, 25, 25, 40]), turns, POINTS, values, given, PADDING)
         made.append((sums, weights))
     numba.set_num_threads(before)
     for one, two in zip(*made, strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from added_solids import add_solids
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.operators.fourier_points import extract_solid, half_ball
 from manyviews.operators.fourier_slice import grid_half, grid_to_volume
@@ -34,7 +35,7 @@ def test_a_turned_volume_is_turned_back_into_the_map():
     turns = euler_to_matrices([[0.0, 0, 0], [40, 65, -20], [-100, 130, 70], [10, 20, 170]])
     sums = FourierSums.zeros(RADIUS)
     for turn in turns:
-        sums.add_solids(1, turn[None], POINTS, coefficients(SPOTS.moved(turn, np.zeros(3))),
+        add_solids(sums, 1, turn[None], POINTS, coefficients(SPOTS.moved(turn, np.zeros(3))),
                         np.ones((1, len(POINTS)), np.float32))  # fmt: skip
     assert not sums.numerator[0].any()
     assert not sums.denominator[0].any()
@@ -51,10 +52,10 @@ def test_weights_count_in_the_quotient():
     ones = np.ones((1, len(POINTS)), np.float32)
     weighted, repeated = FourierSums.zeros(RADIUS), FourierSums.zeros(RADIUS)
     still = np.eye(3)[None]
-    weighted.add_solids(0, still, POINTS, 2 * first, 2 * ones)
-    weighted.add_solids(0, still, POINTS, second, ones)
+    add_solids(weighted, 0, still, POINTS, 2 * first, 2 * ones)
+    add_solids(weighted, 0, still, POINTS, second, ones)
     for one in (first, first, second):
-        repeated.add_solids(0, still, POINTS, one, ones)
+        add_solids(repeated, 0, still, POINTS, one, ones)
     torch.testing.assert_close(weighted.numerator, repeated.numerator)
     torch.testing.assert_close(weighted.denominator, repeated.denominator)
     found = weighted.mirrored().half_volume(0, BOX).numpy()

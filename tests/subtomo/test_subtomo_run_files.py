@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import fft
 
+from added_solids import add_solids
 from manyviews.errors import InputError
 from manyviews.geometry.missing_wedge import TiltScheme
 from manyviews.geometry.poses import direction_matrices, euler_to_matrices
@@ -213,7 +214,7 @@ def test_weights_of_sums_are_the_wedge_turned_into_the_map(turn):
     k = points.astype(float)
     own = (np.abs(k[:, 2]) <= np.abs(k[:, 0]) * math.tan(math.radians(60)) + 1e-6).astype(np.float32)[None]
     for _ in range(3):
-        sums.add_solids(0, turn[None], points, own.astype(np.complex64), own)
+        add_solids(sums, 0, turn[None], points, own.astype(np.complex64), own)
     weights = weights_on_box(sums.mirrored().denominator[0].numpy(), sums.padding, BOX)
     kz, ky, kx = np.meshgrid(*(fft.fftfreq(BOX) * BOX,) * 2, np.arange(BOX // 2 + 1.0), indexing="ij")
     x, _, z = np.moveaxis(np.stack([kx, ky, kz], axis=-1) @ turn.T, -1, 0)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
 from manyviews.kernels.slices_cpu import float_view, read_point
 
-__all__ = ["SUMS", "gather_points", "pose_sums", "splat_lanes", "splat_points"]
+__all__ = ["SUMS", "gather_points", "pose_sums", "splat_lanes"]
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 Real = NDArray[np.floating[Any]]
@@ -28,7 +27,6 @@ SUMS = 3 + 2 * PARAMETERS + PARAMETERS * (PARAMETERS + 1) // 2
 """Numbers that `pose_sums` returns for a pose; see there."""
 # No "nnan" and "ninf": an infinite or undefined place must compare as outside the grid.
 _FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
-_PRIVATE_BYTES = 2**30
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -269,32 +267,6 @@ def gather_points(grid: Complex, rotations: Real, points: NDArray[Any], padding:
     return out
 
 
-def splat_points(
-    numerator: Complex,
-    denominator: Real,
-    rotations: Real,
-    points: Real,
-    values: Complex,
-    weights: Real,
-    padding: int,
-) -> None:
-    """Add ``values (M, P)`` to a complex half grid and ``weights (M, P)`` to a real one, both in place.
-
-    The exact adjoint of `gather_points` over the reals, of the numbers that are stored. The order of sums
-    depends on the number of threads only.
-    """
-    size = numerator.nbytes + denominator.nbytes
-    worth = 8 * np.size(values) // numerator.size
-    parts = 1 + max(0, min(numba.get_num_threads() - 1, worth, _PRIVATE_BYTES // size))
-    grids = np.zeros((parts, *numerator.shape), numerator.dtype)
-    weight_grids = np.zeros((parts, *denominator.shape), denominator.dtype)
-    starts = len(rotations) * np.arange(parts + 1) // parts
-    splat_lanes(grids, weight_grids, starts, rotations, points, values, weights, padding)
-    for part in range(parts):
-        numerator += grids[part]
-        denominator += weight_grids[part]
-
-
 def splat_lanes(
     numerators: Complex,
     denominators: Real,
@@ -307,8 +279,9 @@ def splat_lanes(
 ) -> None:
     """Add volumes to one of L pairs of grids each, in place and always in the same order.
 
-    Volumes ``starts[l]`` to ``starts[l + 1]`` go to ``numerators[l]`` and ``denominators[l]``; the rest is as
-    of `splat_points`.
+    ``values (M, P)`` are added to a complex half grid and ``weights (M, P)`` to a real one: volumes
+    ``starts[l]`` to ``starts[l + 1]`` to ``numerators[l]`` and ``denominators[l]``. The exact adjoint of
+    `gather_points` over the reals, of the numbers that are stored.
     """
     kind = denominators.dtype
     _splat(

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.kernels.points_cpu import splat_points
 from manyviews.kernels.select import native, slices
 from manyviews.operators.fourier_slice import grid_half, grid_shells, grid_to_volume, mirror_plane
 
@@ -46,14 +45,6 @@ class FourierSums:
     radius: int
     padding: int = PADDING
 
-    def damped_half(self, half: int, correlation: Float64, box: int) -> torch.Tensor:
-        """The map ``(box, box, box)`` of one half by itself, damped at points as its noise asks for.
-
-        ``correlation (radius + 1,)`` is that of the halves: one of them has a ratio of ``f / (1 - f)``.
-        """
-        damping = self._damping(self.mean_weight() / 2, 2 / _signal_to_noise(correlation))
-        return self._quotient(self.numerator[half], self.denominator[half], damping, box)
-
     @classmethod
     def zeros(cls, radius: int, padding: int = PADDING) -> FourierSums:
         """Nothing yet; 12 bytes a grid point and half."""
@@ -75,22 +66,6 @@ class FourierSums:
         given = [native(torch.as_tensor(part).to(device)) for part in (points, values, weights)]
         grids = native(self.numerator[half]), native(self.denominator[half])
         slices(device).splat_weighted(*grids, native(turns), *given, self.padding)
-
-    def add_solids(
-        self,
-        half: int,
-        rotations: ArrayLike,
-        points: NDArray[Any],
-        values: NDArray[Any],
-        weights: NDArray[Any],
-    ) -> None:
-        """Add small volumes of a half in place, on the CPU: ``values (M, P)`` at points ``(P, 3)``.
-
-        They are centred; ``weights`` is ``(M, P)``. Without zero frequency, which is nobody's.
-        """
-        grids = native(self.numerator[half]), native(self.denominator[half])
-        turns = np.asarray(rotations, dtype=np.float64)
-        splat_points(*grids, turns, np.asarray(points, np.float32), values, weights, self.padding)
 
     def mirrored(self) -> FourierSums:
         """With the mirror images of all that was added; to be called once, before any volume is made."""
@@ -136,6 +111,14 @@ class FourierSums:
         denominator = self.denominator[half]
         least = 1e-3 * float(denominator.mean()) + _TINY
         return self._quotient(self.numerator[half], denominator, torch.full((self.radius + 2,), least), box)
+
+    def damped_half(self, half: int, correlation: Float64, box: int) -> torch.Tensor:
+        """The map ``(box, box, box)`` of one half by itself, damped at points as its noise asks for.
+
+        ``correlation (radius + 1,)`` is that of the halves: one of them has a ratio of ``f / (1 - f)``.
+        """
+        damping = self._damping(self.mean_weight() / 2, 2 / _signal_to_noise(correlation))
+        return self._quotient(self.numerator[half], self.denominator[half], damping, box)
 
     def volume(
         self, correlation: Float64, box: int, *, at_points: float = 1.0, mask: torch.Tensor | None = None
