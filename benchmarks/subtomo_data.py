@@ -149,7 +149,7 @@ def fourier_set(
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         values = {one: np.empty((count, len(maker.points)), np.complex64) for one in missing}
-        power = {one: np.zeros((2, maker.shells)) for one in missing}
+        power = {one: np.zeros((2, len(maker.points))) for one in missing}
         for number, (clean, noise) in enumerate(scene.parts(count, seed, particle=any(missing))):
             for one in missing:
                 values[one][number], seen = maker.coefficients(np.float32(math.sqrt(one)) * clean + noise, 0)

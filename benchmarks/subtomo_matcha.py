@@ -41,7 +41,7 @@ def copies(own: Specimen, count: int, radius: int) -> tuple[Any, np.ndarray]:
     everything = np.ones((BOX, BOX, BOX // 2 + 1), np.float32)
     maker = SubtomogramMaker.of(iter([everything]), BOX, own.pixel_size, radius, own.diameter)
     values = np.empty((count, len(maker.points)), np.complex64)
-    power = np.zeros((2, maker.shells))
+    power = np.zeros((2, len(maker.points)))
     spread = own.volume.std()
     for number, rotation in enumerate(rotations):
         turned = move_map(own.volume, rotation, np.zeros(3))

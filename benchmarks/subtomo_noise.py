@@ -24,9 +24,10 @@ import torch
 
 from manyviews.metrics.masked_fsc import masked_fsc
 from manyviews.operators.fourier_sums import HALVES
+from manyviews.parallel.lanes import lane_of
 from manyviews.parallel.world import SingleWorld
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState
-from manyviews.subtomo.average import add_up
+from manyviews.subtomo.averaging import add_up
 from manyviews.subtomo.halves import halves_by_groups
 from manyviews.subtomo.pose_search import SearchPlan
 from manyviews.subtomo.refine.objective import Poses
@@ -41,7 +42,7 @@ def curves(problem: AlignmentProblem, state: AlignmentState, size: float) -> dic
     poses = Poses(state.rotations.numpy(), state.shifts.numpy(), problem.own)
     sums = add_up(
         problem.subtomograms, poses, np.ones(len(poses)), problem.halves,
-        symmetry=problem.search.symmetry, world=SingleWorld(),
+        lanes=problem.lanes, symmetry=problem.search.symmetry, world=SingleWorld(),
     )  # fmt: skip
     first, second = (sums.half_volume(half, BOX).numpy() for half in range(HALVES))
     found = masked_fsc(first, second, size, problem.mask.numpy())
@@ -77,7 +78,7 @@ def main() -> None:
     rows = []
     for reference in (torch.from_numpy(own.volume), None):
         problem = AlignmentProblem(
-            data, every, halves_by_groups("particle", every, every, 0).half,
+            data, every, lane_of(every), halves_by_groups("particle", every, every, 0).half,
             SearchPlan(own.diameter_voxels, SHIFT_RANGE, 10, np.eye(3)[None]),
             reference, start, start if reference is None else 0,
         )  # fmt: skip

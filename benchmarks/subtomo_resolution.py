@@ -34,9 +34,10 @@ from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.metrics.masked_fsc import masked_fsc
 from manyviews.metrics.pose_error_3d import spatial_errors
+from manyviews.parallel.lanes import lane_of
 from manyviews.parallel.world import SingleWorld
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, has_settled
-from manyviews.subtomo.average import add_up, solvent_flattened
+from manyviews.subtomo.averaging import add_up, solvent_flattened
 from manyviews.subtomo.halves import halves_by_groups
 from manyviews.subtomo.pose_search import SearchPlan, find_poses
 from manyviews.subtomo.refine.objective import Poses
@@ -79,6 +80,7 @@ def problem_of(
     return AlignmentProblem(
         data,
         every,
+        lane_of(every),
         halves_by_groups("particle", every, every, seed).half,
         SearchPlan(own.diameter_voxels, SHIFT_RANGE, candidates, group, seed=seed),
         torch.from_numpy(own.volume) if known else None,
@@ -93,7 +95,7 @@ def judged(problem: AlignmentProblem, own: Specimen, poses: Poses, truth: Poses)
     """Of the averages in some poses: resolutions in angstrom."""
     sums = add_up(
         problem.subtomograms, poses, np.ones(len(poses)), problem.halves,
-        symmetry=problem.search.symmetry, world=SingleWorld(),
+        lanes=problem.lanes, symmetry=problem.search.symmetry, world=SingleWorld(),
     )  # fmt: skip
     first, second = (sums.half_volume(half, BOX).numpy() for half in range(2))
     curves = masked_fsc(first, second, own.pixel_size, problem.mask.numpy())
