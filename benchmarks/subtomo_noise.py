@@ -45,7 +45,7 @@ def curves(problem: AlignmentProblem, state: AlignmentState, size: float) -> dic
         lanes=problem.lanes, symmetry=problem.search.symmetry, world=SingleWorld(),
     )  # fmt: skip
     first, second = (sums.half_volume(half, BOX).numpy() for half in range(HALVES))
-    found = masked_fsc(first, second, size, problem.mask.numpy())
+    found = masked_fsc(first, second, size, problem.mask.numpy(), shared=problem.shared_radius)
     share = float((problem.mask.numpy() ** 2).mean())
     expected = 1 / np.sqrt(np.maximum(found.masked.samples * share, 1))
     beyond = found.unmasked.correlation[SHARED:RADIUS]
@@ -80,7 +80,7 @@ def main() -> None:
         problem = AlignmentProblem(
             data, every, lane_of(every), halves_by_groups("particle", every, every, 0).half,
             SearchPlan(own.diameter_voxels, SHIFT_RANGE, 10, np.eye(3)[None]),
-            reference, start, start if reference is None else 0,
+            reference, start, start if reference is None else 0, shared_radius=start,
         )  # fmt: skip
         solver = Alignment(problem)
         state = solver.init()

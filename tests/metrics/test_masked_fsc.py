@@ -49,6 +49,19 @@ def test_only_the_phases_from_the_shell_on_change():
     assert np.abs(fsc(volume, made, 1.0).correlation[12:]).max() < 0.1
 
 
+def test_what_the_mask_carries_from_a_shared_map_is_taken_out(halves):
+    """Halves that share what is below shell `CUT`, as noise aligned to one map does, agree so far only."""
+    mask = ball(12, 4)
+    apart, told = (masked_fsc(*halves, PIXEL, mask, shared=shared) for shared in (None, CUT - 1))
+    assert apart.corrected.correlation[CUT] > 0.5  # two shells are left as they are
+    assert told.random_from == CUT
+    assert told.corrected.correlation[CUT - 1] > 0.9
+    assert np.abs(told.corrected.correlation[CUT : CUT + 4]).max() < 0.143
+    # halves that agree far beyond what they share are judged as others
+    far, other = (masked_fsc(*halves, PIXEL, mask, shared=shared) for shared in (2, None))
+    np.testing.assert_array_equal(far.corrected.correlation, other.corrected.correlation)
+
+
 def test_a_sharp_mask_adds_correlation_that_is_taken_out_and_told(halves):
     mask = ball(8, 1e-6)
     curves = masked_fsc(*halves, PIXEL, mask)

@@ -20,7 +20,7 @@ from alignment_example import angles_off
 from manyviews.cli.main import main
 from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
-from manyviews.io.mrc import read_mrc
+from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.jobs import run as jobs_run
 from manyviews.metrics.fsc import fsc
 from manyviews.runs.events import read_events
@@ -98,12 +98,19 @@ def test_names_of_volumes_and_a_range_of_tilts_are_enough(particles):
     star = particles.with_name("names.star")
     names = [f"volumes/{number:06d}.mrc" for number in range(1, COUNT + 1)]
     star.write_text("\n".join(["data_", "", "loop_", "_rlnImageName #1", *names, ""]))
-    out = particles.with_name("from-names")
+    out, mask = particles.with_name("from-names"), particles.with_name("mask.mrc")
+    inside = np.zeros((SIDE,) * 3, np.float32)
+    inside[2:-2, 2:-2, 2:-2] = 1
+    write_mrc(mask, inside, PIXEL, overwrite=True)
     words = ["subtomo", "align", str(star), "--tilt-range", "-60", "60", "--tilt-axis", "y"]
+    words += ["--mask", str(mask)]
     assert main([*words, "--out", str(out), *WORDS, "--joined-resolution", "40"]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["particles"] == COUNT
     assert summary["pixel_size_angstrom"] == PIXEL  # of the headers
+    volume = read_mrc(out / "volume.mrc")[0]
+    assert not volume[inside == 0].any()
+    assert volume[inside > 0].all()
     found, truth = poses_of(out / "particles.star"), poses_of(particles.with_name("truth.star"))
     # the map is turned by some G: A_found = A_true G for most
     between = np.einsum("nji,njk->nik", euler_to_matrices(truth.angles), euler_to_matrices(found.angles))

@@ -188,14 +188,17 @@ def test_one_tomogram_cannot_be_halved(particles, refused):
 def test_a_reference_that_does_not_go_with_the_particles(particles, refused, tmp_path):
     path = tmp_path / "map.mrc"
     for data, size, words in (
-        (density(SMALL, 24), PIXEL, "the map has 24 x 24 x 24 voxels, the particles have 20"),
-        (density(SMALL, SIDE), 4.0, "the map has voxels of 4 angstrom, the particles of 6"),
+        (density(SMALL, 24), PIXEL, "it has 24 x 24 x 24 voxels, the particles have 20"),
+        (density(SMALL, SIDE), 4.0, "it has voxels of 4 angstrom, the particles of 6"),
         (np.zeros((SIDE,) * 3, np.float32), PIXEL, "is empty"),
     ):
         write_mrc(path, np.asarray(data, np.float32), size, overwrite=True)
         told = refused(particles, "--reference", path)
         assert words in told
         assert "map.mrc" in told
+    write_mrc(path, 3 * density(SMALL, SIDE).astype(np.float32), PIXEL, overwrite=True)
+    told = refused(particles, "--mask", path)
+    assert "map.mrc, --mask: its values are from" in told
     with_nan(path)
     assert "1 voxels are NaN" in refused(particles, "--reference", path)
     assert "absent.mrc" in refused(particles, "--reference", tmp_path / "absent.mrc")

@@ -302,5 +302,5 @@ def test_more_of_anything_costs_more():
 def test_a_map_for_another_box_is_refused(simulated, tmp_path):
     write_mrc(tmp_path / "small.mrc", np.random.default_rng(0).normal(size=(16,) * 3).astype("f4"), PIXEL)
     options = replace(ONE, reference=tmp_path / "small.mrc")
-    with pytest.raises(InputError, match="the map has 16 x 16 x 16 voxels"):
+    with pytest.raises(InputError, match="it has 16 x 16 x 16 voxels"):
         check(SubtomogramOptions(particles=simulated.particles), options)

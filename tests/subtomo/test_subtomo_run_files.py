@@ -24,6 +24,7 @@ from manyviews.subtomo.coverage import (
     weights_on_box,
     write_coverage,
 )
+from manyviews.subtomo.halves import best_of_halves
 from manyviews.subtomo.iteration_files import (
     Iteration,
     read_iterations,
@@ -35,10 +36,8 @@ from manyviews.subtomo.report_figures import over_ring_mean
 from manyviews.subtomo.score_files import (
     Rejection,
     Scores,
-    best_of_halves,
     read_rejection,
     read_scores,
-    rejection_curve,
     write_rejection,
     write_scores,
 )
@@ -139,10 +138,6 @@ def test_the_best_of_each_half_are_kept():
     assert best_of_halves(half, score, 0.5).tolist() == [True, False, True, False, True, False]
     assert best_of_halves(half, score, 0.01).tolist() == [True, False, False, False, True, False]
     assert best_of_halves(half, score, 1.0).all()
-    curve = rejection_curve(half, score, (0.5, 1.0), lambda kept: 10.0 * np.count_nonzero(kept))
-    np.testing.assert_array_equal(curve.resolution_angstrom, [30, 60])
-    np.testing.assert_array_equal(curve.lowest_score, [1, 0])
-    np.testing.assert_array_equal(curve.fraction_kept, [0.5, 1])
 
 
 def test_fields_know_their_own_directions():

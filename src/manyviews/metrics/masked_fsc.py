@@ -47,8 +47,9 @@ class FscCurves:
         Inside the mask, of halves whose phases are random from shell ``random_from`` on, the mean of four
         draws; what is left is the mask's.
     corrected
-        ``(masked - random) / (1 - random)`` from two shells behind ``random_from`` on, before it ``masked``.
-        Random halves that disagree do so by chance, and add nothing: it is never above ``masked``.
+        ``(masked - random) / (1 - random)`` from two shells behind the last that agrees on, before it
+        ``masked``. Random halves that disagree do so by chance, and add nothing: it is never above
+        ``masked``.
     random_from
         The first shell where the halves do not agree; the number of shells where they agree to the end.
     """
@@ -108,6 +109,7 @@ def masked_fsc(
     mask: RealArray,
     *,
     seed: int = 0,
+    shared: int | None = None,
     weights: NDArray[Any] | None = None,
     threads: int = 0,
 ) -> FscCurves:
@@ -123,6 +125,10 @@ def masked_fsc(
         ``(z, y, x)`` from 0 to 1.
     seed
         Of the random phases; the same seed gives the same curves.
+    shared
+        The last shell of what both halves were aligned to, if it was one map: even noise agrees so far, and
+        the mask carries that further. So phases up to it are kept, and where the halves agree hardly further
+        all shells behind it are corrected. None: the halves share nothing.
     weights
         How much each frequency counts, of the shape of the half-spectrum; see `fsc_of_transforms`.
     threads
@@ -144,6 +150,9 @@ def masked_fsc(
 
     unmasked, masked = curve(a, b, None), curve(a, b, mask)
     first = _random_from(unmasked)
+    corrected = first + _LEAKING
+    if shared is not None and first <= shared + 1 + _LEAKING:
+        first = corrected = max(first, shared + 1)
 
     def drawn(draw: int) -> FscCurve:
         one, other = (
@@ -154,7 +163,7 @@ def masked_fsc(
 
     draws = np.mean([drawn(draw).correlation for draw in range(_DRAWS)], axis=0)
     random = replace(masked, correlation=draws)
-    return FscCurves(unmasked, masked, random, _corrected(masked, random, first + _LEAKING), first)
+    return FscCurves(unmasked, masked, random, _corrected(masked, random, corrected), first)
 
 
 def with_random_phases(

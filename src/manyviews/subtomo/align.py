@@ -10,7 +10,8 @@ from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.alignment import Alignment, has_settled
-from manyviews.subtomo.inputs import open_subtomograms, read_map, read_start
+from manyviews.subtomo.inputs import open_subtomograms
+from manyviews.subtomo.maps import read_maps
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
@@ -46,8 +47,7 @@ def align(
     given = open_subtomograms(particles)
     check_ranks(world.size, len(given))
     plan = resolve_plan(options, len(given), given.box, given.pixel_size)
-    start = read_start(plan)
-    read_map(options.compare, "--compare", plan)  # wrong ones are refused before the work
+    maps = read_maps(options, plan.box, plan.pixel_size)
     with start_in_folder(
         "subtomo align", run, options, particles=particles, given=given, plan=plan, world=world, began=began
     ) as job:
@@ -55,7 +55,7 @@ def align(
             return job.result()
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
-            problem, chosen = make_problem(stack, job, given, plan, start)
+            problem, chosen = make_problem(stack, job, given, plan, maps)
             hand = check_reference(job, problem, hands=options.hands == "both")
             watcher = Watcher(job, plan)
             watcher.wedges(given, chosen)

@@ -36,6 +36,9 @@ class AlignOptions(MachineOptions):
     diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
         help="Take the particle to have this largest diameter, in angstrom; the map is masked with a soft "
         "sphere around it. Left out: 0.7 of the box.")
+    mask: Path | None = option(None, section="particle", metavar="MAP",
+        help="Mask the map with this one (MRC or EM, of the particles' size, 0 outside to 1 inside with a "
+        "soft edge). Left out: a soft sphere of --diameter.")
     resolution: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
         help="Go to this resolution and no finer, in angstrom. Left out: as far as the halves agree.")
     symmetry: str = option("C1", section="particle", metavar="GROUP",
@@ -92,6 +95,9 @@ class AverageOptions(MachineOptions):
     diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
         help="Take the particle to have this largest diameter, in angstrom; the map is masked with a soft "
         "sphere around it. Left out: 0.7 of the box.")
+    mask: Path | None = option(None, section="particle", metavar="MAP",
+        help="Mask the map with this one (MRC or EM, of the particles' size, 0 outside to 1 inside with a "
+        "soft edge). Left out: a soft sphere of --diameter.")
     resolution: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
         help="Go to this resolution and no finer, in angstrom. Left out: that of the voxels.")
     symmetry: str = option("C1", section="particle", metavar="GROUP",

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.poses import angular_distance, random_rotations
 from manyviews.metrics.fsc import agreed_radius as fsc_agreed_radius
-from manyviews.metrics.fsc import fsc
+from manyviews.metrics.masked_fsc import masked_fsc
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.fourier_sums import HALVES, FourierSums, filter_shells
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.random import Stream, generator
-from manyviews.subtomo.averaging import add_up, particle_mask, solvent_flattened
+from manyviews.subtomo.averaging import add_up, particle_mask, solvent_flattened, solvent_free
 from manyviews.subtomo.candidates.priors import OrientationPriors
+from manyviews.subtomo.halves import best_of_halves
 from manyviews.subtomo.pose_search import FoundPoses, SearchPlan, find_poses
 from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
 from manyviews.subtomo.volumes import FourierSubtomograms
@@ -111,6 +112,10 @@ class AlignmentProblem:
         It counts up to here, cycles per box.
     joined_radius
         Up to here the halves share their frequencies; 0: they never do.
+    given_mask
+        Of the particle, ``(box, box, box)``; None: a soft sphere of its diameter.
+    shared_radius
+        The last shell that halves agree in anyhow, as they are aligned to one map; None: there is none.
     merged
         Whether poses are looked for with the map of both halves together, as in the paper.
     rejected
@@ -135,6 +140,8 @@ class AlignmentProblem:
     start: torch.Tensor | None
     start_radius: int
     joined_radius: int
+    given_mask: torch.Tensor | None = None
+    shared_radius: int | None = None
     merged: bool = False
     rejected: float = 0.0
     weights: Float64 | None = None
@@ -151,6 +158,8 @@ class AlignmentProblem:
     @property
     def mask(self) -> torch.Tensor:
         """Of the particle."""
+        if self.given_mask is not None:
+            return self.given_mask
         return particle_mask(self.subtomograms.box, self.search.diameter)
 
 
@@ -267,12 +276,7 @@ class Alignment:
     def kept(self, state: AlignmentState) -> NDArray[np.bool_]:
         """``(N,)`` which particles count in the averages: those with the best scores of each half."""
         problem = self.problem
-        kept = np.ones(problem.count, dtype=bool)
-        for half in (1, 2):
-            members = np.flatnonzero(problem.halves == half)
-            worst = np.argsort(state.score.numpy()[members], kind="stable")
-            kept[members[worst[: int(problem.rejected * len(members))]]] = False
-        return kept
+        return best_of_halves(problem.halves, state.score.numpy(), 1 - problem.rejected)
 
     def counted(self, state: AlignmentState) -> Float64:
         """``(N,)`` how much each particle counts in the averages."""
@@ -317,11 +321,13 @@ class Alignment:
         return Poses(rotations[members], shifts[members], np.arange(len(members)))
 
     def _half_correlation(self, sums: FourierSums) -> Float64:
+        """Less what the mask adds: without that, noise would agree ever further beyond a shared map."""
         box, mask = self.problem.subtomograms.box, self.problem.mask
-        first, second = (
-            solvent_flattened(sums.half_volume(half, box), mask).numpy() for half in range(HALVES)
+        first, second = (solvent_free(sums.half_volume(half, box), mask).numpy() for half in range(HALVES))
+        curves = masked_fsc(
+            first, second, 1.0, mask.numpy(), seed=self.problem.seed, shared=self.problem.shared_radius
         )
-        return fsc(first, second, 1.0).correlation[: sums.radius + 1]
+        return curves.corrected.correlation[: sums.radius + 1]
 
     def _maps(self, sums: FourierSums, correlation: Float64) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The map of both halves, and those to look for poses with."""

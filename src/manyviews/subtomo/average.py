@@ -11,7 +11,8 @@ from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.subtomo.align_options import AlignOptions, AverageOptions
 from manyviews.subtomo.alignment import Alignment
-from manyviews.subtomo.inputs import open_subtomograms, read_map
+from manyviews.subtomo.inputs import open_subtomograms
+from manyviews.subtomo.maps import read_maps
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import resolve_plan
 from manyviews.subtomo.problem import make_problem
@@ -30,7 +31,7 @@ def average(
     known = AlignOptions(**asdict(options), known_poses=True, joined_resolution=0.0)
     check_ranks(world.size, len(given))
     plan = resolve_plan(known, len(given), given.box, given.pixel_size)
-    read_map(options.compare, "--compare", plan)  # wrong ones are refused before the work
+    maps = read_maps(known, plan.box, plan.pixel_size)
     with start_in_folder(
         "subtomo average", run, options, particles=particles, given=given, plan=plan, world=world, began=began
     ) as job:
@@ -38,7 +39,7 @@ def average(
             return job.result()
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
-            problem, chosen = make_problem(stack, job, given, plan, None)
+            problem, chosen = make_problem(stack, job, given, plan, maps)
             Watcher(job, plan).wedges(given, chosen)
             job.say(f"average: adding {len(chosen.places)} subtomograms")
             state = Alignment(problem).averaged()

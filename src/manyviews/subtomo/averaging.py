@@ -109,14 +109,18 @@ def _centred(
     return share * transfer * phases * subtomograms.values[poses.particle], share * transfer**2
 
 
-def solvent_flattened(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """A map ``(box, box, box)`` less its level outside the mask, then masked.
+def solvent_free(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """A map ``(box, box, box)`` less its level outside the mask.
 
     Zero frequency is not in the data; the solvent is where the density is 0.
     """
     outside = 1 - mask
-    level = (volume * outside).sum() / outside.sum()
-    return (volume - level) * mask
+    return volume - (volume * outside).sum() / outside.sum().clamp(min=1e-6)
+
+
+def solvent_flattened(volume: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`solvent_free`, and masked."""
+    return solvent_free(volume, mask) * mask
 
 
 def particle_mask(box: int, diameter: float) -> torch.Tensor:

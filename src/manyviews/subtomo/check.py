@@ -18,8 +18,9 @@ from manyviews.runs.progress import format_seconds
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
 from manyviews.subtomo.estimate import Cost, estimate_cost, expected_reach, visible_shell
-from manyviews.subtomo.inputs import Subtomograms, open_subtomograms, read_start
+from manyviews.subtomo.inputs import Subtomograms, open_subtomograms
 from manyviews.subtomo.load import Faulty, read_fourier_subtomograms, usable_volume
+from manyviews.subtomo.maps import read_maps
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.subtomo.plan import Plan, resolve_plan
 from manyviews.subtomo.pose_search import search_grid
@@ -200,7 +201,7 @@ def check(
     given = open_subtomograms(particles)
     check_ranks(ranks, len(given))
     plan = resolve_plan(options, len(given), given.box, given.pixel_size)
-    read_start(plan)
+    read_maps(options, plan.box, plan.pixel_size)
     sample = sampled(len(given), given.box)
     data, grey, faulty = _looked_at(given, plan, sample)
     others = np.setdiff1d(np.arange(len(given)), sample) if all_volumes else np.zeros(0, np.int64)

@@ -207,3 +207,14 @@ def _uneven(half: Int64, by: str) -> tuple[str, ...]:
 
 def _other_way(by: str) -> str:
     return "give more particles" if by == "particle" else "give --halves particle, or a table that tells it"
+
+
+def best_of_halves(half: Int64, score: Float64, fraction: float) -> NDArray[np.bool_]:
+    """``(N,)`` the best ``fraction`` of each half by score, at least one of each; NaN is worst of all."""
+    kept = np.zeros(len(half), bool)
+    value = np.nan_to_num(score, nan=-np.inf)
+    for one in np.unique(half):
+        rows = np.flatnonzero(half == one)
+        count = max(1, round(fraction * len(rows)))
+        kept[rows[np.argsort(-value[rows], kind="stable")[:count]]] = True
+    return kept

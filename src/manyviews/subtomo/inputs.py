@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.subtomogram_table import SubtomogramTable
-from manyviews.io.volume_files import read_volume, survey_volumes, volume_header, voxel_fault
+from manyviews.io.volume_files import read_volume, survey_volumes, volume_header
 from manyviews.options import check_options
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.subtomo.options import SubtomogramOptions
@@ -75,42 +73,12 @@ def open_subtomograms(options: SubtomogramOptions) -> Subtomograms:
     return Subtomograms(table, box, table_transfers(table, options, box))
 
 
-def read_start(plan: Plan) -> torch.Tensor | None:
-    """The map to begin with, a cube, or None; `InputError` if it does not go with the particles."""
-    return read_map(plan.options.reference, "--reference", plan)
-
-
-def read_map(path: Path | None, where: str, plan: Plan) -> torch.Tensor | None:
-    """A map that an option names, a cube, or None; `InputError` if it does not go with the particles."""
-    if path is None:
-        return None
-    volume, given = read_volume(path)
-    if fault := voxel_fault(volume):
-        raise InputError(fault, path=path, where=where, fix="give a map")
-    if volume.shape != (plan.box,) * 3:
-        raise InputError(
-            f"the map has {' x '.join(map(str, volume.shape[::-1]))} voxels, the particles have {plan.box} "
-            "along each side",
-            path=path,
-            where=where,
-            fix="give a map of the particles' size",
-        )
-    size = given.pixel_size
-    if size and abs(size / plan.pixel_size - 1) > 0.01:
-        raise InputError(
-            f"the map has voxels of {size:g} angstrom, the particles of {plan.pixel_size:g}",
-            path=path,
-            where=where,
-            fix="resample the map, or correct the pixel size in its header",
-        )
-    return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))
-
-
 def fingerprints(options: SubtomogramOptions, given: Subtomograms, plan: Plan) -> dict[str, str]:
     """What identifies the input: the table and the maps whole, volumes by size, beginning and end."""
     table = given.table
     weights = {path for path in table.weights if path is not None}
-    maps = [path for path in (plan.options.reference, plan.options.compare) if path is not None]
+    own = plan.options
+    maps = [path for path in (own.reference, own.mask, own.compare) if path is not None]
     whole = [options.particles, *maps]
     sampled = [*table.volumes, *sorted(weights)]
     return {

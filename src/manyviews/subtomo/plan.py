@@ -52,6 +52,12 @@ class Plan:
             seed=self.options.seed,
         )
 
+    @property
+    def shared_radius(self) -> int | None:
+        """The last shell of what both halves are aligned to, if they share that and no more; else None."""
+        shared = self.start_radius if self.options.reference is not None else self.joined_radius
+        return None if shared <= 0 or self.options.merged else shared
+
     def resolution(self, radius: float) -> float:
         """Angstrom of a frequency in cycles per box."""
         return self.box * self.pixel_size / radius if radius > 0 else math.inf

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 import numpy as np
-import torch
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.io.sizes import format_bytes
@@ -17,17 +16,18 @@ from manyviews.subtomo.alignment import AlignmentProblem
 from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.load import Allocate, read_fourier_subtomograms
+from manyviews.subtomo.maps import Maps
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.volumes import FourierSubtomograms, subtomogram_bytes
 from manyviews.subtomo.warnings import data_warnings
 
 
 def make_problem(
-    stack: contextlib.ExitStack, job: Job, given: Subtomograms, plan: Plan, start: torch.Tensor | None
+    stack: contextlib.ExitStack, job: Job, given: Subtomograms, plan: Plan, maps: Maps
 ) -> tuple[AlignmentProblem, Chosen]:
     """Read this process's particles and pose the problem; all ranks make this call.
 
-    ``start`` is the map to begin with, if there is one. What is doubtful is warned of.
+    What is doubtful is warned of.
     """
     data, chosen = _load(stack, job, given, plan)
     job.warn(*chosen.warnings, *data_warnings(data, plan, job.world))
@@ -43,10 +43,12 @@ def make_problem(
         lane_of(chosen.places[chosen.own]),
         chosen.halves,
         plan.search,
-        start,
+        maps.start,
         plan.start_radius,
         plan.joined_radius,
         merged=plan.options.merged,
+        given_mask=maps.mask,
+        shared_radius=plan.shared_radius,
         rejected=plan.options.reject,
         weights=given.table.particle_weights[chosen.places],
         priors=priors,

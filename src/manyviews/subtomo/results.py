@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.report.words import in_figures
 from manyviews.solvers.driver import Solver, StopReason
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
-from manyviews.subtomo.averaging import add_up
 from manyviews.subtomo.chosen import Chosen, write_left_out
 from manyviews.subtomo.coverage import weights_on_box, write_coverage
 from manyviews.subtomo.inputs import Subtomograms
@@ -38,7 +37,7 @@ from manyviews.subtomo.iteration_files import (
 )
 from manyviews.subtomo.load import Transfers
 from manyviews.subtomo.plan import Plan
-from manyviews.subtomo.refine.objective import Poses
+from manyviews.subtomo.rejection import sums_of_the_best
 from manyviews.subtomo.report import (
     DIRECTIONAL_FILE,
     FILES,
@@ -48,7 +47,13 @@ from manyviews.subtomo.report import (
     REFERENCE_FILE,
     VOLUME_FILE,
 )
-from manyviews.subtomo.score_files import SCORES_FILE, Scores, write_scores
+from manyviews.subtomo.score_files import (
+    REJECTION_FILE,
+    SCORES_FILE,
+    Scores,
+    write_rejection,
+    write_scores,
+)
 from manyviews.subtomo.wedge.transfer import is_measured
 from manyviews.subtomo.wedge_told import seen_wedges
 from manyviews.subtomo.wedge_views import write_wedges
@@ -140,12 +145,21 @@ def write_results(
 
     ``reason`` says why an alignment stopped; None: the poses were known.
     """
-    sums = _final_sums(problem, state)
+
+    def halves_of(sums: FourierSums) -> list[torch.Tensor]:
+        return [sums.half_volume(half, plan.box) for half in range(HALVES)]
+
+    def resolution_of(sums: FourierSums) -> float:
+        if not job.speaks:
+            return math.nan
+        return _curves(halves_of(sums), problem, plan).corrected.resolution(_AGREED)
+
+    sums, rejection = sums_of_the_best(problem, state, resolution_of)
     if not job.speaks:
         return {}
     folder = job.folder
     write_volume(folder / VOLUME_FILE, state.iterate, plan)
-    halves = [sums.half_volume(half, plan.box) for half in range(HALVES)]
+    halves = halves_of(sums)
     for name, half in zip((HALF1_FILE, HALF2_FILE), halves, strict=True):
         write_volume(folder / name, half, plan)
     curves = _write_curves(folder, plan, halves, problem, sums)
@@ -155,8 +169,24 @@ def write_results(
     job.warn(*_far_from_volumes(given, folder))
     kept = Alignment(problem).kept(state)
     write_scores(folder / SCORES_FILE, Scores(chosen.halves, state.score.numpy(), kept))
+    if len(rejection.fraction_kept) > 1:
+        write_rejection(folder / REJECTION_FILE, rejection)
     write_left_out(job, chosen)
     _write_coverage(folder, plan, given, chosen, state)
+    summary = _summary(plan, chosen, problem, state, reason, resolution)
+    if plan.options.compare is not None:
+        summary |= _compare(folder, plan, state.iterate, plan.options.compare)
+    return summary
+
+
+def _summary(
+    plan: Plan,
+    chosen: Chosen,
+    problem: AlignmentProblem,
+    state: AlignmentState,
+    reason: StopReason | None,
+    resolution: float,
+) -> dict[str, object]:
     kind = "halves_aligned_to_one_map" if problem.merged else "halves"
     summary: dict[str, object] = {
         "particles": len(chosen.places),
@@ -179,8 +209,6 @@ def write_results(
     if problem.joined_radius > 0 and not problem.merged:
         shared = plan.resolution(problem.joined_radius)
         summary["halves_share_what_is_coarser_than_angstrom"] = round(shared, 2)
-    if plan.options.compare is not None:
-        summary |= _compare(folder, plan, state.iterate, plan.options.compare)
     return summary
 
 
@@ -190,8 +218,8 @@ def shared_map_warning(plan: Plan, resolution: float) -> str:
     Volumes of pure noise, turned until they look like one map, agree as far as it goes and, by the edges of
     its filter and of the mask, up to three shells further (measured: docs/subtomogram-benchmarks.md).
     """
-    shared = plan.start_radius if plan.options.reference is not None else plan.joined_radius
-    if shared <= 0 or plan.options.merged or math.isinf(resolution):
+    shared = plan.shared_radius
+    if shared is None or math.isinf(resolution):
         return ""
     if resolution < plan.resolution(shared + _LEAKING):
         return ""
@@ -201,32 +229,22 @@ def shared_map_warning(plan: Plan, resolution: float) -> str:
     )
 
 
-def _final_sums(problem: AlignmentProblem, state: AlignmentState) -> FourierSums:
-    """Sums of all particles at their best poses, up to the highest frequency."""
-    own = problem.own
-    poses = Poses(state.rotations.numpy()[own], state.shifts.numpy()[own], np.arange(len(own)))
-    weights = Alignment(problem).counted(state)[own]
-    return add_up(
-        problem.subtomograms,
-        poses,
-        weights,
-        problem.halves[own],
-        lanes=problem.lanes,
-        symmetry=problem.search.symmetry,
-        world=problem.world,
-    )
+def _curves(halves: Sequence[torch.Tensor], problem: AlignmentProblem, plan: Plan) -> FscCurves:
+    first, second = (half.numpy() for half in halves)
+    size, seed = plan.pixel_size, plan.options.seed
+    return masked_fsc(first, second, size, problem.mask.numpy(), seed=seed, shared=plan.shared_radius)
 
 
 def _write_curves(
     folder: Path, plan: Plan, halves: list[torch.Tensor], problem: AlignmentProblem, sums: FourierSums
 ) -> FscCurves:
-    first, second = (half.numpy() for half in halves)
-    mask = problem.mask.numpy()
-    curves = masked_fsc(first, second, plan.pixel_size, mask, seed=plan.options.seed)
+    curves = _curves(halves, problem, plan)
     curves.write_csv(folder / FSC_FILE, overwrite=True)
     seen = [weights_on_box(part.numpy(), sums.padding, plan.box) for part in sums.denominator]
+    first, second = (half.numpy() for half in halves)
     # what one half has not measured says nothing
-    cones = directional_fsc(first, second, plan.pixel_size, mask=mask, weights=np.minimum(*seen))
+    weights = np.minimum(*seen)
+    cones = directional_fsc(first, second, plan.pixel_size, mask=problem.mask.numpy(), weights=weights)
     write_cones(folder / DIRECTIONAL_FILE, cones)
     return curves
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,27 +56,6 @@ class Rejection:
     fraction_kept: Float64
     resolution_angstrom: Float64
     lowest_score: Float64
-
-
-def best_of_halves(half: Int64, score: Float64, fraction: float) -> Bool:
-    """``(N,)`` the best ``fraction`` of each half by score, at least one of each; NaN is worst of all."""
-    kept = np.zeros(len(half), bool)
-    value = np.nan_to_num(score, nan=-np.inf)
-    for one in np.unique(half):
-        rows = np.flatnonzero(half == one)
-        count = max(1, round(fraction * len(rows)))
-        kept[rows[np.argsort(-value[rows], kind="stable")[:count]]] = True
-    return kept
-
-
-def rejection_curve(
-    half: Int64, score: Float64, fractions: Sequence[float], resolution_of: Callable[[Bool], float]
-) -> Rejection:
-    """What the best fractions of both halves come to; ``resolution_of`` averages those of a mask ``(N,)``."""
-    chosen = [best_of_halves(half, score, fraction) for fraction in fractions]
-    resolutions = np.array([resolution_of(kept) for kept in chosen], dtype=np.float64)
-    lowest = np.array([np.nanmin(score[kept], initial=np.inf) for kept in chosen])
-    return Rejection(np.array(fractions, dtype=np.float64), resolutions, lowest)
 
 
 def write_scores(path: Path, scores: Scores) -> None:

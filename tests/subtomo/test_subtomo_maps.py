@@ -7,7 +7,7 @@ import pytest
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import write_mrc
-from manyviews.subtomo.mask import read_mask
+from manyviews.subtomo.maps import read_mask
 
 BOX = 12
 
