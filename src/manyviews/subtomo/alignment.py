@@ -340,7 +340,21 @@ class Alignment:
             apart = sums.linked_halves(correlation, box, problem.joined_radius)
         else:
             apart = tuple(sums.damped_half(half, correlation, box) for half in range(HALVES))
-        return whole, tuple(solvent_flattened(one, mask) for one in apart)
+        return whole, tuple(self._masked(one) for one in apart)
+
+    def _masked(self, half: torch.Tensor) -> torch.Tensor:
+        """The map of a half within the mask, with nothing of what both halves share beyond its end.
+
+        The mask carries what is the same in both halves two or three shells further, and there noise would
+        be turned until it looks like that, in both halves alike. So both parts are masked by themselves.
+        """
+        mask, shared = self.problem.mask, self.problem.shared_radius
+        if shared is None:
+            return solvent_flattened(half, mask)
+        within = (np.arange(len(half) // 2 + 1) <= shared).astype(np.float64)
+        low = filter_shells(half, within)
+        kept = filter_shells(solvent_flattened(low, mask), within)
+        return kept + filter_shells((half - low) * mask, 1 - within)
 
     def _remembered(self, state: AlignmentState, found: FoundPoses) -> AlignmentState:
         """The state with the new poses of all processes, and how far they moved."""
