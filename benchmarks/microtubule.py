@@ -6,7 +6,7 @@
 Boxes are cut every 4.1 nm along the axis that is drawn through three published points, with priors on the
 filament's direction, and aligned from their own average in two halves of the filament. Told are the layer line
 of 4.1 nm in the power of each half map along its axis, over what is there beside it, and the spacing at its
-maximum. How many protofilaments there are is asked of the particles: aligned at 43 angstrom with 11 to 15 of
+maximum, and the spacing in the tomogram itself, read along the drawn axis over its whole length. How many protofilaments there are is asked of the particles: aligned at 43 angstrom with 11 to 15 of
 them imposed as a symmetry, they agree best with the number that is theirs. (The wedge hides half of the wall in
 every box, so a map without symmetry cannot be counted around.) Writes ``benchmarks/results/microtubule.json``.
 """
@@ -62,6 +62,7 @@ def main() -> None:
         "positions": count,
         "score_by_protofilaments": scores,
         "protofilaments": max(scores, key=lambda fold: scores[fold]),
+        "spacing_in_the_tomogram_angstrom": _spacing_along_the_axis(read_mrc(tomogram)[0]),
         **{
             name: _measures(read_mrc(folder / "run" / f"{name}.mrc")[0])
             for name in ("volume", "half1", "half2")
@@ -86,10 +87,8 @@ def _read_tiff(path: Path) -> NDArray[np.float32]:
 
 def _write_positions(path: Path) -> int:
     """A STAR file with a position every repeat, and the direction of the filament there."""
-    points = AXIS_NM[:, ::-1] * 10  # x, y, z in angstrom
-    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    curve = interpolate.CubicSpline(along, points)
-    at = np.arange(0, along[-1], REPEAT)
+    curve, length = _axis()
+    at = np.arange(0, length, REPEAT)
     places, directions = curve(at), curve(at, 1)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # the map's z axis lies along the third column of A: (-cos psi sin tilt, sin psi sin tilt, cos tilt)
@@ -106,6 +105,35 @@ def _write_positions(path: Path) -> int:
     head = "\n".join(f"_rln{label} #{number}" for number, label in enumerate(labels, start=1))
     path.write_text(f"\ndata_particles\n\nloop_\n{head}\n" + "\n".join(rows) + "\n")
     return len(rows)
+
+
+def _axis() -> tuple[interpolate.CubicSpline, float]:
+    """The axis as a curve, x, y, z in angstrom by the distance along it, and its length."""
+    points = AXIS_NM[:, ::-1] * 10
+    along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    return interpolate.CubicSpline(along, points), float(along[-1])
+
+
+def _spacing_along_the_axis(tomogram: NDArray[np.float32]) -> float:
+    """Where the power near 4.1 nm is highest, of lines along the wall; angstrom."""
+    curve, length = _axis()
+    at = np.arange(0, length, VOXEL / 2)
+    tangent = curve(at, 1)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    across = np.cross(tangent, [0.0, 0.0, 1.0])
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    up = np.cross(tangent, across)
+    angle = 2 * np.pi * np.arange(72) / 72
+    around = np.cos(angle)[:, None] * across[:, None] + np.sin(angle)[:, None] * up[:, None]
+    power = 0.0
+    for radius in np.arange(90.0, 135.0, 10.0):
+        places = (curve(at)[:, None] + radius * around) / VOXEL
+        lines = ndimage.map_coordinates(tomogram.astype(np.float64), places.transpose(2, 0, 1)[::-1], order=3)
+        lines = (lines - lines.mean(axis=0)) * np.hanning(len(at))[:, None]
+        power = power + (np.abs(np.fft.rfft(lines, n=32 * len(at), axis=0)) ** 2).sum(axis=1)
+    frequency = np.fft.rfftfreq(32 * len(at), VOXEL / 2)
+    near = (frequency > 1 / 46) & (frequency < 1 / 37)
+    return round(float(1 / frequency[int(np.argmax(np.where(near, power, 0)))]), 2)
 
 
 def _measures(volume: NDArray[np.float32]) -> dict[str, float]:
