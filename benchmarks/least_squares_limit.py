@@ -37,8 +37,9 @@ from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
+from manyviews.solvers.state import SolverState
 from manyviews.tilt.methods import make_solver
-from manyviews.tilt.options import ReconstructOptions
+from manyviews.tilt.options import ReconstructOptions, SubsetOrder
 
 VOLUME_SHAPE = (10, 28, 28)
 AXES = (0.0, 45.0, 90.0, 135.0)
@@ -59,7 +60,7 @@ class Limit:
     lowest: float
     answer: NDArray[np.float32]
 
-    def solver(self, options: ReconstructOptions) -> Solver[Any]:
+    def solver(self, options: ReconstructOptions) -> Solver[SolverState]:
         """A method on this problem, undamped and by the projectors."""
         plain = replace(options, normal="exact", damping=0.0)
         settings, problem, _ = prepared(plain, self.views, VOLUME_SHAPE[0])
@@ -129,8 +130,8 @@ class Contender:
     style: str = "-"
 
 
-def _consensus(overlap: int, order: str) -> ReconstructOptions:
-    return ReconstructOptions(method="consensus", subsets=8, overlap=overlap, subset_order=order)  # type: ignore[arg-type]
+def _consensus(overlap: int, order: SubsetOrder) -> ReconstructOptions:
+    return ReconstructOptions(method="consensus", subsets=8, overlap=overlap, subset_order=order)
 
 
 def _wang2020(overlap: int) -> ReconstructOptions:
