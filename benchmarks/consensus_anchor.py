@@ -28,7 +28,7 @@ SEEDS = (1, 2)
 def passes_needed(case: Limit, anchor: float, subsets: int, order: SubsetOrder) -> float:
     """Passes until the level is reached; infinite where it is not in time."""
     methods._ANCHOR = anchor
-    options = ReconstructOptions(method="consensus", subsets=subsets, subset_order=order)
+    options = ReconstructOptions(method="consensus", subsets=subsets, subset_order=order, damping=0.0)
     solver = case.solver(options)
     state = solver.init()
     for _ in range(MOST_ITERATIONS):

@@ -61,9 +61,8 @@ class Limit:
     answer: NDArray[np.float32]
 
     def solver(self, options: ReconstructOptions) -> Solver[SolverState]:
-        """A method on this problem, undamped and by the projectors."""
-        plain = replace(options, normal="exact", damping=0.0)
-        settings, problem, _ = prepared(plain, self.views, VOLUME_SHAPE[0])
+        """A method on this problem, by the projectors."""
+        settings, problem, _ = prepared(replace(options, normal="exact"), self.views, VOLUME_SHAPE[0])
         return make_solver(problem, settings)
 
     def distance(self, volume: torch.Tensor) -> float:
@@ -121,7 +120,7 @@ def conjugate_gradient(whole: LeastSquares, right_side: torch.Tensor, iterations
 
 @dataclass(frozen=True)
 class Contender:
-    """A method, and at which iterations to look at it."""
+    """A method without damping, and at which iterations to look at it."""
 
     name: str
     options: ReconstructOptions
@@ -131,7 +130,7 @@ class Contender:
 
 
 def _consensus(overlap: int, order: SubsetOrder) -> ReconstructOptions:
-    return ReconstructOptions(method="consensus", subsets=8, overlap=overlap, subset_order=order)
+    return ReconstructOptions(method="consensus", subsets=8, overlap=overlap, subset_order=order, damping=0.0)
 
 
 def _wang2020(overlap: int) -> ReconstructOptions:
@@ -146,7 +145,7 @@ CONTENDERS = (
     Contender(
         "landweber, relaxation 1", ReconstructOptions(method="sirt", relaxation=1.0), _PASSES, "#56b4e9"
     ),
-    Contender("cg", ReconstructOptions(method="cg", refresh=0), _PASSES, "#009e73"),
+    Contender("cg", ReconstructOptions(method="cg", refresh=0, damping=0.0), _PASSES, "#009e73"),
     Contender("wang2020, no overlap", _wang2020(0), _OUTER, "#e69f00"),
     Contender("wang2020, overlap 2", _wang2020(2), _OUTER, "#e69f00", "--"),
     Contender("consensus, no overlap", _consensus(0, "interleaved"), _OUTER, "#d55e00"),
