@@ -353,7 +353,7 @@ def report(stored: dict[str, Any]) -> str:
         parts.append(
             f"## Measured: {name}, {job['size']} x {job['size']} x {job['depth']}, 4 x {job['tilts']} views\n\n"
             f"Medians of rounds. Layouts marked * have more ranks than the {CORES} cores: "
-            "their efficiency is per core. World is that of the rank with most, waiting included.\n"
+            "their efficiency is per core. Exchange is that of the rank with most, waiting included.\n"
         )
         head = ["layout", "rounds", "s an iteration", "speed-up", "efficiency", "of compute", "compute s",
                 "exchange s", "least", "CPU s", "MB sent", "messages"]  # fmt: skip
