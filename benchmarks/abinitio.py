@@ -78,6 +78,8 @@ def true_pose_resolution(folder: Path, diameter: float | None) -> dict[str, floa
     table = read_relion_particles(star_files(folder)[1])
     box, pixel_size = ParticleImages(table).box, table.pixel_size
     settings = resolve_plan(AbinitioOptions(diameter=diameter), len(table), box, pixel_size)
+    assert table.angles is not None
+    assert table.shifts is not None
     numbers = np.arange(len(table))
     images, spectra, counts = read_fourier_images(
         table, numbers, radius=settings.radius, diameter=settings.diameter, threads=2
@@ -132,6 +134,7 @@ def main() -> None:
     result = RESULTS / f"abinitio_{given.name}.json"
     data: dict[str, Any] = json.loads(result.read_text()) if result.exists() else {"runs": []}
     truth, header = read_mrc(given.folder / "truth.mrc")
+    assert header.pixel_size is not None
     pixel_size = float(header.pixel_size[0])
     diameter = None
     if "--diameter" in given.options:

@@ -15,12 +15,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels.specks import Specks, find_specks
@@ -31,10 +30,13 @@ from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.simulate.specimens import specimen
 from manyviews.simulate.tilt_series import GreyLevels, tilt_series_images
 from manyviews.solvers.driver import advance
+from manyviews.solvers.state import SolverState
 from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.reconstruct import make_problem
+from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.resolve import ResolvedSeries
 from manyviews.tilt.solve.problem import TiltProblem
 
 ROOT = Path(__file__).parents[1]
@@ -75,27 +77,30 @@ COLOURS = dict(
 )
 
 
-@dataclass(frozen=True)
-class Views:
-    """A series in memory, as the reconstruction asks for it."""
+class Views(ImageSource):
+    """A series in memory, as the reconstruction asks for it: no stacks, ``images (view, y, x)`` instead."""
 
-    binned_geometry: TiltGeometry
-    images: NDArray[np.float32]
-    pixel_size: float = PIXEL_SIZE
+    def __init__(self, geometry: TiltGeometry, images: NDArray[np.float32]) -> None:
+        _, rows, columns = images.shape
+        super().__init__(
+            ResolvedSeries(
+                stacks=(),
+                geometry=geometry,
+                pixel_size=PIXEL_SIZE,
+                image_shape=(rows, columns),
+                field_shape=(rows, columns),
+                thickness=None,
+                choices=(),
+                excluded=(),
+                warnings=(),
+            )
+        )
+        self.images = images
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``(view, y, x)``."""
-        return self.images.shape
-
-    @property
-    def series(self) -> Any:
-        """As much of a resolved series as a plan asks for."""
-        return SimpleNamespace(field_shape=self.images.shape[1:], thickness=None)
-
-    def read(self, views: Any) -> NDArray[np.float32]:
+    def read(self, views: ArrayLike | None = None) -> NDArray[np.float32]:
         """A copy of some images."""
-        return self.images[np.asarray(views)]
+        wanted = np.arange(len(self.images)) if views is None else np.asarray(views, np.int64)
+        return self.images[wanted]
 
     def inspect(self, view: int) -> tuple[NDArray[np.float32], Specks]:
         """One image, and the specks in it."""
@@ -125,9 +130,8 @@ def tilt_geometry(axes: tuple[float, ...], tilts: NDArray[np.float64]) -> TiltGe
 
 def prepared(options: ReconstructOptions, views: Views, depth: int) -> tuple[Plan, TiltProblem, float]:
     """Plan, problem, and the noise-to-signal ratio as the program itself finds them."""
-    source: Any = views
-    settings = resolve_plan(replace(options, thickness=depth, device="cpu"), source)
-    problem, images = make_problem(source, settings)
+    settings = resolve_plan(replace(options, thickness=depth, device="cpu"), views)
+    problem, images = make_problem(views, settings)
     return settings, problem, images.noise_to_signal
 
 
@@ -164,10 +168,10 @@ def run(options: ReconstructOptions, case: Case) -> NDArray[np.float32]:
     """The volume."""
     settings, problem, _ = prepared(options, case.views, VOLUME_SHAPE[0])
     solver = make_solver(problem, settings)
-    state = solver.init()
+    state: SolverState = solver.init()
     for _ in range(settings.iterations):
         state, _ = advance(solver, state, measure_change=False)
-    return state.volume.numpy()
+    return state.iterate.numpy()
 
 
 def run_method(name: str, case: Case) -> tuple[NDArray[np.float32], float]:

@@ -15,26 +15,26 @@ import numpy as np
 import manyviews.tilt.methods as methods
 from accuracy import RESULTS, machine, set_threads
 from least_squares_limit import Limit, limit
-from manyviews.tilt.options import ReconstructOptions
+from manyviews.tilt.options import ReconstructOptions, SubsetOrder
 
 ANCHORS = (0.01, 0.03, 0.1, 0.3, 1.0)
 SUBSETS = (4, 8, 16, 32)
-ORDERS = ("interleaved",)
+ORDERS: tuple[SubsetOrder, ...] = ("interleaved",)
 LEVEL = 0.3
 MOST_ITERATIONS = 40
 SEEDS = (1, 2)
 
 
-def passes_needed(case: Limit, anchor: float, subsets: int, order: str) -> float:
+def passes_needed(case: Limit, anchor: float, subsets: int, order: SubsetOrder) -> float:
     """Passes until the level is reached; infinite where it is not in time."""
     methods._ANCHOR = anchor
-    options = ReconstructOptions(method="consensus", subsets=subsets, subset_order=order)  # type: ignore[arg-type]
+    options = ReconstructOptions(method="consensus", subsets=subsets, subset_order=order, damping=0.0)
     solver = case.solver(options)
     state = solver.init()
     for _ in range(MOST_ITERATIONS):
         state = solver.step(state)
         if case.distance(state.iterate) <= LEVEL:
-            return float(state.measures()["data_passes"])
+            return state.measures()["data_passes"]
     return float("inf")
 
 

@@ -38,14 +38,17 @@ from accuracy import (
 )
 from manyviews.metrics.error import relative_error
 from manyviews.solvers.least_squares import LeastSquares
-from manyviews.tilt.options import ReconstructOptions
+from manyviews.solvers.state import SolverState
+from manyviews.tilt.options import Method, ReconstructOptions, SubsetOrder
 from manyviews.tilt.solve.subsets import make_subsets
 
 SUBSETS = (4, 8, 16, 32, 64)
 SEEDS = (1, 2, 3)
 OUTER = 40
-GRID_OUTER = {"consensus": OUTER, "wang2020": 20}  # where there are no error bars: 160 and 200 passes
-PASSES = {"consensus": 4, "wang2020": 10}  # over an agent's own views, an outer iteration
+# Outer iterations where there are no error bars: 160 and 200 passes.
+GRID_OUTER: dict[Method, int] = {"consensus": OUTER, "wang2020": 20}
+# Over an agent's own views, an outer iteration.
+PASSES: dict[Method, int] = {"consensus": 4, "wang2020": 10}
 ANCHOR = 0.03  # in units of the largest eigenvalue of W'W, divided by the number of subsets
 ANCHORS = (0.01, 0.02, 0.023, 0.06, 0.1)  # more of them; 0.023 is the program's
 ANCHOR_SUBSETS = (4, 32, 64)
@@ -58,7 +61,14 @@ REFERENCE_ROUNDS, REFERENCE_ITERATIONS = 2, 150
 CG_ITERATIONS = 160
 LEVEL = 0.1  # "there" in the tables: (f - f*) / f* below it
 LOOKS = (10, 20, 40)
-BARRED = (("interleaved", 0, 0.8), ("adjacent", 0, 0.8), ("interleaved", 2, 0.8), ("interleaved", 0, 0.5))
+ORDERS: tuple[SubsetOrder, ...] = ("interleaved", "adjacent")
+Division = tuple[SubsetOrder, int, float]  # order of the angles, overlap, Mann factor
+BARRED: tuple[Division, ...] = (
+    ("interleaved", 0, 0.8),
+    ("adjacent", 0, 0.8),
+    ("interleaved", 2, 0.8),
+    ("interleaved", 0, 0.5),
+)
 KEYS = ("excess", "disagreement", "error")
 DEFAULT_DIRECT = tilt_problem.VIEWS_PER_CONVOLUTION
 
@@ -71,10 +81,10 @@ class Setting:
     agents for total variation and non-negativity.
     """
 
-    method: str
+    method: Method
     subsets: int
     overlap: int
-    order: str
+    order: SubsetOrder
     mann: float
     seed: int = 1
     anchor: float = ANCHOR
@@ -88,23 +98,20 @@ class Setting:
             damping=0.0 if self.priors else None,
             non_negative=self.priors,
             total_variation=total_variation if self.priors else 0.0,
-            method=self.method,  # type: ignore[arg-type]
+            method=self.method,
             subsets=self.subsets,
             overlap=self.overlap,
-            subset_order=self.order,  # type: ignore[arg-type]
+            subset_order=self.order,
             mann=self.mann,
         )
 
 
 def settings(seed: int) -> Iterator[Setting]:
     """The whole grid and the extras for the first seed, the settings with error bars for the others."""
-    grid = [
-        (order, overlap, mann)
-        for order in ("interleaved", "adjacent")
-        for overlap in (0, 2)
-        for mann in (0.8, 0.5)
+    grid: list[Division] = [
+        (order, overlap, mann) for order in ORDERS for overlap in (0, 2) for mann in (0.8, 0.5)
     ]
-    barred = {"consensus": BARRED, "wang2020": (("adjacent", 2, 0.8),)}
+    barred: dict[Method, tuple[Division, ...]] = {"consensus": BARRED, "wang2020": (("adjacent", 2, 0.8),)}
     for method, with_bars in barred.items():
         for order, overlap, mann in grid if seed == SEEDS[0] else with_bars:
             full = (order, overlap, mann) in with_bars
@@ -192,9 +199,9 @@ def follow(setting: Setting, known: Reference) -> dict[str, Any]:
     # the program counts anchors in a simpler bound of the largest eigenvalue
     methods._ANCHOR = setting.anchor * known.whole.lipschitz / problem.spectral_bound
     geometry = problem.projector.geometry
-    held = make_subsets(geometry, setting.subsets, setting.overlap, setting.order)  # type: ignore[arg-type]
+    held = make_subsets(geometry, setting.subsets, setting.overlap, setting.order)
     solver = methods.make_solver(problem, settled)
-    state = solver.init()
+    state: SolverState = solver.init()
     curves: dict[str, list[float]] = {key: [] for key in KEYS}
     for _ in range(setting.iterations):
         state = solver.step(state)
@@ -263,7 +270,7 @@ def variants(runs: list[dict[str, Any]], method: str, look: int) -> list[str]:
         "| angles | overlap | Mann | " + " | ".join(f"{count} subsets" for count in SUBSETS) + " |",
         "|---" * (len(SUBSETS) + 3) + "|",
     ]
-    for order in ("interleaved", "adjacent"):
+    for order in ORDERS:
         for overlap in (0, 2):
             for mann in (0.8, 0.5):
                 found = [
@@ -288,7 +295,7 @@ def equal_work(runs: list[dict[str, Any]]) -> list[str]:
         "|---" * (len(SUBSETS) + 4) + "|",
     ]
     for method in PASSES:
-        for order in ("interleaved", "adjacent"):
+        for order in ORDERS:
             for overlap in (0, 2):
                 for budget in budgets:
                     cells = []
@@ -389,7 +396,7 @@ def draw(runs: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(11, 14), layout="constrained")
     grid = figure.subplots(6, 4, sharey="row", sharex="row")
     colours = dict(zip(SUBSETS, colormaps["viridis"](np.linspace(0.0, 0.92, len(SUBSETS))), strict=True))
-    columns = [(order, overlap) for order in ("interleaved", "adjacent") for overlap in (0, 2)]
+    columns = [(order, overlap) for order in ORDERS for overlap in (0, 2)]
     for row, (method, key, per_work) in zip(grid, _ROWS, strict=True):
         for axes, (order, overlap) in zip(row, columns, strict=True):
             for subsets in SUBSETS:

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -43,14 +44,14 @@ def random_volume(sigma: float, *, touching: bool) -> torch.Tensor:
     return torch.from_numpy(x.astype(np.float32))
 
 
-def measure(axes: tuple[float, ...]) -> list[dict]:
+def measure(axes: tuple[float, ...]) -> list[dict[str, Any]]:
     geometry = TiltGeometry.concatenate([TiltGeometry.from_tilt_axis(TILTS, axis) for axis in axes])
     projector = TiltProjector(geometry, VOLUME, IMAGE)
     kernel = make_kernel(projector.groups, np.ones(len(geometry)), VOLUME)
     convolution = Convolution.from_kernel(kernel, VOLUME)
     rows = []
     for sigma in SIGMAS:
-        row: dict = {"axes_degrees": axes, "sigma_pixels": sigma, "padded": kernel.padded}
+        row: dict[str, Any] = {"axes_degrees": axes, "sigma_pixels": sigma, "padded": kernel.padded}
         for name, touching, part in (
             ("interior", False, slice(EDGE, -EDGE)),
             ("touching", True, slice(None)),

@@ -19,15 +19,15 @@ CASES = [(256, 256, 64, 121), (1024, 1024, 58, 484)]  # s, w, z, views
 
 def seconds(action: Callable[[], torch.Tensor]) -> float:
     """Median time of an action on the GPU, after two runs to compile and warm up."""
-    times = []
+    times: list[float] = []
     for repeat in range(REPEATS + 2):
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()
         action()
         stop.record()
         stop.synchronize()
         if repeat >= 2:
-            times.append(start.elapsed_time(stop) / 1e3)
+            times.append(float(start.elapsed_time(stop)) / 1e3)
     return statistics.median(times)
 
 

@@ -18,6 +18,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from manyviews.parallel.layout import Layout
@@ -26,33 +27,30 @@ from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import resolve_plan
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.resolve import resolve_series
-from memory_estimate import Data, simulated
+from memory_estimate import CG, CONSENSUS, Data, simulated, told, words_of
 
 RESULT = Path(__file__).parent / "results" / "estimate_per_rank.json"
 DATA = Data("four axes, 384", 384, 48, (0.0, 45.0, 90.0, 135.0), 4.0)
-CG = {"method": "cg", "iterations": 4, "refresh": 2}
-CONSENSUS = {"method": "consensus", "subsets": 4, "inner_iterations": 2, "iterations": 2}
-WANG = {"method": "wang2020", "subsets": 8, "inner_iterations": 1, "iterations": 2}
-CASES: tuple[tuple[dict[str, object], tuple[str, ...]], ...] = (
+WANG = ReconstructOptions(method="wang2020", subsets=8, inner_iterations=1, iterations=2)
+CASES: tuple[tuple[ReconstructOptions, tuple[str, ...]], ...] = (
     (CG, ("1x1", "1x2", "1x4")),
     (CONSENSUS, ("1x1", "2x1", "2x2", "4x1", "1x4")),
-    ({**CONSENSUS, "total_variation": 0.1}, ("1x1", "2x1", "1x2")),
+    (replace(CONSENSUS, total_variation=0.1), ("1x1", "2x1", "1x2")),
     (WANG, ("1x1", "2x2")),
-    ({"method": "direct-combine", "iterations": 2}, ("1x1", "2x2")),
-    ({"method": "wbp"}, ("1x1", "2x2")),
-    ({"method": "sirt", "iterations": 3}, ("1x1", "1x2")),
-    ({"method": "sirt", "sirt_form": "normalised", "iterations": 2}, ("1x1", "1x2", "2x1")),
+    (ReconstructOptions(method="direct-combine", iterations=2), ("1x1", "2x2")),
+    (ReconstructOptions(method="wbp"), ("1x1", "2x2")),
+    (ReconstructOptions(method="sirt", iterations=3), ("1x1", "1x2")),
+    (ReconstructOptions(method="sirt", sirt_form="normalised", iterations=2), ("1x1", "1x2", "2x1")),
 )
 
 
-def run(series: SeriesOptions, chosen: dict[str, object], layout: Layout, out: Path) -> int:
+def run(series: SeriesOptions, chosen: ReconstructOptions, layout: Layout, out: Path) -> int:
     """Reconstruct; the largest peak of a rank, bytes."""
-    options = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", value)]
     launcher = [Path(sys.executable).with_name("mpiexec"), "-n", layout.ranks] if layout.ranks > 1 else []
     words = [
         *launcher, sys.executable, "-m", "manyviews.cli", "tilt", "reconstruct", *series.stacks,
         "--axis-angle", *series.axis_angle, "--thickness", DATA.thickness, "--out", out, "--quiet",
-        "--layout", layout, *options,
+        "--layout", layout, *words_of(chosen),
     ]  # fmt: skip
     subprocess.run(
         [str(word) for word in words],
@@ -63,17 +61,17 @@ def run(series: SeriesOptions, chosen: dict[str, object], layout: Layout, out: P
     return int(json.loads((out / "summary.json").read_text())["peak_memory_of_a_rank_bytes"])
 
 
-def measure(chosen: dict[str, object], layout: Layout, folder: Path) -> dict[str, object]:
+def measure(chosen: ReconstructOptions, layout: Layout, folder: Path) -> dict[str, object]:
     """Estimate and run one case."""
     series = simulated(DATA, folder)
     source = ImageSource(resolve_series(series))
-    settings = resolve_plan(ReconstructOptions(thickness=DATA.thickness, **chosen), source)  # type: ignore[arg-type]
+    settings = resolve_plan(replace(chosen, thickness=DATA.thickness), source)
     stored = sum(path.stat().st_size for path in series.stacks)
     expected = Estimator(settings, source.binned_geometry, stored).estimate(layout)
     with tempfile.TemporaryDirectory(dir=folder) as out:
         measured = run(series, chosen, layout, Path(out) / "run")
     return {
-        "options": chosen,
+        "options": told(chosen),
         "layout": str(layout),
         "measured_mib": round(measured / 2**20),
         "estimated_mib": round(expected.memory_bytes / 2**20),
@@ -95,7 +93,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
         for chosen, layouts in CASES:
-            for layout in layouts if found.only in str(chosen["method"]) else ():
+            for layout in layouts if found.only in chosen.method else ():
                 rows.append(measure(chosen, Layout.parse(layout), folder))
                 print(rows[-1], flush=True)
     ratios = [float(str(row["ratio"])) for row in rows]

@@ -95,7 +95,7 @@ def commands(folder: Path, scratch: Path, threads: int) -> dict[str, tuple[list[
     return found
 
 
-def compare(folder: Path, threads: int) -> dict[str, object]:
+def compare(folder: Path, threads: int) -> dict[str, dict[str, object]]:
     with tempfile.TemporaryDirectory() as scratch:
         contestants = commands(folder, Path(scratch), threads)
         times: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}

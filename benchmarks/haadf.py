@@ -66,7 +66,7 @@ def study(data: Path, work: Path, threads: int) -> tuple[dict[str, Figures], dic
             options = ("--thickness", str(thickness), "--normalise", normalise, *common)
             name = f"cg-{thickness}-{normalise}"
             runs[name] = reconstruct(data, work / name, *options)
-    volumes = {}
+    volumes: dict[str, NDArray[np.float32]] = {}
     best = ("--thickness", str(THICKNESS), "--normalise", "background", *common)
     for method in METHODS:
         for aligned in (True, False):

@@ -25,16 +25,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles
-from manyviews.operators.contrast_transfer import Optics, ctf_values
+from manyviews.operators.contrast_transfer import ctf_values
 from manyviews.operators.fourier_points import extract, half_plane
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.fourier_resample import regrid_volume, working_box
+from manyviews.particles.images.load import table_optics
 from manyviews.particles.images.random_start import power_scale
 from manyviews.particles.sagd.importance import PoseDraw, draw_poses, sampled_marginal
 from manyviews.particles.sagd.lattice import PoseLattice
@@ -57,14 +60,7 @@ def load(folder: Path, count: int, radius: int) -> FourierImages:
     pixels = stack.read(chosen)
     box = stack.box
     points = half_plane(radius, box)
-    group = table.optics_index
-    settings = [
-        np.array([getattr(one, name) for one in table.optics])[group]
-        for name in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast")
-    ]
-    optics = Optics.make(
-        *settings, table.defocus, table.defocus_angle, table.phase_shift, table.b_factor, table.scale
-    ).select(chosen)
+    optics = table_optics(table).select(chosen)
     return FourierImages(
         points,
         extract(pixels.astype(np.float32), points).astype(np.complex64),
@@ -99,7 +95,7 @@ def sizes(draws: Sequence[PoseDraw]) -> dict[str, object]:
     }
 
 
-def errors(estimate: np.ndarray, exact: np.ndarray) -> dict[str, float]:
+def errors(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> dict[str, float]:
     difference = estimate - exact
     return {
         "relative_error": round(relative_error(estimate, exact), 6),
@@ -128,9 +124,10 @@ def full_seconds(images: FourierImages, volume: torch.Tensor, lattice: PoseLatti
     return (time.process_time() - start) * lattice.size / part.size / len(some)
 
 
-def climb(sagd: Sagd, truth: torch.Tensor) -> tuple[list[dict], dict[int, PoseMemory]]:
-    images, memory, rows = sagd.images, None, []
-    memories = {}
+def climb(sagd: Sagd, truth: torch.Tensor) -> tuple[list[dict[str, Any]], dict[int, PoseMemory]]:
+    images, rows = sagd.images, []
+    memory: PoseMemory | None = None
+    memories: dict[int, PoseMemory] = {}
     for radius in RADII[images.box]:
         low, lattice = images.crop(radius), sagd.lattice(radius)
         volume = regrid_volume(truth, working_box(radius, images.box))
@@ -145,7 +142,7 @@ def climb(sagd: Sagd, truth: torch.Tensor) -> tuple[list[dict], dict[int, PoseMe
             memory = found.memory
         memories[radius] = memory
         full = full_seconds(low, volume, lattice)
-        row = {
+        row: dict[str, Any] = {
             "radius": radius,
             "resolution_A": round(images.box * images.pixel_size / radius, 1),
             "coefficients": len(low.points),
@@ -166,12 +163,12 @@ def climb(sagd: Sagd, truth: torch.Tensor) -> tuple[list[dict], dict[int, PoseMe
     return rows, memories
 
 
-def against_scale(sagd: Sagd, truth: torch.Tensor, radius: int) -> list[dict]:
+def against_scale(sagd: Sagd, truth: torch.Tensor, radius: int) -> list[dict[str, Any]]:
     low, lattice = sagd.images.crop(radius), sagd.lattice(radius)
     volume = regrid_volume(truth, working_box(radius, low.box))
     full = marginal(low, volume, lattice, gradient=False)
     exact, memory = full.log_probability, remembered(full, radius)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for scale, even in itertools.product(SCALES, (False, True)):
         draws = drawn(memory, lattice, lattice, scale, 99, even=even)
         found = sampled_marginal(low, volume, lattice, draws, gradient=False)
@@ -182,7 +179,7 @@ def against_scale(sagd: Sagd, truth: torch.Tensor, radius: int) -> list[dict]:
     return rows
 
 
-def against_age(sagd: Sagd, memory: PoseMemory) -> list[dict]:
+def against_age(sagd: Sagd, memory: PoseMemory) -> list[dict[str, Any]]:
     lattice = sagd.lattice(memory.radius)
     rows = []
     for age in AGES:

@@ -94,7 +94,7 @@ def dense_problem() -> Dense:
         images[:, :, index] += NOISE * images[:, :, index].std() * noise
     flat, data = matrix.reshape(-1, voxels), images.reshape(-1, len(SEEDS))
     normal, target = flat.T @ flat, flat.T @ data
-    answer = np.linalg.lstsq(normal, target, rcond=1e-13)[0]
+    answer = np.asarray(np.linalg.lstsq(normal, target, rcond=1e-13)[0], np.float64)
     residual = data - flat @ answer
     return Dense(matrix, truth, images, normal, answer, 0.5 * np.sum(residual**2, axis=0))
 
@@ -134,7 +134,7 @@ def step_lengths(subsets: tuple[Subset, ...], relaxation: float) -> list[float]:
 
 def printed_limit(parts: list[Part], lengths: list[float]) -> Matrix:
     """The fixed point of the printed algorithm, ``(voxel, seed)``."""
-    left, right = 0.0, 0.0
+    left, right = np.zeros_like(parts[0].vectors), np.zeros_like(parts[0].target)
     for part, length in zip(parts, lengths, strict=True):
         growth = (1.0 - length * part.values) ** -INNER - 1.0
         tiny = part.values < 1e-9 * part.values.max()
@@ -143,14 +143,22 @@ def printed_limit(parts: list[Part], lengths: list[float]) -> Matrix:
     return np.asarray(np.linalg.lstsq(left, right, rcond=1e-13)[0])
 
 
+@dataclass(frozen=True)
+class Affine:
+    """The proximal map ``z -> M z + c`` of an agent."""
+
+    matrix: torch.Tensor
+    offset: torch.Tensor
+
+    def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+        """Exact, so that the start does not matter."""
+        return torch.addmm(self.offset, self.matrix, v)
+
+
 def follow(agents: list[tuple[Matrix, Matrix]], dense: Dense) -> Iterator[tuple[int, Matrix]]:
     """The program's own consensus loop with agents ``z -> M z + c``."""
-
-    def agent(m: torch.Tensor, c: torch.Tensor) -> Any:
-        return lambda handed, last_answer: torch.addmm(c, m, handed)
-
     solver = Consensus(
-        [agent(torch.from_numpy(m), torch.from_numpy(c)) for m, c in agents],
+        [Affine(torch.from_numpy(m), torch.from_numpy(c)) for m, c in agents],
         torch.zeros(dense.truth.shape, dtype=torch.float64),
         mann=MANN,
         objective=lambda x: 0.0,

@@ -37,8 +37,9 @@ from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.solvers.driver import Solver
 from manyviews.solvers.least_squares import LeastSquares
+from manyviews.solvers.state import SolverState
 from manyviews.tilt.methods import make_solver
-from manyviews.tilt.options import ReconstructOptions
+from manyviews.tilt.options import ReconstructOptions, SubsetOrder
 
 VOLUME_SHAPE = (10, 28, 28)
 AXES = (0.0, 45.0, 90.0, 135.0)
@@ -59,10 +60,9 @@ class Limit:
     lowest: float
     answer: NDArray[np.float32]
 
-    def solver(self, options: ReconstructOptions) -> Solver[Any]:
-        """A method on this problem, undamped and by the projectors."""
-        plain = replace(options, normal="exact", damping=0.0)
-        settings, problem, _ = prepared(plain, self.views, VOLUME_SHAPE[0])
+    def solver(self, options: ReconstructOptions) -> Solver[SolverState]:
+        """A method on this problem, by the projectors."""
+        settings, problem, _ = prepared(replace(options, normal="exact"), self.views, VOLUME_SHAPE[0])
         return make_solver(problem, settings)
 
     def distance(self, volume: torch.Tensor) -> float:
@@ -120,7 +120,7 @@ def conjugate_gradient(whole: LeastSquares, right_side: torch.Tensor, iterations
 
 @dataclass(frozen=True)
 class Contender:
-    """A method, and at which iterations to look at it."""
+    """A method without damping, and at which iterations to look at it."""
 
     name: str
     options: ReconstructOptions
@@ -129,8 +129,8 @@ class Contender:
     style: str = "-"
 
 
-def _consensus(overlap: int, order: str) -> ReconstructOptions:
-    return ReconstructOptions(method="consensus", subsets=8, overlap=overlap, subset_order=order)  # type: ignore[arg-type]
+def _consensus(overlap: int, order: SubsetOrder) -> ReconstructOptions:
+    return ReconstructOptions(method="consensus", subsets=8, overlap=overlap, subset_order=order, damping=0.0)
 
 
 def _wang2020(overlap: int) -> ReconstructOptions:
@@ -145,7 +145,7 @@ CONTENDERS = (
     Contender(
         "landweber, relaxation 1", ReconstructOptions(method="sirt", relaxation=1.0), _PASSES, "#56b4e9"
     ),
-    Contender("cg", ReconstructOptions(method="cg", refresh=0), _PASSES, "#009e73"),
+    Contender("cg", ReconstructOptions(method="cg", refresh=0, damping=0.0), _PASSES, "#009e73"),
     Contender("wang2020, no overlap", _wang2020(0), _OUTER, "#e69f00"),
     Contender("wang2020, overlap 2", _wang2020(2), _OUTER, "#e69f00", "--"),
     Contender("consensus, no overlap", _consensus(0, "interleaved"), _OUTER, "#d55e00"),

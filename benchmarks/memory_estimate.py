@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from manyviews.tilt.cost.estimate import Estimator
@@ -43,24 +43,26 @@ DEMO = Data("demo", 192, 48, (0.0, 45.0, 90.0, 135.0), 3.0)
 LARGE = Data("large", 512, 58, (0.0, 45.0, 90.0, 135.0), 2.0)
 OFF_GRID = Data("oblique", 384, 40, (12.0, 77.0), 2.0)
 
-CG = {"method": "cg", "iterations": 4, "refresh": 2}
-CASES: tuple[tuple[Data, dict[str, object]], ...] = (
-    (DEMO, {"method": "cg"}),
-    (DEMO, {"method": "wang2020", "subsets": 16, "inner_iterations": 1, "iterations": 2}),
+CG = ReconstructOptions(method="cg", iterations=4, refresh=2)
+CONSENSUS = ReconstructOptions(method="consensus", subsets=4, inner_iterations=2, iterations=2)
+WANG = ReconstructOptions(method="wang2020", subsets=16, inner_iterations=1, iterations=2)
+CASES: tuple[tuple[Data, ReconstructOptions], ...] = (
+    (DEMO, ReconstructOptions(method="cg")),
+    (DEMO, WANG),
     (ONE_AXIS, CG),
-    (ONE_AXIS, {"method": "consensus", "subsets": 4, "inner_iterations": 2, "iterations": 2}),
+    (ONE_AXIS, CONSENSUS),
     (FOUR_AXES, CG),
-    (FOUR_AXES, {"method": "sirt", "iterations": 3}),
-    (FOUR_AXES, {"method": "sirt", "sirt_form": "normalised", "iterations": 1}),
-    (FOUR_AXES, {"method": "consensus", "subsets": 4, "inner_iterations": 2, "iterations": 2}),
-    (FOUR_AXES, {"method": "wang2020", "subsets": 16, "inner_iterations": 1, "iterations": 2}),
-    (FOUR_AXES, {"method": "direct-combine", "iterations": 2}),
-    (FOUR_AXES, {"method": "wbp"}),
+    (FOUR_AXES, ReconstructOptions(method="sirt", iterations=3)),
+    (FOUR_AXES, ReconstructOptions(method="sirt", sirt_form="normalised", iterations=1)),
+    (FOUR_AXES, CONSENSUS),
+    (FOUR_AXES, WANG),
+    (FOUR_AXES, ReconstructOptions(method="direct-combine", iterations=2)),
+    (FOUR_AXES, ReconstructOptions(method="wbp")),
     (OFF_GRID, CG),
     (LARGE, CG),
-    (LARGE, {"method": "wbp"}),
-    (LARGE, {"method": "consensus", "subsets": 4, "inner_iterations": 2, "iterations": 2}),
-    (LARGE, {"method": "wang2020", "subsets": 16, "inner_iterations": 1, "iterations": 2}),
+    (LARGE, ReconstructOptions(method="wbp")),
+    (LARGE, CONSENSUS),
+    (LARGE, WANG),
 )
 
 
@@ -69,6 +71,18 @@ def command(*words: object) -> None:
     subprocess.run(
         [sys.executable, "-m", "manyviews.cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL
     )
+
+
+def told(options: ReconstructOptions) -> dict[str, object]:
+    """The method, and what is not left at its default."""
+    chosen = {one.name: getattr(options, one.name) for one in fields(options)}
+    defaults = {one.name: one.default for one in fields(options)}
+    return {name: v for name, v in chosen.items() if name == "method" or v != defaults[name]}
+
+
+def words_of(options: ReconstructOptions) -> list[object]:
+    """The same as a command line."""
+    return [word for name, v in told(options).items() for word in (f"--{name.replace('_', '-')}", v)]
 
 
 def simulated(data: Data, folder: Path) -> SeriesOptions:
@@ -82,25 +96,24 @@ def simulated(data: Data, folder: Path) -> SeriesOptions:
     return SeriesOptions(stacks=tuple(sorted(out.glob("axis-*.mrc"))), axis_angle=data.axes)
 
 
-def measure(data: Data, chosen: dict[str, object], folder: Path) -> dict[str, object]:
+def measure(data: Data, chosen: ReconstructOptions, folder: Path) -> dict[str, object]:
     """Estimate and run one case."""
     series = simulated(data, folder)
     source = ImageSource(resolve_series(series))
-    settings = resolve_plan(ReconstructOptions(thickness=data.thickness, **chosen), source)  # type: ignore[arg-type]
+    settings = resolve_plan(replace(chosen, thickness=data.thickness), source)
     stored = sum(path.stat().st_size for path in series.stacks)
     expected = Estimator(settings, source.binned_geometry, stored).estimate()
     with tempfile.TemporaryDirectory(dir=folder) as run:
-        options = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", value)]
         command(
             "tilt", "reconstruct", *series.stacks, "--axis-angle", *data.axes, "--thickness", data.thickness,
-            "--out", Path(run) / "run", "--quiet", *options,
+            "--out", Path(run) / "run", "--quiet", *words_of(chosen),
         )  # fmt: skip
         summary = json.loads((Path(run) / "run" / "summary.json").read_text())
     measured, seconds = summary["peak_memory_bytes"], summary["wall_seconds"]
     return {
         "data": asdict(data),
         "views": len(source.binned_geometry),
-        "options": chosen,
+        "options": told(chosen),
         "measured_mib": round(measured / 2**20),
         "estimated_mib": round(expected.memory_bytes / 2**20),
         "memory_ratio": round(expected.memory_bytes / measured, 3),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageSequence
 from scipy import interpolate, ndimage
 
 from manyviews.io.mrc import read_mrc, write_mrc
@@ -78,10 +78,7 @@ def _run(verb: str, *words: object) -> None:
 
 def _read_tiff(path: Path) -> NDArray[np.float32]:
     with Image.open(path) as image:
-        pages = []
-        for number in range(image.n_frames):
-            image.seek(number)
-            pages.append(np.asarray(image, dtype=np.float32))
+        pages = [np.asarray(page, dtype=np.float32) for page in ImageSequence.Iterator(image)]
     return np.stack(pages)
 
 

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 METHODS = {
     "cg-5": ["--method", "cg", "--iterations", "5"],
@@ -42,7 +43,7 @@ def simulate(data: Path) -> None:
     )  # fmt: skip
 
 
-def run(name: str, data: Path, runs: Path) -> dict[str, object]:
+def run(name: str, data: Path, runs: Path) -> dict[str, Any]:
     out = runs / name
     command = [
         sys.executable, "-m", "manyviews.cli", "tilt", "reconstruct",
@@ -75,7 +76,7 @@ def run(name: str, data: Path, runs: Path) -> dict[str, object]:
     }
 
 
-def table(results: dict[str, dict[str, object]]) -> str:
+def table(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "| method | wall s | CPU s | peak GiB | exact objective | reprojection NCC | error to truth | FSC 0.5 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -92,7 +93,7 @@ def table(results: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def draw(results: dict[str, dict[str, object]], path: Path) -> None:
+def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")

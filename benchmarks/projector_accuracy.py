@@ -11,10 +11,12 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels.streams_cpu import pack_frame, project_streams
@@ -37,7 +39,7 @@ def specimen(sigma: float, seed: int) -> Gaussians:
     return Gaussians.isotropic(rng.uniform(0.5, 1.5, 12), rng.uniform(-1, 1, (12, 3)) * reach, sigma)
 
 
-def view_errors(geometry: TiltGeometry, sigma: float) -> np.ndarray:
+def view_errors(geometry: TiltGeometry, sigma: float) -> NDArray[np.float64]:
     """Relative L2 error, mean over seeds, ``(view,)``."""
     projector = TiltProjector(geometry, VOLUME, IMAGE)
     errors = []
@@ -47,7 +49,7 @@ def view_errors(geometry: TiltGeometry, sigma: float) -> np.ndarray:
         exact = blobs.project(geometry, IMAGE, 1.0)
         difference = np.linalg.norm((got - exact).reshape(len(exact), -1), axis=1)
         errors.append(difference / np.linalg.norm(exact.reshape(len(exact), -1), axis=1))
-    return np.mean(errors, axis=0)
+    return np.asarray(np.mean(errors, axis=0), np.float64)
 
 
 def raw_images(geometry: TiltGeometry) -> TiltGeometry:
@@ -62,7 +64,7 @@ def raw_images(geometry: TiltGeometry) -> TiltGeometry:
     return geometry.with_image_transform(transforms)
 
 
-def accuracy() -> list[dict]:
+def accuracy() -> list[dict[str, Any]]:
     rows = []
     for axis in AXES:
         aligned = TiltGeometry.from_tilt_axis(TILTS, axis)
@@ -82,15 +84,18 @@ def accuracy() -> list[dict]:
     return rows
 
 
-def flat_part(depth: int, columns: int, tilt: float, *, linear: bool) -> np.ndarray:
+def flat_part(depth: int, columns: int, tilt: float, *, linear: bool) -> NDArray[np.float64]:
     """Middle of the projection of a uniform slab."""
     bins, middle = 161, slice(55, 106)
     cosine, sine, offset = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt)), 80.3
     if not linear:
-        views = [torch.tensor([value], dtype=torch.float64) for value in (cosine, sine, offset, 0.0)]
+        cosines, sines, offsets, sharpening = (
+            torch.tensor([value], dtype=torch.float64) for value in (cosine, sine, offset, 0.0)
+        )
         out = torch.empty((1, bins, 1), dtype=torch.float64)
         volume = torch.ones((depth, columns, 1), dtype=torch.float64)
-        return project_streams(pack_frame(volume), *views, out).numpy()[0, middle, 0]
+        found = project_streams(pack_frame(volume), cosines, sines, offsets, sharpening, out)
+        return np.asarray(found[0, middle, 0])
     row = np.zeros(bins)
     z, s = np.meshgrid(np.arange(depth) - depth // 2, np.arange(columns) - columns // 2, indexing="ij")
     t = cosine * s + sine * z + offset
@@ -101,7 +106,7 @@ def flat_part(depth: int, columns: int, tilt: float, *, linear: bool) -> np.ndar
     return row[middle]
 
 
-def ripple() -> list[dict]:
+def ripple() -> list[dict[str, Any]]:
     rows = []
     for tilt in RIPPLE_TILTS:
         parts = {"tilt_degrees": round(tilt, 3)}

@@ -56,11 +56,9 @@ def columns(path: Path, block: str = "particles") -> dict[str, NDArray[np.float6
     """Numeric columns of a STAR table, without the leading ``_rln``."""
     table = next(b for b in gemmi.cif.read(str(path)) if b.name == block)
     found = {}
-    for item in table:
-        if item.loop is None:
-            continue
-        for k, tag in enumerate(item.loop.tags):
-            values = [item.loop[row, k] for row in range(item.loop.length())]
+    for loop in (item.loop for item in table if item.loop is not None):
+        for k, tag in enumerate(loop.tags):
+            values = [loop[row, k] for row in range(loop.length())]
             if all(value.replace(".", "", 1).lstrip("+-").isdigit() for value in values):
                 found[tag.removeprefix("_rln")] = np.array(values, dtype=np.float64)
     return found
@@ -103,7 +101,7 @@ def correlations(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
     """Pearson correlation image by image."""
     rows = [image.reshape(len(image), -1).astype(np.float64) for image in (a, b)]
     p, q = (row - row.mean(axis=1, keepdims=True) for row in rows)
-    return (p * q).sum(axis=1) / np.sqrt((p**2).sum(axis=1) * (q**2).sum(axis=1))
+    return np.asarray((p * q).sum(axis=1) / np.sqrt((p**2).sum(axis=1) * (q**2).sum(axis=1)))
 
 
 def row(name: str, values: NDArray[np.float64]) -> dict[str, object]:

@@ -28,9 +28,12 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -148,10 +151,12 @@ def worker_run(data: str, out: str, wish: str, told: str) -> None:
     """A rank of a run that counts its own seconds in every iteration; no checkpoints."""
     from manyviews.parallel.launch import start_world
     from manyviews.runs import driver
+    from manyviews.solvers.driver import advance
     from manyviews.tilt.options import ReconstructOptions, SeriesOptions
     from manyviews.tilt.reconstruct import reconstruct
 
-    world, steps, advance = start_world(), [], driver.advance
+    world = start_world()
+    steps: list[list[float]] = []
 
     def timed(*words: Any, **named: Any) -> Any:
         before = time.perf_counter(), time.process_time(), world.traffic.seconds
@@ -160,16 +165,18 @@ def worker_run(data: str, out: str, wish: str, told: str) -> None:
         steps.append([now - then for now, then in zip(after, before, strict=True)])
         return found
 
-    driver.advance = timed
     series = SeriesOptions(tuple(sorted(Path(data).glob("axis-*.mrc"))), axis_angle=AXES)
     options = ReconstructOptions(**json.loads(wish))
-    reconstruct(series, options, RunOptions(Path(out), quiet=True, checkpoint_seconds=1e9), world=world)
+    run = RunOptions(Path(out), quiet=True, checkpoint_seconds=1e9)
+    with mock.patch.object(driver, "advance", timed):  # what makes an iteration of every job
+        reconstruct(series, options, run, world=world)
+    assert len(steps) == options.iterations
     everyone = world.gather({"steps": steps, "cpu": time.process_time()})
     if world.rank == 0:
         Path(told).write_text(json.dumps(everyone))
 
 
-def median_seconds(call: Any, repeats: int = 5) -> float:
+def median_seconds(call: Callable[[], object], repeats: int = 5) -> float:
     call()
     found = []
     for _ in range(repeats):
@@ -212,11 +219,11 @@ def worker_rates(size: str, depth: str, tilts: str, told: str) -> None:
     streams = {}
     for depth_ in (thin, job.depth):
         direct = problem((depth_, job.size, job.size), few.projector.geometry)
-        streams[depth_] = median_seconds(lambda p=direct, d=depth_: p.weighted_normal(x[:d]), 3)
+        streams[depth_] = median_seconds(partial(direct.weighted_normal, x[:depth_]), 3)
     views = len(few.weights)
     slope = max(0.0, (streams[job.depth] - streams[thin]) / (job.depth - thin)) if job.depth > thin else 0.0
     bins = sum(
-        count * pixels for group in few.projector.groups for count, pixels in blocks_of(group, job.size)
+        count * pixels for group in few.projector.groups for count, pixels in blocks_of(group, job.size, 1)
     )
     planes = np.ones((job.depth, grid[1], grid[2] // 2 + 1), np.complex64)
     half = planes.shape[1] // 2
@@ -248,7 +255,7 @@ def worker_network(size_bytes: str, told: str) -> None:
     parts = list(volume.view(ranks, -1))
     shapes = [tuple(part.shape) for part in parts]
 
-    def rate(call: Any) -> float:
+    def rate(call: Callable[[], object]) -> float:
         sent = world.traffic.sent_bytes
         call()
         sent = world.traffic.sent_bytes - sent
@@ -346,7 +353,7 @@ def report(stored: dict[str, Any]) -> str:
         parts.append(
             f"## Measured: {name}, {job['size']} x {job['size']} x {job['depth']}, 4 x {job['tilts']} views\n\n"
             f"Medians of rounds. Layouts marked * have more ranks than the {CORES} cores: "
-            "their efficiency is per core. World is that of the rank with most, waiting included.\n"
+            "their efficiency is per core. Exchange is that of the rank with most, waiting included.\n"
         )
         head = ["layout", "rounds", "s an iteration", "speed-up", "efficiency", "of compute", "compute s",
                 "exchange s", "least", "CPU s", "MB sent", "messages"]  # fmt: skip
@@ -375,7 +382,11 @@ def report(stored: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    workers = {"worker-run": worker_run, "worker-rates": worker_rates, "worker-network": worker_network}
+    workers: dict[str, Callable[..., None]] = {
+        "worker-run": worker_run,
+        "worker-rates": worker_rates,
+        "worker-network": worker_network,
+    }
     if len(sys.argv) > 1 and sys.argv[1] in workers:
         workers[sys.argv[1]](*sys.argv[2:])
         return

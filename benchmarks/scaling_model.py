@@ -77,9 +77,9 @@ class Network:
 # a node all ranks together exchange 35 GB/s at most: memory of about 100 GB/s, of which an exchange takes three.
 RANKS_PER_NODE = 24
 NODE_MEMORY = 35e9
-CLUSTERS = {
-    "100 Gb/s, 2 us": {"node_link": 12.5e9, "link_latency": 2e-6},
-    "Tianhe-2, 6.3 GB/s, 1.6 us": {"node_link": 6.34e9, "link_latency": 1.57e-6},
+CLUSTERS = {  # bytes a second that a node sends to others, latency of the wire in seconds
+    "100 Gb/s, 2 us": (12.5e9, 2e-6),
+    "Tianhe-2, 6.3 GB/s, 1.6 us": (6.34e9, 1.57e-6),
 }
 
 
@@ -219,7 +219,11 @@ def model_paper(paper: Job, stored: dict[str, Any]) -> dict[str, dict[str, list[
     """Curves by network and job."""
     here = Network(**stored["network"])
     cluster = replace(here, ranks_per_node=RANKS_PER_NODE, node_memory=NODE_MEMORY)
-    networks = [here, *(replace(cluster, name=name, **link) for name, link in CLUSTERS.items())]
+    clusters = [
+        replace(cluster, name=name, node_link=link, link_latency=latency)
+        for name, (link, latency) in CLUSTERS.items()
+    ]
+    networks = [here, *clusters]
     rates = Rates(**stored["rates_paper"])
     jobs = {
         f"consensus, {paper.subsets} subsets": paper,

@@ -21,7 +21,7 @@ from manyviews.operators.view_kernel import padded_shape
 from manyviews.parallel.layout import Layout, dealt
 from manyviews.parallel.world import shares
 from manyviews.tilt.solve.problem import VIEWS_PER_CONVOLUTION
-from manyviews.tilt.solve.subsets import make_subsets
+from manyviews.tilt.solve.subsets import Order, make_subsets
 
 AXES = (0.0, 45.0, 90.0, 135.0)
 NUMBER_TEXT_BYTES = 25  # a float as JSON has 3 to 25 characters
@@ -97,8 +97,8 @@ def blocks_of(group: AxisGroup, size: int, slabs: int) -> list[tuple[int, int]]:
 @cache
 def agents_of(job: Job) -> tuple[tuple[int, ...], ...]:
     """Views of every agent."""
-    order = "adjacent" if job.method == "wang2020" else "interleaved"
-    found = make_subsets(geometry_of(job.tilts), job.subsets, job.overlap, order)  # type: ignore[arg-type]
+    order: Order = "adjacent" if job.method == "wang2020" else "interleaved"
+    found = make_subsets(geometry_of(job.tilts), job.subsets, job.overlap, order)
     return tuple(tuple(int(view) for view in subset.views) for subset in found)
 
 

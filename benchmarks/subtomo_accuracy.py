@@ -203,10 +203,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def measured(
-    given: argparse.Namespace, own: Specimen, scene: Scene, ratio: float, sets: list[Any]
+    given: argparse.Namespace,
+    own: Specimen,
+    scene: Scene,
+    ratio: float,
+    sets: list[dict[float, FourierSubtomograms]],
 ) -> list[dict[str, Any]]:
     """All rows at one signal-to-noise ratio."""
-    rows, defaults = [], []
+    rows: list[dict[str, Any]] = []
+    defaults: list[Outcome] = []
     for way in ways(given, own):
         if way.method in SLOW and given.no_slow:
             continue

@@ -125,6 +125,7 @@ def specimen(name: str, data: Path, cache: Path) -> Specimen:
     """``groel`` or ``80s``."""
     if name == "80s":
         volume, header = read_mrc(data / "subtomo" / "ribo80s_emd3883_64_8.66A.mrc")
+        assert header.pixel_size is not None
         return Specimen(name, np.array(volume, np.float32), float(header.pixel_size[0]), "C1", 340.0)
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / "groel.mrc"

@@ -24,17 +24,15 @@ import torch
 
 from manyviews.alignment.map_alignment import move_map
 from manyviews.geometry.poses import angular_distance, random_rotations
-from manyviews.operators.fourier_slice import FourierVolume
-from manyviews.subtomo import pose_search
 from manyviews.subtomo.pose_search import SearchPlan, find_poses
-from manyviews.subtomo.volumes import SubtomogramMaker
-from subtomo_data import BOX, RESULTS, Specimen, machine, rounded, specimen
+from manyviews.subtomo.volumes import FourierSubtomograms, SubtomogramMaker
+from subtomo_data import BOX, RESULTS, Float64, Specimen, machine, rounded, specimen
 
 CANDIDATES = 10
 METHODS = ("levenberg-marquardt", "newton-marching")
 
 
-def copies(own: Specimen, count: int, radius: int) -> tuple[Any, np.ndarray]:
+def copies(own: Specimen, count: int, radius: int) -> tuple[FourierSubtomograms, Float64]:
     """Turned copies with noise, and their poses."""
     rng = np.random.default_rng(0)
     rotations = random_rotations(count, rng)
@@ -51,23 +49,14 @@ def copies(own: Specimen, count: int, radius: int) -> tuple[Any, np.ndarray]:
     return maker.whitened(values, np.zeros(count, np.int64), power), rotations
 
 
-def with_padding(padding: int) -> Any:
-    """What makes the reference."""
-
-    class Padded:
-        @staticmethod
-        def of(volume: torch.Tensor, radius: float) -> FourierVolume:
-            return FourierVolume.of(volume, radius, padding)
-
-    return Padded
-
-
-def measured(data: Any, rotations: np.ndarray, own: Specimen, method: str) -> dict[str, Any]:
+def measured(
+    data: FourierSubtomograms, rotations: Float64, own: Specimen, method: str, padding: int
+) -> dict[str, Any]:
     plan = SearchPlan(own.diameter_voxels, 0.0, CANDIDATES, own.group, method=method)
     reference = torch.from_numpy(own.volume)
-    find_poses(data.select(np.arange(2)), reference, plan)  # compiles
+    find_poses(data.select(np.arange(2)), reference, plan, padding=padding)  # compiles
     began, spent = time.monotonic(), time.process_time()
-    found = find_poses(data, reference, plan)
+    found = find_poses(data, reference, plan, padding=padding)
     cpu, wall = time.process_time() - spent, time.monotonic() - began
     best = found.best()
     errors = angular_distance(found.poses.rotations[best], rotations)
@@ -97,10 +86,9 @@ def main() -> None:
     whole, rotations = copies(own, given.copies, max(given.radii))
     rows = []
     for padding in given.paddings:
-        pose_search.FourierVolume = with_padding(padding)  # type: ignore[misc]
         for radius in given.radii:
             for method in given.methods:
-                found = measured(whole.crop(radius), rotations, own, method)
+                found = measured(whole.crop(radius), rotations, own, method, padding)
                 rows.append(
                     rounded(
                         {

@@ -26,8 +26,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +49,8 @@ from manyviews.subtomo.simulate import simulate
 from manyviews.subtomo.simulate_options import SimulateOptions
 from manyviews.subtomo.volumes import FourierSubtomograms, fourier_subtomograms
 from subtomo_data import BOX, DEFOCUS, RESULTS, Float64, Specimen, machine, rounded, specimen
+
+T = TypeVar("T")
 
 SNR, CANDIDATES, SHIFT_RANGE = 0.03, 10, 6.4
 ACRYO_GRID = 4.0  # cycles per box that the rotations are fine enough for
@@ -105,7 +108,7 @@ def row(name: str, cpu: float, found: Float64, particles: Particles, **more: Any
     return one
 
 
-def cpu_of(work: Callable[[], Any], count: int, repeats: int = 3) -> tuple[float, Any]:
+def cpu_of(work: Callable[[], T], count: int, repeats: int = 3) -> tuple[float, T]:
     """Least CPU seconds a particle, the first call apart, and the result."""
     found = work()
     spent = []
@@ -124,7 +127,7 @@ def ours(particles: Particles) -> list[dict[str, Any]]:
             plan = SearchPlan(
                 own.diameter_voxels, SHIFT_RANGE, CANDIDATES, np.asarray(symmetry_rotations(symmetry))
             )
-            cpu, found = cpu_of(lambda d=data, p=plan: find_poses(d, own.reference, p), len(data))
+            cpu, found = cpu_of(partial(find_poses, data, own.reference, plan), len(data))
             poses = found.poses.rotations[found.best()]
             rows.append(row(f"manyviews, to {resolution:g} A, {symmetry}", cpu, poses, particles))
     return rows

@@ -35,6 +35,12 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
 
 
+def told_scheme(options: SimulateOptions) -> TiltScheme:
+    """All tilts of the range."""
+    low, high = options.tilt_range
+    return TiltScheme.of_range(low, high)
+
+
 def seconds_a_particle(options: SimulateOptions) -> float:
     """CPU seconds of 40 more particles."""
     spent = []
@@ -49,9 +55,7 @@ def agreement(options: SimulateOptions) -> dict[str, float]:
     """Noise-free subtomograms beside the transfer times the specimen turned in space, mean of 8."""
     made = simulate_subtomograms(replace(options, count=8, noise_free=True, shift_range=0.0))
     box = options.box
-    binary = transfer(
-        box, options.pixel_size, TiltScheme.of_range(*options.tilt_range), radius=(box - 1) // 2
-    )
+    binary = transfer(box, options.pixel_size, told_scheme(options), radius=(box - 1) // 2)
     found: dict[str, list[float]] = {"listed tilts": [], "binary range": []}
     fine = np.pad(made.truth, box // 2)
     for volume, pose in zip(made.volumes, euler_to_matrices(made.poses.angles), strict=True):
@@ -76,8 +80,8 @@ def one_set(options: SimulateOptions) -> dict[str, object]:
     ]
     r = float(np.mean(pairs))
     measured = measure_wedge(*mean_power(noisy))
-    told = TiltScheme.of_range(*options.tilt_range)
-    turned = TiltScheme.of_range(-options.tilt_range[1], -options.tilt_range[0])
+    told = told_scheme(options)
+    turned = TiltScheme.of_range(-told.high, -told.low)
     return {
         "asked": options.snr,
         "tilts": list(options.tilt_range),

@@ -111,7 +111,8 @@ def _peer_size(text: str) -> tuple[str, tuple[int, int, int, int]]:
 
 
 def full_problem(options: argparse.Namespace) -> Problem:
-    return Problem(*options.size, options.tilts, tuple(options.axes))
+    width, height, depth = options.size
+    return Problem(width, height, depth, options.tilts, tuple(options.axes))
 
 
 def start_all(options: argparse.Namespace) -> list[PeerProcess]:

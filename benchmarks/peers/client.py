@@ -99,7 +99,8 @@ class PeerProcess:
         """What it projects in the given views, ``(view, y, x)``."""
         path = Path(self._folder.name) / "images.npy"
         self.ask({"do": "images", "path": str(path), "views": list(views)})
-        return np.load(path)
+        images: Float32 = np.load(path)
+        return images
 
     def measure(self, operation: str) -> None:
         """One timed run, kept in ``rounds``."""

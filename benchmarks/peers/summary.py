@@ -80,10 +80,10 @@ def agreement(peer: PeerProcess, ours: PeerProcess) -> Row | None:
     return {"views": views, "lowest": float(correlations.min()), "median": float(np.median(correlations))}
 
 
-def _correlations(a: Float32, b: Float32) -> np.ndarray:
+def _correlations(a: Float32, b: Float32) -> Float32:
     a, b = (stack - stack.mean(axis=(1, 2), keepdims=True) for stack in (a, b))
     norms = np.sqrt((a * a).sum(axis=(1, 2)) * (b * b).sum(axis=(1, 2)))
-    return (a * b).sum(axis=(1, 2)) / norms
+    return np.asarray((a * b).sum(axis=(1, 2)) / norms)
 
 
 def convolution_bytes(problem: Problem, padded: list[int]) -> float:

@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 import svmbir
 
-from peers.problem import NotApplicable, Problem, Projector
+from peers.problem import Float32, NotApplicable, Problem, Projector
 
 
 def make(problem: Problem, threads: int) -> Projector:
@@ -24,9 +24,11 @@ def make(problem: Problem, threads: int) -> Projector:
         "svmbir_lib_path": tempfile.mkdtemp(),  # not the home folder; the runner removes it
     }
 
-    def back(given: np.ndarray | None) -> np.ndarray:
+    def back(given: Float32 | None) -> Float32:
         stack = images if given is None else given
-        return svmbir.backproject(stack, angles, num_rows=problem.depth, num_cols=problem.width, **settings)
+        return np.asarray(
+            svmbir.backproject(stack, angles, num_rows=problem.depth, num_cols=problem.width, **settings)
+        )
 
     return Projector(
         forward=lambda: svmbir.project(volume, angles, problem.width, **settings),

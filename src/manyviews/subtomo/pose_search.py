@@ -89,13 +89,15 @@ def find_poses(
     known: Poses | None = None,
     priors: OrientationPriors | None = None,
     grid: PoseGrid | None = None,
+    padding: int = 2,
 ) -> FoundPoses:
     """The poses of subtomograms with a map ``(box, box, box)``, up to the frequency that they are given to.
 
     ``known`` poses are candidates too; ``grid`` and ``priors`` as of `joint_search`; left out: everywhere.
+    ``padding`` of the map's transform is as of `FourierVolume`: with more it is read more exactly.
     """
     box, radius = subtomograms.box, float(subtomograms.radius)
-    reference = FourierVolume.of(volume.float(), radius)
+    reference = FourierVolume.of(volume.float(), radius, padding)
     coarse = plan.coarse_radius(radius, box)
     grid = grid or search_grid(plan, radius, box)
     low = subtomograms.crop(coarse)

@@ -1,0 +1,55 @@
+"""Benchmarks are too long to be run here: all are imported, and tell their stored figures as before."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+Record = dict[str, Any]
+PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
+    "consensus_convergence": ("consensus_convergence", lambda script, found: script.tables(found)),
+    "haadf": ("haadf", lambda script, found: script.tables(found)),
+    "memory_per_rank": ("memory_per_rank", lambda script, found: script.report(found)),
+    "paper_job": ("paper_job", lambda script, found: script.table(found["methods"]) + "\n"),
+    "peers_one_axis": ("tomography_peers", lambda script, found: script.markdown(found)),
+    "scaling": ("scaling", lambda script, found: script.report(found)),
+    "subtomo_accuracy_groel_60": ("subtomo_accuracy", lambda script, found: script.table(found["rows"])),
+    "subtomo_claims": ("subtomo_claims", lambda script, found: script.table(found)),
+    "subtomo_resolution_50": ("subtomo_resolution", lambda script, found: script.table(found["rows"])),
+    "subtomo_speed": ("subtomo_speed", lambda script, found: script.table(found["passes"], found["memory"])),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def beside_benchmarks() -> Iterator[None]:
+    """Their folder is on the path, as where one of them is started; other tests do not see it."""
+    before, known = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path[:] = before
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_benchmark_can_be_imported(script):
+    assert importlib.import_module(script).__doc__
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_stored_page_is_what_the_benchmark_makes_of_the_stored_figures(name):
+    script, page = PAGES[name]
+    found = json.loads((RESULTS / f"{name}.json").read_text())
+    made = page(importlib.import_module(script), found)
+    assert made == (RESULTS / f"{name}.md").read_text()
