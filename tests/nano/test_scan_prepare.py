@@ -115,8 +115,9 @@ def test_transmission_and_ray_sums_without_flats(tmp_path):
     made = prepared(path)
     np.testing.assert_allclose(made.projections, projections(THETA), atol=1e-5)
     assert any("taken to be transmission" in text for text in made.warnings)
-    sums = write_data_exchange(tmp_path / "b.h5", THETA, data=projections(THETA) - 0.3, flats=False,
-    darks=False) np.testing.assert_allclose(
+    bare = {"flats": False, "darks": False}
+    sums = write_data_exchange(tmp_path / "b.h5", THETA, data=projections(THETA) - 0.3, **bare)
+    np.testing.assert_allclose(
         prepared(sums, minus_log=False).projections, projections(THETA) - 0.3, atol=1e-5
     )
     raw = write_data_exchange(tmp_path / "c.h5", THETA, flats=False)
@@ -167,9 +168,8 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path, change, options,
         "small": flats[:, :11], "dark": darks, "blank": data, "long": [*THETA, 184.0], "short": THETA[:-1],
         "radians": np.deg2rad(THETA), False: False,
     }  # fmt: skip
-    path = write_data_exchange(tmp_path / "a.h5", THETA, **{name: made[kind] for name, kind in
-    change.items()})
-    with pytest.raises(InputError,
-    match=said):
-        prepared(path,
-        **options)
+    path = write_data_exchange(
+        tmp_path / "a.h5", THETA, **{name: made[kind] for name, kind in change.items()}
+    )
+    with pytest.raises(InputError, match=said):
+        prepared(path, **options)

@@ -73,8 +73,8 @@ def _theta(path: Path, folder: Path) -> tuple[Float64 | None, str, tuple[str, ..
         return None, f"there is no /exchange/theta, and no {_ROTATION}", ()
     if not 0 < count <= 1 << 20:
         raise InputError(f"{count:g} angles are promised", path=path, where=f"{_ROTATION}/num_angles")
-    told = f"there is no /exchange/theta: angles begin at {start:g} and step by {step:g} as {_ROTATION} says"
-    return start + step * np.arange(int(count)), _ROTATION, (told,)
+    text = f"there is no /exchange/theta: angles begin at {start:g} and step by {step:g} as {_ROTATION} says"
+    return start + step * np.arange(int(count), dtype=np.float64), _ROTATION, (text,)
 
 
 _ROTATION_NAMES = ("rotation_start", "rotation_step", "num_angles")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from manyviews.nano.scan.center import FoundCenter, check_center, find_center
 from manyviews.nano.scan.normalise import Correction, Repairs, blocks, make_correction
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.scan import Scan
-from manyviews.nano.scan.stripes import remove_stripes
+from manyviews.nano.scan.stripes import remove_stripes, stripe_warnings
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -83,12 +82,11 @@ def prepare(
     ``tell`` is called with what is done, how much of it, and how much there is. `InputError` as of
     `make_correction` and `Correction.read`, or if the centre is outside the detector.
     """
-    if options.center is not None:
-        check_center(options.center, scan.shape[2])
-    correction = make_correction(scan, options)
+    correction = check_and_correct(scan, options)
     repairs = Repairs()
     whole = _read(correction, options, scratch, repairs, tell)
-    found = None if options.center is not None else _find_center(whole, scan, options)
+    looked = look(correction, options, whole)
+    found = looked.found
     projections = _without_stripes(whole, scan, options, scratch, threads)
     unbinned = options.center if found is None else unbinned_center(found.center, _read_binning(options))
     assert unbinned is not None
@@ -116,9 +114,16 @@ def prepare(
             *scan.warnings,
             *correction.warnings,
             *repair_warnings(repairs, scan, correction),
-            *(() if found is None else found.warnings),
+            *looked.warnings,
         ),
     )
+
+
+def check_and_correct(scan: Scan, options: ScanOptions) -> Correction:
+    """`make_correction`, and `InputError` if a centre that was given is not on the detector."""
+    if options.center is not None:
+        check_center(options.center, scan.shape[2])
+    return make_correction(scan, options)
 
 
 def prepared_shape(scan: Scan, options: ScanOptions, rows: slice) -> tuple[int, int, int]:
@@ -163,15 +168,38 @@ def _read(
     return projections
 
 
-def _find_center(projections: Float32, scan: Scan, options: ScanOptions) -> FoundCenter:
-    """Before stripes are removed, which moves it by half a pixel and more."""
-    return find_center(
-        lambda views, rows: projections[views, rows],
-        projections.shape,
-        scan.theta_degrees,
-        search_width=options.center_search_width,
-        factor=_read_binning(options),
+@dataclass(frozen=True)
+class Looked:
+    """What a look at some projections tells: where the axis is, or None if that was given, and of stripes."""
+
+    found: FoundCenter | None
+    warnings: tuple[str, ...]
+
+
+def look(correction: Correction, options: ScanOptions, made: Float32 | None = None) -> Looked:
+    """Find the centre and stripes: in projections ``made`` already, else in the few that are read for it.
+
+    Both are looked for before stripes are removed: that moves the centre by half a pixel and more.
+    """
+    factor = _read_binning(options)
+    scan = correction.scan
+
+    def read(views: Int64, rows: slice) -> Float32:
+        if made is not None:
+            return made[views, rows]
+        unbinned = slice(rows.start * factor, rows.stop * factor)
+        return binned(correction.read(views, unbinned), factor)
+
+    views, rows, columns = correction.shape
+    shape = (views, rows // factor, columns // factor)
+    width = options.center_search_width
+    found = (
+        find_center(read, shape, scan.theta_degrees, search_width=width, factor=factor)
+        if options.center is None
+        else None
     )
+    warnings = stripe_warnings(read, shape) if options.stripes == "none" else []
+    return Looked(found, (*(() if found is None else found.warnings), *warnings))
 
 
 def _without_stripes(
@@ -192,14 +220,17 @@ def _without_stripes(
     return made
 
 
-def repair_warnings(repairs: Repairs, scan: Scan, correction: Correction) -> list[str]:
-    """What is told of pixels without a value."""
+def repair_warnings(repairs: Repairs, scan: Scan, correction: Correction, looked_at: int = 0) -> list[str]:
+    """What is told of pixels without a value; ``looked_at`` is how many views, all of them if 0."""
     if not repairs.pixels:
         return []
     why = "are not above the darks" if correction.minus_log else "are not finite"
-    share = 100 * repairs.pixels / math.prod(correction.shape)
+    views, rows, columns = correction.shape
+    share = 100 * repairs.pixels / ((looked_at or views) * rows * columns)
+    among = f" of {looked_at} looked at" if looked_at else ""
     worst = int(scan.views[repairs.worst_view]) + 1
     return [
-        f"{repairs.pixels} pixels ({share:.2g} %) in {repairs.views} views {why} and take the values of their"
+        f"{repairs.pixels} pixels ({share:.2g} %) in {repairs.views} views{among} {why} and take the"
+        f" values of their"
         f" neighbours; most of them, {100 * repairs.largest_share:.2g} %, in view {worst}"
     ]

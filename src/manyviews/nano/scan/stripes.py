@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.nano.scan.center_pairs import Read
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -21,6 +22,8 @@ Filter = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 _FEWEST_VIEWS = 16
 _SMOOTHED_COLUMNS = 9
+_LOOKED_AT_ROWS, _LOOKED_AT_VIEWS = 6, 256
+_STRONG = 3.0
 _WAVELET, _WAVELET_REACH, _LEVELS = "db5", 9, 7
 
 
@@ -79,3 +82,20 @@ def stripe_strength(projections: Float32) -> float:
     noise = fine.std(axis=0) / np.sqrt(len(fine))
     strength = np.abs(fine.mean(axis=0)) / np.maximum(noise, 1e-12)
     return float(np.median(strength) / 0.6745)
+
+
+def stripe_warnings(read: Read, shape: tuple[int, int, int]) -> list[str]:
+    """A sentence if stripes stand out of the noise, from a few rows of the projections that ``read``
+    gives.
+    """
+    views = np.unique(np.linspace(0, shape[0] - 1, _LOOKED_AT_VIEWS).round().astype(np.int64))
+    rows = np.unique(np.linspace(0, shape[1] - 1, _LOOKED_AT_ROWS).round().astype(np.int64))
+    lines = np.concatenate([read(views, slice(row, row + 1)) for row in rows.tolist()], axis=1)
+    strength = stripe_strength(lines)
+    if strength < _STRONG:
+        return []
+    return [
+        f"columns of the detector differ by {strength:.1f} times what noise explains, which makes"
+        f" rings: consider"
+        " --stripes"
+    ]
