@@ -80,9 +80,8 @@ def find_center(
         return f"{(value + 0.5) * factor - 0.5:.2f}"
 
     warnings = [
-        f"the centre by {name} is on the border of the search, {told(one.center)}: not taken; search"
-        f" more widely"
-        " with --center-search-width, or give --center"
+        f"the centre by {name} is on the border of the search ({told(low)} to {told(high)}) or beyond, at"
+        f" {told(one.center)}: not taken; search more widely with --center-search-width, or give --center"
         for name, one in ways
         if one is not None and one.on_border
     ]
@@ -111,7 +110,7 @@ def _notes(pairs: Estimate | None, sharpest: Estimate | None, factor: int) -> li
     """What each way found, in pixels of the detector."""
     found = []
     if pairs is not None:
-        about = f"{pairs.parts} pair{'s' if pairs.parts > 1 else ''}"
+        about = f"{pairs.parts} pair{'s' if pairs.parts > 1 else ''}, correlation {pairs.match:.2f}"
         if pairs.degrees_off:
             about += f", the nearest {pairs.degrees_off:.2f} degrees from opposite, followed to 0"
         if pairs.parts > 1:

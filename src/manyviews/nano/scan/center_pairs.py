@@ -18,7 +18,8 @@ Read = Callable[[Int64, slice], Float32]
 
 _MOST_PAIRS = 32
 _MOST_ROWS = 128
-_NEAR_STEPS, _NEAR_DEGREES = 3.2, 4.0
+_NEAR_STEPS, _NEAR_DEGREES, _FARTHEST_DEGREES = 3.2, 4.0, 10.0
+_LEAST_SHARED, _MUCH_LESS = 0.125, 0.5  # of the width, at either side of the centre; of the cost
 _AIR = 0.03  # of the width: what is taken for background at either side
 
 
@@ -26,15 +27,16 @@ _AIR = 0.03  # of the width: what is taken for background at either side
 class Estimate:
     """A centre in pixels from 0: ``spread`` is the median deviation of its parts, 0 where there is one.
 
-    ``parts`` is how many pairs or rows it rests on, ``degrees_off`` how far from opposite the nearest pair
-    is,
-    ``on_border`` whether the best lies at the end of what was searched.
+    ``parts`` is how many pairs or slices it rests on, ``degrees_off`` how far from opposite the nearest pair
+    is, ``match`` the correlation of a pair, and ``on_border`` whether the best lies at the end of what was
+    searched or beyond.
     """
 
     center: float
     parts: int
     spread: float = 0.0
     degrees_off: float = 0.0
+    match: float = 1.0
     on_border: bool = False
 
 
@@ -51,7 +53,8 @@ def center_by_pairs(
     pairs, off = opposite_pairs(theta_degrees)
     is_near = not len(pairs)
     if is_near:
-        within = min(_NEAR_DEGREES, _NEAR_STEPS * angular_step_degrees(theta_degrees))
+        step = angular_step_degrees(theta_degrees)
+        within = min(_NEAR_STEPS * step, max(_NEAR_DEGREES, 2.2 * step), _FARTHEST_DEGREES)
         pairs, off = opposite_pairs(theta_degrees, within)
         best = np.argsort(np.abs(off), kind="stable")[:_MOST_PAIRS]
     else:
@@ -62,7 +65,7 @@ def center_by_pairs(
     if not len(pairs):
         return None
     found = [_center_of_pair(read, shape, pair, search) for pair in pairs]
-    centers, borders = np.array([one[0] for one in found]), np.array([one[1] for one in found])
+    centers, borders, matches = (np.array(values) for values in zip(*found, strict=True))
     good = ~borders if not borders.all() else borders
     if is_near:
         center, spread = _at_zero(off[good], centers[good])
@@ -70,7 +73,14 @@ def center_by_pairs(
         center = float(np.median(centers[good]))
         spread = float(np.median(np.abs(centers[good] - center)))
     nearest = float(np.abs(off).min()) if is_near else 0.0
-    return Estimate(center, int(good.sum()), spread, nearest, bool(2 * borders.sum() > len(borders)))
+    return Estimate(
+        center=center,
+        parts=int(good.sum()),
+        spread=spread,
+        degrees_off=nearest,
+        match=float(np.median(matches[good])),
+        on_border=bool(2 * borders.sum() > len(borders)),
+    )
 
 
 def _at_zero(off: Float64, centers: Float64) -> tuple[float, float]:
@@ -83,12 +93,20 @@ def _at_zero(off: Float64, centers: Float64) -> tuple[float, float]:
 
 def _center_of_pair(
     read: Read, shape: tuple[int, int, int], pair: Int64, search: tuple[float, float]
-) -> tuple[float, bool]:
-    """The centre about which two views mirror each other best, and whether it is on the border."""
+) -> tuple[float, bool, float]:
+    """The centre about which two views mirror each other best, whether on the border, and how alike they are.
+
+    Where they are much more alike about a centre beyond the search, it is that one, which counts as on the
+    border.
+    """
     views = level_background(_row_means(read(pair, slice(0, shape[1]))))
     centers, cost = mirror_cost(views[0], views[1])
     inside = (centers >= search[0] - 1e-9) & (centers <= search[1] + 1e-9)
-    return lowest_point(centers[inside], cost[inside])
+    shared = np.minimum(centers, shape[2] - 1 - centers) >= _LEAST_SHARED * shape[2]
+    least = float(cost[inside].min())
+    if cost[shared].min() < _MUCH_LESS * least:
+        return lowest_point(centers[shared], cost[shared])[0], True, 1.0 - float(cost[shared].min())
+    return *lowest_point(centers[inside], cost[inside]), 1.0 - least
 
 
 def _row_means(views: Float32) -> Float64:

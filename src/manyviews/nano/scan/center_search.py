@@ -18,7 +18,7 @@ Int64 = NDArray[np.int64]
 
 _BANDS, _BAND_ROWS = 6, 4  # so many slices, each the mean of so many rows
 _COARSE_SIDE, _FINE_SIDE = 160, 640
-_MOST_VIEWS = 720
+_MOST_VIEWS = 720  # of half a turn
 _LARGEST_GAP_DEGREES = 20.0
 _DISK = 0.48
 _AT_ONCE = 64
@@ -36,20 +36,49 @@ def center_by_search(
     """The sharpest centre within ``search``; None where directions are missing over more than 20 degrees."""
     if len(theta_degrees) < 3 or largest_gap_degrees(theta_degrees) > _LARGEST_GAP_DEGREES:
         return None
-    order = np.argsort(np.mod(theta_degrees, 180.0), kind="stable")
-    views = np.sort(order[np.unique(np.linspace(0, len(order) - 1, _MOST_VIEWS).round().astype(np.int64))])
-    lines, theta = _band_sinograms(read, shape, views), theta_degrees[views]
-    low, high, step = search[0], search[1], 1.0
+    halves = [_thinned(views, theta_degrees) for views in half_turns(theta_degrees)]
+    lines = [_band_sinograms(read, shape, views) for views in halves]
+    low, high = search
     on_border = False
     for side in (_COARSE_SIDE, _FINE_SIDE):
         factor = -(-shape[2] // side)
         step = float(factor) if side == _COARSE_SIDE else factor / 4.0
         centers = np.arange(low, high + step / 2, step)
-        best, is_end = lowest_point(centers, _blur(_coarser(lines, factor), theta, centers, factor))
+        blur = np.zeros(len(centers))
+        for views, half in zip(halves, lines, strict=True):
+            blur += _blur(_coarser(half, factor), theta_degrees[views], centers, factor)
+        best, is_end = lowest_point(centers, blur)
         on_border = on_border or (is_end and side == _COARSE_SIDE)
         around = 2.0 * -(-shape[2] // _COARSE_SIDE)
         low, high = best - around, best + around
-    return Estimate(float(np.clip(best, *search)), len(lines), step, 0.0, on_border)
+    return Estimate(float(np.clip(best, *search)), len(lines[0]), on_border=on_border)
+
+
+def half_turns(theta_degrees: Float64) -> list[Int64]:
+    """Views of half a turn and, where they suffice, those of the other half, in the order of acquisition.
+
+    Slices are made of each by itself: about a wrong centre the faults of one half are covered by those of the
+    other in slices of both, and nothing becomes negative.
+    """
+    directions = np.mod(theta_degrees, 360.0)
+    best: tuple[float, int, list[Int64]] = (np.inf, 0, [])
+    for start in range(0, 360, 15):
+        is_first = np.mod(directions - start, 360.0) <= 180.0
+        first, second = np.flatnonzero(is_first), np.flatnonzero(~is_first)
+        if len(first) < 3:
+            continue
+        gap = largest_gap_degrees(theta_degrees[first])
+        if (gap, -len(first)) < best[:2]:
+            both = len(second) > 2 and largest_gap_degrees(theta_degrees[second]) <= _LARGEST_GAP_DEGREES
+            best = gap, -len(first), [first, second] if both else [first]
+    return best[2] if best[0] <= _LARGEST_GAP_DEGREES else [np.arange(len(theta_degrees))]
+
+
+def _thinned(views: Int64, theta: Float64) -> Int64:
+    """At most so many views, evenly spaced in direction."""
+    order = views[np.argsort(np.mod(theta[views], 180.0), kind="stable")]
+    kept = np.unique(np.linspace(0, len(order) - 1, _MOST_VIEWS).round().astype(np.int64))
+    return np.sort(order[kept])
 
 
 def _band_sinograms(read: Read, shape: tuple[int, int, int], views: Int64) -> Float64:

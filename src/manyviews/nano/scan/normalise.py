@@ -27,7 +27,7 @@ _LEAST_BEAM = 0.01  # of the median: less is no beam
 _MOST_DEAD = 0.2
 _MOST_BAD = 0.5  # of a view: more is no view
 _BLOCK_BYTES = 1 << 26
-_LOOKED_AT = 16
+_LOOKED_AT, _OFFSET_VIEWS = 16, 128
 # Without flats: air is near 1 in the transmission, and nothing is far below 0.
 _AIR_FROM, _AIR_TO, _LEAST_TRANSMISSION = 0.7, 1.4, -0.1
 
@@ -245,9 +245,9 @@ def fill(images: Float32, bad: NDArray[np.bool_]) -> None:
         images[view][bad[view]] = images[view][places]
 
 
-def _sample(scan: Scan, rows: slice) -> Float32:
+def _sample(scan: Scan, rows: slice, most: int = _LOOKED_AT) -> Float32:
     """A few images spread over the scan."""
-    views = np.unique(np.linspace(0, scan.shape[0] - 1, _LOOKED_AT).round().astype(np.int64))
+    views = np.unique(np.linspace(0, scan.shape[0] - 1, most).round().astype(np.int64))
     return scan.projections.read(views, rows).astype(np.float32)
 
 
@@ -285,5 +285,5 @@ def _offset(scan: Scan, rows: slice) -> float:
     """
     if scan.projections.dtype.kind != "i":
         return 0.0
-    lowest = float(_sample(scan, rows).min())
+    lowest = float(_sample(scan, rows, _OFFSET_VIEWS).min())
     return lowest if lowest < 0 else 0.0

@@ -14,7 +14,7 @@ from manyviews.nano.scan.center import FoundCenter, check_center, find_center
 from manyviews.nano.scan.normalise import Correction, Repairs, blocks, make_correction
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.scan import Scan
-from manyviews.nano.scan.stripes import remove_stripes, stripe_warnings
+from manyviews.nano.scan.stripes import line_warnings, remove_stripes
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -198,7 +198,7 @@ def look(correction: Correction, options: ScanOptions, made: Float32 | None = No
         if options.center is None
         else None
     )
-    warnings = stripe_warnings(read, shape) if options.stripes == "none" else []
+    warnings = line_warnings(read, shape, options)
     return Looked(found, (*(() if found is None else found.warnings), *warnings))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.nano.scan.center_pairs import Read
+from manyviews.nano.scan.options import ScanOptions
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -24,6 +25,7 @@ _FEWEST_VIEWS = 16
 _SMOOTHED_COLUMNS = 9
 _LOOKED_AT_ROWS, _LOOKED_AT_VIEWS = 6, 256
 _STRONG = 3.0
+_AIR_FROM, _AIR_TO = 0.1, 3.0
 _WAVELET, _WAVELET_REACH, _LEVELS = "db5", 9, 7
 
 
@@ -84,18 +86,27 @@ def stripe_strength(projections: Float32) -> float:
     return float(np.median(strength) / 0.6745)
 
 
-def stripe_warnings(read: Read, shape: tuple[int, int, int]) -> list[str]:
-    """A sentence if stripes stand out of the noise, from a few rows of the projections that ``read``
-    gives.
+def line_warnings(read: Read, shape: tuple[int, int, int], options: ScanOptions) -> list[str]:
+    """Sentences if stripes stand out of the noise, or nothing is as bright as air, and nothing is done
+    about it.
+
+    From a few rows of the projections that ``read`` gives.
     """
     views = np.unique(np.linspace(0, shape[0] - 1, _LOOKED_AT_VIEWS).round().astype(np.int64))
     rows = np.unique(np.linspace(0, shape[1] - 1, _LOOKED_AT_ROWS).round().astype(np.int64))
     lines = np.concatenate([read(views, slice(row, row + 1)) for row in rows.tolist()], axis=1)
+    found = []
     strength = stripe_strength(lines)
-    if strength < _STRONG:
-        return []
-    return [
-        f"columns of the detector differ by {strength:.1f} times what noise explains, which makes"
-        f" rings: consider"
-        " --stripes"
-    ]
+    if options.stripes == "none" and strength > _STRONG:
+        found.append(
+            f"columns of the detector differ by {strength:.1f} times what noise explains, which makes rings:"
+            " consider --stripes"
+        )
+    lowest = float(np.percentile(lines, 1.0))
+    if options.minus_log and not options.air and _AIR_FROM < lowest < _AIR_TO:
+        found.append(
+            f"hardly any pixel is as bright as the flats, the lowest projections are at {lowest:.2f}:"
+            f" consider"
+            " --air if there is air at both sides of the specimen"
+        )
+    return found
