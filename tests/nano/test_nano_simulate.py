@@ -15,6 +15,8 @@ from manyviews.cli.main import main
 from manyviews.errors import InputError
 from manyviews.io.data_exchange_writer import write_data_exchange
 from manyviews.io.mrc import MrcStack, read_mrc
+from manyviews.nano.scan.options import ScanOptions
+from manyviews.nano.scan.scan import open_scan
 from manyviews.nano.simulate import simulate, simulate_arrays
 from manyviews.nano.simulate_options import SimulateOptions
 from manyviews.simulate.deformation import read_at
@@ -161,3 +163,10 @@ def test_as_many_views_as_angles_are_written(tmp_path: Path):
                 pixel_size_nm=1,
             )  # fmt: skip
     assert not list(tmp_path.iterdir())
+
+
+def test_the_scan_is_read_back_as_it_was_written(tmp_path: Path):
+    made = simulate(SMALL, tmp_path / "data")
+    scan = open_scan(made.scan, ScanOptions(scan=made.scan))
+    assert scan.pixel_size_nm == pytest.approx(20.0)
+    np.testing.assert_allclose(scan.theta_degrees, simulate_arrays(SMALL).theta_degrees)

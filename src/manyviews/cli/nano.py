@@ -1,9 +1,12 @@
-"""``manyviews nano``: scans in parallel beam of specimens that move and deform."""
+"""``manyviews nano``: scans in parallel beam of specimens that move and change while they are looked at."""
 
 from __future__ import annotations
 
+import sys
+
 from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, simulation_progress
+from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.simulate_options import SimulateOptions
 
 
@@ -20,6 +23,26 @@ def _simulate(folder: FolderOptions, options: SimulateOptions) -> int:
     return 0
 
 
+def _check(options: ScanOptions) -> int:
+    from manyviews.nano.check import check
+
+    print("\n".join(check(options).lines()))
+    return 0
+
+
+def _center(options: ScanOptions) -> int:
+    from manyviews.nano.check import find_scan_center
+
+    scan, found = find_scan_center(options)
+    for kind, sentences in (("note", scan.notes), ("warning", (*scan.warnings, *found.warnings))):
+        for sentence in sentences:
+            print(f"{kind}: {sentence}", file=sys.stderr)
+    print(*found.notes, sep="\n")
+    print(f"middle of the detector: {(scan.shape[2] - 1) / 2:g}")
+    print(f"centre: {found.center:.2f}, by {found.by}")
+    return 0
+
+
 COMMANDS = (
     Command(
         name="nano simulate",
@@ -31,5 +54,29 @@ COMMANDS = (
         ),
         options=(FolderOptions, SimulateOptions),
         run=_simulate,
+    ),
+    Command(
+        name="nano check",
+        summary="Look at a scan, and tell what a reconstruction would make of it and take.",
+        usage="SCAN [options]",
+        examples=(
+            "manyviews nano check scan.h5",
+            "manyviews nano check folder --angles angles.txt --air 20 --stripes fw --binning 2",
+        ),
+        options=(ScanOptions,),
+        run=_check,
+        required=False,
+    ),
+    Command(
+        name="nano center",
+        summary="Find the rotation axis of a scan on the detector, by opposite views and by sharpest slices.",
+        usage="SCAN [options]",
+        examples=(
+            "manyviews nano center scan.h5",
+            "manyviews nano center stack.tif --angle-range 0 180 --center-search-width 200",
+        ),
+        options=(ScanOptions,),
+        run=_center,
+        required=False,
     ),
 )
