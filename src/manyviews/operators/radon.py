@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from manyviews.errors import InputError
 from manyviews.kernels import polar_cpu
 from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.operators.polar_grid import PolarGrid, even_fast_length, taps_for
+from manyviews.operators.slice_threads import each_block, in_place
 
 Array = NDArray[Any]
 TOGETHER = polar_cpu.WIDTH
@@ -107,26 +106,9 @@ class Radon(LinearOperator):
         if dtype not in self._tables:
             self._tables[dtype] = _Tables.of(self.polar, self.center, dtype)
         tables = self._tables[dtype]
-        rows = self.domain[0]
-        blocks = [slice(z, min(z + TOGETHER, rows)) for z in range(0, rows, TOGETHER)]
-        threads = max(1, min(self.threads or torch.get_num_threads(), len(blocks)))
-        free: SimpleQueue[_Workspace] = SimpleQueue()
-        for _ in range(threads):
-            free.put(_Workspace(self.polar, tables))
-
-        def run(block: slice) -> None:
-            work = free.get()
-            try:
-                task(work, block)
-            finally:
-                free.put(work)
-
-        if threads == 1:
-            for block in blocks:
-                run(block)
-            return
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, blocks))
+        each_block(
+            self.domain[0], TOGETHER, self.threads, lambda: _Workspace(self.polar, tables), task
+        )
 
 
 @dataclass(frozen=True)
@@ -175,14 +157,14 @@ class _Workspace:
         inner[...] = 0.0
         polar_cpu.pack(slices, t.factors, t.places, grid)
         for rows in self._filled_rows():
-            _in_place(scipy.fft.fft, inner[rows], 1)
-        _in_place(scipy.fft.fft, inner, 0)
+            in_place(scipy.fft.fft, inner[rows], 1)
+        in_place(scipy.fft.fft, inner, 0)
         polar_cpu.wrap(grid, self.polar.margin)
         for views, part, points in self._chunks():
             flat = points.reshape(-1, TOGETHER)
             polar_cpu.gather(grid, t.first[part], t.across[part], t.down[part], t.phases, flat)
             lines = points.view(inner.dtype)
-            _in_place(scipy.fft.ifft, lines, 1)
+            in_place(scipy.fft.ifft, lines, 1)
             polar_cpu.write_columns(points, images[views])
 
     def back_project(self, images: Array, slices: Array) -> None:
@@ -191,14 +173,14 @@ class _Workspace:
         grid[...] = 0.0
         for views, part, points in self._chunks():
             polar_cpu.take_columns(images[views], points)
-            _in_place(_forward_over_size, points.view(self._inner().dtype), 1)
+            in_place(_forward_over_size, points.view(self._inner().dtype), 1)
             flat = points.reshape(-1, TOGETHER)
             polar_cpu.scatter(grid, t.first[part], t.across[part], t.down[part], t.phases, flat)
         polar_cpu.unwrap(grid, self.polar.margin)
         inner = self._inner()
-        _in_place(_backward_unscaled, inner, 0)
+        in_place(_backward_unscaled, inner, 0)
         for rows in self._filled_rows():
-            _in_place(_backward_unscaled, inner[rows], 1)
+            in_place(_backward_unscaled, inner[rows], 1)
         polar_cpu.unpack(grid, t.factors, t.places, slices)
 
     def _inner(self) -> Array:
@@ -227,15 +209,6 @@ def _forward_over_size(values: Array, **options: Any) -> Array:
 def _backward_unscaled(values: Array, **options: Any) -> Array:
     found: Array = scipy.fft.ifft(values, norm="forward", **options)
     return found
-
-
-def _in_place(transform: Callable[..., Array], values: Array, axis: int) -> None:
-    """``overwrite_x`` only allows it and does not promise it."""
-    if not values.size:
-        return
-    found = transform(values, axis=axis, overwrite_x=True)
-    if not np.may_share_memory(found, values):
-        values[...] = found
 
 
 def _require_usable(
