@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzzing import samples, subtomo_run
+from fuzzing import samples, scans, subtomo_run
 from manyviews.io.aretomo import read_aln
 from manyviews.io.cryosparc import read_cryosparc_particles
 from manyviews.io.imod import read_angle_table, read_angles, read_xf
@@ -449,6 +449,11 @@ FORMATS: tuple[Format, ...] = (
             ("stopgap", "p.star"),
         )
     ),
+    *(
+        Format(f"scan, {kind}", scans.seeds(write), scans.beside(name), scans.read_scan, binary=True)
+        for kind, name, write in scans.SCANS
+    ),
+    Format("scan, angles", _one(scans.ANGLES), scans.beside("s.txt"), scans.read_angles),
     Format("positions", _one(_POSITIONS), _alone("p.csv"), lambda path, drawn: read_positions(path)),
     Format("PDB", _one(samples.PDB), _alone("m.pdb"), _read_model),
     Format("mmCIF", _one(samples.MMCIF), _alone("m.cif"), _read_model),
