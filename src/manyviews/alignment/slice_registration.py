@@ -63,8 +63,8 @@ def registered_fsc(first: RealArray, second: RealArray, pixel_size: float) -> Re
     for _ in range(_PASSES):
         slices = slices + find_slice_shifts(moved_slices(rigid, slices), first, mask)
     each = moved_slices(rigid, slices)
-    curves = [fsc(first, other, pixel_size, mask=mask) for other in (second, rigid, each)]
-    return RegisteredFsc(*curves, shift, slices)
+    unmoved, whole, slicewise = (fsc(first, other, pixel_size, mask=mask) for other in (second, rigid, each))
+    return RegisteredFsc(unmoved, whole, slicewise, shift, slices)
 
 
 def soft_cylinder(shape: tuple[int, int, int], edge: float = _EDGE) -> Float32:
@@ -150,7 +150,7 @@ def _peak(spectrum: ComplexArray, frequencies: list[Float64]) -> Float64:
         place = place + step
         if np.abs(step).max() < _NEWTON_PIXELS:
             break
-    return place
+    return np.asarray(place, dtype=np.float64)
 
 
 def moved(volume: RealArray, shift: Float64) -> RealArray:

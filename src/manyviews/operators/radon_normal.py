@@ -61,7 +61,9 @@ class RadonNormal(LinearOperator):
 
         ``weights (views,)`` are not negative; None: 1. `InputError` if there is not one a view.
         """
-        return cls(radon.domain[0], radon.domain[1], normal_kernel(radon.polar, weights), threads=radon.threads)
+        return cls(
+            radon.domain[0], radon.domain[1], normal_kernel(radon.polar, weights), threads=radon.threads
+        )
 
     def forward(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Convolve ``(z, y, x)``; ``out`` is for the result and may be ``x``, None: a new tensor."""
