@@ -84,7 +84,7 @@ def write_nexus(path, theta_degrees, *, key=None, control=None, angles=True):
         file["entry/instrument/detector/x_pixel_size"] = 6.5e-9
         file["entry/instrument/detector/x_pixel_size"].attrs["units"] = "m"
         sample = file.create_group("entry/sample")
-        sample.attrs["NX_class"] = "NXsample"
+        sample.attrs["NX_class"] = np.bytes_("NXsample")
         if angles:
             sample["rotation_angle"] = rotation
     return path

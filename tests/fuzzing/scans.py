@@ -35,7 +35,7 @@ def _nexus(path: Path, chunked: bool) -> None:
         detector = file.create_group("entry/instrument/detector")
         detector["data"], detector["image_key"] = np.concatenate([_FLAT, _DARK, _COUNTS]), key
         sample = file.create_group("entry/sample")
-        sample.attrs["NX_class"] = "NXsample"
+        sample.attrs["NX_class"] = np.bytes_("NXsample")
         sample["rotation_angle"] = np.linspace(-90.0, 180.0, len(key))
 
 

@@ -113,16 +113,35 @@ def test_virtual_sets_that_lack_parts_are_refused(folder, tmp_path, monkeypatch)
         (["0.h5", "../1.h5"], SHAPE, "outside its folder"),
         (["0.h5"], SHAPE, "maps 50 % of its images"),
         (["0.h5"], (10**6, 10**4, 10**4), "maps .* % of its images"),
-        (["%b.h5"], SHAPE, "pattern"),
     ):
         write(tmp_path / "1.h5", data=DATA[3:])
         path = virtual(folder / "a.h5", sources, shape)
-        (folder / "%b.h5").write_bytes((folder / "0.h5").read_bytes())
         with pytest.raises(InputError, match=said):
             read(path)
     monkeypatch.setenv("HDF5_VDS_PREFIX", str(tmp_path))
     with pytest.raises(InputError, match="HDF5_VDS_PREFIX"):
         read(virtual(folder / "a.h5", ["0.h5", "0.h5"]))
+
+
+def test_virtual_sets_that_grow(folder):
+    """As detectors write them: mapped without end, of data that grew; or of files named by a pattern."""
+    unlimited = h5py.h5s.UNLIMITED
+    write(folder / "0.h5", maxshape=(None, 4, 5), chunks=(1, 4, 5))
+    layout = h5py.VirtualLayout(SHAPE, np.float32, maxshape=(None, 4, 5))
+    source = h5py.VirtualSource("0.h5", "data", SHAPE, maxshape=(None, 4, 5))
+    layout[:unlimited] = source[:unlimited]
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_virtual_dataset("data", layout)
+    np.testing.assert_array_equal(read(folder / "a.h5")[0], DATA)
+    space = h5py.h5s.create_simple(SHAPE, (unlimited, 4, 5))
+    space.select_hyperslab((0, 0, 0), (unlimited, 1, 1), (3, 4, 5), (3, 4, 5))
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_virtual(space, b"%b.h5", b"data", h5py.h5s.create_simple((3, 4, 5)))
+    with h5py.File(folder / "b.h5", "w") as file:
+        h5py.h5d.create(file.id, b"data", h5py.h5t.IEEE_F32LE, space, dcpl=properties)
+    (folder / "%b.h5").touch()
+    with pytest.raises(InputError, match=r"named by the pattern '%b.h5'"):
+        read(folder / "b.h5")
 
 
 def test_virtual_sets_of_links_and_of_sets_are_refused(folder, tmp_path):

@@ -30,6 +30,7 @@ _MOST_LINKS = 16  # one after the other
 _MOST_SOURCES = 100_000  # of a virtual set
 _MOST_CHUNK_BYTES = 1 << 29
 _MOST_NUMBERS = 1 << 21
+_MOST_WORDS, _MOST_WORD_BYTES = 64, 1 << 16  # of an attribute
 _ITSELF = "."  # how a virtual set names its own file
 
 
@@ -266,8 +267,6 @@ def _check_filters(data: Any, place: Place) -> None:
 
 def _virtual_files(data: Any, shape: tuple[int, int, int], place: Place, folder: Path) -> tuple[Path, ...]:
     """The files of a virtual set, each there and in the folder, that together hold all of it."""
-    import h5py
-
     properties = data.id.get_create_plist()
     count = properties.get_virtual_count()
     if count > _MOST_SOURCES:
@@ -293,15 +292,24 @@ def _virtual_files(data: Any, shape: tuple[int, int, int], place: Place, folder:
         files.append(file)
     mapped = 0
     for number in range(count):
-        space = properties.get_virtual_vspace(number)
-        points = space.get_select_npoints()
-        mapped += points if points != h5py.h5s.UNLIMITED else math.prod(shape)
+        mapped += _mapped(properties.get_virtual_vspace(number), math.prod(shape))
         _check_source(properties, number, place, folder)
     if mapped < math.prod(shape):
         raise _not_written(
             place, f"the virtual set maps {100 * mapped / math.prod(shape):.2g} % of its images"
         )
     return tuple(files)
+
+
+def _mapped(space: Any, whole: int) -> int:
+    """How many values of a virtual set one part maps; all of them, if it goes on without end."""
+    import h5py
+
+    if space.is_regular_hyperslab():
+        _, _, counts, blocks = space.get_regular_hyperslab()
+        if h5py.h5s.UNLIMITED in (*counts, *blocks):
+            return whole
+    return int(space.get_select_npoints())
 
 
 def _check_source(properties: Any, number: int, place: Place, folder: Path) -> None:
@@ -355,10 +363,10 @@ def read_numbers(place: Place, folder: Path) -> tuple[Float64, str]:
         elif data.external or (data.chunks and math.prod(data.chunks) > _MOST_NUMBERS):
             raise InputError("is no plain list of numbers", path=place.file, where=place.name)
         values = np.asarray(data[()], np.float64).reshape(-1)
-        unit = data.attrs.get("units", "")
+        unit = text_of(attribute(data, "units"))
     if not np.isfinite(values).all():
         raise InputError("holds a number that is not finite", path=place.file, where=place.name)
-    return values, text_of(unit)
+    return values, unit
 
 
 def in_degrees(theta: Float64, unit: str, title: str) -> tuple[Float64, tuple[str, ...]]:
@@ -366,6 +374,19 @@ def in_degrees(theta: Float64, unit: str, title: str) -> tuple[Float64, tuple[st
     if unit.lower() not in ("rad", "radian", "radians"):
         return theta, ()
     return theta * (180.0 / math.pi), (f"{title}: its unit is {unit}: turned into degrees",)
+
+
+def attribute(item: Any, name: str) -> Any:
+    """A small attribute; None where there is none, or one that promises more than a few words.
+
+    A damaged one may promise billions of texts, which the library would read one after the other.
+    """
+    if name not in item.attrs:
+        return None
+    stored = item.attrs.get_id(name)
+    if math.prod(stored.shape or ()) > _MOST_WORDS or stored.get_storage_size() > _MOST_WORD_BYTES:
+        return None
+    return item.attrs[name]
 
 
 def text_of(value: object) -> str:

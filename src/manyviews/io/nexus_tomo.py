@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.frames import Float64, ScanFile, Selection
-from manyviews.io.hdf5 import HdfFrames, Place, in_degrees, locate, open_frames, opened, read_numbers, text_of
+from manyviews.io.hdf5 import (
+    HdfFrames,
+    Place,
+    attribute,
+    in_degrees,
+    locate,
+    open_frames,
+    opened,
+    read_numbers,
+    text_of,
+)
 
 KEY = "image_key"
 CONTROL = "image_key_control"
@@ -35,13 +45,16 @@ class _Node:
 
     name: str
     kind: str  # "group", "data", "link"
-    nexus_class: str = ""
-    axes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The last part of its path."""
+        return self.name.rsplit("/", 1)[-1]
 
 
 def find_keys(path: Path) -> list[str]:
     """The names of all image keys in a file, the nearest to its root first."""
-    return [node.name for node in _nodes(path) if node.name.rsplit("/", 1)[-1] == KEY]
+    return [node.name for node in _nodes(path) if node.title == KEY]
 
 
 def _nodes(path: Path) -> list[_Node]:
@@ -68,18 +81,11 @@ def _walk(file: Any) -> Iterator[_Node]:
                 continue
             item = group[child]
             if isinstance(item, h5py.Group):
-                yield _Node(path, "group", text_of(item.attrs.get("NX_class", "")), _axes(item))
+                yield _Node(path, "group")
                 if depth < _DEEPEST:
                     waiting.append((path, depth + 1))
             else:
                 yield _Node(path, "data")
-
-
-def _axes(group: Any) -> tuple[str, ...]:
-    named = group.attrs.get("axes")
-    if named is None:
-        return ()
-    return tuple(text_of(name) for name in np.atleast_1d(named).tolist())
 
 
 def read_nexus_tomo(path: Path) -> ScanFile:
@@ -89,7 +95,7 @@ def read_nexus_tomo(path: Path) -> ScanFile:
     """
     folder = path.resolve().parent
     nodes = _nodes(path)
-    keys = [node.name for node in nodes if node.name.rsplit("/", 1)[-1] == KEY]
+    keys = [node.name for node in nodes if node.title == KEY]
     if not keys:
         raise InputError(f"has no {KEY}", path=path, fix="give an NXtomo file")
     key_name, frames, moved = _keyed_frames(path, keys, nodes, folder)
@@ -98,7 +104,7 @@ def read_nexus_tomo(path: Path) -> ScanFile:
     projections = np.flatnonzero((key == PROJECTION) & (control != INVALID))
     if not len(projections):
         raise InputError("marks no frame as a projection (0)", path=path, where=key_name)
-    angles, source, notes = _angles(path, key_name, nodes, folder, len(key))
+    angles, source, notes = _angles(path, key_name, nodes, folder, (len(key), len(projections)))
     invalid = int((key == INVALID).sum())
     counted = (
         f"{key_name}: {len(projections)} projections, {int((key == FLAT).sum())} flats,"
@@ -184,11 +190,12 @@ def _whole_numbers(path: Path, name: str, folder: Path) -> NDArray[np.int64]:
 
 
 def _angles(
-    path: Path, key_name: str, nodes: list[_Node], folder: Path, count: int
+    path: Path, key_name: str, nodes: list[_Node], folder: Path, fitting: tuple[int, int]
 ) -> tuple[Float64 | None, str, tuple[str, ...]]:
-    """Angles of all frames, or of the projections: from the sample, the axes of an NXdata, anywhere."""
+    """The first angles of which there are as many as frames or projections, else the first there are."""
     reason = ""
-    for name in _angle_names(key_name, nodes):
+    misfit: tuple[Float64 | None, str, tuple[str, ...]] | None = None
+    for name in _angle_names(path, key_name, nodes):
         try:
             place = locate(path, name)
             if place is None:
@@ -197,36 +204,36 @@ def _angles(
         except InputError as error:
             reason = reason or f"the file {error.what}"
             continue
-        if len(theta) < 2 and count > 1:  # where the stage stood, not where it went
+        if len(theta) < 2:  # where the stage stood, not where it went
             continue
         theta, told = in_degrees(theta, unit, place.title)
-        return theta, place.title, told
-    return None, reason or "the file has no rotation_angle", ()
+        if len(theta) in fitting:
+            return theta, place.title, told
+        misfit = misfit or (theta, place.title, told)
+    return misfit or (None, reason or "the file has no rotation_angle", ())
 
 
-def _angle_names(key_name: str, nodes: list[_Node]) -> list[str]:
-    title = key_name.rsplit("/", 2)[-2]
-    by_class = [f"{node.name}/rotation_angle" for node in nodes if node.nexus_class == "NXsample"]
-    by_axes = [
-        f"{node.name}/{axis}"
-        for node in sorted(nodes, key=lambda node: not node.name.endswith(f"/{title}"))
-        for axis in node.axes[:1]
-        if node.nexus_class == "NXdata" and axis not in ("", ".")
-    ]
-    anywhere = [
-        node.name
-        for wanted in _ANGLES
-        for node in nodes
-        if node.name.rsplit("/", 1)[-1] == wanted and node.kind != "group"
-    ]
-    return list(dict.fromkeys([*by_class, *by_axes, *anywhere]))
+def _angle_names(path: Path, key_name: str, nodes: list[_Node]) -> Iterator[str]:
+    """Where angles may be, the likeliest first: by name, in the entry of the key at first, then by axes."""
+    entry, title = key_name.split("/")[1], key_name.rsplit("/", 2)[-2]
+    near = sorted(nodes, key=lambda node: node.name.split("/")[1] != entry)
+    yield from (node.name for node in near if node.title == _ANGLES[0] and node.kind != "group")
+    for node in near:
+        if node.kind == "group" and node.title in (title, "data"):
+            with opened(path) as file:
+                named = attribute(file[node.name], "axes")
+            axis = "" if named is None else text_of(np.atleast_1d(named)[0])
+            if axis not in ("", "."):
+                yield f"{node.name}/{axis}"
+    for wanted in _ANGLES[1:]:
+        yield from (node.name for node in near if node.title == wanted and node.kind != "group")
 
 
 def _pixel_size(path: Path, nodes: list[_Node], folder: Path) -> tuple[float | None, str]:
     """In nm: of the sample if that is told, else of the detector, which is that of the image."""
     for wanted in ("sample_x_pixel_size", "x_pixel_size"):
         for node in nodes:
-            if node.name.rsplit("/", 1)[-1] != wanted or node.kind != "data":
+            if node.title != wanted or node.kind != "data":
                 continue
             try:
                 values, unit = read_numbers(Place(path, node.name), folder)

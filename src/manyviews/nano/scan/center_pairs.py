@@ -19,6 +19,7 @@ Read = Callable[[Int64, slice], Float32]
 _MOST_PAIRS = 32
 _MOST_ROWS = 128
 _NEAR_STEPS, _NEAR_DEGREES, _FARTHEST_DEGREES = 3.2, 4.0, 10.0
+_NEAREST_DEGREES = 0.5
 _LEAST_SHARED, _MUCH_LESS = 0.125, 0.5  # of the width, at either side of the centre; of the cost
 _AIR = 0.03  # of the width: what is taken for background at either side
 
@@ -62,8 +63,8 @@ def center_by_pairs(
             np.linspace(0, len(pairs) - 1, min(len(pairs), _MOST_PAIRS)).round().astype(np.int64)
         )
     pairs, off = pairs[best], off[best]
-    if not len(pairs):
-        return None
+    if not len(pairs) or (is_near and np.ptp(off) < 1e-6 and abs(off[0]) > _NEAREST_DEGREES):
+        return None  # a line needs two points
     found = [_center_of_pair(read, shape, pair, search) for pair in pairs]
     centers, borders, matches = (np.array(values) for values in zip(*found, strict=True))
     good = ~borders if not borders.all() else borders
