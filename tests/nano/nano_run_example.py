@@ -20,6 +20,7 @@ from manyviews.nano.results import (
     write_examples,
     write_gauge,
     write_iterations,
+    write_returned,
     write_shifts,
     write_views,
 )
@@ -85,6 +86,8 @@ def write_nano_run(folder: Path) -> Path:
         z = np.linspace(-1, 1, 24)
         write_gauge(folder / "gauge.csv", GaugeTable(z, z**2, 0 * z, 0.01 * z))
         write_center(folder / "center.toml", Center(15.25, 31.0, "opposite views"))
+        left = np.linspace(0, 0.5, VIEWS)
+        write_returned(folder / "trust.csv", made.theta_degrees, 4 * left, left)
         chosen = np.array([0, 8, 16, 23])
         examples = Examples(
             chosen, made.theta_degrees[chosen], made.projections[chosen], made.still[chosen],

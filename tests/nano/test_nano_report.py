@@ -82,6 +82,8 @@ def test_every_picture_is_drawn_from_its_file(example):
     rigid, slices = (float(re.search(r"at ([\d.]+) nm", text)[1]) for text in told[:2])
     assert slices < rigid
     np.testing.assert_allclose(found["gauge"].axes[1].lines[0].get_ydata()[-1], 1.0)
+    put_in, left = (line.get_ydata() for line in found["trust"].axes[0].lines)
+    np.testing.assert_allclose(put_in, 4 * left, rtol=1e-6)
 
 
 def test_the_page_names_bad_views_the_axis_and_the_papers(example):
@@ -118,6 +120,7 @@ def test_pictures_are_drawn(example):
         (["views.csv"], {"residuals"}),
         (["fsc.csv", "fsc_slices.csv", "fsc_reference.csv"], {"resolution"}),
         (["gauge.csv"], {"gauge"}),
+        (["trust.csv"], {"trust"}),
         (["volume_before.mrc", "shifts.csv", "center.toml", "fsc_slices.csv"], set()),
     ],
 )
@@ -138,6 +141,7 @@ def test_what_is_not_there_is_left_out(folder, undrawn, files, lost):
         ("views.csv", b"view,theta_degrees\n1,many\n"),
         ("shifts.csv", b"view\n1\n"),
         ("gauge.csv", b"slice,cosine,sine,vertical,dilation\n1,inf,0,0,0\n"),
+        ("trust.csv", b"view,theta_degrees,injected_rms_pixels,left_rms_pixels\n1,0,,1\n"),
         ("center.toml", b"center = 'left'\n"),
         ("center.toml", b"center = nan\ncenter_unbinned = 1.0\nby = 'x'\n"),
         ("volume_before.mrc", b"short"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from manyviews.cli.main import main
 from manyviews.errors import InputError
@@ -19,6 +20,7 @@ from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.scan import open_scan
 from manyviews.nano.simulate import simulate, simulate_arrays
 from manyviews.nano.simulate_options import SimulateOptions
+from manyviews.operators.radon import Radon
 from manyviews.simulate.deformation import read_at
 
 SMALL = SimulateOptions(
@@ -73,6 +75,14 @@ def test_the_truth_projects_to_the_still_views():
     # at 0 degrees rays run along y
     np.testing.assert_allclose(made.still[0], made.truth.sum(axis=1), atol=2e-3)
     assert made.still[0].max() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("size", "center"), [((40, 32), 20.7), ((37, 24), 17.25)])
+def test_still_views_are_what_the_radon_transform_makes_of_the_truth(size, center):
+    made = simulate_arrays(replace(SMALL, size=size, specimen="tissue", center=center, deformation="none"))
+    radon = Radon(made.theta_degrees, size[1], size[0], center)
+    projected = radon.forward(torch.from_numpy(made.truth)).numpy()
+    assert np.linalg.norm(projected - made.still) < 0.01 * np.linalg.norm(made.still)
 
 
 def test_mass_is_kept_where_it_is_asked_for(tmp_path: Path):

@@ -18,6 +18,7 @@ from manyviews.nano.results import (
     FSC_SLICES_FILE,
     GAUGE_FILE,
     ITERATIONS_FILE,
+    RETURNED_FILE,
     SHIFTS_FILE,
     VIEWS_FILE,
     VOLUME_FILE,
@@ -26,6 +27,7 @@ from manyviews.nano.results import (
     read_examples,
     read_gauge,
     read_iterations,
+    read_returned,
     read_shifts,
     read_views,
 )
@@ -75,6 +77,12 @@ _PICTURES = {
         "Common motion of slices along x, y and z, and their dilation",
         "Taken out of the flows, as it is a motion of the specimen and no view contradicts it.",
     ),
+    "trust": (
+        "A known motion, injected and looked for",
+        "Motion that was injected into each view, and what of it did not come back",
+        "The data were deformed once more by a motion that is known, and solved again. What no view tells "
+        "apart was left out on both sides.",
+    ),
 }
 PICTURES = tuple(_PICTURES)
 
@@ -118,6 +126,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: _views(folder),
         lambda: _resolution(folder),
         lambda: _gauge(folder / GAUGE_FILE),
+        lambda: _returned(folder / RETURNED_FILE),
         lambda: _center(folder / CENTER_FILE),
     )
     yield from map(Citation, CITATIONS.get(run.method.lower(), ()))
@@ -212,6 +221,14 @@ def _gauge(path: Path) -> Iterator[Section]:
     gauge = read_gauge(path)
     if gauge is not None:
         yield _section("gauge", gauge_figure(gauge))
+
+
+def _returned(path: Path) -> Iterator[Section]:
+    from manyviews.nano.report_figures import returned_figure
+
+    found = read_returned(path)
+    if found is not None:
+        yield _section("trust", returned_figure(*found[1:]))
 
 
 def _center(path: Path) -> Iterator[Section]:

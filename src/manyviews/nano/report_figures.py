@@ -210,6 +210,20 @@ def gauge_figure(gauge: GaugeTable) -> Figure:
     return figure
 
 
+def returned_figure(injected: Float64, left: Float64) -> Figure:
+    """Of each view the rms of a motion that was injected, and of what did not come back."""
+    figure = new_figure(2.8)
+    axes = plain_axes(figure)
+    number = np.arange(1, len(injected) + 1)
+    axes.plot(number, injected, color=COLOURS[6], linewidth=1.2, label="injected")
+    axes.plot(number, left, color=COLOURS[0], linewidth=1.4, label="left")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("motion, rms (px)", color=INK)
+    axes.set_xlabel("view, in the order of acquisition", color=INK)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
 def half_bit_figure(curves: Sequence[tuple[FscCurve, str, float | None]]) -> Figure:
     """Correlations and where each falls below its level, in nm; None: the half-bit line, for halves."""
     figure = new_figure(3.8)

@@ -14,6 +14,7 @@ flow.npy              flow of every view ``(view, 2, z, x)`` in pixels, along x,
 fsc.csv               correlation of the halves with one shifted onto the other
 fsc_slices.csv        the same after slices were registered one by one
 fsc_reference.csv     correlation of the volume with a reference
+trust.csv             a row a view: rms of a motion that was injected, and of what did not come back
 volume_before.mrc     what the same projections give without alignment
 ===================== ========================================================================================
 """
@@ -41,13 +42,13 @@ Float64 = NDArray[np.float64]
 VOLUME_FILE, HALF1_FILE, HALF2_FILE = "volume.mrc", "half1.mrc", "half2.mrc"
 BEFORE_FILE, ALIGNED_FILE, FLOW_FILE = "volume_before.mrc", "projections_aligned.mrc", "flow.npy"
 ITERATIONS_FILE, VIEWS_FILE, SHIFTS_FILE = "iterations.csv", "views.csv", "shifts.csv"
-GAUGE_FILE, CENTER_FILE = "gauge.csv", "center.toml"
+GAUGE_FILE, CENTER_FILE, RETURNED_FILE = "gauge.csv", "center.toml", "trust.csv"
 EXAMPLES_FILE, EXAMPLE_VIEWS_FILE = "examples.npy", "examples.csv"
 FSC_FILE, FSC_SLICES_FILE, FSC_REFERENCE_FILE = "fsc.csv", "fsc_slices.csv", "fsc_reference.csv"
 FILES = (
     VOLUME_FILE, HALF1_FILE, HALF2_FILE, BEFORE_FILE, ALIGNED_FILE, FLOW_FILE, ITERATIONS_FILE, VIEWS_FILE,
     SHIFTS_FILE, GAUGE_FILE, CENTER_FILE, EXAMPLES_FILE, EXAMPLE_VIEWS_FILE, FSC_FILE, FSC_SLICES_FILE,
-    FSC_REFERENCE_FILE,
+    FSC_REFERENCE_FILE, RETURNED_FILE,
 )  # fmt: skip
 """All of them, for the list of a job's results."""
 
@@ -214,6 +215,24 @@ def read_shifts(path: Path) -> tuple[Float64, Float64] | None:
         return None
     require_ordinary(table, path, least=-_MOST, most=_MOST)
     return table[:, 0], table[:, 1:]
+
+
+_RETURNED = ("theta_degrees", "injected_rms_pixels", "left_rms_pixels")
+
+
+def write_returned(path: Path, theta_degrees: Float64, injected: Float64, left: Float64) -> None:
+    """Write ``trust.csv``: rms ``(view,)`` of a motion that was injected, and of what did not come back."""
+    columns = zip(theta_degrees, injected, left, strict=True)
+    write_table(path, ("view", *_RETURNED), ((view, *map(_text, row)) for view, row in enumerate(columns, 1)))
+
+
+def read_returned(path: Path) -> tuple[Float64, Float64, Float64] | None:
+    """Angles, injected and left rms ``(view,)``; None if there is no file; `InputError` if unreadable."""
+    table = read_numbers(path, _RETURNED)
+    if not len(table):
+        return None
+    require_ordinary(table, path, least=-_MOST, most=_MOST)
+    return table[:, 0], table[:, 1], table[:, 2]
 
 
 def write_center(path: Path, center: Center) -> None:
