@@ -101,13 +101,28 @@ def test_mass_is_kept_where_it_is_asked_for(tmp_path: Path):
 def test_an_object_deforms_in_three_dimensions(tmp_path: Path):
     options = replace(SMALL, deformation="object", specimen="ellipsoids")
     made = simulate(options, tmp_path / "data")
-    assert set(files_of(made.folder)) == WRITTEN | {"truth_middle.mrc"}
+    assert set(files_of(made.folder)) == WRITTEN | {"truth_middle.mrc", "truth_mean_flow.npy"}
     arrays = simulate_arrays(options)
-    assert arrays.flow is None
+    assert not arrays.flow_is_all
+    np.testing.assert_array_equal(np.load(made.folder / "truth_mean_flow.npy"), arrays.flow)
     middle = read_mrc(made.folder / "truth_middle.mrc")[0]
     assert 0.2 < np.linalg.norm(middle - arrays.truth) / np.linalg.norm(arrays.truth) < 1.5
     np.testing.assert_allclose(arrays.projections[0], arrays.still[0], atol=1e-4)  # nothing has moved yet
     assert np.abs(arrays.projections[-1] - arrays.still[-1]).max() > 0.1
+
+
+@pytest.mark.parametrize("specimen", ["tissue", "ellipsoids"])
+def test_the_mean_flow_of_an_object_says_most_of_what_happened(specimen):
+    options = replace(SMALL, deformation="object", specimen=specimen, drift=1.5, roll=2.0, views=8)
+    made = simulate_arrays(options)
+    for view in (1, 4, 7):
+        along = read_at(made.still[view], made.flow[view].astype(float))
+        norms = [np.linalg.norm(made.projections[view] - image) for image in (along, made.still[view])]
+        assert norms[0] < 0.7 * norms[1]
+    alone = simulate_arrays(replace(options, drift=0.0, roll=0.0))
+    assert np.abs(alone.flow).max() <= 2.0  # 5 % of 40 pixels
+    assert np.abs(alone.flow[-1]).max() > 0.8
+    assert not alone.flow[-1, :, 0, 0].any()
 
 
 def test_without_deformation_only_noise_remains_and_is_the_same_noise():

@@ -31,10 +31,10 @@ Float64 = NDArray[np.float64]
 
 SCAN_FILE, TRUTH_FILE, MIDDLE_FILE = "scan.h5", "truth.mrc", "truth_middle.mrc"
 STILL_FILE, FLOW_FILE, PUSH_FILE = "truth_projections.mrc", "truth_flow.npy", "truth_push.npy"
-VIEWS_FILE = "truth_views.csv"
+MEAN_FLOW_FILE, VIEWS_FILE = "truth_mean_flow.npy", "truth_views.csv"
 _OWN_FILES = (
-    SCAN_FILE, TRUTH_FILE, MIDDLE_FILE, STILL_FILE, FLOW_FILE, PUSH_FILE, VIEWS_FILE, "simulate.toml",
-    "README.txt",
+    SCAN_FILE, TRUTH_FILE, MIDDLE_FILE, STILL_FILE, FLOW_FILE, MEAN_FLOW_FILE, PUSH_FILE, VIEWS_FILE,
+    "simulate.toml", "README.txt",
 )  # fmt: skip
 _ANGSTROM_PER_NM = 10.0
 _VIEW_COLUMNS = (
@@ -58,8 +58,8 @@ class ScanArrays:
     truth
         ``(z, y, x)`` before it deformed, in minus logarithms of transmission a pixel.
     flow
-        ``(view, 2, z, x)`` by which ``still`` is read at moved places to give ``projections``; None where
-        no flow does.
+        ``(view, 2, z, x)`` by which ``still`` is read at moved places to give ``projections``; where
+        ``flow_is_all`` is false, as the specimen deforms, the mean of that along rays.
     """
 
     projections: Float32
@@ -67,7 +67,8 @@ class ScanArrays:
     theta_degrees: Float64
     center: float
     truth: Float32
-    flow: Float32 | None
+    flow: Float32
+    flow_is_all: bool
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,14 @@ def simulate_arrays(options: SimulateOptions) -> ScanArrays:
     scan = SimulatedScan(options)
     shape = (options.views, *scan.shape)
     projections, still = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    flow = np.empty((options.views, 2, *scan.shape), np.float32) if scan.has_flow else None
+    flow = np.empty((options.views, 2, *scan.shape), np.float32)
     for view in scan.views():
         grey = scan.measured(view)
         projections[view.number] = -np.log(scan.detector.transmission(grey))
         still[view.number] = view.still
-        if flow is not None and view.flow is not None:
-            flow[view.number] = view.flow
+        flow[view.number] = view.flow
     truth = np.stack(list(scan.density()))
-    return ScanArrays(projections, still, scan.theta_degrees, scan.center, truth, flow)
+    return ScanArrays(projections, still, scan.theta_degrees, scan.center, truth, flow, scan.has_flow)
 
 
 def simulate(options: SimulateOptions, out: Path, progress: Progress | None = None) -> Simulated:
@@ -136,39 +136,32 @@ def _write_density(path: Path, scan: SimulatedScan, grown: float, progress: Prog
 def _write_views(folder: Path, scan: SimulatedScan, progress: Progress | None) -> None:
     """The scan, and projections without motion and the flow of every view while they are at hand."""
     options = scan.options
-    flow_shape = (options.views, 2, *scan.shape)
     size = options.pixel_size_nm * _ANGSTROM_PER_NM
     shape = (options.views, *scan.shape)
-    flow_file = folder / FLOW_FILE if scan.has_flow else None
     labels = ("manyviews: projections without motion",)
-    with MrcWriter(folder / STILL_FILE, shape, size, labels=labels, is_volume=False) as still:
+    with (
+        MrcWriter(folder / STILL_FILE, shape, size, labels=labels, is_volume=False) as still,
+        atomic_path(folder / (FLOW_FILE if scan.has_flow else MEAN_FLOW_FILE)) as flow_path,
+    ):
+        flow = np.lib.format.open_memmap(flow_path, "w+", np.float32, (options.views, 2, *scan.shape))
 
-        def measured(flow: NDArray[Any] | None) -> Iterator[NDArray[Any]]:
+        def measured() -> Iterator[NDArray[Any]]:
             for view in scan.views():
                 still.write(view.still[None])
-                if flow is not None:
-                    flow[view.number] = view.flow
+                flow[view.number] = view.flow
                 yield scan.measured(view)
                 if progress is not None:
                     progress(SCAN_FILE, view.number + 1, options.views)
 
-        def write(flow: NDArray[Any] | None) -> None:
-            write_data_exchange(
-                folder / SCAN_FILE,
-                measured(flow),
-                scan.theta_degrees,
-                flats=np.stack([scan.detector.flat(number) for number in range(options.flats)]),
-                darks=np.stack([scan.detector.dark(number) for number in range(options.darks)]),
-                pixel_size_nm=options.pixel_size_nm,
-            )
-
-        if flow_file is None:
-            write(None)
-        else:
-            with atomic_path(flow_file) as temporary:
-                flow = np.lib.format.open_memmap(temporary, "w+", np.float32, flow_shape)
-                write(flow)
-                flow.flush()
+        write_data_exchange(
+            folder / SCAN_FILE,
+            measured(),
+            scan.theta_degrees,
+            flats=np.stack([scan.detector.flat(number) for number in range(options.flats)]),
+            darks=np.stack([scan.detector.dark(number) for number in range(options.darks)]),
+            pixel_size_nm=options.pixel_size_nm,
+        )
+        flow.flush()
 
 
 def _write_push(folder: Path, scan: SimulatedScan) -> None:
@@ -220,6 +213,10 @@ def _readme(command: str, scan: SimulatedScan) -> str:
         )
     else:
         files[MIDDLE_FILE] = "the specimen in the middle of its deformation; no flow says all that happened"
+        files[MEAN_FLOW_FILE] = (
+            "flow (view, 2, z, x) in pixels, the mean along rays of what moved, by mass: the nearest that a"
+            " flow of projections comes"
+        )
     if scan.pattern is not None and scan.kept == "mass":
         files[PUSH_FILE] = "(2, z, x) where the mass of each pixel has gone at the end"
     files[VIEWS_FILE] = "angle, deformation, shift and turn of each view"

@@ -14,7 +14,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.nano.simulate_options import SimulateOptions
 from manyviews.options import check_options
 from manyviews.random import Stream, generator
-from manyviews.simulate.deformation import FlowPattern, Kept, deformed_specimen, growth
+from manyviews.simulate.deformation import FlowPattern, Kept, deformed_specimen, growth, places_of, weighed
 from manyviews.simulate.phantoms import Phantom
 from manyviews.simulate.photon_counts import Detector, slow_background
 from manyviews.simulate.scan_specimens import scan_specimen
@@ -25,6 +25,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _FLOW, _OBJECT, _BLANK = 0, 1, 2
+_NOTHING = 0.02  # of the strongest, below which no specimen is on a ray
 _LEAST_DETERMINANT = 0.1  # the least that a flow may leave of an area
 
 
@@ -34,13 +35,13 @@ class View:
 
     ``still (z, x)`` is the specimen before it moved, ``image (z, x)`` what is measured but for the noise, and
     ``flow (2, z, x)`` by which ``still`` is read at moved places to give it (and brightened, where mass
-    is kept); None where no flow does.
+    is kept). Where the specimen deforms no flow does that in full: it is the mean along rays then, by mass.
     """
 
     number: int
     still: Float32
     image: Float32
-    flow: Float32 | None
+    flow: Float32
 
 
 class SimulatedScan:
@@ -135,19 +136,36 @@ class SimulatedScan:
 
     def views(self) -> Iterator[View]:
         """All views, one after the other."""
-        moved_geometry = scan_geometry(self.theta_degrees, self.shape, self.center, self.motion)
+        moved = scan_geometry(self.theta_degrees, self.shape, self.center, self.motion)
         for number in range(self.options.views):
             still = self._project(self._specimen, self.still_geometry, number)
-            image = self._project(self.specimen(self.growth[number]), moved_geometry, number)
-            inner = np.zeros((2, *self.shape))
-            if self._pattern is not None:
+            specimen = self.specimen(float(self.growth[number]))
+            image = self._project(specimen, moved, number)
+            if self._field is not None:
+                flow = self.motion.flow(number, np.zeros((2, *self.shape)))
+                flow -= self._mean_displacement(specimen, moved, number, image)
+            else:
                 length = self.amount * float(self.growth[number])
-                inner = length * self._pattern.flow
-                image = self._pattern.deform(image, length, self.kept)
+                inner = np.zeros((2, *self.shape))
+                if self._pattern is not None:
+                    inner = length * self._pattern.flow
+                    image = self._pattern.deform(image, length, self.kept)
+                flow = self.motion.flow(number, inner)
             if number in self.blank:
                 image = np.zeros_like(image)
-            flow = self.motion.flow(number, inner).astype(np.float32) if self.has_flow else None
-            yield View(number, still, image, flow)
+            yield View(number, still, image, flow.astype(np.float32))
+
+    def _mean_displacement(
+        self, specimen: Phantom, geometry: TiltGeometry, number: int, image: Float32
+    ) -> Float64:
+        """``(2, z, x)`` across the view, the mean along rays of all that is there; zero where nothing is."""
+        assert self._field is not None
+        theta = np.deg2rad(self.theta_degrees[number])
+        along = self.amount * float(self.growth[number]) * self._field.at(places_of(self._specimen))
+        across = (along[:, 0] * np.cos(theta) + along[:, 1] * np.sin(theta), along[:, 2])
+        weighted = np.stack([self._project(weighed(specimen, part), geometry, number) for part in across])
+        there = image > _NOTHING * image.max()
+        return np.divide(weighted, image, out=np.zeros(weighted.shape), where=there)
 
     def measured(self, view: View) -> NDArray[np.generic]:
         """Grey values ``(z, x)`` of a view, with noise and background."""

@@ -10,7 +10,7 @@ that where mass is kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -52,6 +52,22 @@ def deformed_specimen(specimen: Phantom, field: SmoothField, amount: float, kept
         rotation, semi_axes, _ = np.linalg.svd(stretched)
         return Ellipsoids(specimen.value * factor, centre, semi_axes, rotation)
     raise ValueError(f"{type(specimen).__name__} cannot be deformed")
+
+
+def places_of(specimen: Phantom) -> Float64:
+    """Centres ``(n, 3)`` of the parts of a specimen; `ValueError` as of `deformed_specimen`."""
+    if isinstance(specimen, Gaussians | Ellipsoids):
+        return specimen.centre
+    raise ValueError(f"{type(specimen).__name__} has no parts")
+
+
+def weighed(specimen: Phantom, weights: Float64) -> Phantom:
+    """A specimen whose parts have densities multiplied by ``weights (n,)``; `ValueError` as above."""
+    if isinstance(specimen, Gaussians):
+        return replace(specimen, amplitude=specimen.amplitude * weights)
+    if isinstance(specimen, Ellipsoids):
+        return replace(specimen, value=specimen.value * weights)
+    raise ValueError(f"{type(specimen).__name__} has no parts")
 
 
 def _local(
