@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError, shortened
-from manyviews.io.atomic import atomic_path, atomic_write
+from manyviews.io.array_file import open_array, write_array
+from manyviews.io.atomic import atomic_write
 from manyviews.io.nested import parse_toml
 from manyviews.io.tables import read_numbers, require_ordinary, write_table
 from manyviews.runs.toml import dump_toml
@@ -264,9 +265,7 @@ def write_examples(folder: Path, examples: Examples) -> None:
         examples.flow[:, 0],
         examples.flow[:, 1],
     )
-    stacked = np.stack(images, axis=1).astype(np.float32)
-    with atomic_path(folder / EXAMPLES_FILE, overwrite=True) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, stacked, allow_pickle=False)
+    write_array(folder / EXAMPLES_FILE, np.stack(images, axis=1), overwrite=True)
     rows = zip((examples.view + 1).tolist(), map(_text, examples.theta_degrees), strict=True)
     write_table(folder / EXAMPLE_VIEWS_FILE, ("view", "theta_degrees"), rows)
 
@@ -278,12 +277,9 @@ def read_examples(folder: Path) -> Examples | None:
     if not len(table) or not path.exists():
         return None
     require_ordinary(table, folder / EXAMPLE_VIEWS_FILE, least=-_MOST, most=_MOST)
-    try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(f"cannot be read ({shortened(error)})", path=path) from error
+    images = open_array(path, 4)
     count = min(len(table), _MOST_EXAMPLES)
-    if images.ndim != 4 or images.shape[:2] != (len(table), _EXAMPLE_IMAGES) or images.dtype != np.float32:
+    if images.shape[:2] != (len(table), _EXAMPLE_IMAGES):
         raise InputError(f"holds an array of shape {images.shape} for {len(table)} views", path=path)
     values = np.array(images[:count])
     if not values.size or not (np.abs(values) < _MOST).all():

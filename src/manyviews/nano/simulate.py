@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import manyviews
+from manyviews.io.array_file import write_array
 from manyviews.io.atomic import atomic_path, atomic_write
 from manyviews.io.data_exchange_writer import write_data_exchange
 from manyviews.io.mrc import MrcWriter
@@ -169,8 +170,7 @@ def _write_push(folder: Path, scan: SimulatedScan) -> None:
     if scan.pattern is None or scan.kept != "mass":
         return
     push = inverse_flow(scan.amount * scan.pattern.flow)
-    with atomic_path(folder / PUSH_FILE) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, push.astype(np.float32), allow_pickle=False)
+    write_array(folder / PUSH_FILE, push)
 
 
 def _write_motion(path: Path, scan: SimulatedScan) -> None:
