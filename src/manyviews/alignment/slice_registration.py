@@ -24,6 +24,7 @@ RealArray = NDArray[np.floating[Any]]
 ComplexArray = NDArray[np.complexfloating[Any, Any]]
 
 _COARSE = 0.125  # cycles a pixel: half amplitude of what shifts are found by
+_FINEST = 0.3125  # of those that are looked at, by 1 % of the weight
 _SMOOTH_SLICES = 2.0
 _FARTHEST = 1 / 6  # of a side: noise would find a match anywhere
 _NEWTON_STEPS = 8
@@ -82,9 +83,8 @@ def _falling(left: Float64, edge: float) -> Float64:
 
 def find_shift(moving: RealArray, reference: RealArray, mask: RealArray) -> Float64:
     """The shift ``(3,)`` along x, y, z in pixels that lays one volume best over the other."""
-    spectrum = fft.fftn(reference * mask) * fft.fftn(moving * mask).conj()
-    frequencies = [fft.fftfreq(n) for n in moving.shape]
-    return _peak(spectrum * _coarse(frequencies), frequencies)[::-1]
+    coarse = _Coarse.of(moving.shape)
+    return coarse.peak(coarse.cross_spectrum(moving * mask, reference * mask))[::-1]
 
 
 def find_slice_shifts(
@@ -94,63 +94,80 @@ def find_slice_shifts(
 
     A slice is found together with those around it, weighted by a Gaussian of sigma ``smooth_slices``.
     """
-    axes = (1, 2)
-    spectrum = fft.fftn(reference * mask, axes=axes) * fft.fftn(moving * mask, axes=axes).conj()
-    frequencies = [fft.fftfreq(n) for n in moving.shape[1:]]
-    spectrum = spectrum * _coarse(frequencies)
+    coarse = _Coarse.of(moving.shape[1:])
+    slices = zip(moving, reference, mask, strict=True)
+    spectrum = np.stack([coarse.cross_spectrum(one * part, other * part) for one, other, part in slices])
     if smooth_slices > 0:
         parts = [
             ndimage.gaussian_filter1d(part, smooth_slices, axis=0, mode="constant")
             for part in (spectrum.real, spectrum.imag)
         ]
         spectrum = parts[0] + 1j * parts[1]
-    return np.array([_peak(one, frequencies)[::-1] for one in spectrum])
+    return np.array([coarse.peak(one)[::-1] for one in spectrum])
 
 
-def _coarse(frequencies: list[Float64]) -> Float64:
-    """A weight of frequencies; the mean and the slowest background say nothing of where a slice is."""
-    squared: Any = 0.0
-    for axis, values in enumerate(frequencies):
-        shape = [1] * len(frequencies)
-        shape[axis] = len(values)
-        squared = squared + (values**2).reshape(shape)
-    weight = 0.5 ** (squared / _COARSE**2)
-    weight.flat[0] = 0.0
-    return np.asarray(weight)
+@dataclass(frozen=True)
+class _Coarse:
+    """The coarse frequencies of arrays of a shape, by which shifts are found.
 
-
-def _peak(spectrum: ComplexArray, frequencies: list[Float64]) -> Float64:
-    """Where the correlation of this transform is highest, in pixels along the axes of the array.
-
-    From the highest of all pixels on by Newton's steps on the trigonometric sum; zero where there is nothing.
+    ``kept`` are the places of the frequencies along each axis, ``frequencies`` their cycles a pixel,
+    ``weight`` how much each counts: the mean and what is fine say nothing.
     """
-    correlation = fft.ifftn(spectrum).real
-    if not correlation.max() > 0:
-        return np.zeros(spectrum.ndim)
-    sizes = np.array(correlation.shape)
-    for axis, n in enumerate(sizes):
-        away = np.abs((np.arange(n) + n // 2) % n - n // 2)
-        np.moveaxis(correlation, axis, 0)[away > _FARTHEST * n] = -np.inf
-    start = np.unravel_index(int(correlation.argmax()), correlation.shape)
-    place = (np.array(start, dtype=np.float64) + sizes // 2) % sizes - sizes // 2
-    grids = np.meshgrid(*frequencies, indexing="ij")
-    turns = 2 * np.pi * np.stack([grid.ravel() for grid in grids])
-    values = spectrum.ravel()
-    used = np.abs(values) > 1e-7 * np.abs(values).max()
-    turns, values = turns[:, used], values[used]
-    for _ in range(_NEWTON_STEPS):
-        wave = values * np.exp(1j * (place @ turns))
-        slope = -(turns * wave.imag).sum(axis=1)
-        bend = -(turns * wave.real) @ turns.T
-        if np.linalg.eigvalsh(bend).max() >= 0:
-            break  # no peak between these pixels
-        step = -np.linalg.solve(bend, slope)
-        if np.abs(step).max() > 1.0:
-            break
-        place = place + step
-        if np.abs(step).max() < _NEWTON_PIXELS:
-            break
-    return np.asarray(place, dtype=np.float64)
+
+    shape: tuple[int, ...]
+    kept: tuple[NDArray[np.int64], ...]
+    frequencies: tuple[Float64, ...]
+    weight: Float64
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...]) -> _Coarse:
+        whole = [fft.fftfreq(n) for n in shape]
+        kept = tuple(np.flatnonzero(np.abs(values) <= _FINEST) for values in whole)
+        frequencies = tuple(values[part] for values, part in zip(whole, kept, strict=True))
+        squared = sum(values**2 for values in np.meshgrid(*frequencies, indexing="ij"))
+        weight = 0.5 ** (np.asarray(squared) / _COARSE**2)
+        weight.flat[0] = 0.0
+        return cls(shape, kept, frequencies, weight)
+
+    def cross_spectrum(self, moving: RealArray, reference: RealArray) -> ComplexArray:
+        """Of two arrays, at the frequencies that are kept, weighted."""
+        here = np.ix_(*self.kept)
+        return np.asarray(fft.fftn(reference)[here] * fft.fftn(moving)[here].conj() * self.weight)
+
+    def peak(self, spectrum: ComplexArray) -> Float64:
+        """Where the correlation of this transform is highest, in pixels along the axes of the array.
+
+        From the highest of a coarse grid of places on by Newton's steps on the trigonometric sum; zero where
+        there is nothing.
+        """
+        correlation = fft.ifftn(spectrum).real
+        if not correlation.max() > 0:
+            return np.zeros(spectrum.ndim)
+        sizes = np.array(correlation.shape)
+        for axis, n in enumerate(sizes):
+            away = np.abs((np.arange(n) + n // 2) % n - n // 2)
+            np.moveaxis(correlation, axis, 0)[away > _FARTHEST * n] = -np.inf
+        start = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
+        step = np.array(self.shape) / sizes
+        return self._refined(spectrum, ((start + sizes // 2) % sizes - sizes // 2) * step, step)
+
+    def _refined(self, spectrum: ComplexArray, place: Float64, longest: Float64) -> Float64:
+        grids = np.meshgrid(*self.frequencies, indexing="ij")
+        turns = 2 * np.pi * np.stack([grid.ravel() for grid in grids])
+        values = spectrum.ravel()
+        for _ in range(_NEWTON_STEPS):
+            wave = values * np.exp(1j * (place @ turns))
+            slope = -(turns * wave.imag).sum(axis=1)
+            bend = -(turns * wave.real) @ turns.T
+            if np.linalg.eigvalsh(bend).max() >= 0:
+                break  # no peak between these places
+            step = -np.linalg.solve(bend, slope)
+            if (np.abs(step) > longest).any():
+                break
+            place = place + step
+            if np.abs(step).max() < _NEWTON_PIXELS:
+                break
+        return np.asarray(place, dtype=np.float64)
 
 
 def moved(volume: RealArray, shift: Float64) -> RealArray:
