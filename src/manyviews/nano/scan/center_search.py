@@ -36,7 +36,7 @@ def center_by_search(
     """The sharpest centre within ``search``; None where directions are missing over more than 20 degrees."""
     if len(theta_degrees) < 3 or largest_gap_degrees(theta_degrees) > _LARGEST_GAP_DEGREES:
         return None
-    halves = [_thinned(views, theta_degrees) for views in half_turns(theta_degrees)]
+    halves = [_thinned(views, theta_degrees, _MOST_VIEWS) for views in half_turns(theta_degrees)]
     lines = [_band_sinograms(read, shape, views) for views in halves]
     coarse, fine = (-(-shape[2] // side) for side in (_COARSE_SIDE, _FINE_SIDE))
     # binning, step and reach of each stage about the best of the one before, in pixels
@@ -49,7 +49,8 @@ def center_by_search(
         centers = np.arange(low, high + step / 2, step)
         blur = np.zeros(len(centers))
         for views, half in zip(halves, lines, strict=True):
-            blur += _blur(_coarser(half, factor), theta_degrees[views], centers, factor)
+            some = _thinned(np.arange(len(views)), theta_degrees[views], 1 + 5 * shape[2] // (4 * factor))
+            blur += _blur(_coarser(half[:, some], factor), theta_degrees[views[some]], centers, factor)
         best, is_end = lowest_point(centers, blur)
         on_border = on_border or (is_end and stage == 0)
     return Estimate(float(np.clip(best, *search)), len(lines[0]), on_border=on_border)
@@ -75,10 +76,10 @@ def half_turns(theta_degrees: Float64) -> list[Int64]:
     return best[2] if best[0] <= _LARGEST_GAP_DEGREES else [np.arange(len(theta_degrees))]
 
 
-def _thinned(views: Int64, theta: Float64) -> Int64:
-    """At most so many views, evenly spaced in direction."""
+def _thinned(views: Int64, theta: Float64, most: int) -> Int64:
+    """At most so many views, about evenly spaced in direction."""
     order = views[np.argsort(np.mod(theta[views], 180.0), kind="stable")]
-    kept = np.unique(np.linspace(0, len(order) - 1, _MOST_VIEWS).round().astype(np.int64))
+    kept = np.unique(np.linspace(0, len(order) - 1, most).round().astype(np.int64))
     return np.sort(order[kept])
 
 
