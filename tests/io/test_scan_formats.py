@@ -122,6 +122,21 @@ def test_a_tiff_stack_with_angles_of_its_name(tmp_path):
     assert scan.kind == "TIFF stack"
 
 
+def test_a_large_stack_of_imagej(tmp_path):
+    """It describes the first image only, and says how many follow."""
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, counts(THETA).astype(np.float32), imagej=True, truncate=True)
+    with tifffile.TiffFile(path) as tiff:
+        assert len(tiff.pages) == 1
+    scan = read_scan_file(path)
+    same(scan, angles=False)
+    part = scan.projections.read(np.array([18, 0]), slice(3, 4))
+    np.testing.assert_allclose(part, counts(THETA)[[18, 0], 3:4], rtol=1e-6)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(InputError, match="promises 19 images, for which it is too short"):
+        read_scan_file(path)
+
+
 def test_an_mrc_stack_with_a_rawtlt(tmp_path):
     path = tmp_path / "needle.mrc"
     write_mrc(path, counts(THETA).astype(np.float32), 33.6, is_volume=False)
