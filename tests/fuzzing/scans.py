@@ -40,7 +40,10 @@ def _nexus(path: Path, chunked: bool) -> None:
 
 
 def _tiff(path: Path, chunked: bool) -> None:
-    tifffile.imwrite(path, _COUNTS, photometric="minisblack", compression="zlib" if chunked else None)
+    if chunked:
+        tifffile.imwrite(path, _COUNTS, photometric="minisblack", compression="zlib")
+    else:
+        tifffile.imwrite(path, _COUNTS, imagej=True, truncate=True)
 
 
 def seeds(write: Callable[[Path, bool], None]) -> Callable[[], list[bytes]]:

@@ -122,6 +122,21 @@ def test_a_tiff_stack_with_angles_of_its_name(tmp_path):
     assert scan.kind == "TIFF stack"
 
 
+def test_a_large_stack_of_imagej(tmp_path):
+    """It describes the first image only, and says how many follow."""
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, counts(THETA).astype(np.float32), imagej=True, truncate=True)
+    with tifffile.TiffFile(path) as tiff:
+        assert len(tiff.pages) == 1
+    scan = read_scan_file(path)
+    same(scan, angles=False)
+    part = scan.projections.read(np.array([18, 0]), slice(3, 4))
+    np.testing.assert_allclose(part, counts(THETA)[[18, 0], 3:4], rtol=1e-6)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(InputError, match="promises 19 images, for which it is too short"):
+        read_scan_file(path)
+
+
 def test_an_mrc_stack_with_a_rawtlt(tmp_path):
     path = tmp_path / "needle.mrc"
     write_mrc(path, counts(THETA).astype(np.float32), 33.6, is_volume=False)
@@ -130,6 +145,38 @@ def test_an_mrc_stack_with_a_rawtlt(tmp_path):
     same(scan)
     assert scan.pixel_size_nm == pytest.approx(3.36)
     assert scan.flats is None
+
+
+def with_extended_header(path, extended, kind=b"", label=b""):
+    """An MRC stack with these bytes after its header."""
+    write_mrc(path, counts(THETA).astype(np.float32), 1.0, is_volume=False)
+    raw = bytearray(path.read_bytes())
+    raw[92:96], raw[104:108] = len(extended).to_bytes(4, "little"), kind.ljust(4, b"\0")
+    raw[220:224], raw[224:304] = (1).to_bytes(4, "little"), label.ljust(80)
+    path.write_bytes(raw[:1024] + extended + raw[1024:])
+    return path
+
+
+def test_extended_headers_of_fei_tell_tilts_axis_and_pixel_size(tmp_path):
+    new = np.zeros((19, 768), np.uint8)
+    new[:, 0:4] = np.frombuffer(np.int32(768).tobytes(), np.uint8)
+    new[:, 8:12] = np.frombuffer(np.uint32(1 << 7 | 1 << 12 | 1 << 14).tobytes(), np.uint8)
+    new[:, 100:108] = THETA.view(np.uint8).reshape(19, 8)
+    new[:, 140:148] = np.frombuffer(np.float64(85.3).tobytes(), np.uint8)
+    new[:, 156:164] = np.frombuffer(np.float64(2.5e-9).tobytes(), np.uint8)
+    scan = read_scan_file(with_extended_header(tmp_path / "new.mrc", new.tobytes(), b"FEI1"))
+    same(scan)
+    assert (scan.axis_angle_degrees, scan.pixel_size_nm) == (85.3, pytest.approx(2.5))
+    old = np.zeros((1024, 32), np.float32)
+    old[:19, 0], old[:19, 10], old[:19, 11] = THETA, 91.0, 3.36e-9
+    label = b"Fei Company (c) Copyright 2003"
+    scan = read_scan_file(with_extended_header(tmp_path / "old.mrc", old.tobytes(), label=label))
+    same(scan)
+    assert (scan.axis_angle_degrees, scan.pixel_size_nm) == (91.0, pytest.approx(3.36))
+    old[:19, 10] = 0.0  # not filled in
+    (tmp_path / "old.mrc").unlink()
+    scan = read_scan_file(with_extended_header(tmp_path / "old.mrc", old.tobytes(), label=label))
+    assert scan.axis_angle_degrees is None
 
 
 def test_given_flats(tmp_path):

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
-from scan_example import CENTER, COLUMNS, ROWS, counts, fields, projections, write_data_exchange
 
 from manyviews.errors import InputError
 from manyviews.io.scratch import ScratchFolder
 from manyviews.nano.scan.binning import binned, binned_center, unbinned_center
+from manyviews.nano.scan.normalise import fill
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.prepare import needed_bytes, prepare
 from manyviews.nano.scan.scan import open_scan
+from manyviews.random import Stream, generator
+from scan_example import CENTER, COLUMNS, ROWS, counts, fields, projections, write_data_exchange
 
 THETA = np.linspace(0.0, 180.0, 46)
 INTERLACED = np.concatenate([360.0 * turn + start + 24.0 * np.arange(15) for turn, start in
@@ -106,6 +108,21 @@ def test_pixels_without_a_value_take_that_of_their_neighbours_and_are_counted(tm
     assert made.repairs.pixels == 3
     assert any("3 pixels" in text and "in 2 views" in text for text in made.warnings)
     assert any(text.startswith("1 pixels have no beam") for text in made.warnings)
+
+
+def test_the_nearest_good_pixel_is_taken():
+    random = generator(1, Stream.TEST)
+    images = random.random((3, 14, 17)).astype(np.float32)
+    bad = random.random(images.shape) < 0.4
+    bad[1, 2:12, 3:13] = True  # a hole whose middle is far from anything
+    filled = images.copy()
+    fill(filled, bad)
+    np.testing.assert_array_equal(filled[~bad], images[~bad])
+    for view, row, column in np.argwhere(bad):
+        good = np.argwhere(~bad[view])
+        apart = ((good - (row, column)) ** 2).sum(1)
+        nearest = good[apart == apart.min()]
+        assert filled[view, row, column] in images[view][tuple(nearest.T)]
 
 
 def test_transmission_and_ray_sums_without_flats(tmp_path):

@@ -33,8 +33,11 @@ def _check(options: ScanOptions) -> int:
 def _center(options: ScanOptions) -> int:
     from manyviews.nano.check import find_scan_center
 
-    scan, found = find_scan_center(options)
-    for kind, sentences in (("note", scan.notes), ("warning", (*scan.warnings, *found.warnings))):
+    correction, found = find_scan_center(options)
+    scan = correction.scan
+    notes = (*scan.notes, *correction.notes)
+    warnings = (*scan.warnings, *correction.warnings, *found.warnings)
+    for kind, sentences in (("note", notes), ("warning", warnings)):
         for sentence in sentences:
             print(f"{kind}: {sentence}", file=sys.stderr)
     print(*found.notes, sep="\n")

@@ -72,7 +72,7 @@ def read_mrc_scan(path: Path) -> ScanFile:
         pixel_size_source=pixel_source,
         axis_angle_degrees=axis,
         notes=notes,
-        warnings=header.warnings,
+        warnings=tuple(f"{path.name}: {text}" for text in header.warnings),
     )
 
 

@@ -35,10 +35,15 @@ _MOST_PAGE_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class TiffFrames:
-    """Images in TIFF files, ``pages`` of each file; see `manyviews.io.frames.Frames`."""
+    """Images in TIFF files, ``pages`` of each file; see `manyviews.io.frames.Frames`.
+
+    ``offsets`` are where the images of a file lie one after the other, of which it describes only the first,
+    as ImageJ writes large stacks; 0 for all other files.
+    """
 
     files: tuple[Path, ...]
     pages: tuple[int, ...]
+    offsets: tuple[int, ...]
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
 
@@ -49,11 +54,22 @@ class TiffFrames:
         images = np.empty((len(frames), max(0, last - first), self.shape[2]), self.dtype)
         files = np.searchsorted(firsts, frames, side="right") - 1
         for number in np.unique(files).tolist():
+            places = np.flatnonzero(files == number)
             with _opened(self.files[number]) as tiff:
-                for place in np.flatnonzero(files == number).tolist():
-                    page = tiff.pages[int(frames[place] - firsts[number])]
-                    images[place] = self._image(page, self.files[number])[first:last]
+                for place, page in zip(
+                    places.tolist(), (frames[places] - firsts[number]).tolist(), strict=True
+                ):
+                    if self.offsets[number]:
+                        images[place] = self._plain(tiff, number)[page, first:last]
+                    else:
+                        images[place] = self._image(tiff.pages[page], self.files[number])[first:last]
         return images
+
+    def _plain(self, tiff: Any, number: int) -> NDArray[Any]:
+        """All images of a file that lie one after the other, mapped."""
+        kind = self.dtype.newbyteorder(tiff.byteorder)
+        shape = (self.pages[number], *self.shape[1:])
+        return np.memmap(self.files[number], kind, "r", self.offsets[number], shape)
 
     def _image(self, page: Any, path: Path) -> NDArray[Any]:
         """A page, which in a file that has changed or is damaged may be anything."""
@@ -95,6 +111,23 @@ def _check_page(page: Any, path: Path) -> None:
         raise InputError(f"promises an image of {page.nbytes} bytes", path=path, fix="copy the file again")
 
 
+def _plain_stack(tiff: Any, page: Any) -> tuple[int, int]:
+    """How many images ImageJ says there are, and where they begin: it describes only the first of a large
+    stack.
+    """
+    count = int((tiff.imagej_metadata or {}).get("images", 1))
+    if count <= 1 or page.compression != 1 or not page.is_contiguous:
+        return 1, 0
+    offset = int(page.dataoffsets[0])
+    if count > _MOST_PAGES or tiff.filehandle.size < offset + count * page.nbytes:
+        raise InputError(
+            f"promises {count} images, for which it is too short",
+            path=tiff.filehandle.path,
+            fix="copy it again",
+        )
+    return count, offset
+
+
 def _other_size(path: Path, shape: tuple[int, ...], right: tuple[int, ...], first: Path) -> InputError:
     return InputError(
         f"is {shape[1]} x {shape[0]} pixels but {first.name} is {right[1]} x {right[0]}",
@@ -108,15 +141,18 @@ def open_tiffs(files: Sequence[Path]) -> TiffFrames:
 
     `InputError` if a file cannot be read, is no grey TIFF, or is of another size or type than the first.
     """
-    pages, shapes, kinds = [], [], []
+    pages, offsets, shapes, kinds = [], [], [], []
     for path in files:
         with _opened(path) as tiff:
-            count = len(tiff.pages)
+            count, offset = len(tiff.pages), 0
             if not 0 < count <= _MOST_PAGES:
                 raise InputError(f"has {count} images", path=path)
             page = tiff.pages[0]
             _check_page(page, path)
+            if count == 1 and tiff.is_imagej:
+                count, offset = _plain_stack(tiff, page)
             pages.append(count)
+            offsets.append(offset)
             shapes.append((int(page.shape[0]), int(page.shape[1])))
             kinds.append(np.dtype(page.dtype).newbyteorder("="))
     for path, shape, kind in zip(files, shapes, kinds, strict=True):
@@ -125,7 +161,7 @@ def open_tiffs(files: Sequence[Path]) -> TiffFrames:
         if kind != kinds[0]:
             raise InputError(f"holds {kind.name} but {files[0].name} {kinds[0].name}", path=path)
     whole = check_shape((sum(pages), *shapes[0]), files[0], "TIFF")
-    return TiffFrames(tuple(files), tuple(pages), whole, kinds[0])
+    return TiffFrames(tuple(files), tuple(pages), tuple(offsets), whole, kinds[0])
 
 
 def is_tiff(path: Path) -> bool:

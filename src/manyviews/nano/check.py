@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,18 +97,16 @@ def check(options: ScanOptions) -> Checked:
     )
 
 
-def find_scan_center(options: ScanOptions) -> tuple[Scan, FoundCenter]:
-    """The centre of a scan by both ways, in pixels of the detector, from as few images as it takes.
+def find_scan_center(options: ScanOptions) -> tuple[Correction, FoundCenter]:
+    """The centre of a scan by both ways, in pixels of the detector, and what was done to the images for it.
 
     ``--center`` and ``--binning`` count for nothing. `InputError` as of `check`.
     """
-    from dataclasses import replace
-
     options = replace(options, center=None, binning=1)
-    scan = open_scan(options.scan, options)
-    found = look(check_and_correct(scan, options), options).found
+    correction = check_and_correct(open_scan(options.scan, options), options)
+    found = look(correction, options).found
     assert found is not None  # none was given
-    return scan, found
+    return correction, found
 
 
 def _looked_binning(options: ScanOptions) -> int:

@@ -109,7 +109,7 @@ def looks_like_radians(theta: Float64) -> bool:
         return True
     half_turns = (span + step) / np.pi
     is_whole = abs(half_turns - round(half_turns)) * np.pi <= 1.5 * step + 1e-6
-    return bool(span <= _MOST_TURNS * _FULL_TURN and step < _FINE_STEP and is_whole)
+    return bool(_FULL_TURN < span <= _MOST_TURNS * _FULL_TURN and step < _FINE_STEP and is_whole)
 
 
 def fitted(theta: Float64, count: int, source: str) -> tuple[Float64, str]:

@@ -18,7 +18,7 @@ Int64 = NDArray[np.int64]
 
 _BANDS, _BAND_ROWS = 6, 4  # so many slices, each the mean of so many rows
 _COARSE_SIDE, _FINE_SIDE = 160, 640
-_MOST_VIEWS = 720  # of half a turn
+_MOST_VIEWS = 360  # of half a turn
 _LARGEST_GAP_DEGREES = 20.0
 _DISK = 0.48
 _AT_ONCE = 64
@@ -36,21 +36,23 @@ def center_by_search(
     """The sharpest centre within ``search``; None where directions are missing over more than 20 degrees."""
     if len(theta_degrees) < 3 or largest_gap_degrees(theta_degrees) > _LARGEST_GAP_DEGREES:
         return None
-    halves = [_thinned(views, theta_degrees) for views in half_turns(theta_degrees)]
+    halves = [_thinned(views, theta_degrees, _MOST_VIEWS) for views in half_turns(theta_degrees)]
     lines = [_band_sinograms(read, shape, views) for views in halves]
-    low, high = search
-    on_border = False
-    for side in (_COARSE_SIDE, _FINE_SIDE):
-        factor = -(-shape[2] // side)
-        step = float(factor) if side == _COARSE_SIDE else factor / 4.0
+    coarse, fine = (-(-shape[2] // side) for side in (_COARSE_SIDE, _FINE_SIDE))
+    # binning, step and reach of each stage about the best of the one before, in pixels
+    stages = [(coarse, float(coarse), np.inf), (coarse, coarse / 4, 1.5 * coarse)]
+    if fine < coarse:
+        stages.append((fine, fine / 4, coarse / 2))
+    best, on_border = sum(search) / 2, False
+    for stage, (factor, step, reach) in enumerate(stages):
+        low, high = max(search[0], best - reach), min(search[1], best + reach)
         centers = np.arange(low, high + step / 2, step)
         blur = np.zeros(len(centers))
         for views, half in zip(halves, lines, strict=True):
-            blur += _blur(_coarser(half, factor), theta_degrees[views], centers, factor)
+            some = _thinned(np.arange(len(views)), theta_degrees[views], 1 + 5 * shape[2] // (4 * factor))
+            blur += _blur(_coarser(half[:, some], factor), theta_degrees[views[some]], centers, factor)
         best, is_end = lowest_point(centers, blur)
-        on_border = on_border or (is_end and side == _COARSE_SIDE)
-        around = 2.0 * -(-shape[2] // _COARSE_SIDE)
-        low, high = best - around, best + around
+        on_border = on_border or (is_end and stage == 0)
     return Estimate(float(np.clip(best, *search)), len(lines[0]), on_border=on_border)
 
 
@@ -74,10 +76,10 @@ def half_turns(theta_degrees: Float64) -> list[Int64]:
     return best[2] if best[0] <= _LARGEST_GAP_DEGREES else [np.arange(len(theta_degrees))]
 
 
-def _thinned(views: Int64, theta: Float64) -> Int64:
-    """At most so many views, evenly spaced in direction."""
+def _thinned(views: Int64, theta: Float64, most: int) -> Int64:
+    """At most so many views, about evenly spaced in direction."""
     order = views[np.argsort(np.mod(theta[views], 180.0), kind="stable")]
-    kept = np.unique(np.linspace(0, len(order) - 1, _MOST_VIEWS).round().astype(np.int64))
+    kept = np.unique(np.linspace(0, len(order) - 1, most).round().astype(np.int64))
     return np.sort(order[kept])
 
 

@@ -27,6 +27,13 @@ _LEAST_BEAM = 0.01  # of the median: less is no beam
 _MOST_DEAD = 0.2
 _MOST_BAD = 0.5  # of a view: more is no view
 _BLOCK_BYTES = 1 << 26
+_REACH = 3
+_AROUND = range(-_REACH, _REACH + 1)
+# The pixels around one, the nearest first.
+_NEAR = sorted(
+    ((row, column) for row in _AROUND for column in _AROUND if 0 < row**2 + column**2 <= _REACH**2),
+    key=lambda place: (place[0] ** 2 + place[1] ** 2, place),
+)
 _LOOKED_AT, _OFFSET_VIEWS = 16, 128
 # Without flats: air is near 1 in the transmission, and nothing is far below 0.
 _AIR_FROM, _AIR_TO, _LEAST_TRANSMISSION = 0.7, 1.4, -0.1
@@ -234,12 +241,24 @@ def _beam(flat: Float32, dark: Float32 | None, scan: Scan) -> tuple[Float32, NDA
 
 
 def fill(images: Float32, bad: NDArray[np.bool_]) -> None:
-    """Give pixels ``bad (view, row, column)`` the value of the nearest good one of the same image, in
-    place.
-    """
+    """Give pixels ``bad (view, row, column)`` the value of the nearest good one in the image, in place."""
+    views, rows, columns = np.nonzero(bad)
+    for row, column in _NEAR:  # nearly all have a good one near; the nearest of all takes longer to find
+        if not len(views):
+            return
+        r = np.clip(rows + row, 0, images.shape[1] - 1)
+        c = np.clip(columns + column, 0, images.shape[2] - 1)
+        good = ~bad[views, r, c] & (r == rows + row) & (c == columns + column)
+        images[views[good], rows[good], columns[good]] = images[views[good], r[good], c[good]]
+        views, rows, columns = views[~good], rows[~good], columns[~good]
+    _fill_holes(images, bad, np.unique(views))
+
+
+def _fill_holes(images: Float32, bad: NDArray[np.bool_], views: Int64) -> None:
+    """The same for some views, whose holes are wide."""
     from scipy.ndimage import distance_transform_edt
 
-    for view in np.flatnonzero(bad.any(axis=(1, 2))).tolist():
+    for view in views.tolist():
         nearest = distance_transform_edt(bad[view], return_distances=False, return_indices=True)
         places = tuple(axis[bad[view]] for axis in nearest)
         images[view][bad[view]] = images[view][places]
