@@ -40,6 +40,7 @@ ROOMS = (
     "compare",
     "tilt",
     "subtomo",
+    "nano",
     "particles",
     "api",
     "doctor",

@@ -61,6 +61,15 @@ class Stream(IntEnum):
 
     SUBTOMOGRAM_START = 60  # poses of the average that an alignment starts from
     SUBTOMOGRAM_PARTS = 61  # parts of the frequencies, or slices, of a refinement; pose (slices)
+
+    SCAN_SPECIMEN = 80  # parts of a simulated specimen for scans
+    SCAN_DEFORMATION = 81  # the field that deforms it
+    SCAN_MOTION = 82  # shifts and turns of whole views
+    SCAN_COUNTS = 83  # photons and readout of a view; its number
+    SCAN_BACKGROUND = 84  # the slow background of a view; its number
+    SCAN_BEAM = 85  # the beam; of its images: flats 0, darks 1, the number
+    INJECTED_MOTION = 86  # the known motion that is put into given projections
+
     FSC_PHASES = 90  # phases of a half without its own; half, draw
     HALVES = 91  # which half a unit of subtomograms goes to
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzzing import samples, subtomo_run
+from fuzzing import nano_run, samples, scans, subtomo_run
 from manyviews.io.aretomo import read_aln
 from manyviews.io.cryosparc import read_cryosparc_particles
 from manyviews.io.imod import read_angle_table, read_angles, read_xf
@@ -449,6 +449,11 @@ FORMATS: tuple[Format, ...] = (
             ("stopgap", "p.star"),
         )
     ),
+    *(
+        Format(f"scan, {kind}", scans.seeds(write), scans.beside(name), scans.read_scan, binary=True)
+        for kind, name, write in scans.SCANS
+    ),
+    Format("scan, angles", _one(scans.ANGLES), scans.beside("s.txt"), scans.read_angles),
     Format("positions", _one(_POSITIONS), _alone("p.csv"), lambda path, drawn: read_positions(path)),
     Format("PDB", _one(samples.PDB), _alone("m.pdb"), _read_model),
     Format("mmCIF", _one(samples.MMCIF), _alone("m.cif"), _read_model),
@@ -467,6 +472,13 @@ FORMATS: tuple[Format, ...] = (
     *(
         Format(f"subtomo, {name}", _one(data), _subtomo_run(name), _subtomo_report(name), draws=True)
         for name, data in subtomo_run.TABLES.items()
+    ),
+    *(
+        Format(
+            f"scan run, {name}", _one(data), nano_run.beside(name), nano_run.reading(name), draws=True,
+            binary=name.endswith("npy"),
+        )
+        for name, data in nano_run.FILES.items()
     ),
     Format("lock", _lock_seeds, _alone("lock"), _read_lock),
     *(

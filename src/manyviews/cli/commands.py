@@ -6,7 +6,7 @@ options and a function that is handed them.
 
 from __future__ import annotations
 
-from manyviews.cli import general, particles, submit, subtomo, subtomo_compare, tilt
+from manyviews.cli import general, nano, particles, submit, subtomo, subtomo_compare, tilt
 from manyviews.cli.command import Command
 
 _JOBS: tuple[Command, ...] = (
@@ -16,6 +16,7 @@ _JOBS: tuple[Command, ...] = (
     *particles.COMMANDS,
     *subtomo.COMMANDS,
     subtomo_compare.COMPARE,
+    *nano.COMMANDS,
 )
 _RESULTS: tuple[Command, ...] = (general.COMPARE, general.report_command(_JOBS))
 COMMANDS: tuple[Command, ...] = (*_JOBS, submit.command((*_JOBS, *_RESULTS)), *_RESULTS)

@@ -114,3 +114,17 @@ def add_scaled(typing_context: Any, lanes: Any, weight: Any, array: Any, offset:
         return _multiply_add(builder, vector, row, scale, lanes_value)
 
     return lanes(lanes, array.dtype, array, types.intp), generate
+
+
+@intrinsic
+def quarter_turn(typing_context: Any, lanes: Any) -> Any:
+    """``quarter_turn(lanes)``: pairs of real and imaginary part, times the imaginary unit."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (pairs,) = arguments
+        negative = builder.fsub(ir.Constant(pairs.type, None), pairs)
+        order = [lane + 1 if lane % 2 == 0 else WIDTH + lane - 1 for lane in range(WIDTH)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), order)
+        return builder.shuffle_vector(negative, pairs, mask)
+
+    return lanes(lanes), generate

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from manyviews.errors import InputError
-from manyviews.io.tables import read_numbers, require_ordinary, write_table
+from manyviews.io.tables import read_numbers, read_table, require_ordinary, write_table
+from manyviews.metrics.half_bit import half_bit, one_bit
 
 Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
 
 _HIGHEST = 1e3  # 1/angstrom
+_MOST_SAMPLES = 1e15
 _LARGEST = 1.01  # correlation, with what rounding does to it
 
 
@@ -93,17 +95,19 @@ class FscCurve:
         frequency, correlation = table.T
         if not frequency[-1] > 0 or (np.diff(frequency) < 0).any():
             raise InputError("the frequencies do not rise", path=path)
-        unknown = np.full(len(table), math.nan)
-        return cls(frequency, correlation, unknown, 0.5 / float(frequency[-1]))
+        samples = np.full(len(table), math.nan)
+        if "samples" in read_table(path, ())[0]:
+            samples = read_numbers(path, ("samples",))[:, 0]
+            require_ordinary(samples[:, None], path, least=0.0, most=_MOST_SAMPLES)
+        return cls(frequency, correlation, samples, 0.5 / float(frequency[-1]))
 
     def half_bit(self) -> Float64:
-        """The half-bit threshold of every shell, ``(shell,)``.
+        """The half-bit threshold of every shell, ``(shell,)``; see `manyviews.metrics.half_bit`."""
+        return half_bit(self.samples)
 
-        Van Heel and Schatz, J. Struct. Biol. 151 (2005) 250, eq. 17, where ``n`` is the number of independent
-        samples in the shell.
-        """
-        root = np.sqrt(np.maximum(self.samples, 1.0))
-        return np.asarray((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root), dtype=np.float64)
+    def one_bit(self) -> Float64:
+        """The one-bit threshold of every shell, ``(shell,)``."""
+        return one_bit(self.samples)
 
 
 def fsc(

@@ -13,7 +13,7 @@ from manyviews.runs.progress import format_seconds
 if TYPE_CHECKING:
     from manyviews.report.data import RunData
 
-_UNITS = {"_angstrom": " Å", "_degrees": "°", "_voxels": " voxels"}
+_UNITS = {"_angstrom": " Å", "_nm": " nm", "_degrees": "°", "_voxels": " voxels", "_pixels": " pixels"}
 _UNITS |= {" (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}  # as older runs wrote them
 _THRESHOLD = re.compile(r"_fsc0(\d+)")
 _ABBREVIATION = re.compile(r"\b[bcdfghjklmnpqrstvwxz]{3}\b")  # three letters, none of them a vowel

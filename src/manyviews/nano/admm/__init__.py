@@ -1,0 +1,1 @@
+"""Volume and motion together, by splitting: one file a sub-problem."""

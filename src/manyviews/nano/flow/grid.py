@@ -1,0 +1,91 @@
+"""A flow of few numbers: cubic B-splines on a grid, stiff in the image and over time, by Gauss-Newton.
+
+Deformations of a sample are smooth, so a grid of 11 x 11 knots says what 256 x 256 vectors would, and
+noise is averaged over all pixels about a knot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from manyviews.kernels.flow_grid_cpu import Bases, expand_grids, grid_steps, make_basis, project_grids
+
+Float32 = NDArray[np.float32]
+
+_LARGEST_BIN = 4
+_PIXELS_PER_KNOT = 32  # as many are enough; with more the images are binned
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Knots half a window apart.
+
+    Attributes
+    ----------
+    steps
+        Of Gauss-Newton.
+    finest_spacing
+        Of knots, pixels, however small the window.
+    bending
+        Stiffness in the image, as a part of the mean square slope of the images at a knot.
+    holding
+        The same for staying near the mean of the neighbours in time, each less its own mean shift: whole
+        images may jump. 0: views are independent.
+    time_width
+        Standard deviation of that mean, in views.
+    """
+
+    steps: int = 2
+    finest_spacing: float = 16.0
+    bending: float = 1e-3
+    holding: float = 0.0
+    time_width: float = 4.0
+
+    def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
+        """See `FlowEngine`; views must be in the order of acquisition where ``holding`` is above 0."""
+        spacing = max(self.finest_spacing, window / 2)
+        factor = min(_LARGEST_BIN, max(1, int(spacing // _PIXELS_PER_KNOT)))
+        small_data, small_model = _binned(data, factor), _binned(model, factor)
+        shape, apart = small_data.shape[1:], spacing / factor
+        full = _bases(shape, shape, apart, 1)
+        block = max(2, round(apart / 4))
+        pooled = _bases(tuple(-(-length // block) for length in shape), shape, apart, block)
+        knots = project_grids(_binned(flow, factor) / np.float32(factor), full)
+        before = knots
+        for _ in range(self.steps):
+            middle = self._middle(knots) if self.holding > 0 else knots
+            weights = (self.bending, self.holding)
+            knots = grid_steps(small_data, small_model, knots, middle, full, pooled, block, weights)
+        if factor == 1:
+            return expand_grids(knots, full)
+        # what is finer than this grid, from an earlier call, is kept
+        changed = expand_grids(knots - before, _bases(flow.shape[2:], shape, apart, 1 / factor))
+        return np.asarray(flow + np.float32(factor) * changed, dtype=np.float32)
+
+    def _middle(self, knots: Float32) -> Float32:
+        own = knots.mean(axis=(2, 3), keepdims=True)
+        smooth = gaussian_filter1d(knots - own, self.time_width, axis=0, mode="nearest")
+        return np.asarray(smooth + own, dtype=np.float32)
+
+
+def _bases(places: tuple[int, ...], shape: tuple[int, ...], spacing: float, step: float) -> Bases:
+    """Splines at so many places ``step`` pixels apart, of images of a shape."""
+    z, x = (
+        make_basis(np.arange(count, dtype=np.float64) * step + 0.5 * (step - 1), length, spacing)
+        for count, length in zip(places, shape, strict=True)
+    )
+    return z, x
+
+
+def _binned(images: Float32, factor: int) -> Float32:
+    """Means of squares of pixels over the last two axes; rows and columns that fill none are left out."""
+    if factor == 1:
+        return np.ascontiguousarray(images, dtype=np.float32)
+    rows, columns = (length // factor * factor for length in images.shape[-2:])
+    cut = images[..., :rows, :columns]
+    squares = cut.reshape(*images.shape[:-2], rows // factor, factor, columns // factor, factor)
+    return np.asarray(squares.mean(axis=(-3, -1)), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""A scan from its files to projections: read `options`, `scan`, `prepare`; then `normalise` and `center`."""

@@ -1,0 +1,140 @@
+"""Projecting and back-projecting slices at once, as a convolution.
+
+For a detector that misses nothing, ``R' L R`` of views with weights L depends on the difference of two pixels
+only, with the kernel
+
+    h(x) = 1 / M  sum_v l_v sum_j cos(2 pi j / M  x . (cos theta_v, sin theta_v))
+
+over the points j of a line of M. On twice as many pixels a side it is one product between two transforms,
+however many views there are.
+
+A detector that misses something sees less: ``h * - R' L R`` is what falls off it, and so is never negative.
+Hence steps that use the convolution as Hessian and `Radon`'s own gradient end where `Radon` says, and never
+go too far.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import finufft
+import numpy as np
+import scipy.fft
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from manyviews.errors import InputError
+from manyviews.operators.linear import LinearOperator, register, require_shape
+from manyviews.operators.polar_grid import PolarGrid, even_fast_length
+from manyviews.operators.radon import Radon
+from manyviews.operators.slice_threads import each_block, in_place
+
+Array = NDArray[Any]
+
+
+class RadonNormal(LinearOperator):
+    """``crop(F^-1 (multiplier * F (pad x)))`` of every slice of a volume ``(z, y, x)``: self-adjoint.
+
+    Parameters
+    ----------
+    rows
+        Slices of a volume.
+    kernel
+        ``(P, P)`` in the order of transforms (the origin first), P at least twice the side of a slice less
+        one; even.
+    size
+        Side of a slice.
+    threads
+        0: as many as torch uses.
+    """
+
+    def __init__(self, rows: int, size: int, kernel: NDArray[np.float64], *, threads: int = 0) -> None:
+        self.domain = self.range = (rows, size, size)
+        self.kernel = kernel
+        self.threads = threads
+        self._multiplier = np.real(scipy.fft.fft2(kernel))
+        self._rounded: dict[np.dtype[Any], Array] = {}
+
+    @classmethod
+    def of(cls, radon: Radon, weights: ArrayLike | None = None) -> RadonNormal:
+        """The normal operator of a projector, as if its detector missed nothing.
+
+        ``weights (views,)`` are not negative; None: 1. `InputError` if there is not one a view.
+        """
+        return cls(
+            radon.domain[0], radon.domain[1], normal_kernel(radon.polar, weights), threads=radon.threads
+        )
+
+    def forward(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Convolve ``(z, y, x)``; ``out`` is for the result and may be ``x``, None: a new tensor."""
+        require_shape(x, self.domain, "the normal operator of the Radon transform")
+        result = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
+        volume, written = x.detach().numpy(), result.detach().numpy()
+        if volume.dtype not in self._rounded:
+            self._rounded[volume.dtype] = self._multiplier.astype(volume.dtype)
+        multiplier = self._rounded[volume.dtype]
+        kind = np.result_type(volume.dtype, np.complex64)
+        each_block(
+            self.domain[0], 2, self.threads, lambda: np.empty(multiplier.shape, kind),
+            lambda work, pair: _convolve_pair(work, volume[pair], multiplier, written[pair]),
+        )  # fmt: skip
+        return result
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """The same as `forward`."""
+        return self.forward(y)
+
+
+def normal_kernel(polar: PolarGrid, weights: ArrayLike | None = None) -> NDArray[np.float64]:
+    """``h`` of the module's text, ``(P, P)`` with the origin first, P for slices of ``polar.size``; float64.
+
+    `InputError` if there is not one weight a view, or one is negative or not finite.
+    """
+    views = len(polar.theta_degrees)
+    of_view = np.ones(views) if weights is None else np.asarray(weights, np.float64)
+    if of_view.shape != (views,) or not (of_view >= 0.0).all() or not np.isfinite(of_view).all():
+        raise InputError(
+            f"the normal operator wants a weight for each of {views} views, none negative",
+            fix="give an array of that length",
+        )
+    # of a line and its mirror image one half is enough: the kernel is the real part
+    number = np.arange(polar.line // 2)
+    parts = np.where(number == 0, 1.0, 2.0) / polar.line
+    theta = np.deg2rad(polar.theta_degrees)[:, None]
+    turns = 2.0 * np.pi / polar.line * number
+    side = even_fast_length(2 * polar.size - 1)
+    spread = finufft.nufft2d1(
+        np.ravel(np.sin(theta) * turns), np.ravel(np.cos(theta) * turns),
+        np.ravel(of_view[:, None] * parts).astype(np.complex128),
+        (side, side), eps=1e-9, isign=1, modeord=1, nthreads=1,
+    )  # fmt: skip
+    kernel = np.real(spread)
+    # the farthest row and column are their own mirror images
+    kernel[side // 2] = 0.0
+    kernel[:, side // 2] = 0.0
+    return np.ascontiguousarray(kernel)
+
+
+def _convolve_pair(spectrum: Array, slices: Array, multiplier: Array, out: Array) -> None:
+    """One or two slices ``(s, y, x)`` as real and imaginary part of one; ``spectrum (P, P)`` is a work space."""
+    size = slices.shape[1]
+    spectrum[:size, size:] = 0.0
+    spectrum[size:] = 0.0
+    packed = spectrum[:size, :size]
+    packed.real = slices[0]
+    packed.imag = slices[1] if len(slices) > 1 else 0.0
+    in_place(scipy.fft.fft, spectrum[:size], 1)
+    in_place(scipy.fft.fft, spectrum, 0)
+    spectrum *= multiplier
+    in_place(scipy.fft.ifft, spectrum, 0)
+    in_place(scipy.fft.ifft, spectrum[:size], 1)
+    out[0] = packed.real
+    if len(slices) > 1:
+        out[1] = packed.imag
+
+
+@register("radon normal")
+def _test_instance(case: int) -> LinearOperator:
+    theta = np.arange(7) * (31.0 + case)
+    radon = Radon(theta, (3, 4, 1)[case], (9, 12, 7)[case], (4.0, 5.2, 3.0)[case])
+    return RadonNormal.of(radon, None if case == 0 else 1.0 + np.cos(theta) ** 2)
