@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scan_example import CENTER, COLUMNS, ROWS, projections
 
 from manyviews.errors import InputError
 from manyviews.nano.scan.center import find_center, search_range
@@ -10,6 +9,7 @@ from manyviews.nano.scan.center_pairs import center_by_pairs, level_background, 
 from manyviews.nano.scan.center_search import center_by_search, largest_gap_degrees
 from manyviews.nano.scan.opposite import opposite_pairs, return_pairs
 from manyviews.random import Stream, generator
+from scan_example import CENTER, COLUMNS, ROWS, projections
 
 HALF = np.linspace(0.0, 180.0, 61)
 OPEN = np.arange(0.0, 180.0, 3.0)  # no view is opposite to another

@@ -116,7 +116,7 @@ def normal_kernel(polar: PolarGrid, weights: ArrayLike | None = None) -> NDArray
 
 
 def _convolve_pair(spectrum: Array, slices: Array, multiplier: Array, out: Array) -> None:
-    """One or two slices ``(s, y, x)`` as real and imaginary part of one; ``spectrum (P, P)`` is a work space."""
+    """One or two slices ``(s, y, x)`` as real and imaginary part of one; ``spectrum (P, P)`` is for work."""
     size = slices.shape[1]
     spectrum[:size, size:] = 0.0
     spectrum[size:] = 0.0
