@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from manyviews.kernels.rows import in_a_row
 from manyviews.kernels.slices_cpu import float_view, read_point
 
 __all__ = ["SUMS", "gather_points", "pose_sums", "splat_lanes"]
@@ -339,8 +340,8 @@ def pose_sums(
     turns, places = np.ascontiguousarray(rotations, floats.dtype), np.ascontiguousarray(points, floats.dtype)
     moves = np.ascontiguousarray(shifts, np.float64)
     out = np.empty((len(turns), SUMS))
-    numbers, value_row = _in_a_row(np.asarray(values, dtype=grid.dtype).view(floats.dtype))
-    factors, transfer_row = _in_a_row(np.asarray(transfers, dtype=floats.dtype))
+    numbers, value_row = in_a_row(np.asarray(values, dtype=grid.dtype).view(floats.dtype))
+    factors, transfer_row = in_a_row(np.asarray(transfers, dtype=floats.dtype))
     # the same for every pose: once is enough
     own = np.ascontiguousarray(chosen[:1] if chosen.strides[0] == 0 else chosen, np.int32).view()
     own.flags.writeable = False  # a kernel for one that may be written to would be another one
@@ -350,19 +351,6 @@ def pose_sums(
         box, reach, out,
     )  # fmt: skip
     return out
-
-
-def _in_a_row(rows: Real) -> tuple[Real, int]:
-    """Rows ``(N, n)``, which may be the beginnings of longer ones, as one row, and how far apart they begin.
-
-    Numba would compile a kernel for rows that lie apart and another one for rows that do not.
-    """
-    if rows.strides[1] != rows.itemsize or rows.strides[0] % rows.itemsize:
-        rows = np.ascontiguousarray(rows)
-    step = rows.strides[0] // rows.itemsize if len(rows) > 1 else rows.shape[1]
-    size = (len(rows) - 1) * step + rows.shape[1] if len(rows) else 0
-    flat = np.lib.stride_tricks.as_strided(rows, (size,), (rows.itemsize,), writeable=False)
-    return flat, step
 
 
 def _native(grid: Complex, rotations: Real, points: NDArray[Any]) -> tuple[Real, Real]:

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from manyviews.kernels.rows import in_a_row
 from manyviews.kernels.slices_cpu import BLOCK, SCRATCH, float_view, read_slice, split_points
 
 Float32 = NDArray[np.float32]
@@ -50,8 +51,8 @@ def reach_of(kx: Float32, ky: Float32) -> int:
 
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _score_around(  # type: ignore[no-untyped-def]
-    floats, padding, kx, ky, count, values, ctf, precision, group, image, rotations, shifts, turns, steps,
-    waves, radian, prior, reach, out,
+    floats, padding, kx, ky, count, values, value_row, ctf, ctf_row, precision, group, image, rotations,
+    shifts, turns, steps, waves, radian, prior, reach, out,
 ):  # fmt: skip
     for q in prange(len(image)):
         i = image[q]
@@ -65,13 +66,15 @@ def _score_around(  # type: ignore[no-untyped-def]
         turn_x = -radian * shifts[q, 0]
         turn_y = -radian * shifts[q, 1]
         fill_phases(product[0], product[1], kx, ky, count, turn_x, turn_y, table)
+        own_values = values[i * value_row : i * value_row + 2 * count]
+        own_ctf = ctf[i * ctf_row : i * ctf_row + count]
         for p in range(count):
-            weight = ctf[i, p] * precision[group[i], p]
-            real = values[i, 2 * p]
-            imaginary = values[i, 2 * p + 1]
+            weight = own_ctf[p] * precision[group[i], p]
+            real = own_values[2 * p]
+            imaginary = own_values[2 * p + 1]
             data[0, p] = weight * (real * product[0, p] - imaginary * product[1, p])
             data[1, p] = weight * (real * product[1, p] + imaginary * product[0, p])
-            power[p] = weight * ctf[i, p]
+            power[p] = weight * own_ctf[p]
         turned = np.empty((3, 3), np.float32)
         for j in range(len(turns)):
             for a in range(3):
@@ -147,14 +150,15 @@ def score_around(
     waves = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     out = np.empty((len(image), len(turns), len(steps)), np.float32)
     _score_around(
-        float_view(grid), padding, kx, ky, len(points), np.asarray(values.view(np.float32)), ctf, precision,
-        group, image, np.ascontiguousarray(rotations), np.ascontiguousarray(shifts), turns, steps, waves,
-        np.float32(radian), np.float32(0.5 / shift_sigma**2), reach_of(kx, ky), out,
+        float_view(grid), padding, kx, ky, len(points), *in_a_row(np.asarray(values.view(np.float32))),
+        *in_a_row(ctf), np.ascontiguousarray(precision), group, image, np.ascontiguousarray(rotations),
+        np.ascontiguousarray(shifts), turns, steps, waves, np.float32(radian),
+        np.float32(0.5 / shift_sigma**2), reach_of(kx, ky), out,
     )  # fmt: skip
     return out
 
 
-@njit(fastmath=_FAST, cache=True)
+@njit(fastmath=_FAST, forceinline=True)
 def _block_tops(cross, power, prior, tops):  # type: ignore[no-untyped-def]
     """Highest score of every block of rotations at every shift; returns the highest of all."""
     shifts, rotations = cross.shape
@@ -170,7 +174,7 @@ def _block_tops(cross, power, prior, tops):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(fastmath=_FAST, cache=True)
+@njit(fastmath=_FAST, forceinline=True)
 def _exponentials(cross, power, offset, first):  # type: ignore[no-untyped-def]
     """Sum over one block."""
     # Nothing is stored in the loop: else the compiler makes two of it, with sums in different orders, and
@@ -181,44 +185,50 @@ def _exponentials(cross, power, offset, first):  # type: ignore[no-untyped-def]
     return total
 
 
+@njit(fastmath=_FAST, forceinline=True)
+def _sample_one(cross, power, prior, offset, chosen):  # type: ignore[no-untyped-def]
+    """Draw poses of one image; returns the logarithm of the sum."""
+    shifts, rotations = cross.shape
+    draws = len(chosen)
+    tops = np.empty((shifts, (rotations + _STRIDE - 1) // _STRIDE), np.float32)
+    best = _block_tops(cross, power, prior, tops)
+    total = 0.0
+    sums = np.zeros(tops.shape, np.float64)
+    for t in range(shifts):
+        for block in range(tops.shape[1]):
+            if tops[t, block] - best < _NEGLIGIBLE:
+                continue
+            sums[t, block] = _exponentials(cross[t], power, prior[t] - best, block * _STRIDE)
+            total += sums[t, block]
+    step = total / draws
+    following = offset * step
+    passed = 0.0
+    drawn = 0
+    last = 0
+    for t in range(shifts):
+        for block in range(tops.shape[1]):
+            if passed + sums[t, block] <= following:
+                passed += sums[t, block]
+                continue
+            first = block * _STRIDE
+            for m in range(first, min(first + _STRIDE, rotations)):
+                passed += math.exp(np.float32(2.0) * cross[t, m] - power[m] + (prior[t] - best))
+                if passed > following:
+                    last = t * rotations + m
+                while drawn < draws and passed > following:
+                    chosen[drawn] = last
+                    drawn += 1
+                    following = (drawn + offset) * step
+    while drawn < draws:
+        chosen[drawn] = last
+        drawn += 1
+    return best + math.log(total)
+
+
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _sample(cross, power, prior, offsets, chosen, log_sums):  # type: ignore[no-untyped-def]
-    images, shifts, rotations = cross.shape
-    draws = chosen.shape[1]
-    for b in prange(images):
-        tops = np.empty((shifts, (rotations + _STRIDE - 1) // _STRIDE), np.float32)
-        best = _block_tops(cross[b], power[b], prior, tops)
-        total = 0.0
-        sums = np.zeros(tops.shape, np.float64)
-        for t in range(shifts):
-            for block in range(tops.shape[1]):
-                if tops[t, block] - best < _NEGLIGIBLE:
-                    continue
-                sums[t, block] = _exponentials(cross[b, t], power[b], prior[t] - best, block * _STRIDE)
-                total += sums[t, block]
-        log_sums[b] = best + math.log(total)
-        step = total / draws
-        following = offsets[b] * step
-        passed = 0.0
-        drawn = 0
-        last = 0
-        for t in range(shifts):
-            for block in range(tops.shape[1]):
-                if passed + sums[t, block] <= following:
-                    passed += sums[t, block]
-                    continue
-                first = block * _STRIDE
-                for m in range(first, min(first + _STRIDE, rotations)):
-                    passed += math.exp(np.float32(2.0) * cross[b, t, m] - power[b, m] + (prior[t] - best))
-                    if passed > following:
-                        last = t * rotations + m
-                    while drawn < draws and passed > following:
-                        chosen[b, drawn] = last
-                        drawn += 1
-                        following = (drawn + offsets[b]) * step
-        while drawn < draws:
-            chosen[b, drawn] = last
-            drawn += 1
+    for b in prange(len(cross)):
+        log_sums[b] = _sample_one(cross[b], power[b], prior, offsets[b], chosen[b])
 
 
 def sample_posterior(
@@ -251,43 +261,49 @@ def sample_posterior(
     return chosen, log_sums
 
 
+@njit(fastmath=_FAST, forceinline=True)
+def _best_of_one(cross, power, prior, margin, index):  # type: ignore[no-untyped-def]
+    """The best rotations of one image; returns how many."""
+    shifts, rotations = cross.shape
+    most = len(index)
+    height = np.empty(rotations, np.float32)
+    for m in range(rotations):
+        height[m] = -np.inf
+    for t in range(shifts):
+        for m in range(rotations):
+            height[m] = max(height[m], np.float32(2.0) * cross[t, m] + prior[t])
+    floor = np.float32(-np.inf)
+    for m in range(rotations):
+        height[m] -= power[m]
+        floor = max(floor, height[m])
+    floor -= margin
+    found = 0
+    for m in range(rotations):
+        if height[m] < floor:
+            continue
+        # insertion into a short sorted list
+        slot = found if found < most else most - 1
+        if found == most and height[index[slot]] >= height[m]:
+            continue
+        while slot > 0 and height[index[slot - 1]] < height[m]:
+            index[slot] = index[slot - 1]
+            slot -= 1
+        index[slot] = m
+        found = min(found + 1, most)
+    for slot in range(found):
+        m = index[slot]
+        place = 0
+        for t in range(1, shifts):
+            if 2 * cross[t, m] + prior[t] > 2 * cross[place, m] + prior[place]:
+                place = t
+        index[slot] = place * rotations + m
+    return found
+
+
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _best(cross, power, prior, margin, index, count):  # type: ignore[no-untyped-def]
-    images, shifts, rotations = cross.shape
-    most = index.shape[1]
-    for b in prange(images):
-        height = np.empty(rotations, np.float32)
-        for m in range(rotations):
-            height[m] = -np.inf
-        for t in range(shifts):
-            for m in range(rotations):
-                height[m] = max(height[m], np.float32(2.0) * cross[b, t, m] + prior[t])
-        floor = np.float32(-np.inf)
-        for m in range(rotations):
-            height[m] -= power[b, m]
-            floor = max(floor, height[m])
-        floor -= margin
-        found = 0
-        for m in range(rotations):
-            if height[m] < floor:
-                continue
-            # insertion into a short sorted list
-            slot = found if found < most else most - 1
-            if found == most and height[index[b, slot]] >= height[m]:
-                continue
-            while slot > 0 and height[index[b, slot - 1]] < height[m]:
-                index[b, slot] = index[b, slot - 1]
-                slot -= 1
-            index[b, slot] = m
-            found = min(found + 1, most)
-        count[b] = found
-        for slot in range(found):
-            m = index[b, slot]
-            place = 0
-            for t in range(1, shifts):
-                if 2 * cross[b, t, m] + prior[t] > 2 * cross[b, place, m] + prior[place]:
-                    place = t
-            index[b, slot] = place * rotations + m
+    for b in prange(len(cross)):
+        count[b] = _best_of_one(cross[b], power[b], prior, margin, index[b])
 
 
 def best_rotations(

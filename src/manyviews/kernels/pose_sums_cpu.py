@@ -7,6 +7,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from manyviews.kernels.pose_scores_cpu import fill_phases, reach_of
+from manyviews.kernels.rows import in_a_row
 from manyviews.kernels.slices_cpu import (
     BLOCK,
     SCRATCH,
@@ -22,8 +23,8 @@ _FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _add_images(  # type: ignore[no-untyped-def]
-    numerators, denominators, padding, kx, ky, count, values, ctf, precision, group, image, rotations, shifts,
-    weights, starts, radian, reach,
+    numerators, denominators, padding, kx, ky, count, values, value_row, ctf, ctf_row, precision, group,
+    image, rotations, shifts, weights, starts, radian, reach,
 ):  # fmt: skip
     for lane in prange(len(numerators)):
         scratch = np.empty(SCRATCH, np.float32)
@@ -36,13 +37,15 @@ def _add_images(  # type: ignore[no-untyped-def]
         for s in range(starts[lane], starts[lane + 1]):
             i = image[s]
             fill_phases(cosine, sine, kx, ky, count, -radian * shifts[s, 0], -radian * shifts[s, 1], table)
+            own_values = values[i * value_row : i * value_row + 2 * count]
+            own_ctf = ctf[i * ctf_row : i * ctf_row + count]
             for p in range(count):
-                weight = weights[s] * ctf[i, p] * precision[group[i], p]
-                real = values[i, 2 * p]
-                imaginary = values[i, 2 * p + 1]
+                weight = weights[s] * own_ctf[p] * precision[group[i], p]
+                real = own_values[2 * p]
+                imaginary = own_values[2 * p + 1]
                 turned[2 * p] = weight * (real * cosine[p] - imaginary * sine[p])
                 turned[2 * p + 1] = weight * (real * sine[p] + imaginary * cosine[p])
-                power[p] = weight * ctf[i, p]
+                power[p] = weight * own_ctf[p]
             add_weighted_slice(
                 numerators[lane], denominators[lane], rotations[s], kx, ky, count, padding, scratch, cells,
                 turned, power,
@@ -84,7 +87,8 @@ def add_images(
     float_view(numerators[0])  # checks the shape
     _add_images(
         numerators.view(np.float32), denominators, padding, kx, ky, count,
-        np.asarray(values.view(np.float32)), ctf, precision, group, image, np.ascontiguousarray(rotations),
-        np.ascontiguousarray(shifts), weights, starts, np.float32(2 * np.pi / box),
+        *in_a_row(np.asarray(values.view(np.float32))), *in_a_row(ctf), np.ascontiguousarray(precision),
+        group, image, np.ascontiguousarray(rotations), np.ascontiguousarray(shifts), weights, starts,
+        np.float32(2 * np.pi / box),
         reach_of(kx, ky),
     )  # fmt: skip

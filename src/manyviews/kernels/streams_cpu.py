@@ -68,45 +68,48 @@ def _share(cosines, sines, offsets, bins, nearest, lower, upper):  # type: ignor
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _pack_volume(rows, packed):  # type: ignore[no-untyped-def]
-    """Copy ``rows (z, s, w)`` of any strides into ``packed (piece, z, s, PIECE)``."""
+def _pack_volume(rows, steps, width, packed):  # type: ignore[no-untyped-def]
+    """Copy ``(z, s, w)``, of `_in_a_row`, into ``packed (piece, z, s, PIECE)``."""
     pieces, depth, columns = packed.shape[:3]
-    width = rows.shape[2]
-    depth_first = rows.strides[0] < rows.strides[2]
+    step_z, step_s, step_w = steps
+    depth_first = step_z < step_w
     for task in prange(columns * pieces):
         s = task // pieces
         piece = task % pieces
         first = piece * PIECE
         count = min(PIECE, width - first)
+        start = s * step_s + first * step_w
         if depth_first:
             for q in range(count):
                 for z in range(depth):
-                    packed[piece, z, s, q] = rows[z, s, first + q]
+                    packed[piece, z, s, q] = rows[start + z * step_z + q * step_w]
         else:
             for z in range(depth):
                 for q in range(count):
-                    packed[piece, z, s, q] = rows[z, s, first + q]
+                    packed[piece, z, s, q] = rows[start + z * step_z + q * step_w]
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _pack_detector(rows, sharpening, packed):  # type: ignore[no-untyped-def]
-    """Copy ``rows (view, t, w)``, sharpened along t, into ``packed (piece, view, t + 6, PIECE)``."""
-    pieces = packed.shape[0]
-    views, bins, width = rows.shape
+def _pack_detector(rows, steps, width, sharpening, packed):  # type: ignore[no-untyped-def]
+    """Copy ``(view, t, w)``, of `_in_a_row`, sharpened along t, to ``packed (piece, view, t + 6, PIECE)``."""
+    pieces, views = packed.shape[:2]
+    bins = packed.shape[2] - 2 * PAD
+    step_view, step_t, step_w = steps
     for task in prange(views * pieces):
         view = task // pieces
         piece = task % pieces
         first = piece * PIECE
         count = min(PIECE, width - first)
         plain = np.zeros((bins + 2, PIECE), packed.dtype)
-        if rows.strides[1] < rows.strides[2]:
+        start = view * step_view + first * step_w
+        if step_t < step_w:
             for q in range(count):
                 for t in range(bins):
-                    plain[t + 1, q] = rows[view, t, first + q]
+                    plain[t + 1, q] = rows[start + t * step_t + q * step_w]
         else:
             for t in range(bins):
                 for q in range(count):
-                    plain[t + 1, q] = rows[view, t, first + q]
+                    plain[t + 1, q] = rows[start + t * step_t + q * step_w]
         middle = packed.dtype.type(1.0 + sharpening[view])
         side = packed.dtype.type(-0.5 * sharpening[view])
         for t in range(bins):
@@ -181,22 +184,25 @@ def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # 
 
 
 @njit(nogil=True)
-def _unpack_image(rows, first, count, image):  # type: ignore[no-untyped-def]
-    """Copy one piece ``rows (t, PIECE)`` to ``image (t, w)`` of any strides, from column ``first`` on."""
-    if image.strides[0] < image.strides[1]:
+def _unpack_image(rows, count, images, start, step_t, step_w):  # type: ignore[no-untyped-def]
+    """Copy one piece ``rows (t, PIECE)`` to an image ``(t, w)``, from its element ``start`` on."""
+    if step_t < step_w:
         for q in range(count):
-            for t in range(len(image)):
-                image[t, first + q] = rows[t, q]
+            for t in range(len(rows)):
+                images[start + t * step_t + q * step_w] = rows[t, q]
     else:
-        for t in range(len(image)):
+        for t in range(len(rows)):
             for q in range(count):
-                image[t, first + q] = rows[t, q]
+                images[start + t * step_t + q * step_w] = rows[t, q]
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _project(packed, nearest, lower, upper, sharpening, first, last, out):  # type: ignore[no-untyped-def]
+def _project(  # type: ignore[no-untyped-def]
+    packed, nearest, lower, upper, sharpening, first, last, bins, width, images, steps
+):
     pieces, depth, columns = packed.shape[:3]
-    views, bins, width = out.shape
+    views = len(sharpening)
+    step_view, step_t, step_w = steps
     blocks = (views + _SWEEP_VIEWS - 1) // _SWEEP_VIEWS
     rows = bins + 2 * PAD
     for task in prange(pieces * blocks):
@@ -226,7 +232,7 @@ def _project(packed, nearest, lower, upper, sharpening, first, last, out):  # ty
                     row[t, q] = middle * image[t + PAD, q] + side * (
                         image[t + PAD - 1, q] + image[t + PAD + 1, q]
                     )
-            _unpack_image(row, piece * PIECE, count, out[view])
+            _unpack_image(row, count, images, view * step_view + piece * PIECE * step_w, step_t, step_w)
 
 
 @njit(inline="always")
@@ -269,10 +275,11 @@ def _sweep_back(packed, start, nearest, lower, upper, first, last, tile, place):
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _back_project(packed, nearest, lower, upper, first, last, out):  # type: ignore[no-untyped-def]
+def _back_project(packed, nearest, lower, upper, first, last, width, rows, steps):  # type: ignore[no-untyped-def]
     pieces, views = packed.shape[:2]
     bins = packed.shape[2] - 2 * PAD
-    depth, columns, width = out.shape
+    depth, columns = nearest.shape[1:]
+    step_z, step_s, step_w = steps
     blocks = (columns + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK
     for task in prange(pieces * blocks):
         piece = task // blocks
@@ -293,8 +300,20 @@ def _back_project(packed, nearest, lower, upper, first, last, out):  # type: ign
         count = min(PIECE, width - piece * PIECE)
         for z in range(depth):
             for s in range(low, high):
+                at = z * step_z + s * step_s + piece * PIECE * step_w
                 for q in range(count):
-                    out[z, s, piece * PIECE + q] += tile[z, s - low, q]
+                    rows[at + q * step_w] += tile[z, s - low, q]
+
+
+def _in_a_row(tensor: torch.Tensor) -> tuple[NDArray[Any], tuple[int, int, int]]:
+    """All memory that a tensor of three axes reaches over, and the steps along its axes in elements.
+
+    The same memory: a kernel may write to it. Numba would compile a kernel for each order of the axes, and
+    another one where there are gaps.
+    """
+    a, b, c = tensor.stride()
+    size = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, (a, b, c), strict=True))
+    return tensor.detach().as_strided((size if tensor.numel() else 0,), (1,)).numpy(), (a, b, c)
 
 
 def _float64(values: torch.Tensor) -> NDArray[np.float64]:
@@ -335,10 +354,10 @@ class PackedFrame:
 
 def pack_frame(volume: torch.Tensor) -> PackedFrame:
     """Pack a volume ``(z, s, w)`` of any strides for `project_streams`."""
-    rows = volume.detach().numpy()
-    depth, columns, width = rows.shape
+    depth, columns, width = volume.shape
+    rows, steps = _in_a_row(volume)
     packed = np.zeros((-(-width // PIECE), depth, columns, PIECE), rows.dtype)
-    _pack_volume(rows, packed)
+    _pack_volume(rows, steps, width, packed)
     return PackedFrame(packed, width)
 
 
@@ -367,8 +386,9 @@ def project_streams(
     rows = frame.rows
     depth, columns = rows.shape[1:3]
     first, last = _column_ranges(support, columns, frame.width)
-    tables = _shares((cosines, sines, offsets), out.shape[1], (depth, columns), rows.dtype)
-    _project(rows, *tables, _float64(sharpening), first, last, out.numpy())
+    bins = out.shape[1]
+    tables = _shares((cosines, sines, offsets), bins, (depth, columns), rows.dtype)
+    _project(rows, *tables, _float64(sharpening), first, last, bins, frame.width, *_in_a_row(out))
     return out
 
 
@@ -385,14 +405,14 @@ def back_project_streams(
 
     Both may have any strides; outside ``support`` nothing is added. Returns ``out``.
     """
-    rows = detector.detach().numpy()
-    views, bins, width = rows.shape
+    views, bins, width = detector.shape
+    rows, steps = _in_a_row(detector)
     packed = np.zeros((-(-width // PIECE), views, bins + 2 * PAD, PIECE), rows.dtype)
-    _pack_detector(rows, _float64(sharpening), packed)
+    _pack_detector(rows, steps, width, _float64(sharpening), packed)
     first, last = _column_ranges(support, out.shape[1], width)
     frame = (out.shape[0], out.shape[1])
     tables = _shares((cosines, sines, offsets), bins, frame, rows.dtype)
-    _back_project(packed, *tables, first, last, out.numpy())
+    _back_project(packed, *tables, first, last, width, *_in_a_row(out))
     return out
 
 
