@@ -46,7 +46,7 @@ def study(path: Path, known: float) -> dict[str, Any]:
     ]
     found["stripes"] = {"none": round(stripe_strength(made.projections), 2)}
     for stripes in ("fw", "sorting", "vo-all"):
-        chosen = replace(options, stripes=stripes, center=known)  # type: ignore[arg-type]
+        chosen = replace(options, stripes=stripes, center=known)
         began = time.process_time()
         clean = prepare(open_scan(path, chosen), chosen)
         seconds = (time.process_time() - began) / clean.projections.shape[1]
