@@ -35,9 +35,9 @@ def along(made: ScanArrays, flow: NDArray[np.float32], *, mass: bool) -> NDArray
         return images
     xz, xx = np.gradient(flow[:, 0].astype(float), axis=(1, 2))
     zz, zx = np.gradient(flow[:, 1].astype(float), axis=(1, 2))
-    return images * np.abs((1 + xx) * (1 + zz) - xz * zx)
-
     return np.asarray(images * np.abs((1 + xx) * (1 + zz) - xz * zx))
+
+
 def smoothed(made: ScanArrays) -> NDArray[np.float32]:
     """The mean flow, carried on beyond the specimen, where it is not defined, by its surroundings."""
     from scipy import ndimage
