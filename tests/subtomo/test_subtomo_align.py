@@ -99,15 +99,16 @@ def test_names_of_volumes_and_a_range_of_tilts_are_enough(particles):
     names = [f"volumes/{number:06d}.mrc" for number in range(1, COUNT + 1)]
     star.write_text("\n".join(["data_", "", "loop_", "_rlnImageName #1", *names, ""]))
     out, mask = particles.with_name("from-names"), particles.with_name("mask.mrc")
-    inside = np.zeros((SIDE,) * 3, np.float32)
-    inside[2:-2, 2:-2, 2:-2] = 1
+    along = (np.arange(SIDE) - SIDE // 2) ** 2
+    inside = np.clip(9 - np.sqrt(along[:, None, None] + along[:, None] + along), 0, 1).astype(np.float32)
     write_mrc(mask, inside, PIXEL, overwrite=True)
     words = ["subtomo", "align", str(star), "--tilt-range", "-60", "60", "--tilt-axis", "y"]
-    words += ["--mask", str(mask)]
+    words += ["--mask", str(mask), "--starts", "2"]
     assert main([*words, "--out", str(out), *WORDS, "--joined-resolution", "40"]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["particles"] == COUNT
     assert summary["pixel_size_angstrom"] == PIXEL  # of the headers
+    assert "of 2 is the best" in (out / "log.txt").read_text()
     volume = read_mrc(out / "volume.mrc")[0]
     assert not volume[inside == 0].any()
     assert volume[inside > 0].all()

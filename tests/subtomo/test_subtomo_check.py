@@ -65,7 +65,8 @@ def test_tells_what_is_there(checked):
         "wedge: measured as one weight volume of the table say",
         "  seen in the mean power of 12 particles: -6",
         "volumes looked at: 12; none is damaged or constant",
-        "plan: joint search, levenberg-marquardt, particle of 268.8 A, C1, from random orientations at 64 A",
+        "plan: joint search, levenberg-marquardt, particle of 268.8 A, C1, from the best of 8 draws of "
+        "random orientations at 64 A",
         "degrees apart x 19 shifts up to 38.4 A, 10 candidates",
         "halves by particle: 6 and 6; they share what is coarser than 64 A",
         "memory: about",

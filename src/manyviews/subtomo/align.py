@@ -18,6 +18,7 @@ from manyviews.subtomo.problem import make_problem
 from manyviews.subtomo.reference_check import check_reference
 from manyviews.subtomo.results import Watcher, write_results
 from manyviews.subtomo.start import start_in_folder
+from manyviews.subtomo.starts import with_best_start
 from manyviews.subtomo.warnings import check_ranks
 
 
@@ -56,6 +57,7 @@ def align(
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
             problem, chosen = make_problem(stack, job, given, plan, maps)
+            problem = with_best_start(job, problem, options.starts)
             hand = check_reference(job, problem, hands=options.hands == "both")
             watcher = Watcher(job, plan)
             watcher.wedges(given, chosen)

@@ -30,6 +30,9 @@ class AlignOptions(MachineOptions):
         "out: begin with the average in random orientations.")
     start_resolution: float = option(60.0, section="method", metavar="ANGSTROM", above=0,
         help="Let the map that a run begins with count up to this resolution only, in angstrom.")
+    starts: int = option(8, section="method", least=1,
+        help="Without --reference and --known-poses: try so many random beginnings, two iterations each, and "
+        "go on with the one that explains the particles best.")
     hands: Literal["one", "both"] = option("one", section="method", metavar="HANDS",
         help="With --reference: one, take its hand to be right; or both, lay 50 particles on its mirror "
         "image too, and tell which fits better. The run goes on with the map as it is.")

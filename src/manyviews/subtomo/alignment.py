@@ -128,8 +128,8 @@ class AlignmentProblem:
         ``(n, 3, 3)`` rotations and ``(n, 3)`` shifts in voxels of the particles here to begin with; None:
         random ones. They are candidates of the first iteration, and where there is no ``start`` their average
         is.
-    seed, world
-        Of random poses; the processes.
+    seed, start_number, world
+        Of random poses, and which of several draws of them is begun with; the processes.
     """
 
     subtomograms: FourierSubtomograms
@@ -148,6 +148,7 @@ class AlignmentProblem:
     priors: OrientationPriors | None = None
     known: tuple[Float64, Float64] | None = None
     seed: int = 0
+    start_number: int = 0
     world: World = field(default_factory=SingleWorld)
 
     @property
@@ -172,7 +173,8 @@ class Alignment:
     def init(self) -> AlignmentState:
         """The starting map for both halves; without one, the average in random poses."""
         problem = self.problem
-        rotations = random_rotations(problem.count, generator(problem.seed, Stream.SUBTOMOGRAM_START))
+        rng = generator(problem.seed, Stream.SUBTOMOGRAM_START, problem.start_number)
+        rotations = random_rotations(problem.count, rng)
         start = problem.start
         if start is None:
             own = self._first(rotations[problem.own])
