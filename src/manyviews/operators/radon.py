@@ -106,9 +106,7 @@ class Radon(LinearOperator):
         if dtype not in self._tables:
             self._tables[dtype] = _Tables.of(self.polar, self.center, dtype)
         tables = self._tables[dtype]
-        each_block(
-            self.domain[0], TOGETHER, self.threads, lambda: _Workspace(self.polar, tables), task
-        )
+        each_block(self.domain[0], TOGETHER, self.threads, lambda: _Workspace(self.polar, tables), task)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.operators.polar_grid import PolarGrid, even_fast_length
 from manyviews.operators.radon import Radon
 from manyviews.operators.slice_threads import each_block, in_place
+from manyviews.random import Stream, generator
 
 Array = NDArray[Any]
 
@@ -61,7 +62,9 @@ class RadonNormal(LinearOperator):
 
         ``weights (views,)`` are not negative; None: 1. `InputError` if there is not one a view.
         """
-        return cls(radon.domain[0], radon.domain[1], normal_kernel(radon.polar, weights), threads=radon.threads)
+        return cls(
+            radon.domain[0], radon.domain[1], normal_kernel(radon.polar, weights), threads=radon.threads
+        )
 
     def forward(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Convolve ``(z, y, x)``; ``out`` is for the result and may be ``x``, None: a new tensor."""
@@ -81,6 +84,20 @@ class RadonNormal(LinearOperator):
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """The same as `forward`."""
         return self.forward(y)
+
+    def norm(self, steps: int = 20) -> float:
+        """The largest eigenvalue, nearly and from below: power iteration on one slice, which all are like."""
+        size = self.domain[1]
+        one = RadonNormal(1, size, self.kernel, threads=1)
+        x = torch.from_numpy(generator(0, Stream.EIGENVALUE).uniform(0.5, 1.0, (1, size, size)))
+        length = 0.0
+        for _ in range(steps):
+            x = one.forward(x)
+            length = float(torch.linalg.vector_norm(x))
+            if length == 0.0:
+                break
+            x = x / length
+        return length
 
 
 def normal_kernel(polar: PolarGrid, weights: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -114,7 +131,7 @@ def normal_kernel(polar: PolarGrid, weights: ArrayLike | None = None) -> NDArray
 
 
 def _convolve_pair(spectrum: Array, slices: Array, multiplier: Array, out: Array) -> None:
-    """One or two slices ``(s, y, x)`` as real and imaginary part of one; ``spectrum (P, P)`` is a work space."""
+    """One or two slices ``(s, y, x)`` as real and imaginary part; ``spectrum (P, P)`` is a work space."""
     size = slices.shape[1]
     spectrum[:size, size:] = 0.0
     spectrum[size:] = 0.0

@@ -1,0 +1,1 @@
+"""The steps of an alternating direction method of multipliers, for projections that are moved."""
