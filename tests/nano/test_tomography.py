@@ -108,8 +108,8 @@ def blobs(size, depth):
     return torch.from_numpy(volume) * disk(size).float()
 
 
-def test_two_of_our_steps_are_more_than_sixteen_of_the_papers():
-    """As issue after issue of the method has four; rho2 / rho1 of 0.1 and norms of one."""
+def test_two_of_our_steps_are_more_than_eight_of_the_papers():
+    """With rho2 / rho1 of 0.1 and norms of one."""
     truth = blobs(48, 16)
     radon = Radon(np.arange(72) * 360 / 72 * 1.618, 16, 48, 23.5)
     problem = TomographyProblem.of(radon, support=disk(48).float())
