@@ -28,6 +28,7 @@ from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.operators.polar_grid import PolarGrid, even_fast_length
 from manyviews.operators.radon import Radon
 from manyviews.operators.slice_threads import each_block, in_place
+from manyviews.random import Stream, generator
 
 Array = NDArray[Any]
 
@@ -84,6 +85,20 @@ class RadonNormal(LinearOperator):
         """The same as `forward`."""
         return self.forward(y)
 
+    def norm(self, steps: int = 20) -> float:
+        """The largest eigenvalue, nearly and from below: power iteration on one slice, which all are like."""
+        size = self.domain[1]
+        one = RadonNormal(1, size, self.kernel, threads=1)
+        x = torch.from_numpy(generator(0, Stream.EIGENVALUE).uniform(0.5, 1.0, (1, size, size)))
+        length = 0.0
+        for _ in range(steps):
+            x = one.forward(x)
+            length = float(torch.linalg.vector_norm(x))
+            if length == 0.0:
+                break
+            x = x / length
+        return length
+
 
 def normal_kernel(polar: PolarGrid, weights: ArrayLike | None = None) -> NDArray[np.float64]:
     """``h`` of the module's text, ``(P, P)`` with the origin first, P for slices of ``polar.size``; float64.
@@ -116,7 +131,7 @@ def normal_kernel(polar: PolarGrid, weights: ArrayLike | None = None) -> NDArray
 
 
 def _convolve_pair(spectrum: Array, slices: Array, multiplier: Array, out: Array) -> None:
-    """One or two slices ``(s, y, x)`` as real and imaginary part of one; ``spectrum (P, P)`` is for work."""
+    """One or two slices ``(s, y, x)`` as real and imaginary part; ``spectrum (P, P)`` is a work space."""
     size = slices.shape[1]
     spectrum[:size, size:] = 0.0
     spectrum[size:] = 0.0

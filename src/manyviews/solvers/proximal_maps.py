@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from manyviews.operators.differences import differences, divergence
 from manyviews.parallel.world import World
 from manyviews.solvers.conjugate_gradient import solve_some
 from manyviews.solvers.least_squares import Map
@@ -89,13 +90,13 @@ class TotalVariation:
         ahead = dual
         momentum = 1.0
         for _ in range(self.steps):
-            denoised = v + self.strength * _divergence(ahead, self.slabs)
-            new = ahead + _differences(denoised, self.slabs) / (12.0 * self.strength)
+            denoised = v + self.strength * divergence(ahead, self.slabs)
+            new = ahead + differences(denoised, self.slabs) / (12.0 * self.strength)
             new /= torch.linalg.vector_norm(new, dim=0).clamp_(min=1.0)
             next_momentum = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
             ahead = new + (momentum - 1.0) / next_momentum * (new - dual)
             dual, momentum = new, next_momentum
-        return v + self.strength * _divergence(dual, self.slabs)
+        return v + self.strength * divergence(dual, self.slabs)
 
 
 @dataclass(frozen=True)
@@ -112,30 +113,4 @@ class Smoothness:
         return solve_some(self._hessian, v, warm_start, self.steps, self.space)
 
     def _hessian(self, x: torch.Tensor) -> torch.Tensor:
-        return x - self.strength * _divergence(_differences(x, self.slabs), self.slabs)
-
-
-def _differences(x: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
-    """Forward differences along z, y, x: ``(3, z, y, x)``, zero at the far ends of the whole volume."""
-    out = x.new_zeros((3, *x.shape))
-    out[0, :-1] = x[1:] - x[:-1]
-    out[1, :, :-1] = x[:, 1:] - x[:, :-1]
-    out[2, :, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
-    after = None if slabs is None else slabs.shift(x[0].contiguous(), -1)
-    if after is not None:
-        out[0, -1] = after - x[-1]
-    return out
-
-
-def _divergence(d: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
-    """Minus the adjoint of `_differences`; differences at the far ends are zero, or lead to the next slab."""
-    out = d[0].clone()
-    out[1:] -= d[0, :-1]
-    before = None if slabs is None else slabs.shift(d[0, -1].contiguous(), 1)
-    if before is not None:
-        out[0] -= before
-    out[:, :-1] += d[1, :, :-1]
-    out[:, 1:] -= d[1, :, :-1]
-    out[:, :, :-1] += d[2, :, :, :-1]
-    out[:, :, 1:] -= d[2, :, :, :-1]
-    return out
+        return x - self.strength * divergence(differences(x, self.slabs), self.slabs)

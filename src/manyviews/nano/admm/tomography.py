@@ -1,0 +1,222 @@
+"""The tomography sub-problem: a volume with projections near to some, and a gradient near to another.
+
+    F(u) = rho1 |R u - a|^2 + rho2 |grad u - b|^2
+    a = psi_1 - lambda_1 / rho1,    b = psi_2 - lambda_2 / rho2
+
+(Nikitin et al. 2021, IEEE Trans. Comput. Imaging 7:272, section 2.B), with weights L of views in the first
+norm. Half the gradient is ``rho1 R' L (R u - a) + rho2 (-div)(grad u - b)``.
+
+Two ways to a few iterations: `printed_steps` are the paper's, `preconditioned_steps` ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from manyviews.nano.admm.line_search import armijo_step
+from manyviews.operators.differences import add_laplacian, differences, divergence
+from manyviews.operators.fourier_preconditioner import FourierPreconditioner, circulant_spectrum
+from manyviews.operators.radon import Radon
+from manyviews.operators.radon_normal import RadonNormal
+from manyviews.parallel.world import World
+from manyviews.solvers.least_squares import LeastSquares
+from manyviews.solvers.space import Space
+
+# The largest eigenvalue of minus the Laplacian of a volume.
+_LAPLACIAN_NORM = 12.0
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """rho1 of the projections and rho2 of the gradient, of which one may be zero."""
+
+    projections: float
+    gradient: float
+
+
+@dataclass(frozen=True)
+class TomographyProblem:
+    """What stays the same from one iteration to the next.
+
+    Attributes
+    ----------
+    radon, normal
+        R and its normal operator, with the weights of the views.
+    spectrum
+        Of the normal operator, for the preconditioner.
+    norm
+        Largest eigenvalue of ``R' L R``, nearly.
+    weights
+        ``(view, 1, 1)``; None: 1.
+    support
+        ``(y, x)``, 1 where voxels are free and 0 where they are held at zero; None: all are free.
+    space
+        Where the volumes live; None: whole ones in memory.
+    slabs, depth
+        Ranks that share the volume, and all its slices; None: this one has all.
+    """
+
+    radon: Radon
+    normal: RadonNormal
+    spectrum: NDArray[np.float64]
+    norm: float
+    weights: torch.Tensor | None = None
+    support: torch.Tensor | None = None
+    space: Space | None = None
+    slabs: World | None = None
+    depth: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        radon: Radon,
+        weights: torch.Tensor | None = None,
+        *,
+        support: torch.Tensor | None = None,
+        space: Space | None = None,
+        slabs: World | None = None,
+        depth: int | None = None,
+    ) -> TomographyProblem:
+        """The problem of a projector; ``weights (view,)`` are not negative, the rest as of the class."""
+        normal = RadonNormal.of(radon, None if weights is None else weights.numpy())
+        column = None if weights is None else weights[:, None, None]
+        spectrum = circulant_spectrum(normal)
+        return cls(radon, normal, spectrum, normal.norm(), column, support, space, slabs, depth)
+
+    def half_gradient(
+        self, u: torch.Tensor, residual: torch.Tensor, b: torch.Tensor | None, rho: Penalties
+    ) -> torch.Tensor:
+        """Half of F's gradient at ``u``, exactly, of free voxels.
+
+        ``residual (view, z, x)`` is ``R u - a``, ``b (3, z, y, x)``; None: zero. Differences of b that lead
+        out of the volume must be zero, as those of volumes are.
+        """
+        weighted = residual if self.weights is None else residual * self.weights
+        found = self.radon.adjoint(weighted).mul_(rho.projections)
+        if rho.gradient > 0.0:
+            add_laplacian(u, rho.gradient, found, self.slabs)
+            if b is not None:
+                found.add_(divergence(b, self.slabs), alpha=rho.gradient)
+        return self._free(found)
+
+    def hessian(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> torch.Tensor:
+        """Half of F's Hessian times ``x``, into ``out``, as if no projection were cut off at the detector."""
+        self.normal.forward(x, out=out)
+        out.mul_(rho.projections)
+        if rho.gradient > 0.0:
+            add_laplacian(x, rho.gradient, out, self.slabs)
+        return self._free(out)
+
+    def preconditioner(self, rho: Penalties) -> FourierPreconditioner:
+        """Nearly the inverse of `hessian`."""
+        return FourierPreconditioner(
+            self.normal.domain, self.spectrum, rho.projections, rho.gradient,
+            support=self.support, threads=self.radon.threads, depth=self.depth, exchange=self.slabs,
+        )  # fmt: skip
+
+    def least_squares(self, projections: torch.Tensor) -> LeastSquares:
+        """``1/2 |L^(1/2) (R u - projections)|^2`` over free voxels, for any solver of such problems.
+
+        Its quick normal operator is the convolution; solvers that refresh end where the detector's edges say.
+        """
+        one = Penalties(1.0, 0.0)
+
+        def normal(x: torch.Tensor) -> torch.Tensor:
+            return self.hessian(x, one, torch.empty_like(x))
+
+        def exact_gradient(x: torch.Tensor) -> tuple[torch.Tensor, float]:
+            residual = self.radon.forward(x).sub_(projections)
+            return self.half_gradient(x, residual, None, one).neg_(), self._energy(residual)
+
+        target = self.half_gradient(projections.new_zeros(self.radon.domain), projections, None, one)
+        return LeastSquares(
+            normal, target, self._energy(projections), 1.1 * self.norm, exact_gradient=exact_gradient
+        )
+
+    def _energy(self, images: torch.Tensor) -> float:
+        weighted = images if self.weights is None else images * self.weights
+        return Space.like(images).inner(images, weighted)
+
+    def _free(self, volume: torch.Tensor) -> torch.Tensor:
+        return volume if self.support is None else volume.mul_(self.support)
+
+
+def preconditioned_steps(
+    problem: TomographyProblem,
+    u: torch.Tensor,
+    residual: torch.Tensor,
+    b: torch.Tensor | None,
+    rho: Penalties,
+    steps: int,
+) -> torch.Tensor:
+    """A volume of lower F: conjugate gradients with closed-form steps, one convolution each.
+
+    The gradient at ``u`` is exact; what is fitted to it is the quadratic whose Hessian is the convolution.
+    That is never less than F's own, so F falls, and where `half_gradient` is zero ``u`` stays: detectors that
+    miss a part of the specimen only make it slower. ``u`` is zero where voxels are held; arguments are of
+    `TomographyProblem.half_gradient`.
+    """
+    space = problem.space or Space.like(u)
+    precondition = problem.preconditioner(rho)
+    remaining = problem.half_gradient(u, residual, b, rho).neg_()
+    found = space.copy(u)
+    direction = precondition.forward(remaining, out=space.allocate())
+    slope = space.inner(remaining, direction)
+    bent, turned = space.allocate(), space.allocate()
+    for step in range(steps):
+        curvature = space.inner(direction, problem.hessian(direction, rho, bent))
+        if not curvature > 0.0:  # the minimum
+            break
+        length = slope / curvature
+        found.add_(direction, alpha=length)
+        if step + 1 == steps:
+            break
+        remaining.sub_(bent, alpha=length)
+        precondition.forward(remaining, out=turned)
+        new_slope = space.inner(remaining, turned)
+        direction.mul_(new_slope / slope).add_(turned)
+        slope = new_slope
+    return found
+
+
+def printed_steps(
+    problem: TomographyProblem,
+    u: torch.Tensor,
+    residual: torch.Tensor,
+    b: torch.Tensor | None,
+    rho: Penalties,
+    steps: int,
+) -> torch.Tensor:
+    """The paper's iterations: Dai and Yuan's directions (1999, SIAM J. Optim. 10:177) and a line search.
+
+    Gradients are of operators with norm one, so that the search begins with a step of 1. It costs a
+    projection and a back-projection an iteration; arguments are as of `preconditioned_steps`.
+    """
+    space = problem.space or Space.like(u)
+    images = Space.like(residual)
+    scale = 1.0 / (rho.projections * problem.norm + rho.gradient * _LAPLACIAN_NORM)
+    found, left = space.copy(u), residual.clone()
+    gradient = problem.half_gradient(found, left, b, rho).mul_(scale)
+    direction = gradient.neg()
+    for step in range(steps):
+        projected = problem.radon.forward(direction)
+        weighted = projected if problem.weights is None else projected * problem.weights
+        curvature = rho.projections * images.inner(projected, weighted)
+        if rho.gradient > 0.0:
+            slopes = differences(direction, problem.slabs)
+            curvature += rho.gradient * sum(space.inner(part, part) for part in slopes)
+        length = armijo_step(space.inner(gradient, direction) / scale, curvature)
+        found.add_(direction, alpha=length)
+        if step + 1 == steps:
+            break
+        left.add_(projected, alpha=length)
+        new = problem.half_gradient(found, left, b, rho).mul_(scale)
+        change = space.inner(direction, new) - space.inner(direction, gradient)
+        share = space.inner(new, new) / change if change > 0.0 else 0.0
+        direction.mul_(share).sub_(new)
+        gradient = new
+    return found
