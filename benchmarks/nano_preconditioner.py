@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +62,9 @@ def main() -> None:
 
         downhill = problem.half_gradient(empty, -a, b, rho).neg_()
         ways = {
-            "preconditioned": lambda n, rho=rho: preconditioned_steps(problem, empty, -a, b, rho, n),
-            "plain": lambda n, f=hessian, r=downhill: solve_some(f, r, empty, n),
-            "printed": lambda n, rho=rho: printed_steps(problem, empty, -a, b, rho, n),
+            "preconditioned": partial(preconditioned_steps, problem, empty, -a, b, rho),
+            "plain": partial(solve_some, hessian, downhill, empty),
+            "printed": partial(printed_steps, problem, empty, -a, b, rho),
         }
         for name, way in ways.items():
             errors = [float((way(steps) - truth).norm() / truth.norm()) for steps in STEPS]

@@ -19,6 +19,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,8 @@ def main() -> None:
         "finufft": by_finufft(radon, size, repeats),
     }  # fmt: skip
     for steps in (2, 3, 4):
-        found[f"preconditioned_{steps}"] = least(
-            lambda n=steps: preconditioned_steps(problem, u, images, None, rho, n), repeats
-        )
+        task = partial(preconditioned_steps, problem, u, images, None, rho, steps)
+        found[f"preconditioned_{steps}"] = least(task, repeats)
     found["printed_4"] = least(lambda: printed_steps(problem, u, images, None, rho, 4), 1)
     if given.astra:
         found["astra"] = {
