@@ -252,7 +252,7 @@ def test_ranks_give_the_poses_of_one(run_warm_ranks, particles, alone, tmp_path,
     turns, moves = poses_off(many, one)
     # last bits of the map, which depend on the threads, decide after which step a pose is good enough
     assert turns.max() < 0.05
-    assert moves.max() < 0.05
+    assert moves.max() < 0.1  # a sixtieth of a voxel
     np.testing.assert_array_equal(many.half, one.half)
     np.testing.assert_allclose(many.score, one.score, atol=1e-3)
     first, second = (read_mrc(folder / "volume.mrc")[0] for folder in (alone.run_folder, out))

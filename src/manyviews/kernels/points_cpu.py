@@ -92,7 +92,7 @@ def _splat(grids, weight_grids, starts, rotations, points, padding, values, weig
             _add_one(grids[lane], weight_grids[lane], rotations[m], points, padding, values[m], weights[m])
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@njit(fastmath=_FAST, nogil=True, forceinline=True)
 def _phase_tables(shift, turn, reach, tables):  # type: ignore[no-untyped-def]
     """``exp(i turn k shift)`` for whole k within +-reach along each axis, real and imaginary parts."""
     for axis in range(3):
@@ -102,7 +102,7 @@ def _phase_tables(shift, turn, reach, tables):  # type: ignore[no-untyped-def]
             tables[axis, k + reach, 1] = np.sin(angle)
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@njit(fastmath=_FAST, nogil=True, forceinline=True)
 def _read_block(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one pass, unrolled
     floats, a, points, mask, chosen, first, count, padding, block
 ):
@@ -168,7 +168,7 @@ def _read_block(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one pass, un
         block[6, n], block[7, n] = azx * gxr + azy * gyr + azz * gzr, azx * gxi + azy * gyi + azz * gzi
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@njit(fastmath=_FAST, nogil=True, forceinline=True)
 def _data_block(values, tables, reach, points, chosen, first, count, block):  # type: ignore[no-untyped-def]
     """The data of some points, shifted back, and the points: rows 8 to 12 of ``block``."""
     for n in range(count):
@@ -184,7 +184,7 @@ def _data_block(values, tables, reach, points, chosen, first, count, block):  # 
         block[10, n], block[11, n], block[12, n] = x, y, z
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@njit(fastmath=_FAST, nogil=True, forceinline=True)
 def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-def]
     """Turn slopes in space into slopes with respect to the pose, and add up all products."""
     spin = block.dtype.type(turn)
@@ -224,7 +224,7 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
             place += 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, forceinline=True)
 def _sums_of_pose(  # type: ignore[no-untyped-def]
     floats, rotation, shift, values, mask, points, chosen, padding, turn, reach, total
 ):
