@@ -250,8 +250,10 @@ def test_ranks_give_the_poses_of_one(run_warm_ranks, particles, alone, tmp_path,
     assert done.returncode == 0, done.stderr
     one, many = (poses_of(folder / "particles.star", particles.parent) for folder in (alone.run_folder, out))
     turns, moves = poses_off(many, one)
-    # last bits of the map, which depend on the threads, decide after which step a pose is good enough
-    assert turns.max() < 0.05
+    # last bits of the map, which depend on the threads, decide whether the last of few steps is taken
+    assert np.median(turns) < 1e-3
+    assert np.median(moves) < 1e-3
+    assert turns.max() < 0.1
     assert moves.max() < 0.1  # a sixtieth of a voxel
     np.testing.assert_array_equal(many.half, one.half)
     np.testing.assert_allclose(many.score, one.score, atol=1e-3)
