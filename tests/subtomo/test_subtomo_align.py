@@ -106,6 +106,8 @@ def test_names_of_volumes_and_a_range_of_tilts_are_enough(particles):
     words += ["--mask", str(mask), "--starts", "2"]
     assert main([*words, "--out", str(out), *WORDS, "--joined-resolution", "40"]) == 0
     summary = json.loads((out / "summary.json").read_text())
+    # the same command finds its run finished
+    assert main([*words, "--out", str(out), *WORDS, "--joined-resolution", "40"]) == 0
     assert summary["particles"] == COUNT
     assert summary["pixel_size_angstrom"] == PIXEL  # of the headers
     assert "of 2 is the best" in (out / "log.txt").read_text()

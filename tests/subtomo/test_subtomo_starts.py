@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from alignment_example import DIAMETER, RADIUS, coefficients, true_poses
 
 from manyviews.parallel.lanes import lane_of
-from manyviews.subtomo.alignment import Alignment, AlignmentProblem
+from manyviews.subtomo.alignment import Alignment, AlignmentProblem, trial_radius
 from manyviews.subtomo.pose_search import SearchPlan
-from manyviews.subtomo.starts import RandomStarts, trial_radius, with_best_start
+from manyviews.subtomo.starts import RandomStarts, with_best_start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,10 +65,9 @@ def test_the_best_beginning_is_gone_on_with():
 
 
 def test_beginnings_are_compared_at_twice_the_start_radius():
-    assert trial_radius(problem()) == 6
-    assert (
-        trial_radius(SimpleNamespace(subtomograms=SimpleNamespace(radius=RADIUS), start_radius=7)) == RADIUS
-    )
+    given = problem()
+    assert trial_radius(given.start_radius, given.subtomograms.radius) == 6
+    assert trial_radius(7, RADIUS) == RADIUS
 
 
 def test_a_map_poses_or_one_beginning_leave_nothing_to_try():

@@ -57,7 +57,7 @@ def align(
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
             problem, chosen = make_problem(stack, job, given, plan, maps)
-            problem = with_best_start(job, problem, options.starts)
+            problem = with_best_start(job, problem, plan.draws)
             hand = check_reference(job, problem, hands=options.hands == "both")
             watcher = Watcher(job, plan)
             watcher.wedges(given, chosen)

@@ -411,6 +411,11 @@ def next_radius(agreed: int, start: int, most: int) -> int:
     return min(most, max(start, math.ceil(_BAND * agreed) + 1))
 
 
+def trial_radius(start: int, most: int) -> int:
+    """Where all random beginnings are compared, cycles per box."""
+    return min(most, 2 * start)
+
+
 def agreed_radius(correlation: list[float]) -> int:
     """The last shell in which the halves agree; in the first ones the level of the solvent decides."""
     return fsc_agreed_radius(correlation, asked_from=2)

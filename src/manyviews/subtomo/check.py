@@ -137,8 +137,8 @@ class Checked:
         begin = "random orientations" if options.reference is None else options.reference.name
         if options.reference is None and options.known_poses:
             begin = "the poses of the table"
-        elif options.reference is None and options.starts > 1:
-            begin = f"the best of {options.starts} draws of random orientations"
+        elif plan.draws > 1:
+            begin = f"the best of {plan.draws} draws of random orientations"
         yield (
             f"plan: {options.search} search, {options.method}, particle of {plan.diameter:.4g} A, "
             f"{options.symmetry}, from {begin} at {self._resolution(plan.start_radius)}, at most "

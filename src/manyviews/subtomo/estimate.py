@@ -16,7 +16,7 @@ from manyviews.operators.fourier_points import half_ball
 from manyviews.operators.fourier_slice import grid_half
 from manyviews.operators.fourier_sums import HALVES, PADDING
 from manyviews.parallel.lanes import LANES
-from manyviews.subtomo.alignment import averaged_radius, next_radius
+from manyviews.subtomo.alignment import averaged_radius, next_radius, trial_radius
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.pose_search import levels_of, search_grid
 from manyviews.subtomo.volumes import subtomogram_bytes
@@ -75,21 +75,14 @@ def estimate_cost(plan: Plan, count: int, transfers: int, reach: int, ranks: int
     radii = expected_radii(plan, reach)
     seconds: float | None = None
     if plan.options.method == "levenberg-marquardt" and plan.options.search == "joint":
-        tried = (plan.start_radius, min(plan.radius, 2 * plan.start_radius)) * _draws(plan)
+        trial = (plan.start_radius, trial_radius(plan.start_radius, plan.radius))
+        tried = trial * plan.draws if plan.draws > 1 else ()
         each = sum(_iteration(plan, count, radius) for radius in (*tried, *radii))
         voxels = plan.box**3
         seconds = _START + count * voxels * _READ_VOXEL + each + _FINAL_VOXEL * voxels
     data = subtomogram_bytes(count, plan.radius)
     half = subtomogram_bytes(math.ceil(count / 2), max(radii))  # copied while its poses are looked for
     return Cost(radii, seconds, data, _working_bytes(plan, transfers, min(count, -(-LANES // ranks))) + half)
-
-
-def _draws(plan: Plan) -> int:
-    """Random beginnings that are tried before the one that is gone on with."""
-    options = plan.options
-    return (
-        options.starts if options.reference is None and not options.known_poses and options.starts > 1 else 0
-    )
 
 
 def expected_radii(plan: Plan, reach: int) -> tuple[int, ...]:

@@ -58,6 +58,12 @@ class Plan:
         shared = self.start_radius if self.options.reference is not None else self.joined_radius
         return None if shared <= 0 or self.options.merged else shared
 
+    @property
+    def draws(self) -> int:
+        """Random beginnings to choose from; 1 where a map, poses or a single draw is begun with."""
+        known = self.options.reference is not None or self.options.known_poses
+        return 1 if known else self.options.starts
+
     def resolution(self, radius: float) -> float:
         """Angstrom of a frequency in cycles per box."""
         return self.box * self.pixel_size / radius if radius > 0 else math.inf
@@ -65,7 +71,8 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
         given = {key: value for key, value in asdict(self.options).items() if key not in _MACHINE}
-        paths = {name: None if given[name] is None else str(given[name]) for name in ("reference", "compare")}
+        maps = ("reference", "mask", "compare")
+        paths = {name: None if given[name] is None else str(given[name]) for name in maps}
         resolved = {
             "diameter": self.diameter,
             "shift_range": self.shift_range,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from manyviews.jobs.run import Job
-from manyviews.subtomo.alignment import Alignment, AlignmentProblem
+from manyviews.subtomo.alignment import Alignment, AlignmentProblem, trial_radius
 
 STAGE = "starts"
 
@@ -50,14 +50,10 @@ class RandomStarts:
         """Align the next beginning up to the start radius, then up to twice that, whatever the halves say."""
         solver = Alignment(replace(self.problem, start_number=len(state.gains)))
         first = solver.step(solver.init())
-        second = solver.step(replace(first, radius=trial_radius(self.problem)))
+        radius = trial_radius(self.problem.start_radius, self.problem.subtomograms.radius)
+        second = solver.step(replace(first, radius=radius))
         gain = float(second.gain.mean())
         return StartsState(state.iteration + 1, second.iterate, [*state.gains, gain])
-
-
-def trial_radius(problem: AlignmentProblem) -> int:
-    """Where all beginnings are compared, cycles per box."""
-    return min(problem.subtomograms.radius, 2 * problem.start_radius)
 
 
 def with_best_start(job: Job, problem: AlignmentProblem, starts: int) -> AlignmentProblem:
