@@ -26,6 +26,7 @@ from manyviews.subtomo.candidates.priors import OrientationPriors
 from manyviews.subtomo.halves import best_of_halves
 from manyviews.subtomo.pose_search import FoundPoses, SearchPlan, find_poses
 from manyviews.subtomo.refine.objective import Fit, PoseObjective, Poses
+from manyviews.subtomo.registration import HalfPlacement, half_placement, placed
 from manyviews.subtomo.volumes import FourierSubtomograms
 
 Float64 = NDArray[np.float64]
@@ -63,6 +64,8 @@ class AlignmentState:
         Medians over the particles since the iteration before, degrees and voxels.
     touched
         Coefficients read to refine a particle, on average.
+    half_turned_degrees
+        How far the second half was turned to lie on the first; 0 where it lay well.
     """
 
     iteration: int
@@ -80,6 +83,7 @@ class AlignmentState:
     angle_change: float
     shift_change: float
     touched: float
+    half_turned_degrees: float = 0.0
 
     def measures(self) -> dict[str, float]:
         """Frequencies used and agreed on, mean score, and how far poses moved."""
@@ -89,6 +93,7 @@ class AlignmentState:
             "score": float(self.score.mean()),
             "angle_change_degrees": self.angle_change,
             "shift_change_voxels": self.shift_change,
+            "half_turned_degrees": self.half_turned_degrees,
         }
 
 
@@ -217,8 +222,16 @@ class Alignment:
         found = self._poses(state)
         posed = self._remembered(state, found)
         weights = found.weights * self._own_weights(posed)[found.poses.particle]
-        renewed = self._averaged(posed, found.poses, weights)
-        return replace(renewed, before=state.correlation, searched_radius=state.radius)
+        sums = self._sums(posed.radius, found.poses, weights)
+        placement = self._half_placement(sums)
+        if placement is not None:
+            posed, poses = self._placed(placement, posed, found.poses)
+            sums = self._sums(posed.radius, poses, weights)
+        turned = 0.0 if placement is None else placement.degrees
+        renewed = self._with_maps(posed, sums)
+        return replace(
+            renewed, before=state.correlation, searched_radius=state.radius, half_turned_degrees=turned
+        )
 
     def averaged(self) -> AlignmentState:
         """The averages of the particles in the poses that are known, as if an iteration had found them.
@@ -251,9 +264,13 @@ class Alignment:
 
     def _averaged(self, posed: AlignmentState, poses: Poses, weights: Float64) -> AlignmentState:
         """With new maps of the particles here in some poses, which count as ``weights (M,)`` say."""
+        return self._with_maps(posed, self._sums(posed.radius, poses, weights))
+
+    def _sums(self, radius: int, poses: Poses, weights: Float64) -> FourierSums:
+        """Of all particles, a little further than to the frequency that poses were looked for up to."""
         problem = self.problem
-        data = problem.subtomograms.crop(averaged_radius(posed.radius, problem.subtomograms.radius))
-        sums = add_up(
+        data = problem.subtomograms.crop(averaged_radius(radius, problem.subtomograms.radius))
+        return add_up(
             data,
             poses,
             weights,
@@ -262,6 +279,29 @@ class Alignment:
             symmetry=problem.search.symmetry,
             world=problem.world,
         )
+
+    def _half_placement(self, sums: FourierSums) -> HalfPlacement | None:
+        """How the second half is to be laid on the first: only where they came from nothing, apart."""
+        problem = self.problem
+        if problem.merged or problem.joined_radius == 0:
+            return None
+        box, diameter = problem.subtomograms.box, problem.search.diameter
+        return half_placement(sums, box, diameter, problem.joined_radius, problem.search.symmetry)
+
+    def _placed(
+        self, placement: HalfPlacement, state: AlignmentState, poses: Poses
+    ) -> tuple[AlignmentState, Poses]:
+        """All poses of the second half moved: those of the state, and candidates of the particles here."""
+        halves = self.problem.halves
+        rotations, shifts = placed(placement, halves == HALVES, state.rotations, state.shifts)
+        second = np.flatnonzero(halves[self.problem.own][poses.particle] == HALVES)
+        own = placement.moved(poses.rotations[second], poses.shifts[second])
+        moved = poses.replaced(second, Poses(*own, poses.particle[second]))
+        return replace(state, rotations=rotations, shifts=shifts), moved
+
+    def _with_maps(self, posed: AlignmentState, sums: FourierSums) -> AlignmentState:
+        """With the maps that sums give, how far the halves agree, and how far is looked next."""
+        problem = self.problem
         correlation = self._half_correlation(sums)
         iterate, halves = self._maps(sums, correlation)
         return replace(

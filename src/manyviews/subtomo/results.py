@@ -94,6 +94,11 @@ class Watcher:
             write_volume(self.job.folder / VOLUME_FILE, state.iterate, self.plan)
 
     def _note(self, state: AlignmentState) -> None:
+        if state.half_turned_degrees > 0:
+            self.job.say(
+                f"iteration {state.iteration}: the second half lay {state.half_turned_degrees:.3g} degrees "
+                "from the first, and was turned onto it"
+            )
         if not self.job.speaks:
             return
         plan, folder = self.plan, self.job.folder
