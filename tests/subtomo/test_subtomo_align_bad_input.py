@@ -275,3 +275,10 @@ def test_priors_that_a_search_does_not_use_are_told(particles, tmp_path):
     assert any("--search rotational does not look at the priors" in text for text in told)
     told = run(particles, tmp_path / "joint", replace(options, search="joint")).summary["warnings"]
     assert not any("does not look at the priors" in text for text in told)
+
+
+def test_a_gpu_that_is_not_there_or_has_nothing_to_do_is_refused(particles, refused, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "no usable CUDA device was found" in refused(particles, "--device", "cuda")
+    sentence = refused(particles, "--device", "cuda", "--search", "rotational")
+    assert "--search rotational computes on the processor only" in sentence

@@ -168,10 +168,11 @@ def grid_for(radius=5.0, symmetry=NONE):
     return PoseGrid.of(radius, BOX, DIAMETER, 4.0, symmetry)
 
 
-def test_joint_search_finds_the_pose():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_joint_search_finds_the_pose(device):
     truth = true_poses(5, seed=12)
     grid = grid_for()
-    found = joint_search(coefficients(truth).crop(5), reference(), grid, 3, symmetry=NONE)
+    found = joint_search(coefficients(truth).crop(5), reference(), grid, 3, symmetry=NONE, device=device)
     first = np.arange(0, 15, 3)
     np.testing.assert_array_equal(found.poses.particle, np.repeat(np.arange(5), 3))
     assert angles_off(found.poses.rotations[first], truth.rotations).max() < grid.spacing_degrees

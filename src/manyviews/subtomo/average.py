@@ -6,6 +6,7 @@ import contextlib
 import time
 from dataclasses import asdict
 
+from manyviews.errors import InputError
 from manyviews.jobs.run import JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
@@ -28,6 +29,8 @@ def average(
     began = time.monotonic()
     world = world or SingleWorld()
     given = open_subtomograms(particles)
+    if options.device == "cuda":
+        raise InputError("averages are made on the processor only", where="--device cuda", fix="leave it out")
     known = AlignOptions(**asdict(options), known_poses=True, joined_resolution=0.0)
     check_ranks(world.size, len(given))
     plan = resolve_plan(known, len(given), given.box, given.pixel_size)

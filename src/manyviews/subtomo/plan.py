@@ -10,6 +10,7 @@ import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.geometry.symmetry import symmetry_rotations
+from manyviews.jobs.device import resolve_device
 from manyviews.options import check_options
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.pose_search import SearchPlan
@@ -27,7 +28,8 @@ class Plan:
     """What a run does.
 
     ``box`` is in voxels, ``pixel_size``, ``diameter`` and ``shift_range`` in angstrom; ``radius``,
-    ``start_radius`` and ``joined_radius`` are frequencies in cycles per box.
+    ``start_radius`` and ``joined_radius`` are frequencies in cycles per box. The search computes on
+    ``device``, ``cpu`` or ``cuda``.
     """
 
     options: AlignOptions
@@ -38,6 +40,7 @@ class Plan:
     radius: int
     start_radius: int
     joined_radius: int
+    device: str
 
     @property
     def search(self) -> SearchPlan:
@@ -50,6 +53,7 @@ class Plan:
             search=self.options.search,
             method=self.options.method,
             seed=self.options.seed,
+            device=self.device,
         )
 
     @property
@@ -130,7 +134,21 @@ def resolve_plan(options: AlignOptions, count: int, box: int, pixel_size: float)
         radius=radius,
         start_radius=start,
         joined_radius=_joined_radius(options, start, side),
+        device=_device(options),
     )
+
+
+def _device(options: AlignOptions) -> str:
+    """Only the joint search has anything to do for a GPU."""
+    if options.search == "joint":
+        return resolve_device(options.device, triton=False)
+    if options.device == "cuda":
+        raise InputError(
+            "--search rotational computes on the processor only",
+            where="--device cuda",
+            fix="take --search joint, or leave it out",
+        )
+    return "cpu"
 
 
 def _radius(resolution: float | None, flag: str, box: int, pixel_size: float) -> int:

@@ -40,7 +40,8 @@ class SearchPlan:
     """How poses are looked for.
 
     ``diameter`` of the particle and ``shift_range`` in voxels; ``candidates`` for each particle; ``symmetry
-    (n, 3, 3)``. ``search`` finds candidates, ``method`` makes them fine; ``seed`` is for methods that draw.
+    (n, 3, 3)``. ``search`` finds candidates, ``method`` makes them fine; ``seed`` is for methods that draw;
+    the joint search multiplies its matrices on ``device``.
     """
 
     diameter: float
@@ -50,6 +51,7 @@ class SearchPlan:
     search: str = "joint"
     method: str = "levenberg-marquardt"
     seed: int = 0
+    device: str = "cpu"
 
     def coarse_radius(self, radius: float, box: int) -> float:
         """Where the grid search stops, cycles per box: finer detail would ask for a finer grid."""
@@ -102,7 +104,9 @@ def find_poses(
     grid = grid or search_grid(plan, radius, box)
     low = subtomograms.crop(coarse)
     if plan.search == "joint":
-        found = joint_search(low, reference, grid, plan.candidates, symmetry=plan.symmetry, priors=priors)
+        found = joint_search(
+            low, reference, grid, plan.candidates, symmetry=plan.symmetry, priors=priors, device=plan.device
+        )
     else:
         found = rotational_matching(
             subtomograms, reference, plan.candidates, diameter=plan.diameter, shift_range=plan.shift_range,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.io.sizes import format_bytes
+from manyviews.jobs.device import own_device
 from manyviews.jobs.memory import room_for_data
 from manyviews.jobs.run import Job
 from manyviews.parallel.lanes import lane_of, own_particles
@@ -42,7 +44,7 @@ def make_problem(
         chosen.own,
         lane_of(chosen.places[chosen.own]),
         chosen.halves,
-        plan.search,
+        replace(plan.search, device=str(own_device(plan.device, job.world))),
         maps.start,
         plan.start_radius,
         plan.joined_radius,

@@ -84,6 +84,7 @@ def joint_search(
     *,
     symmetry: Float64,
     priors: OrientationPriors | None = None,
+    device: str = "cpu",
 ) -> Candidates:
     """The best ``count`` poses of each subtomogram that are no neighbours.
 
@@ -97,24 +98,28 @@ def joint_search(
         ``(n, 3, 3)`` rotations of its point group.
     priors
         Of their orientations, added to the log likelihood, which is the square of the score.
+    device
+        Where the products are made; all else is the processor's.
     """
     points = subtomograms.points
     reading = gather_points(
         reference.grid.numpy(), grid.rotations, points.astype(np.float32), reference.padding
     )
-    right = torch.from_numpy(np.concatenate([reading.real, reading.imag], axis=1)).T.contiguous()
-    power = torch.from_numpy(np.abs(reading).astype(np.float32) ** 2)
-    norms = torch.sqrt(torch.from_numpy(subtomograms.transfers**2) @ power.T).clamp_(min=1e-20)
+    right = torch.from_numpy(np.concatenate([reading.real, reading.imag], axis=1)).T.contiguous().to(device)
+    power = torch.from_numpy(np.abs(reading).astype(np.float32) ** 2).to(device)
+    squared = torch.from_numpy(subtomograms.transfers**2).to(device)
+    norms = torch.sqrt(squared @ power.T).clamp_(min=1e-20)
     phases = _phases(grid.shifts, points, subtomograms.box)
     step = max(1, _BLOCK_BYTES // (8 * len(grid.shifts) * max(len(points), len(grid.rotations) // 2)))
     parts = []
     for first in range(0, len(subtomograms), step):
         chosen = np.arange(first, min(len(subtomograms), first + step))
-        left = _left(subtomograms, chosen, phases)
+        left = _left(subtomograms, chosen, phases).to(device)
         cross = (left @ right).view(len(chosen), len(grid.shifts), -1)
         best, place = cross.max(dim=1)
-        own = torch.from_numpy(subtomograms.transfer_index[chosen])
-        score = (best / norms[own]).numpy()
+        own = torch.from_numpy(subtomograms.transfer_index[chosen]).to(device)
+        score = (best / norms[own]).cpu().numpy()
+        place = place.cpu()
         if priors is not None:
             log_prior = priors.select(chosen).log(grid.rotations, symmetry, grid.spacing_degrees)
             score = _with_prior(score, log_prior)
