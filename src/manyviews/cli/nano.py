@@ -85,7 +85,7 @@ COMMANDS = (
         examples=(
             "manyviews nano reconstruct scan.h5 --out run1",
             "manyviews nano reconstruct folder --angles angles.txt --binning 2 --method shifts --out run2",
-            "manyviews nano reconstruct shrunk/scan.h5 --warp mass --levels 3 --iterations 32 16 8 --out run3",
+            "manyviews nano reconstruct shrunk/scan.h5 --warp mass --iterations 32 16 8 --out run3",
         ),
         options=(ScanOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,
