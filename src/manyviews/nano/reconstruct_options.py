@@ -56,7 +56,7 @@ class ReconstructOptions(MachineOptions):
         help="Find a turn of each view in the plane of the detector too.")
     tv: float = option(1.0, section="method", metavar="FACTOR", least=0, methods=VARIATION,
         help="Weigh total variation by this; 1 is for the noise that is seen in the projections.")
-    damping: float = option(1.5, section="method", metavar="FACTOR", least=0,
+    damping: float = option(1.0, section="method", metavar="FACTOR", least=0,
         methods=("of", "shifts", "pcg", "cg"),
         help="Damp slopes of the volume by this; 1 is for the noise that is seen in the projections, 0 not "
         "at all.")

@@ -14,6 +14,7 @@ from manyviews.jobs.run import Job
 from manyviews.nano.admm.printed import Printed, PrintedState, first_printed, joint_state
 from manyviews.nano.flow.engines import make_engine
 from manyviews.nano.flow.gauge import remove_shift_gauge
+from manyviews.nano.flow.grid import Grid
 from manyviews.nano.flow.windows import FINEST_WINDOW, annealed_window, level_schedules
 from manyviews.nano.plan import Plan
 from manyviews.nano.scan.binning import binned
@@ -37,6 +38,7 @@ S = TypeVar("S", bound=SolverState)
 
 _SHIFT_ITERATIONS = 8  # of whole views, before flows are looked for
 _BEFORE_ITERATIONS = 4
+_GRID_DAMPING = 0.1  # there are many steps, each with a better volume
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,8 @@ def _motion(plan: Plan, level: Level, done: int, total: int) -> Motion:
         finest = max(FINEST_WINDOW, 2.0 * FINEST_WINDOW / level.binning)
         return max(finest, annealed_window(plan.window, 2.0 * FINEST_WINDOW, part) / level.binning)
 
-    return Motion(make_engine(options.flow), window)
+    engine = Grid(damping=_GRID_DAMPING) if options.flow == "grid" else make_engine(options.flow)
+    return Motion(engine, window)
 
 
 def _finer(state: JointState, problem: LevelProblem) -> JointState:

@@ -254,4 +254,4 @@ def first_state(problem: LevelProblem, flow: torch.Tensor | None, *, variation: 
 
 def _dot(a: Float32, b: Float32) -> float:
     """In float64, view by view."""
-    return float(sum(np.dot(x.ravel(), y.ravel().astype(np.float64)) for x, y in zip(a, b, strict=True)))
+    return float(sum(np.sum(x * y, dtype=np.float64) for x, y in zip(a, b, strict=True)))

@@ -25,7 +25,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _TRIED_ITERATIONS, _TRIED_STEPS = 2, 3
-_CLEARLY = 0.98  # of the misfit without shifts, below which a guess is worth taking
+_CLEARLY = 0.98  # of a misfit, below which another guess is worth taking
 _ROUNDS = 4
 _WITHIN = 0.5  # of the width that mass may lie away from its place
 _AIR = 0.05  # of the largest mass of a profile, that may be at its ends for its middle to be known
@@ -137,7 +137,7 @@ def shift_flow(shifts: Float64, problem: LevelProblem) -> Float32:
 
 @dataclass(frozen=True)
 class NearAndFar:
-    """Whole-image motion: of each view the better of going on from the last one, and of anywhere."""
+    """Whole-image motion, of each view going on from the last one unless another is clearly better."""
 
     rotation: bool = False
 
@@ -146,5 +146,5 @@ class NearAndFar:
         engine, shape = Shifts(rotation=self.rotation), data.shape[1:]
         near = engine.find(data, model, flow, window)
         far = rigid_flow(engine.motions(data, model), *shape)
-        better = misfits(data, model, far) < misfits(data, model, near)
+        better = misfits(data, model, far) < _CLEARLY * misfits(data, model, near)
         return np.where(better[:, None, None, None], far, near)
