@@ -30,10 +30,11 @@ class ReconstructOptions(MachineOptions):
     """How to reconstruct and align."""
 
     method: Method = option("oftv", section="method", metavar="METHOD",
-        help="oftv: volume and a flow for each view together, with total variation; of: without it; shifts: "
-        "whole views shift; pcg, pcgtv: views aligned once, by opposite and return views, then conjugate "
-        "gradients without and with total variation; cg: no alignment; fbp: filtered back-projection, no "
-        "alignment; oftv-printed, of-printed: the splitting of Nikitin et al. 2021 as published.")
+        help="Reconstruct this way. oftv: volume and a flow for each view together, with total variation; "
+        "of: without it; shifts: whole views shift; pcg, pcgtv: views aligned once, by opposite and return "
+        "views, then conjugate gradients without and with total variation; cg: no alignment; fbp: filtered "
+        "back-projection, no alignment; oftv-printed, of-printed: the splitting of Nikitin et al. 2021 as "
+        "published.")
     flow: Engine = option("grid", section="method", metavar="ENGINE", methods=DENSE,
         help="Find flows by grid (splines, few numbers a view), farneback (the paper's) or dis (dense "
         "inverse search).")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.errors import InputError
 from manyviews.io.array_file import write_array
 from manyviews.io.mrc import write_mrc
 from manyviews.jobs.run import Job
@@ -98,7 +99,11 @@ class Watcher:
             told.seconds.warp, told.seconds.tomography,
         )  # fmt: skip
         place = (one.level, one.iteration)
-        before = [old for old in read_iterations(path) if (old.level, old.iteration) < place]
+        try:
+            known = read_iterations(path)
+        except InputError:  # damaged: what is shown must not end a run
+            known = []
+        before = [old for old in known if (old.level, old.iteration) < place]
         write_iterations(path, [*before, one])
 
     def show(self, told: Told) -> None:

@@ -180,11 +180,12 @@ class Printed:
             )
             new_rho2 = _balanced(rho2, split2, moved2)
         final, _ = view_misfits(problem, model, flow)
+        whole = max(float(size.sum()), 1e-300)
         return PrintedState(
             state.iteration + 1, volume, gradient, gradient_dual,
             ranks.gather_views(torch.from_numpy(images)), ranks.gather_views(torch.from_numpy(new_dual)),
-            ranks.gather_views(torch.from_numpy(flow)), final, new_rho1, new_rho2, lagrangian,
-            math.sqrt(float(final.sum()) / max(float(size.sum()), 1e-300)), window,
+            ranks.gather_views(torch.from_numpy(flow)), final, new_rho1, new_rho2, lagrangian / whole,
+            math.sqrt(float(final.sum()) / whole), window,
         )  # fmt: skip
 
 

@@ -49,8 +49,8 @@ class JointState:
         ``(4, z)`` what was taken out of the flows so far: along x, y and z in pixels, and dilation.
     weights, misfit
         ``(view,)`` of the views; sums of squares.
-    relative_misfit
-        Norm of all of it in that of the data.
+    objective, relative_misfit
+        F before, in the square of the data's norm; norm of all of the misfit in that of the data.
     window
         That flows were found with, pixels.
     """
@@ -137,9 +137,19 @@ class Joint:
         self.seconds.flow, self.seconds.warp = moved - projected, warped - moved
         self.seconds.tomography = ended - warped + projected - began
         size = problem.total(float(np.sum(problem.data.astype(np.float64) ** 2)))
-        relative = math.sqrt(float(misfit.sum()) / size) if size > 0 else 0.0
+        size = size if size > 0 else 1.0
+        relative = math.sqrt(float(misfit.sum()) / size)
         return JointState(
-            state.iteration + 1, volume, duals, flow, gauge, weights, misfit, objective, relative, window
+            state.iteration + 1,
+            volume,
+            duals,
+            flow,
+            gauge,
+            weights,
+            misfit,
+            objective / size,
+            relative,
+            window,
         )
 
     def _moved(self, state: JointState, model: Float32) -> tuple[torch.Tensor, torch.Tensor, float]:
