@@ -45,7 +45,7 @@ def test_a_step_solves_the_normal_equations(rng):
     """Blocks of one pixel: ``(B' g g' B + K) c = B' g r``, to the hundredth at which the steps end."""
     model, data = images(rng, 2)[:, None]
     zero = np.zeros((1, *KNOTS), np.float32)
-    found = grid_steps(data, model, zero, zero, FULL, FULL, 1, (1e-2, 0.0), steps=400)[0].reshape(-1)
+    found = grid_steps(data, model, zero, zero, FULL, FULL, 1, (1e-2, 0.0, 1e-4), steps=400)[0].reshape(-1)
     basis = matrix()
     slope_z, slope_x = (
         np.gradient(np.pad(model[0].astype(float), 1, mode="edge"), axis=axis)[1:-1, 1:-1].reshape(-1, 1)
@@ -75,7 +75,7 @@ def test_steps_find_a_smooth_flow(rng):
     data = pull_back(model, truth)
     knots = np.zeros((2, *KNOTS), np.float32)
     for _ in range(6):
-        knots = grid_steps(data, model, knots, knots, FULL, FULL, 1, (1e-4, 0.0))
+        knots = grid_steps(data, model, knots, knots, FULL, FULL, 1, (1e-4, 0.0, 1e-4))
     error = (expand_grids(knots, FULL) - truth)[:, :, 4:-4, 4:-4]
     assert np.sqrt(np.mean(error**2)) < 0.05 < np.sqrt(np.mean(truth**2))
 
@@ -83,10 +83,12 @@ def test_steps_find_a_smooth_flow(rng):
 def test_knots_are_held_to_the_middle_and_images_without_slopes_change_nothing(rng):
     model, data = images(rng, 2)[:, None]
     knots, middle = rng.standard_normal((2, 1, *KNOTS)).astype(np.float32)
-    held = grid_steps(data, model, knots, middle, FULL, FULL, 1, (0.0, 1e6))
+    held = grid_steps(data, model, knots, middle, FULL, FULL, 1, (0.0, 1e6, 1e-4))
     np.testing.assert_allclose(held, middle, atol=1e-3)
     flat = np.ones_like(model)
-    np.testing.assert_array_equal(grid_steps(data, flat, knots, middle, FULL, FULL, 1, (1e-3, 0.0)), knots)
+    np.testing.assert_array_equal(
+        grid_steps(data, flat, knots, middle, FULL, FULL, 1, (1e-3, 0.0, 1e-4)), knots
+    )
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

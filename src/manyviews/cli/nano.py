@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 from manyviews.cli.command import Command
-from manyviews.cli.output import FolderOptions, simulation_progress
+from manyviews.cli.output import FolderOptions, run_job, simulation_progress
+from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.simulate_options import SimulateOptions
+from manyviews.options import RunOptions
 
 
 def _simulate(folder: FolderOptions, options: SimulateOptions) -> int:
@@ -23,11 +25,17 @@ def _simulate(folder: FolderOptions, options: SimulateOptions) -> int:
     return 0
 
 
-def _check(options: ScanOptions) -> int:
+def _check(options: ScanOptions, how: ReconstructOptions) -> int:
     from manyviews.nano.check import check
 
-    print("\n".join(check(options).lines()))
+    print("\n".join(check(options, how).lines()))
     return 0
+
+
+def _reconstruct(options: ScanOptions, how: ReconstructOptions, run: RunOptions) -> int:
+    from manyviews.nano.reconstruct import reconstruct
+
+    return run_job(reconstruct, options, how, run=run)
 
 
 def _center(options: ScanOptions) -> int:
@@ -66,9 +74,23 @@ COMMANDS = (
             "manyviews nano check scan.h5",
             "manyviews nano check folder --angles angles.txt --air 20 --stripes fw --binning 2",
         ),
-        options=(ScanOptions,),
+        options=(ScanOptions, ReconstructOptions),
         run=_check,
         required=False,
+    ),
+    Command(
+        name="nano reconstruct",
+        summary="Reconstruct a scan whose specimen drifts and deforms, and find how each view moved.",
+        usage="SCAN --out RUN [options]",
+        examples=(
+            "manyviews nano reconstruct scan.h5 --out run1",
+            "manyviews nano reconstruct folder --angles angles.txt --binning 2 --method shifts --out run2",
+            "manyviews nano reconstruct shrunk/scan.h5 --warp mass --iterations 32 16 8 --out run3",
+        ),
+        options=(ScanOptions, ReconstructOptions, RunOptions),
+        run=_reconstruct,
+        parallel=True,
+        report="manyviews.nano.report",
     ),
     Command(
         name="nano center",

@@ -256,7 +256,7 @@ def _one_step(data, padded, middle, full, pooled, block, weights, steps, knots):
     # an even image is read with errors of rounding, which are no slopes
     if not unit * knots.shape[1] * knots.shape[2] > np.float32(1e-10) * _dot(moved, moved):
         return
-    bending, holding = unit * weights[0], unit * (weights[1] + np.float32(1e-4))
+    bending, holding = unit * weights[0], unit * (weights[1] + weights[2])
     negative = np.zeros_like(knots)
     for part in range(2):
         _add_bending(knots[part], bending, negative[part])
@@ -298,7 +298,7 @@ def _multiply(a, b, out):  # type: ignore[no-untyped-def]
 
 def grid_steps(
     data: Float32, model: Float32, knots: Float32, middle: Float32, full: Bases, pooled: Bases, block: int,
-    weights: tuple[float, float], steps: int = 20,
+    weights: tuple[float, float, float], steps: int = 20,
 ) -> Float32:  # fmt: skip
     """One Gauss-Newton step of the knots ``(n, 2, K, L)`` of every view.
 
@@ -312,7 +312,8 @@ def grid_steps(
         Splines along z and x at pixels, and at the middles of blocks of so many pixels a side, over which
         products of slopes are summed.
     weights
-        Of bending, and of holding to the middle, as parts of the mean square slope at a knot.
+        Of bending, of holding to the middle, and of a change at all, as parts of the mean square slope at a
+        knot.
     steps
         Of conjugate gradients at most.
     """

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from manyviews.io.sizes import format_bytes
+from manyviews.nano.estimate import Cost, estimate_cost
+from manyviews.nano.plan import Plan, resolve_plan
+from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.scan.center import FoundCenter
 from manyviews.nano.scan.center_search import largest_gap_degrees
 from manyviews.nano.scan.normalise import Correction, Repairs
@@ -26,7 +29,7 @@ class Checked:
 
     ``found`` is the centre, None where it was given; ``levels`` are the lowest, median and highest value of
     the images that were looked at, as stored, and ``projected`` the same of their projections. ``shape`` is
-    ``(view, z, x)`` of what a reconstruction takes, ``memory_bytes`` what that needs.
+    ``(view, z, x)`` of what a reconstruction takes, ``plan`` what was planned, ``cost`` what it takes.
     """
 
     scan: Scan
@@ -37,7 +40,8 @@ class Checked:
     levels: tuple[float, float, float]
     projected: tuple[float, float, float]
     shape: tuple[int, int, int]
-    memory_bytes: int
+    plan: Plan
+    cost: Cost
     warnings: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -65,18 +69,26 @@ class Checked:
             yield f"centre: {center:.2f}, by {self.found.by}"
         count, z, x = self.shape
         yield f"reconstructed from: {count} views of {x} x {z} pixels{_pixel_words(self.scan, options)}"
+        method, iterations = self.plan.options.method, self.plan.iterations
+        steps = " + ".join(map(str, iterations))
+        yield f"method: {method}" + (f", {steps} iterations, the coarsest level first" if steps else "")
+        yield from self.cost.lines()
         free = available_memory_bytes()
-        allowed = "" if free is None else f" of {format_bytes(free)} that are free"
-        yield f"memory: projections take {format_bytes(self.memory_bytes)}{allowed}"
+        if free is not None:
+            yield f"free memory: {format_bytes(free)}"
 
 
-def check(options: ScanOptions) -> Checked:
-    """Open a scan and look at some of its views, as a reconstruction would take them.
+def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checked:
+    """Open a scan and look at some of its views, as a reconstruction would take them; ``how`` left out: the
+    usual way.
 
     `InputError` as of `manyviews.nano.scan.prepare.prepare`, where the views that are looked at tell.
     """
     scan = open_scan(options.scan, options)
     correction = check_and_correct(scan, options)
+    shape = prepared_shape(scan, options, correction.rows)
+    plan = resolve_plan(options, how or ReconstructOptions(), shape)
+    needed = needed_bytes(scan, options, correction.rows)
     views = np.unique(np.linspace(0, scan.shape[0] - 1, _SAMPLE).round().astype(np.int64))
     repairs = Repairs()
     stored = scan.projections.read(views, correction.rows)
@@ -91,8 +103,9 @@ def check(options: ScanOptions) -> Checked:
         looked_at=len(views),
         levels=_levels(stored.astype(np.float64)),
         projected=_levels(made.astype(np.float64)),
-        shape=prepared_shape(scan, options, correction.rows),
-        memory_bytes=needed_bytes(scan, options, correction.rows),
+        shape=shape,
+        plan=plan,
+        cost=estimate_cost(plan, 1, needed),
         warnings=(*scan.warnings, *correction.warnings, *seen, *looked.warnings),
     )
 

@@ -101,8 +101,10 @@ _HALF_BIT = (
 )
 # by method
 CITATIONS = {
-    "oftv": (_NIKITIN, _FARNEBACK),
-    "of": (_NIKITIN, _FARNEBACK),
+    "oftv": (_NIKITIN,),
+    "of": (_NIKITIN,),
+    "oftv-printed": (_NIKITIN, _FARNEBACK),
+    "of-printed": (_NIKITIN, _FARNEBACK),
     "shifts": (_NIKITIN,),
     "pcg": (_NIKITIN,),
     "pcgtv": (_NIKITIN,),

@@ -73,7 +73,7 @@ class Iteration:
     misfit
         Norm of what reprojections, deformed, differ from the data by, in the norm of the data.
     lagrangian
-        The augmented Lagrangian.
+        What is minimised, with multipliers where there are any, in the square of the data's norm.
     rho_tomography, rho_gradient
         Penalties of the two constraints.
     flow_rms_pixels

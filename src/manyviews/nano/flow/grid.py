@@ -35,6 +35,9 @@ class Grid:
     holding
         The same for staying near the mean of the neighbours in time, each less its own mean shift: whole
         images may jump. 0: views are independent.
+    damping
+        The same for a change at all: where images tell nothing, nothing moves. With little of it, differences
+        of rounding move knots in the air by a hundredth of a pixel; with much, a step goes less far.
     time_width
         Standard deviation of that mean, in views.
     """
@@ -43,6 +46,7 @@ class Grid:
     finest_spacing: float = 16.0
     bending: float = 1e-3
     holding: float = 0.0
+    damping: float = 1e-4
     time_width: float = 4.0
 
     def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
@@ -58,7 +62,7 @@ class Grid:
         before = knots
         for _ in range(self.steps):
             middle = self._middle(knots) if self.holding > 0 else knots
-            weights = (self.bending, self.holding)
+            weights = (self.bending, self.holding, self.damping)
             knots = grid_steps(small_data, small_model, knots, middle, full, pooled, block, weights)
         if factor == 1:
             return expand_grids(knots, full)

@@ -32,3 +32,8 @@ def level_schedules(start: float, iterations: Sequence[int], step: float = 2.0) 
     for count in iterations[:-1]:
         schedules.append(WindowSchedule(2 * schedules[-1].window(count), step))
     return schedules
+
+
+def annealed_window(start: float, finest: float, part: float) -> float:
+    """From ``start`` to ``finest`` pixels by equal factors, where ``part`` of the way from 0 to 1 is done."""
+    return float(start * (min(finest, start) / start) ** min(max(part, 0.0), 1.0))

@@ -1,0 +1,110 @@
+"""What a reconstruction will take, counted before it starts: bytes in each process, and seconds of a core.
+
+The rates were measured on one core of a shared machine (64 and 128 pixels); another may be twice as fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manyviews.errors import InputError
+from manyviews.io.sizes import format_bytes
+from manyviews.jobs.memory import room_for_data
+from manyviews.nano.plan import Plan
+from manyviews.nano.reconstruct_options import ReconstructOptions
+from manyviews.parallel.world import World
+
+# Nanoseconds of one core, of a pixel of all projections, or of a voxel, in an outer iteration.
+_FLOW = {"grid": 80.0, "farneback": 220.0, "dis": 60.0, "shifts": 150.0}
+_WARP, _PROJECT = 60.0, 40.0
+_STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
+_START_SECONDS, _READ = 5.0, 40.0
+
+_PROGRAM_BYTES = 420 << 20
+_FLOAT = 4
+_TABLE_BYTES = 70  # of a point of the Radon transform's lines, a view
+_FLOW_IMAGES, _STILL_IMAGES, _PRINTED_IMAGES = 16, 6, 18
+_VOLUMES, _VARIATION_VOLUMES = 9, 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Memory and time of a run.
+
+    ``data_bytes`` are of projections, which may lie in files, ``working_bytes`` of the rest of a process, its
+    program included; ``core_seconds`` are of one core for all of it.
+    """
+
+    data_bytes: int
+    working_bytes: int
+    core_seconds: float
+    ranks: int
+
+    def lines(self) -> list[str]:
+        """In words."""
+        total = format_bytes(self.data_bytes + self.working_bytes)
+        each = " in each rank" if self.ranks > 1 else ""
+        return [
+            f"memory: about {total}{each}, of it {format_bytes(self.data_bytes)} for projections",
+            f"time: about {_words(self.core_seconds)} of one core",
+        ]
+
+
+def estimate_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
+    """Count a run whose projections take ``data_bytes``."""
+    views, rows, columns = plan.shape
+    pixels, voxels = views * rows * columns, rows * columns**2
+    variation, method = plan.variation, plan.options.method
+    images = _PRINTED_IMAGES if plan.printed else _FLOW_IMAGES if plan.moving else _STILL_IMAGES
+    volumes = _VARIATION_VOLUMES if variation else _VOLUMES
+    if method == "fbp":
+        images, volumes = 2, 1
+    own = _FLOAT * (images * pixels + volumes * voxels) // ranks
+    shared = _FLOAT * (6 * pixels if plan.moving and ranks > 1 else 0) + _FLOAT * 3 * voxels
+    tables = _TABLE_BYTES * views * columns * 3 // 2
+    seconds = _START_SECONDS + 1e-9 * _READ * pixels
+    if method != "fbp":
+        each = [_iteration(plan, pixels, voxels) / 8**level for level in range(len(plan.iterations))]
+        whole = sum(one * count for one, count in zip(each, reversed(plan.iterations), strict=True))
+        halves = 2.0 if plan.options.halves else 1.0
+        seconds += whole * halves + 4 * _still(plan, pixels, voxels)
+    return Cost(data_bytes, _PROGRAM_BYTES + own + shared + tables, seconds, ranks)
+
+
+def _iteration(plan: Plan, pixels: int, voxels: int) -> float:
+    """Seconds of one core, of an outer iteration at the finest level."""
+    if not plan.moving:
+        return _still(plan, pixels, voxels)
+    steps = plan.options.inner_iterations
+    engine = "shifts" if plan.options.method == "shifts" else plan.options.flow
+    if plan.printed:
+        align = 2 * _WARP / 4 * steps
+        return 1e-9 * (pixels * (_FLOW["farneback"] + align + 2 * _PROJECT) + voxels * _PRINTED_STEP * steps)
+    return 1e-9 * pixels * (_FLOW[engine] + _WARP) + _still(plan, pixels, voxels)
+
+
+def _still(plan: Plan, pixels: int, voxels: int) -> float:
+    steps = plan.options.inner_iterations
+    each = steps * _STEP + (_VARIATION if plan.variation else 0.0)
+    return 1e-9 * (3 * _PROJECT * pixels + voxels * each)
+
+
+def require_room(cost: Cost, options: ReconstructOptions, world: World) -> bool:
+    """Whether projections have to lie in files; `InputError` if the rest does not fit either."""
+    room = room_for_data(options.memory, world)
+    if room is None or cost.data_bytes + cost.working_bytes <= room / 0.7:
+        return False
+    if cost.working_bytes > room / 0.7:
+        raise InputError(
+            f"this takes about {format_bytes(cost.working_bytes)} of memory in each process, and "
+            f"{format_bytes(int(room / 0.7))} may be used",
+            where="--memory" if options.memory is not None else "memory",
+            fix="give a larger --binning, fewer --rows, or more ranks",
+        )
+    return True
+
+
+def _words(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,123 @@
+"""The job: from a scan to a volume and the motion of every view, top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+
+import numpy as np
+
+from manyviews.io.scratch import ScratchFolder
+from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.nano.estimate import estimate_cost, require_room
+from manyviews.nano.halves import half_views
+from manyviews.nano.plan import Plan, resolve_plan
+from manyviews.nano.reconstruct_options import ReconstructOptions
+from manyviews.nano.reconstruct_results import RESULTS, Watcher, write_filtered, write_results
+from manyviews.nano.report import PICTURES, sections
+from manyviews.nano.scan.normalise import Correction
+from manyviews.nano.scan.options import ScanOptions
+from manyviews.nano.scan.prepare import Prepared, check_and_correct, needed_bytes, prepare, prepared_shape
+from manyviews.nano.scan.scan import Scan, open_scan
+from manyviews.nano.stages import Solved, Views, solve_unaligned, solve_views
+from manyviews.nano.warnings import result_warnings
+from manyviews.options import RunOptions
+from manyviews.parallel.world import SingleWorld, World
+from manyviews.runs.fingerprint import files_fingerprint
+
+
+def reconstruct(
+    scan_options: ScanOptions, options: ReconstructOptions, run: RunOptions, *, world: World | None = None
+) -> JobResult:
+    """Reconstruct a scan, and find how its views moved.
+
+    Parameters
+    ----------
+    scan_options, options
+        What from, and how.
+    run
+        Where to; the same call on the same folder goes on where an earlier one stopped.
+    world
+        The processes that share slices and views, each of which makes this call; left out: this one alone.
+
+    Raises
+    ------
+    InputError
+        If anything the user gave cannot be used.
+    ManyviewsError
+        If the iteration diverges or the run is interrupted.
+    """
+    began = time.monotonic()
+    world = world or SingleWorld()
+    scan = open_scan(scan_options.scan, scan_options)
+    correction = check_and_correct(scan, scan_options)
+    plan = resolve_plan(scan_options, options, prepared_shape(scan, scan_options, correction.rows))
+    with start_job(
+        "nano reconstruct", run, options, record=plan.record(), inputs=fingerprints(scan),
+        results=RESULTS, pictures=PICTURES, sections=sections, world=world, began=began,
+    ) as job:  # fmt: skip
+        if job.finished:
+            return job.result()
+        with contextlib.ExitStack() as stack:
+            prepared = _prepared(stack, job, plan, scan, correction)
+            summary = _solve(job, plan, prepared)
+        return job.finish(summary)
+
+
+def _prepared(
+    stack: contextlib.ExitStack, job: Job, plan: Plan, scan: Scan, correction: Correction
+) -> Prepared:
+    """Projections, in files if memory is small, with what is to be told of them."""
+    cost = estimate_cost(plan, job.world.size, needed_bytes(scan, plan.scan, correction.rows))
+    in_files = require_room(cost, plan.options, job.world)
+    folder = plan.options.scratch or job.folder
+    scratch = stack.enter_context(ScratchFolder(folder / "scratch")) if in_files else None
+    for line in cost.lines():
+        job.say(line)
+    job.progress.start("reading", scan.shape[0])
+
+    def tell(name: str, done: int, total: int) -> None:
+        job.progress.update(done)
+
+    prepared = prepare(scan, plan.scan, scratch, threads=plan.options.threads or 1, tell=tell)
+    for note in prepared.notes:
+        job.say(note)
+    job.warn(*prepared.warnings)
+    return prepared
+
+
+def _solve(job: Job, plan: Plan, prepared: Prepared) -> dict[str, object]:
+    """All stages, and the files of the result; key figures by name."""
+    views = Views(prepared.projections, prepared.theta_degrees, prepared.center)
+    if plan.options.method == "fbp":
+        return write_filtered(job, plan, prepared)
+    watcher = Watcher(job, plan, prepared)
+    unaligned = solve_unaligned(job, plan, views)
+    watcher.unaligned(unaligned)
+    solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
+    halves = _halves(job, plan, views) if plan.options.halves else ()
+    summary, table = write_results(job, plan, prepared, solved, unaligned, halves)
+    job.warn(*result_warnings(plan, prepared, solved, table))
+    return summary
+
+
+def _halves(job: Job, plan: Plan, views: Views) -> tuple[Solved, ...]:
+    """Two halves of the views, each by itself and without total variation, whose edges would agree."""
+    apart = plan.without_variation()
+    return tuple(
+        solve_views(job, apart, views.of(places, f"half{number}"))
+        for number, places in enumerate(half_views(len(views.theta_degrees)), 1)
+    )
+
+
+def fingerprints(scan: Scan) -> dict[str, str]:
+    """What identifies the input: its images, the views that are used, and their angles."""
+    digest = hashlib.sha256()
+    for values in (scan.theta_degrees, scan.views):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return {
+        scan.path.name: files_fingerprint(scan.files),
+        "angles and views": digest.hexdigest(),
+        "pixel size": repr(scan.pixel_size_nm),
+    }
