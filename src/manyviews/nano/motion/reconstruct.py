@@ -55,7 +55,8 @@ class MotionOptions:
     smoothness
         rho2 of the volume where projections have a norm of one.
     variation
-        Weight of the total variation on the finest level, in units of the volume times rho1; 0: none.
+        Total variation on the finest level: slopes of the volume up to this, in its units, are taken for
+        noise; its weight is 2 rho2 times that. 0: none.
     order
         Of the interpolation: 1 linear, 3 cubic.
     mass
@@ -195,8 +196,7 @@ def _volume_steps(state: MovingState, problem: MovingProblem, options: MotionOpt
     found = problem.fit_volume(state.volume, state.knots, steps, b)
     slopes = differences(torch.from_numpy(found.volume)).numpy() + split[1]
     length = np.sqrt((slopes**2).sum(axis=0))
-    most = options.variation * problem.rho.projections / (2.0 * problem.rho.gradient)
-    kept = slopes * (np.maximum(length - most, 0.0) / np.maximum(length, 1e-30))
+    kept = slopes * (np.maximum(length - options.variation, 0.0) / np.maximum(length, 1e-30))
     new = np.stack([kept, slopes - kept]).astype(np.float32)
     return _next(state, found, steps, new)
 
