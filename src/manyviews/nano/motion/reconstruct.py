@@ -1,0 +1,257 @@
+"""A specimen and its motion in space from one scan, from coarse to fine.
+
+`begin_moving` and `step_moving` take a state to the next, which is all there is to keep for going on;
+`reconstruct_moving` takes all steps. On coarse levels volume and motion are fitted together; on the finest
+the volume alone, along the motion found, optionally with its total variation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from manyviews.errors import InputError
+from manyviews.nano.admm.tomography import Penalties, TomographyProblem
+from manyviews.nano.motion.basis import MotionBasis, time_functions
+from manyviews.nano.motion.intervals import split_views
+from manyviews.nano.motion.moving_radon import MovingRadon
+from manyviews.nano.motion.problem import Improved, MovingProblem
+from manyviews.nano.scan.binning import binned, binned_center
+from manyviews.operators.differences import differences
+from manyviews.operators.radon import Radon
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+_COARSEST, _FINE_ENOUGH = 16, 32  # voxels a side, between which motion is fitted
+_START_STEPS = 8  # of the volume where a level begins
+_SPLIT_STEPS = 2  # of the volume between two of the total variation
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """How volume and motion are fitted.
+
+    Attributes
+    ----------
+    cells
+        Of splines across the detector; a displacement has ``cells + 3`` knots along an axis.
+    degree
+        Of the polynomials of time.
+    intervals
+        Of time, within which the specimen is at rest.
+    bending
+        Stiffness of the motion, of `Stiffness`.
+    joint_steps, inner_steps
+        Of Gauss-Newton at each level, and of conjugate gradients in each.
+    volume_steps
+        Of the volume on the finest level.
+    smoothness
+        rho2 of the volume where projections have a norm of one.
+    variation
+        Total variation on the finest level: slopes of the volume up to this, in its units, are taken for
+        noise; its weight is 2 rho2 times that. 0: none.
+    order
+        Of the interpolation: 1 linear, 3 cubic.
+    mass
+        What is in the specimen stays, in place of its grey levels.
+    levels
+        Factors of binning on which the motion is fitted, coarse to fine; None: chosen from the size.
+    threads
+        0: as many as torch uses.
+    """
+
+    cells: int = 2
+    degree: int = 4
+    intervals: int = 32
+    bending: float = 1e-2
+    joint_steps: int = 6
+    inner_steps: int = 8
+    volume_steps: int = 10
+    smoothness: float = 3e-3
+    variation: float = 0.0
+    order: int = 3
+    mass: bool = False
+    levels: tuple[int, ...] | None = None
+    threads: int = 0
+
+    def factors(self, columns: int) -> tuple[int, ...]:
+        """Of binning, coarse to fine; the last is 1 and is for the volume."""
+        if self.levels is not None:
+            return (*self.levels, 1)
+        fine = 1
+        while columns // (2 * fine) >= _FINE_ENOUGH:
+            fine *= 2
+        found = [fine]
+        while columns // (2 * found[0]) >= _COARSEST:
+            found.insert(0, 2 * found[0])
+        return (*found, 1)
+
+
+@dataclass(frozen=True)
+class MovingScan:
+    """``projections (view, z, x)``, ``theta_degrees (view,)`` in the order of acquisition, and ``center``."""
+
+    projections: Float32
+    theta_degrees: Float64
+    center: float
+
+
+@dataclass(frozen=True)
+class MovingState:
+    """Where a reconstruction is: all that is kept to go on.
+
+    Attributes
+    ----------
+    level, steps
+        Which level, the coarsest is 0, and how many of its steps are done.
+    volume
+        ``(z, y, x)`` of that level.
+    knots
+        ``(m, 3, kz, ky, kx)`` in pixels of the detector along z, y, x.
+    misfit
+        ``|A(u, c) - d| / |d|`` there.
+    split
+        ``(2, 3, z, y, x)`` slopes and dual of the total variation; None: not begun.
+    intervals_knots
+        The motion that the level's intervals of time were chosen by.
+    """
+
+    level: int
+    steps: int
+    volume: Float32
+    knots: Float64
+    misfit: float
+    intervals_knots: Float64
+    split: Float32 | None = None
+
+
+def begin_moving(scan: MovingScan, options: MotionOptions) -> MovingState:
+    """The coarsest level, at rest; `InputError` if the scan is none that motion can be found in."""
+    views, rows, columns = scan.projections.shape
+    if len(scan.theta_degrees) != views:
+        raise InputError(f"{len(scan.theta_degrees)} angles are not those of {views} projections")
+    if views <= options.degree:
+        raise InputError(
+            f"{views} views do not tell a motion of degree {options.degree} in time",
+            fix="give more views or a lower degree",
+        )
+    factor = options.factors(columns)[0]
+    if min(rows, columns) // factor < 2:
+        raise InputError(f"{rows} x {columns} pixels are too few to bin by {factor}")
+    shape = (rows // factor, columns // factor, columns // factor)
+    basis = MotionBasis.of(shape, (rows, columns), options.cells, factor)
+    knots = np.zeros((options.degree, 3, *basis.knots))
+    return MovingState(0, 0, np.zeros(shape, np.float32), knots, 1.0, knots)
+
+
+def is_done(state: MovingState, scan: MovingScan, options: MotionOptions) -> bool:
+    """Whether no step is left."""
+    last = len(options.factors(scan.projections.shape[2])) - 1
+    return state.level == last and state.steps >= options.volume_steps
+
+
+def step_moving(state: MovingState, scan: MovingScan, options: MotionOptions) -> MovingState:
+    """The next state: a joint step, a step to the next level, or steps of the volume on the finest."""
+    factors = options.factors(scan.projections.shape[2])
+    last = len(factors) - 1
+    if state.level < last and state.steps >= options.joint_steps:
+        return _raised(state, scan, factors)
+    problem = _problem(state, scan, options, factors[state.level])
+    if state.level == last:
+        return _volume_steps(state, problem, options)
+    volume = state.volume
+    if state.steps == 0:
+        volume = problem.fit_volume(volume, state.knots, _START_STEPS).volume
+    found = problem.joint_step(volume, state.knots, options.inner_steps)
+    return _next(state, found, 1)
+
+
+def reconstruct_moving(
+    scan: MovingScan, options: MotionOptions, observe: Callable[[MovingState], None] | None = None
+) -> MovingState:
+    """All steps; ``observe`` is told every state."""
+    state = begin_moving(scan, options)
+    while not is_done(state, scan, options):
+        state = step_moving(state, scan, options)
+        if observe is not None:
+            observe(state)
+    return state
+
+
+def _volume_steps(state: MovingState, problem: MovingProblem, options: MotionOptions) -> MovingState:
+    left = options.volume_steps - state.steps
+    if not options.variation:
+        steps = min(left, 5)
+        return _next(state, problem.fit_volume(state.volume, state.knots, steps), steps)
+    split = np.zeros((2, 3, *state.volume.shape), np.float32) if state.split is None else state.split
+    b = torch.from_numpy(split[0] - split[1])
+    steps = min(left, _SPLIT_STEPS)
+    found = problem.fit_volume(state.volume, state.knots, steps, b)
+    slopes = differences(torch.from_numpy(found.volume)).numpy() + split[1]
+    length = np.sqrt((slopes**2).sum(axis=0))
+    kept = slopes * (np.maximum(length - options.variation, 0.0) / np.maximum(length, 1e-30))
+    new = np.stack([kept, slopes - kept]).astype(np.float32)
+    return _next(state, found, steps, new)
+
+
+def _next(state: MovingState, found: Improved, steps: int, split: Float32 | None = None) -> MovingState:
+    return MovingState(
+        state.level, state.steps + steps, found.volume, found.knots, found.misfit, state.intervals_knots,
+        split,
+    )  # fmt: skip
+
+
+def _raised(state: MovingState, scan: MovingScan, factors: tuple[int, ...]) -> MovingState:
+    """The same at the next level."""
+    old, new = factors[state.level], factors[state.level + 1]
+    _, rows, columns = scan.projections.shape
+    shape = (rows // new, columns // new, columns // new)
+    volume = raise_volume(state.volume, shape, old / new)
+    return MovingState(state.level + 1, 0, volume, state.knots, state.misfit, state.knots)
+
+
+def raise_volume(volume: Float32, shape: tuple[int, int, int], factor: float) -> Float32:
+    """A volume of a binned scan on voxels that are smaller by a factor: the axis stays at ``n // 2``."""
+    z = (np.arange(shape[0]) + 0.5) / factor - 0.5
+    y, x = ((np.arange(n) - n // 2) / factor + old // 2 for n, old in
+            zip(shape[1:], volume.shape[1:], strict=True))  # fmt: skip
+    places = np.meshgrid(z, y, x, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(volume, places, order=3, mode="nearest"), np.float32)
+
+
+def _problem(state: MovingState, scan: MovingScan, options: MotionOptions, factor: int) -> MovingProblem:
+    views, rows, columns = scan.projections.shape
+    # sums along rays count voxels of the level
+    data = binned(scan.projections, factor) / np.float32(factor)
+    still = _still(
+        tuple(scan.theta_degrees), data.shape[1], data.shape[2], binned_center(scan.center, factor),
+        options.threads,
+    )  # fmt: skip
+    times = time_functions(views, options.degree)
+    groups = split_views(times, state.intervals_knots, options.intervals)
+    basis = MotionBasis.of(
+        (data.shape[1], data.shape[2], data.shape[2]), (rows, columns), options.cells, factor
+    )
+    moving = MovingRadon.of(
+        still.radon, groups, times, basis, order=options.order, mass=options.mass, threads=options.threads
+    )
+    rho = Penalties(1.0 / still.norm, options.smoothness)
+    return MovingProblem(data, moving, still, rho, options.bending)
+
+
+@lru_cache(maxsize=1)
+def _still(
+    theta_degrees: tuple[float, ...], rows: int, columns: int, center: float, threads: int
+) -> TomographyProblem:
+    """Made once a level."""
+    radon = Radon(theta_degrees, rows, columns, center, threads=threads)
+    place = np.arange(columns) - columns // 2
+    inside = np.hypot(place[:, None], place) < 0.5 * (columns - 1)
+    return TomographyProblem.of(radon, support=torch.from_numpy(inside.astype(np.float32)))
