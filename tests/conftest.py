@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +20,11 @@ import pytest
 from manyviews.geometry.views import TiltGeometry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+WARM_RANKS = REPOSITORY / "tests" / "warm_ranks.py"
+CAN_BE_WARM = hasattr(os, "pidfd_open")  # it is Linux's
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+# Where the nursery of `warm` is that workers of pytest-xdist share
+NURSERY = "MANYVIEWS_TESTS_NURSERY"
 # What is distributed first: kernels, each of which is compiled by one worker and then in the cache of all;
 # then what takes longest. The many short files after them fill all workers to the end.
 FIRST = ("kernels", "tilt", "particles", "parallel", "solvers", "alignment", "jobs", "runs")
@@ -29,9 +35,17 @@ BLANK_PNG = base64.b64decode(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Each worker of pytest-xdist has one thread, and what it starts: more would wait for each other."""
+    """Each worker of pytest-xdist has one thread, and what it starts: more would wait for each other.
+
+    Workers share one nursery of warm processes.
+    """
     if config.getoption("numprocesses", None):
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+        if CAN_BE_WARM:
+            together = contextlib.ExitStack()
+            folder = together.enter_context(tempfile.TemporaryDirectory())
+            os.environ[NURSERY] = together.enter_context(nursery(Path(folder) / "door"))
+            config.add_cleanup(together.close)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -194,25 +208,36 @@ def run_ranks(launcher: Path) -> Ranks:
     return Ranks(launcher, sys.executable)
 
 
+@contextlib.contextmanager
+def nursery(address: Path) -> Iterator[str]:
+    """The process that others are forked from, which can be called at an address."""
+    with subprocess.Popen(
+        [sys.executable, WARM_RANKS, address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **ONE_THREAD},
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        yield str(address)
+        process.stdin.close()
+
+
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The words of a Python that has imported everything already, for tests that start many processes.
 
     What is killed then is gone as soon as its output ends, not when ``wait`` returns.
     """
-    if not hasattr(os, "pidfd_open"):  # it is Linux's
+    if not CAN_BE_WARM:
         yield [sys.executable]
         return
-    script, address = REPOSITORY / "tests" / "warm_ranks.py", tmp_path_factory.mktemp("nursery") / "door"
-    with subprocess.Popen(
-        [sys.executable, script, address],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, **ONE_THREAD},
-    ) as nursery:
-        assert nursery.stdout.readline() == b"ready\n"
-        yield [sys.executable, "-I", "-S", str(script), str(address)]
-        nursery.stdin.close()
+    with contextlib.ExitStack() as own:
+        address = os.environ.get(NURSERY) or own.enter_context(
+            nursery(tmp_path_factory.mktemp("nursery") / "door")
+        )
+        words = [sys.executable, "-I", "-S", str(WARM_RANKS), address]
+        subprocess.run([*words, "-c", ""], check=True)  # until all is imported
+        yield words
 
 
 @pytest.fixture(scope="session")

@@ -83,8 +83,8 @@ def test_signals_to_the_launcher(number: signal.Signals, code: int, said: str, r
     assert said in done.stderr.splitlines()[-1]
 
 
-def test_only_rank_0_prints(run_ranks):
-    done = run_ranks(3, RANKS, "done", seconds=LOST_SECONDS)
+def test_only_rank_0_prints(run_warm_ranks):
+    done = run_warm_ranks(3, RANKS, "done", seconds=LOST_SECONDS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "printed by 0\n", "")
 
 
@@ -117,9 +117,9 @@ def test_mpi4py_is_missing(run_ranks, tmp_path: Path):
     assert 'pip install "manyviews[mpi]"' in done.stderr
 
 
-def test_a_launcher_of_another_mpi(run_ranks):
+def test_a_launcher_of_another_mpi(run_warm_ranks):
     """What Open MPI's mpiexec looks like to an mpi4py with MPICH: every process finds itself alone."""
-    done = run_ranks(
+    done = run_warm_ranks(
         1, RANKS, "done", seconds=LOST_SECONDS, OMPI_COMM_WORLD_SIZE="4", OMPI_COMM_WORLD_RANK="0"
     )
     assert done.returncode == 2

@@ -3,7 +3,6 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -373,10 +372,8 @@ except InputError as error:
 """
 
 
-def test_file_size_limit(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+def test_file_size_limit(tmp_path, warm):
+    done = subprocess.run([*warm, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "File too large" in done.stdout
 

@@ -19,10 +19,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 from manyviews.kernels.slice_cells import BLOCK, SCRATCH, mix_rows, spread_quad
+from manyviews.parallel.threads import each_in_threads
 
 __all__ = [
     "BORDER",
@@ -215,12 +216,6 @@ def _warp_one(image, flow, order, transposed, out):  # type: ignore[no-untyped-d
         pull_padded(padded, flow, order, work, out)
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def _warp(images, flow, order, transposed, out):  # type: ignore[no-untyped-def]
-    for n in prange(len(images)):
-        _warp_one(images[n], flow[n], order, transposed, out[n])
-
-
 def pull_back(images: Real, flow: Real, order: int = 3, out: Real | None = None) -> Real:
     """Images ``(n, z, x)`` read at places moved by ``flow (n, 2, z, x)``: ``(n, z, x)``.
 
@@ -244,5 +239,6 @@ def _checked(images: Real, flow: Real, order: int, transposed: bool, out: Real |
     if result.shape != images.shape or result.dtype != images.dtype:
         raise ValueError("the array for the result is not like the images")
     own = np.ascontiguousarray(flow, dtype=images.dtype)  # one kind of both: fewer kernels to compile
-    _warp(np.ascontiguousarray(images), own, order, transposed, result)
+    given = np.ascontiguousarray(images)
+    each_in_threads(lambda n: _warp_one(given[n], own[n], order, transposed, result[n]), len(given))
     return result
