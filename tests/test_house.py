@@ -63,6 +63,7 @@ FORBIDDEN_RANDOMNESS = re.compile(
 LONGEST_FILE = 500
 LONGEST_INIT = 20
 LONGEST_FUNCTION = 60
+LOOKED_AT = (ast.Import, ast.ImportFrom, ast.Call, ast.FunctionDef, ast.AsyncFunctionDef)
 # Spelt in pieces, so that this file does not find itself.
 MACHINE_PATHS = re.compile("|".join("/" + name + r"\b/?" for name in ("work", "root", "home", "Users")))
 
@@ -78,15 +79,20 @@ def relative(path: Path) -> str:
     return str(path.relative_to(REPOSITORY))
 
 
-@functools.cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Those of `LOOKED_AT`, in the order of `ast.walk`, which takes longer than all the tests."""
+    return [node for node in ast.walk(parse(path)) if isinstance(node, LOOKED_AT)]
 
 
 def imported_modules(path: Path, root: Path = PACKAGE) -> Iterator[tuple[int, str]]:
     """Line and dotted name of everything imported, inside functions too; ``root`` is the package's folder."""
     package = ("manyviews", *path.relative_to(root).parent.parts) if path.is_relative_to(root) else ()
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -182,7 +188,7 @@ def test_nothing_unsafe_and_no_star(path: Path):
         for line, name in imported_modules(path)
         if name.split(".")[0] in FORBIDDEN_MODULES or name.endswith(".*")
     ]
-    for node in ast.walk(parse(path)):
+    for node in nodes(path):
         if not isinstance(node, ast.Call):
             continue
         if dotted(node.func) in FORBIDDEN_CALLS:
@@ -268,7 +274,7 @@ def own_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def test_functions_are_short(path: Path):
     long = [
         f"{node.name}: {own_lines(node)} lines"
-        for node in ast.walk(parse(path))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and own_lines(node) > LONGEST_FUNCTION
     ]
     assert not long

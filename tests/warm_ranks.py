@@ -30,13 +30,13 @@ ABOVE_ALL = 100  # descriptors from here on are in nobody's way
 MOST_DESCRIPTORS = 4
 MODULES = (
     "mpi4py",
-    "manyviews.cli",
+    "manyviews.cli.main",
     "manyviews.kernels.affine_cpu",
     "manyviews.particles.abinitio",
+    "manyviews.report.plots",
     "manyviews.subtomo.align",
     "manyviews.tilt.reconstruct",
     "manyviews.tilt.report",
-    "matplotlib.backends.backend_agg",
     "numba.typed",
 )
 
