@@ -39,6 +39,7 @@ S = TypeVar("S", bound=SolverState)
 _SHIFT_ITERATIONS = 8  # of whole views, before flows are looked for
 _BEFORE_ITERATIONS = 4
 _GRID_DAMPING = 0.1  # there are many steps, each with a better volume
+_GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,11 @@ def _motion(plan: Plan, level: Level, done: int, total: int) -> Motion:
         finest = max(FINEST_WINDOW, 2.0 * FINEST_WINDOW / level.binning)
         return max(finest, annealed_window(plan.window, 2.0 * FINEST_WINDOW, part) / level.binning)
 
-    engine = Grid(damping=_GRID_DAMPING) if options.flow == "grid" else make_engine(options.flow)
+    engine = (
+        Grid(damping=_GRID_DAMPING, holding=_GRID_HOLDING)
+        if options.flow == "grid"
+        else make_engine(options.flow)
+    )
     return Motion(engine, window)
 
 
