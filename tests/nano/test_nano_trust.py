@@ -75,3 +75,13 @@ def test_refusals(scan, shifted, tmp_path, capsys):
     write_scan(tmp_path / "another", photons=500).replace(other)
     assert "is not the scan that was reconstructed" in told(folder)
     assert not (tmp_path / "no").exists()
+
+
+def test_the_same_from_python(scan, tmp_path):
+    import manyviews as mv
+
+    run_folder = mv.reconstruct_scan(
+        scan, out=tmp_path / "run", method="cg", iterations=(2,), threads=1, halves=False, quiet=True
+    )
+    assert run_folder.volume.shape == (32, 32, 32)
+    assert run_folder.summary["method"] == "cg"
