@@ -37,5 +37,6 @@ def test_import_loads_nothing_heavy_and_each_name_no_more_than_it_needs():
         "dir(mv), mv.InputError\n"
         "assert not heavy & set(sys.modules)\n"
         "mv.open_run, mv.read_mrc, mv.reconstruct, mv.abinitio, mv.align_subtomograms, mv.read_tilt_series\n"
+        "mv.reconstruct_scan\n"
         "assert not {'torch', 'numba', 'matplotlib'} & set(sys.modules)\n"
     )

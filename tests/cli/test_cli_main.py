@@ -160,7 +160,7 @@ def test_which_commands_are_for_all_ranks_and_which_have_a_report():
     parallel = {command.name for command in COMMANDS if command.parallel}
     reports = {command.name: command.report for command in COMMANDS if command.report}
     assert parallel == {"tilt reconstruct", "particles abinitio", "subtomo align", "subtomo average",
-                        "nano reconstruct"}  # fmt: skip
+                        "nano reconstruct", "nano trust"}  # fmt: skip
     assert reports == {
         "tilt reconstruct": "manyviews.tilt.report",
         "particles abinitio": "manyviews.particles.report",
@@ -168,6 +168,7 @@ def test_which_commands_are_for_all_ranks_and_which_have_a_report():
         "subtomo align": "manyviews.subtomo.report",
         "subtomo average": "manyviews.subtomo.report",
         "nano reconstruct": "manyviews.nano.report",
+        "nano trust": "manyviews.nano.report",
     }
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from manyviews.api.keywords import Files, build_options, command_line, shows_options
 from manyviews.api.run import Run, open_run
+from manyviews.nano.reconstruct_options import ReconstructOptions as HowOptions
+from manyviews.nano.scan.options import ScanOptions
 from manyviews.options import RunOptions
 from manyviews.parallel.launch import start_world
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
@@ -103,6 +105,32 @@ def align_subtomograms(particles: str | PathLike[str], *, out: str | PathLike[st
     given = {"particles": particles, "out": out, **options}
     which, how, run, world = _options("subtomo align", "particles", given, SubtomogramOptions, AlignOptions)
     from manyviews.subtomo.align import align as run_job
+
+    run_job(which, how, run, world=world)
+    world.barrier()
+    return open_run(run.out)
+
+
+@shows_options(ScanOptions, HowOptions, RunOptions)
+def reconstruct_scan(scan: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Run:
+    """Reconstruct a scan of a specimen that drifts and deforms, and find how each view moved.
+
+    Runs go on, and share the work, as those of `reconstruct` do, with the same errors.
+
+    Parameters
+    ----------
+    scan
+        HDF5 file (Data Exchange, NXtomo), folder of TIFF files, TIFF or MRC stack.
+    out
+        Run folder.
+    **options
+        The options of ``manyviews nano reconstruct`` with underscores, e.g. ``method="shifts"``,
+        ``binning=2``, ``quiet=True``: the fields of `manyviews.nano.scan.options.ScanOptions`,
+        `manyviews.nano.reconstruct_options.ReconstructOptions` and `manyviews.options.RunOptions`.
+    """
+    given = {"scan": scan, "out": out, **options}
+    which, how, run, world = _options("nano reconstruct", "scan", given, ScanOptions, HowOptions)
+    from manyviews.nano.reconstruct import reconstruct as run_job
 
     run_job(which, how, run, world=world)
     world.barrier()

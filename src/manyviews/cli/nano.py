@@ -9,6 +9,7 @@ from manyviews.cli.output import FolderOptions, run_job, simulation_progress
 from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.simulate_options import SimulateOptions
+from manyviews.nano.trust_options import TrustOptions
 from manyviews.options import RunOptions
 
 
@@ -54,6 +55,12 @@ def _center(options: ScanOptions) -> int:
     return 0
 
 
+def _trust(options: TrustOptions, run: RunOptions) -> int:
+    from manyviews.nano.trust import trust
+
+    return run_job(trust, options, run=run)
+
+
 COMMANDS = (
     Command(
         name="nano simulate",
@@ -89,6 +96,19 @@ COMMANDS = (
         ),
         options=(ScanOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,
+        parallel=True,
+        report="manyviews.nano.report",
+    ),
+    Command(
+        name="nano trust",
+        summary="Inject a known motion into the data of a run, solve again, and tell what share comes back.",
+        usage="RUN --out TEST [options]",
+        examples=(
+            "manyviews nano trust run1 --out test1",
+            "manyviews nano trust run2 --motion jitter --amount 2 --out test2",
+        ),
+        options=(TrustOptions, RunOptions),
+        run=_trust,
         parallel=True,
         report="manyviews.nano.report",
     ),

@@ -18,9 +18,10 @@ from manyviews.parallel.world import World
 _FLOW = {"grid": 80.0, "farneback": 220.0, "dis": 60.0, "shifts": 150.0}
 _WARP, _PROJECT = 60.0, 40.0
 _STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
-_START_SECONDS, _READ = 5.0, 40.0
+_START_SECONDS, _READ = 13.0, 40.0
+_BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
 
-_PROGRAM_BYTES = 420 << 20
+_PROGRAM_BYTES = 465 << 20
 _FLOAT = 4
 _TABLE_BYTES = 70  # of a point of the Radon transform's lines, a view
 _FLOW_IMAGES, _STILL_IMAGES, _PRINTED_IMAGES = 16, 6, 18
@@ -66,6 +67,8 @@ def estimate_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     if method != "fbp":
         each = [_iteration(plan, pixels, voxels) / 8**level for level in range(len(plan.iterations))]
         whole = sum(one * count for one, count in zip(each, reversed(plan.iterations), strict=True))
+        if plan.moving and not plan.printed and plan.options.prealign:
+            whole += _BEGUN * each[-1]
         halves = 2.0 if plan.options.halves else 1.0
         seconds += whole * halves + 4 * _still(plan, pixels, voxels)
     return Cost(data_bytes, _PROGRAM_BYTES + own + shared + tables, seconds, ranks)

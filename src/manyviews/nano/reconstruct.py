@@ -60,12 +60,12 @@ def reconstruct(
         if job.finished:
             return job.result()
         with contextlib.ExitStack() as stack:
-            prepared = _prepared(stack, job, plan, scan, correction)
+            prepared = prepared_projections(stack, job, plan, scan, correction)
             summary = _solve(job, plan, prepared)
         return job.finish(summary)
 
 
-def _prepared(
+def prepared_projections(
     stack: contextlib.ExitStack, job: Job, plan: Plan, scan: Scan, correction: Correction
 ) -> Prepared:
     """Projections, in files if memory is small, with what is to be told of them."""

@@ -39,6 +39,7 @@ S = TypeVar("S", bound=SolverState)
 _SHIFT_ITERATIONS = 8  # of whole views, before flows are looked for
 _BEFORE_ITERATIONS = 4
 _GRID_DAMPING = 0.1  # there are many steps, each with a better volume
+_GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _moving(
             begun, state = _first(stages, plan, views, level, problem)
         else:
             state = _finer(state, problem)
-        motion = _motion(plan, level, done, total)
+        motion = _motion(plan, level, problem, done, total)
         state, reason = stages.run(level, problem, state, motion, stage=level.name)
         done += level.iterations
     assert state is not None
@@ -202,7 +203,7 @@ def _first(
     return begun, replace(state, iteration=0)
 
 
-def _motion(plan: Plan, level: Level, done: int, total: int) -> Motion:
+def _motion(plan: Plan, level: Level, problem: LevelProblem, done: int, total: int) -> Motion:
     """The engine of a level and its windows, which shrink from level to level."""
     options = plan.options
     if options.method == "shifts":
@@ -213,8 +214,18 @@ def _motion(plan: Plan, level: Level, done: int, total: int) -> Motion:
         finest = max(FINEST_WINDOW, 2.0 * FINEST_WINDOW / level.binning)
         return max(finest, annealed_window(plan.window, 2.0 * FINEST_WINDOW, part) / level.binning)
 
-    engine = Grid(damping=_GRID_DAMPING) if options.flow == "grid" else make_engine(options.flow)
+    engine = _grid(problem) if options.flow == "grid" else make_engine(options.flow)
     return Motion(engine, window)
+
+
+def _grid(problem: LevelProblem) -> Grid:
+    """Splines that know the views of all ranks, which are neighbours in time."""
+    ranks = problem.ranks
+
+    def of_all_views(knots: Float32) -> tuple[Float32, slice]:
+        return ranks.gather_views(torch.from_numpy(knots)).numpy(), ranks.own_views
+
+    return Grid(damping=_GRID_DAMPING, holding=_GRID_HOLDING, of_all_views=of_all_views)
 
 
 def _finer(state: JointState, problem: LevelProblem) -> JointState:

@@ -6,6 +6,7 @@ noise is averaged over all pixels about a knot.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,9 @@ class Grid:
         of rounding move knots in the air by a hundredth of a pixel; with much, a step goes less far.
     time_width
         Standard deviation of that mean, in views.
+    of_all_views
+        From what is known of the views at hand to that of all views, and where those at hand are among them;
+        None: there are no others.
     """
 
     steps: int = 2
@@ -48,6 +52,7 @@ class Grid:
     holding: float = 0.0
     damping: float = 1e-4
     time_width: float = 4.0
+    of_all_views: Callable[[Float32], tuple[Float32, slice]] | None = None
 
     def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
         """See `FlowEngine`; views must be in the order of acquisition where ``holding`` is above 0."""
@@ -71,9 +76,10 @@ class Grid:
         return np.asarray(flow + np.float32(factor) * changed, dtype=np.float32)
 
     def _middle(self, knots: Float32) -> Float32:
-        own = knots.mean(axis=(2, 3), keepdims=True)
-        smooth = gaussian_filter1d(knots - own, self.time_width, axis=0, mode="nearest")
-        return np.asarray(smooth + own, dtype=np.float32)
+        whole, here = (knots, slice(None)) if self.of_all_views is None else self.of_all_views(knots)
+        own = whole.mean(axis=(2, 3), keepdims=True)
+        smooth = gaussian_filter1d(whole - own, self.time_width, axis=0, mode="nearest")
+        return np.asarray(smooth + own, dtype=np.float32)[here]
 
 
 def _bases(places: tuple[int, ...], shape: tuple[int, ...], spacing: float, step: float) -> Bases:
