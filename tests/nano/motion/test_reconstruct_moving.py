@@ -110,8 +110,28 @@ def test_a_volume_is_raised_about_its_axis():
     assert raised[7, 8, 6] == pytest.approx(-96.75, abs=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"cells": 0}, "is none"),
+        ({"levels": (2, 4)}, "do not go from coarse to fine"),
+        ({"levels": (8,)}, "8 x 8 pixels are too few to bin by 8"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(changed, said):
+    images = np.zeros((9, 8, 8), np.float32)
+    with pytest.raises(InputError, match=said):
+        begin_moving(MovingScan(images, np.zeros(9), 3.5), replace(MotionOptions(), **changed))
+
+
+def test_pixels_that_are_no_numbers_are_refused():
+    images = np.full((9, 32, 32), np.nan, np.float32)
+    with pytest.raises(InputError, match="are no numbers"):
+        begin_moving(MovingScan(images, np.zeros(9), 3.5), MotionOptions())
+
+
 def test_too_few_views_and_wrong_angles_are_refused():
-    images = np.zeros((3, 8, 8), np.float32)
+    images = np.zeros((3, 32, 32), np.float32)
     with pytest.raises(InputError, match="do not tell a motion of degree 4"):
         begin_moving(MovingScan(images, np.zeros(3), 3.5), MotionOptions())
     with pytest.raises(InputError, match="2 angles are not those of 3"):

@@ -144,20 +144,36 @@ class MovingState:
 def begin_moving(scan: MovingScan, options: MotionOptions) -> MovingState:
     """The coarsest level, at rest; `InputError` if the scan is none that motion can be found in."""
     views, rows, columns = scan.projections.shape
+    _require_usable(scan, options)
+    factor = options.factors(columns)[0]
+    shape = (rows // factor, columns // factor, columns // factor)
+    basis = MotionBasis.of(shape, (rows, columns), options.cells, factor)
+    knots = np.zeros((options.degree, 3, *basis.knots))
+    return MovingState(0, 0, np.zeros(shape, np.float32), knots, 1.0, knots, np.zeros((views, 2)))
+
+
+def _require_usable(scan: MovingScan, options: MotionOptions) -> None:
+    views, rows, columns = scan.projections.shape
     if len(scan.theta_degrees) != views:
         raise InputError(f"{len(scan.theta_degrees)} angles are not those of {views} projections")
+    if min(options.cells, options.degree, options.intervals) < 1:
+        raise InputError(
+            f"a motion of {options.cells} cells, degree {options.degree} and {options.intervals} intervals of"
+            " time is none",
+            fix="give numbers from 1 on",
+        )
     if views <= options.degree:
         raise InputError(
             f"{views} views do not tell a motion of degree {options.degree} in time",
             fix="give more views or a lower degree",
         )
-    factor = options.factors(columns)[0]
-    if min(rows, columns) // factor < 2:
-        raise InputError(f"{rows} x {columns} pixels are too few to bin by {factor}")
-    shape = (rows // factor, columns // factor, columns // factor)
-    basis = MotionBasis.of(shape, (rows, columns), options.cells, factor)
-    knots = np.zeros((options.degree, 3, *basis.knots))
-    return MovingState(0, 0, np.zeros(shape, np.float32), knots, 1.0, knots, np.zeros((views, 2)))
+    factors = options.factors(columns)
+    if min(factors) < 1 or list(factors) != sorted(factors, reverse=True):
+        raise InputError(f"levels {factors[:-1]} do not go from coarse to fine", fix="give falling factors")
+    if min(rows, columns) // factors[0] < 2:
+        raise InputError(f"{rows} x {columns} pixels are too few to bin by {factors[0]}")
+    if not np.isfinite(scan.projections).all():
+        raise InputError("some pixels of the projections are no numbers", fix="exclude or fill them")
 
 
 def is_done(state: MovingState, scan: MovingScan, options: MotionOptions) -> bool:
