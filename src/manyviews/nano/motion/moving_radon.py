@@ -189,6 +189,11 @@ def determinant(slopes: Float32) -> Float32:
     )
 
 
+def _along(slopes: Float32, way: Float32) -> Float32:
+    """``(z, y, x)``: the sum of products of three parts each."""
+    return np.asarray(slopes[0] * way[0] + slopes[1] * way[1] + slopes[2] * way[2])
+
+
 class Linearised:
     """The derivative of `MovingRadon.forward` by the volume and by the motion, at some of both.
 
@@ -222,12 +227,11 @@ class Linearised:
 
         def one(interval: int) -> Float32:
             at = moving.knots_at(knots, interval)
-            changed = np.einsum("pzyx,pzyx->zyx", self.slopes[interval], moving.basis.expand(at))
+            changed = _along(self.slopes[interval], moving.basis.expand(at))
             bends, factor = self._bends[interval], self._factors[interval]
             if bends is not None:
                 for axis in range(3):
-                    slope = moving.basis.expand(at, axis)
-                    changed += np.einsum("pzyx,pzyx->zyx", bends[:, axis], slope)
+                    changed += _along(bends[:, axis], moving.basis.expand(at, axis))
             if volume is not None:
                 moved = pull_volume(volume, self.displacements[interval], moving.order)
                 changed += moved if factor is None else moved * factor
