@@ -9,6 +9,7 @@ one level, flows by Farneback; ``direct``: a flow for each view on splines, and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +22,14 @@ from manyviews.nano.flow.accept import accept_flow
 from manyviews.nano.flow.engines import make_engine
 from manyviews.nano.flow.gauge import remove_gauge
 from manyviews.nano.flow.windows import WindowSchedule
-from manyviews.nano.motion.reconstruct import MotionOptions, MovingScan, reconstruct_moving
+from manyviews.nano.motion.reconstruct import (
+    MotionOptions,
+    MovingScan,
+    MovingState,
+    is_done,
+    reconstruct_moving,
+    step_moving,
+)
 from manyviews.operators.differences import add_laplacian, differences
 from manyviews.operators.radon import Radon
 
@@ -31,6 +39,7 @@ Way = Callable[[MovingScan, bool], Float32]
 SMOOTHNESS, SPLIT = 1e-3, 3e-3  # rho2 where R has norm one, without and with total variation
 VARIATION = 2e-3  # slopes up to this are noise, in grey levels: a weight of 2 rho2 times this
 OUTER, INNER, ROUNDS = 32, 4, 6
+_FOUND: list[tuple[MovingScan, MovingState]] = []  # the last that `moving` found
 
 
 def problem_of(scan: MovingScan) -> TomographyProblem:
@@ -171,11 +180,21 @@ def motion_options(columns: int, mass: bool, variation: float = 0.0) -> MotionOp
 
 
 def moving(scan: MovingScan, mass: bool) -> Float32:
-    return reconstruct_moving(scan, motion_options(scan.projections.shape[2], mass)).volume
+    state = reconstruct_moving(scan, motion_options(scan.projections.shape[2], mass))
+    _FOUND.clear()
+    _FOUND.append((scan, state))
+    return state.volume
 
 
 def movingtv(scan: MovingScan, mass: bool) -> Float32:
-    return reconstruct_moving(scan, motion_options(scan.projections.shape[2], mass, VARIATION)).volume
+    """Goes on from what `moving` found for the same scan, if that came right before."""
+    if not _FOUND or _FOUND[0][0] is not scan:
+        moving(scan, mass)
+    options = motion_options(scan.projections.shape[2], mass, VARIATION)
+    state = replace(_FOUND[0][1], steps=0)
+    while not is_done(state, scan, options):
+        state = step_moving(state, scan, options)
+    return state.volume
 
 
 WAYS: dict[str, Way] = {

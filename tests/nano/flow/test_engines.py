@@ -9,14 +9,14 @@ from scipy.ndimage import gaussian_filter
 
 from manyviews.errors import InputError
 from manyviews.kernels.flow_rigid_cpu import rigid_flow
-from manyviews.kernels.warp_cpu import pull_back
+from manyviews.kernels.warp_cpu import pull_back, push_forward
 from manyviews.nano.flow.accept import accept_flow
 from manyviews.nano.flow.dis import Dis
 from manyviews.nano.flow.engines import ENGINES, make_engine
 from manyviews.nano.flow.farneback import Farneback
 from manyviews.nano.flow.grey_range import grey_range, to_grey
 from manyviews.nano.flow.grid import Grid
-from manyviews.nano.flow.mass import inverse_flow, volume_change
+from manyviews.nano.flow.mass import KeepingMass, inverse_flow, volume_change
 from manyviews.nano.flow.shifts import Shifts, coarse_shifts, rigid_part
 
 SHAPE = (96, 112)
@@ -53,6 +53,18 @@ def test_a_smooth_flow_is_found(rng, name, most):
     data = pull_back(model, truth)
     flow = annealed(make_engine(name), data, model, (64, 32, 24, 24))
     assert error(flow, truth) < most < error(0 * truth, truth)
+
+
+def test_a_flow_that_moves_mass_is_found(rng):
+    fade = np.minimum(1, 4 * np.hanning(SHAPE[0])[:, None] * np.hanning(SHAPE[1]))
+    model, truth = ((4.0 + speckle(rng)) * fade).astype(np.float32), smooth_flow(rng, 3.0)
+    data, windows = push_forward(model, truth), (64, 64, 64, 32, 32, 24, 24)
+    engine = make_engine("grid")
+    within = np.s_[..., 16:-16, 16:-16]
+    found, reading = (annealed(kind, data, model, windows) for kind in (KeepingMass(engine), engine))
+    errors = [error(flow[within], truth[within]) for flow in (found, inverse_flow(reading))]
+    assert errors[0] < 0.25
+    assert errors[0] < 0.5 * errors[1]
 
 
 def test_the_grid_beats_the_window_in_noise(rng):

@@ -9,17 +9,18 @@ import torch
 from manyviews.nano.motion.basis import MotionBasis, Splines, time_functions
 from manyviews.nano.motion.intervals import split_views
 from manyviews.nano.motion.moving_radon import Linearised, MovingRadon
+from manyviews.nano.motion.view_shifts import read_shifted, shift_step
 from manyviews.operators.radon import Radon
 
 ROWS, SIZE, VIEWS = 8, 10, 9
 RADON = Radon(np.arange(VIEWS) * 77.0, ROWS, SIZE, 4.3)
 
 
-def make(*, mass: bool = False, threads: int = 1, intervals: int = 4) -> MovingRadon:
+def make(*, mass=False, threads=1, intervals=4, shifts=None) -> MovingRadon:
     times = time_functions(VIEWS, 2)
     basis = MotionBasis.of((ROWS, SIZE, SIZE), (2 * ROWS, 2 * SIZE), 2, 2)
     groups = split_views(times, np.zeros((2, 3, *basis.knots)), intervals)
-    return MovingRadon.of(RADON, groups, times, basis, mass=mass, threads=threads)
+    return MovingRadon.of(RADON, groups, times, basis, mass=mass, threads=threads, shifts=shifts)
 
 
 def drawn(rng, moving):
@@ -47,7 +48,7 @@ def test_at_rest_it_is_the_radon_transform(rng):
 
 @pytest.mark.parametrize("mass", [False, True])
 def test_the_adjoint_is_exact(rng, mass):
-    moving = make(mass=mass)
+    moving = make(mass=mass, shifts=rng.standard_normal((VIEWS, 2)))
     volume, knots = drawn(rng, moving)
     images = rng.standard_normal(moving.range).astype(np.float32)
     forward, adjoint = moving.forward(volume, knots), moving.adjoint(images, knots)
@@ -95,6 +96,14 @@ def test_what_is_in_the_specimen_stays_where_mass_is_kept():
         shrinking[mass] = sums[-1] / sums[0]
     assert shrinking[True] == pytest.approx(1.0, abs=0.05)
     assert shrinking[False] < 0.75
+
+
+def test_views_shifted_as_a_whole_are_found_by_their_slopes():
+    moving = make()
+    images = moving.forward(smooth(moving), np.zeros(moving.motion_shape))
+    wanted = np.linspace(-0.4, 0.4, 2 * VIEWS).reshape(VIEWS, 2)
+    found = shift_step(images, read_shifted(images, wanted) - images)
+    np.testing.assert_allclose(found, wanted, atol=0.08)
 
 
 def test_functions_of_time_are_orthogonal_and_of_mean_zero():

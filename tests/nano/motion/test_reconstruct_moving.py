@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from manyviews.errors import InputError
+from manyviews.nano.flow.gauge import remove_shift_gauge
 from manyviews.nano.motion.basis import MotionBasis, time_functions
 from manyviews.nano.motion.moving_radon import MovingRadon
 from manyviews.nano.motion.reconstruct import (
@@ -18,6 +21,7 @@ from manyviews.nano.motion.reconstruct import (
     step_moving,
 )
 from manyviews.nano.motion.registration import register_smoothly
+from manyviews.nano.motion.view_shifts import read_shifted
 from manyviews.operators.radon import Radon
 
 N, VIEWS, CENTER = 16, 24, 7.5
@@ -54,8 +58,8 @@ def test_motion_in_depth_is_found(rng):
     moved = scan(rng, volume, 4.0)
     seen = []
     found = reconstruct_moving(moved, OPTIONS, seen.append)
-    still = reconstruct_moving(moved, MotionOptions(**{**vars(OPTIONS), "joint_steps": 0}))
-    oracle = reconstruct_moving(scan(rng, volume, 0.0), MotionOptions(**{**vars(OPTIONS), "joint_steps": 0}))
+    still = reconstruct_moving(moved, replace(OPTIONS, joint_steps=0))
+    oracle = reconstruct_moving(scan(rng, volume, 0.0), replace(OPTIONS, joint_steps=0))
     errors = [error(state.volume, volume) for state in (still, found, oracle)]
     assert errors[0] > 0.2
     assert errors[0] - errors[1] > 0.65 * (errors[0] - errors[2]), errors
@@ -64,9 +68,21 @@ def test_motion_in_depth_is_found(rng):
     assert [state.level for state in seen][:5] == [0] * 5
 
 
+def test_views_that_jitter_besides_are_shifted_back(rng):
+    volume = specimen(rng)
+    moved = scan(rng, volume, 2.0)
+    jitter, _ = remove_shift_gauge(rng.normal(0, 0.8, (VIEWS, 2)), moved.theta_degrees)
+    shaken = MovingScan(read_shifted(moved.projections, jitter), moved.theta_degrees, CENTER)
+    ends = [reconstruct_moving(shaken, replace(OPTIONS, jitter=known)) for known in (False, True)]
+    assert error(ends[1].volume, volume) < 0.75 * error(ends[0].volume, volume)
+    # what is slow in them may go into the motion
+    fast = np.diff(ends[1].shifts - jitter, axis=0)
+    assert np.sqrt(np.mean(fast**2)) < 0.35 * np.sqrt(np.mean(np.diff(jitter, axis=0) ** 2))
+
+
 def test_a_state_goes_on_to_the_same_bits(rng):
     moved = scan(rng, specimen(rng), 1.0)
-    options = MotionOptions(**{**vars(OPTIONS), "joint_steps": 1, "volume_steps": 4, "variation": 0.01})
+    options = replace(OPTIONS, joint_steps=1, volume_steps=4, variation=0.01, jitter=True)
     first = begin_moving(moved, options)
     middle = step_moving(step_moving(first, moved, options), moved, options)
     ends = []
@@ -94,8 +110,28 @@ def test_a_volume_is_raised_about_its_axis():
     assert raised[7, 8, 6] == pytest.approx(-96.75, abs=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"cells": 0}, "is none"),
+        ({"levels": (2, 4)}, "do not go from coarse to fine"),
+        ({"levels": (8,)}, "8 x 8 pixels are too few to bin by 8"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(changed, said):
+    images = np.zeros((9, 8, 8), np.float32)
+    with pytest.raises(InputError, match=said):
+        begin_moving(MovingScan(images, np.zeros(9), 3.5), replace(MotionOptions(), **changed))
+
+
+def test_pixels_that_are_no_numbers_are_refused():
+    images = np.full((9, 32, 32), np.nan, np.float32)
+    with pytest.raises(InputError, match="are no numbers"):
+        begin_moving(MovingScan(images, np.zeros(9), 3.5), MotionOptions())
+
+
 def test_too_few_views_and_wrong_angles_are_refused():
-    images = np.zeros((3, 8, 8), np.float32)
+    images = np.zeros((3, 32, 32), np.float32)
     with pytest.raises(InputError, match="do not tell a motion of degree 4"):
         begin_moving(MovingScan(images, np.zeros(3), 3.5), MotionOptions())
     with pytest.raises(InputError, match="2 angles are not those of 3"):

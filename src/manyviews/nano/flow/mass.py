@@ -7,14 +7,19 @@ from and J the volume change of f. The exact transpose of the pull-back takes g.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from manyviews.kernels.warp_cpu import pull_back
+from manyviews.nano.flow.engines import FlowEngine
 
 Float32 = NDArray[np.float32]
 
 _LEAST_CHANGE = 0.1
+_SMOOTH_PIXELS, _CHANGES = 4.0, (0.6, 1.6)  # of the change that data are divided by
 
 
 def volume_change(flow: Float32) -> Float32:
@@ -34,3 +39,22 @@ def inverse_flow(flow: Float32, iterations: int = 12) -> Float32:
     for _ in range(iterations):
         found = -np.stack([pull_back(part, found, 1) for part in parts], axis=1)
     return found
+
+
+@dataclass(frozen=True)
+class KeepingMass:
+    """Any engine, for projections whose mass moves: finds g with ``data = push_forward(model, g)``.
+
+    Data divided by the change of areas of the flow so far are a model read at moved places, which is what
+    engines look for. The change is that of a smoothed flow and kept near one, and follows from call to call:
+    a few calls with each window, wide ones above all.
+    """
+
+    engine: FlowEngine
+
+    def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
+        """See `FlowEngine`; ``flow`` is where mass goes, on the way in and out."""
+        pulled = inverse_flow(flow)
+        smooth = gaussian_filter(pulled, (0, 0, _SMOOTH_PIXELS, _SMOOTH_PIXELS), mode="nearest")
+        change = np.clip(volume_change(smooth), *_CHANGES)
+        return inverse_flow(self.engine.find(data / change, model, pulled, window))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.warp_volume_cpu import pull_volume, push_volume, read_slopes
 from manyviews.nano.motion.basis import MotionBasis
+from manyviews.nano.motion.view_shifts import push_shifted, read_shifted
 from manyviews.operators.radon import Radon
 
 Float32 = NDArray[np.float32]
@@ -46,6 +47,8 @@ class MovingRadon:
         What is in the specimen stays, in place of its grey levels.
     threads
         Of intervals at once; each needs a few volumes.
+    shifts
+        ``(view, 2)`` by which each view is read elsewhere, in pixels of the views; None: nowhere else.
     """
 
     radons: tuple[Radon, ...]
@@ -55,11 +58,12 @@ class MovingRadon:
     order: int = 3
     mass: bool = False
     threads: int = 1
+    shifts: Float64 | None = None
 
     @classmethod
     def of(
         cls, radon: Radon, groups: Sequence[Int64], times: Float64, basis: MotionBasis, *,
-        order: int = 3, mass: bool = False, threads: int = 0,
+        order: int = 3, mass: bool = False, threads: int = 0, shifts: Float64 | None = None,
     ) -> MovingRadon:  # fmt: skip
         """Of all views; ``times (view, m)``, ``threads`` of 0: as many as torch uses."""
         _, rows, columns = radon.range
@@ -72,7 +76,7 @@ class MovingRadon:
         )  # fmt: skip
         means = np.stack([times[views].mean(axis=0) for views in groups])
         workers = threads or torch.get_num_threads()
-        return cls(radons, tuple(groups), means, basis, order, mass, workers)
+        return cls(radons, tuple(groups), means, basis, order, mass, workers, shifts)
 
     @property
     def domain(self) -> tuple[int, ...]:
@@ -133,11 +137,15 @@ class MovingRadon:
     def project(self, interval: int, volume: Float32) -> Float32:
         """Views of an interval, of the volume as it is then."""
         images: Float32 = self.radons[interval].forward(torch.from_numpy(volume)).numpy()
-        return images
+        if self.shifts is None:
+            return images
+        return read_shifted(images, self.shifts[self.groups[interval]])
 
     def back_project(self, interval: int, projections: Float32) -> Float32:
         """The transpose of `project`, of those among all projections that belong to it."""
         own = np.ascontiguousarray(projections[self.groups[interval]])
+        if self.shifts is not None:
+            own = push_shifted(own, self.shifts[self.groups[interval]])
         volume: Float32 = self.radons[interval].adjoint(torch.from_numpy(own)).numpy()
         return volume
 
@@ -181,6 +189,11 @@ def determinant(slopes: Float32) -> Float32:
     )
 
 
+def _along(slopes: Float32, way: Float32) -> Float32:
+    """``(z, y, x)``: the sum of products of three parts each."""
+    return np.asarray(slopes[0] * way[0] + slopes[1] * way[1] + slopes[2] * way[2])
+
+
 class Linearised:
     """The derivative of `MovingRadon.forward` by the volume and by the motion, at some of both.
 
@@ -214,12 +227,11 @@ class Linearised:
 
         def one(interval: int) -> Float32:
             at = moving.knots_at(knots, interval)
-            changed = np.einsum("pzyx,pzyx->zyx", self.slopes[interval], moving.basis.expand(at))
+            changed = _along(self.slopes[interval], moving.basis.expand(at))
             bends, factor = self._bends[interval], self._factors[interval]
             if bends is not None:
                 for axis in range(3):
-                    slope = moving.basis.expand(at, axis)
-                    changed += np.einsum("pzyx,pzyx->zyx", bends[:, axis], slope)
+                    changed += _along(bends[:, axis], moving.basis.expand(at, axis))
             if volume is not None:
                 moved = pull_volume(volume, self.displacements[interval], moving.order)
                 changed += moved if factor is None else moved * factor

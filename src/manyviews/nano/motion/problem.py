@@ -28,10 +28,13 @@ _SHORTEST = 2.0**-4  # of a step of Gauss-Newton, below which it is given up
 
 @dataclass(frozen=True)
 class Improved:
-    """``volume (z, y, x)``, ``knots (m, 3, kz, ky, kx)``, and |A(u, c) - d| / |d|."""
+    """``volume (z, y, x)``, ``knots (m, 3, kz, ky, kx)``, what is ``left (view, z, x)`` of the data, and the
+    ``misfit`` |A(u, c) - d| / |d|.
+    """
 
     volume: Float32
     knots: Float64
+    left: Float32
     misfit: float
 
 
@@ -90,7 +93,7 @@ class MovingProblem:
             new_slope = _inner(rest, turned)
             direction = turned + np.float32(new_slope / slope) * direction
             slope = new_slope
-        return Improved(found, knots, self.misfit(left))
+        return Improved(found, knots, left, self.misfit(left))
 
     def joint_step(self, volume: Float32, knots: Float64, inner: int) -> Improved:
         """A step of Gauss-Newton in both, by so many conjugate gradients; halved until F falls."""
@@ -107,9 +110,9 @@ class MovingProblem:
             new, moved = volume + np.float32(length) * change, knots + length * motion
             left = self.residual(new, moved)
             if self._value(new, left, moved, stiffness) < before:
-                return Improved(new, moved, self.misfit(left))
+                return Improved(new, moved, left, self.misfit(left))
             length *= 0.5
-        return Improved(volume, knots, self.misfit(residual))
+        return Improved(volume, knots, residual, self.misfit(residual))
 
     def _solve(
         self, linear: Linearised, stiffness: Stiffness, force: Float32, push: Float64, steps: int

@@ -18,10 +18,12 @@ from scipy import ndimage
 
 from manyviews.errors import InputError
 from manyviews.nano.admm.tomography import Penalties, TomographyProblem
+from manyviews.nano.flow.gauge import remove_shift_gauge
 from manyviews.nano.motion.basis import MotionBasis, time_functions
 from manyviews.nano.motion.intervals import split_views
 from manyviews.nano.motion.moving_radon import MovingRadon
 from manyviews.nano.motion.problem import Improved, MovingProblem
+from manyviews.nano.motion.view_shifts import shift_step
 from manyviews.nano.scan.binning import binned, binned_center
 from manyviews.operators.differences import differences
 from manyviews.operators.radon import Radon
@@ -61,6 +63,8 @@ class MotionOptions:
         Of the interpolation: 1 linear, 3 cubic.
     mass
         What is in the specimen stays, in place of its grey levels.
+    jitter
+        Let each view be shifted as a whole besides.
     levels
         Factors of binning on which the motion is fitted, coarse to fine; None: chosen from the size.
     threads
@@ -78,6 +82,7 @@ class MotionOptions:
     variation: float = 0.0
     order: int = 3
     mass: bool = False
+    jitter: bool = False
     levels: tuple[int, ...] | None = None
     threads: int = 0
 
@@ -121,6 +126,9 @@ class MovingState:
         ``(2, 3, z, y, x)`` slopes and dual of the total variation; None: not begun.
     intervals_knots
         The motion that the level's intervals of time were chosen by.
+    shifts
+        ``(view, 2)`` of whole views, in pixels of the detector along x and z, no motion of the specimen
+        among them that would be the same in all views.
     """
 
     level: int
@@ -129,26 +137,43 @@ class MovingState:
     knots: Float64
     misfit: float
     intervals_knots: Float64
+    shifts: Float64
     split: Float32 | None = None
 
 
 def begin_moving(scan: MovingScan, options: MotionOptions) -> MovingState:
     """The coarsest level, at rest; `InputError` if the scan is none that motion can be found in."""
     views, rows, columns = scan.projections.shape
+    _require_usable(scan, options)
+    factor = options.factors(columns)[0]
+    shape = (rows // factor, columns // factor, columns // factor)
+    basis = MotionBasis.of(shape, (rows, columns), options.cells, factor)
+    knots = np.zeros((options.degree, 3, *basis.knots))
+    return MovingState(0, 0, np.zeros(shape, np.float32), knots, 1.0, knots, np.zeros((views, 2)))
+
+
+def _require_usable(scan: MovingScan, options: MotionOptions) -> None:
+    views, rows, columns = scan.projections.shape
     if len(scan.theta_degrees) != views:
         raise InputError(f"{len(scan.theta_degrees)} angles are not those of {views} projections")
+    if min(options.cells, options.degree, options.intervals) < 1:
+        raise InputError(
+            f"a motion of {options.cells} cells, degree {options.degree} and {options.intervals} intervals of"
+            " time is none",
+            fix="give numbers from 1 on",
+        )
     if views <= options.degree:
         raise InputError(
             f"{views} views do not tell a motion of degree {options.degree} in time",
             fix="give more views or a lower degree",
         )
-    factor = options.factors(columns)[0]
-    if min(rows, columns) // factor < 2:
-        raise InputError(f"{rows} x {columns} pixels are too few to bin by {factor}")
-    shape = (rows // factor, columns // factor, columns // factor)
-    basis = MotionBasis.of(shape, (rows, columns), options.cells, factor)
-    knots = np.zeros((options.degree, 3, *basis.knots))
-    return MovingState(0, 0, np.zeros(shape, np.float32), knots, 1.0, knots)
+    factors = options.factors(columns)
+    if min(factors) < 1 or list(factors) != sorted(factors, reverse=True):
+        raise InputError(f"levels {factors[:-1]} do not go from coarse to fine", fix="give falling factors")
+    if min(rows, columns) // factors[0] < 2:
+        raise InputError(f"{rows} x {columns} pixels are too few to bin by {factors[0]}")
+    if not np.isfinite(scan.projections).all():
+        raise InputError("some pixels of the projections are no numbers", fix="exclude or fill them")
 
 
 def is_done(state: MovingState, scan: MovingScan, options: MotionOptions) -> bool:
@@ -165,12 +190,12 @@ def step_moving(state: MovingState, scan: MovingScan, options: MotionOptions) ->
         return _raised(state, scan, factors)
     problem = _problem(state, scan, options, factors[state.level])
     if state.level == last:
-        return _volume_steps(state, problem, options)
+        return _volume_steps(state, problem, scan, options)
     volume = state.volume
     if state.steps == 0:
         volume = problem.fit_volume(volume, state.knots, _START_STEPS).volume
     found = problem.joint_step(volume, state.knots, options.inner_steps)
-    return _next(state, found, 1)
+    return _next(state, found, 1, _shifts(state, problem, found, scan, options))
 
 
 def reconstruct_moving(
@@ -185,11 +210,14 @@ def reconstruct_moving(
     return state
 
 
-def _volume_steps(state: MovingState, problem: MovingProblem, options: MotionOptions) -> MovingState:
+def _volume_steps(
+    state: MovingState, problem: MovingProblem, scan: MovingScan, options: MotionOptions
+) -> MovingState:
     left = options.volume_steps - state.steps
     if not options.variation:
         steps = min(left, 5)
-        return _next(state, problem.fit_volume(state.volume, state.knots, steps), steps)
+        found = problem.fit_volume(state.volume, state.knots, steps)
+        return _next(state, found, steps, _shifts(state, problem, found, scan, options))
     split = np.zeros((2, 3, *state.volume.shape), np.float32) if state.split is None else state.split
     b = torch.from_numpy(split[0] - split[1])
     steps = min(left, _SPLIT_STEPS)
@@ -198,13 +226,26 @@ def _volume_steps(state: MovingState, problem: MovingProblem, options: MotionOpt
     length = np.sqrt((slopes**2).sum(axis=0))
     kept = slopes * (np.maximum(length - options.variation, 0.0) / np.maximum(length, 1e-30))
     new = np.stack([kept, slopes - kept]).astype(np.float32)
-    return _next(state, found, steps, new)
+    return _next(state, found, steps, _shifts(state, problem, found, scan, options), new)
 
 
-def _next(state: MovingState, found: Improved, steps: int, split: Float32 | None = None) -> MovingState:
+def _shifts(
+    state: MovingState, problem: MovingProblem, found: Improved, scan: MovingScan, options: MotionOptions
+) -> Float64:
+    """Shifts of views by what is left, in pixels of the detector, less what moves the whole specimen."""
+    if not options.jitter:
+        return state.shifts
+    further = shift_step(problem.data - found.left, found.left) * problem.moving.basis.voxel
+    shifts, _ = remove_shift_gauge(state.shifts + further, scan.theta_degrees)
+    return shifts
+
+
+def _next(
+    state: MovingState, found: Improved, steps: int, shifts: Float64, split: Float32 | None = None
+) -> MovingState:
     return MovingState(
         state.level, state.steps + steps, found.volume, found.knots, found.misfit, state.intervals_knots,
-        split,
+        shifts, split,
     )  # fmt: skip
 
 
@@ -214,7 +255,7 @@ def _raised(state: MovingState, scan: MovingScan, factors: tuple[int, ...]) -> M
     _, rows, columns = scan.projections.shape
     shape = (rows // new, columns // new, columns // new)
     volume = raise_volume(state.volume, shape, old / new)
-    return MovingState(state.level + 1, 0, volume, state.knots, state.misfit, state.knots)
+    return MovingState(state.level + 1, 0, volume, state.knots, state.misfit, state.knots, state.shifts)
 
 
 def raise_volume(volume: Float32, shape: tuple[int, int, int], factor: float) -> Float32:
@@ -240,7 +281,14 @@ def _problem(state: MovingState, scan: MovingScan, options: MotionOptions, facto
         (data.shape[1], data.shape[2], data.shape[2]), (rows, columns), options.cells, factor
     )
     moving = MovingRadon.of(
-        still.radon, groups, times, basis, order=options.order, mass=options.mass, threads=options.threads
+        still.radon,
+        groups,
+        times,
+        basis,
+        order=options.order,
+        mass=options.mass,
+        threads=options.threads,
+        shifts=state.shifts / factor if options.jitter else None,
     )
     rho = Penalties(1.0 / still.norm, options.smoothness)
     return MovingProblem(data, moving, still, rho, options.bending)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from manyviews.kernels.warp_volume_cpu import pull_volume, read_slopes
 from manyviews.nano.motion.basis import MotionBasis
 from manyviews.nano.motion.moving_radon import determinant
-from manyviews.nano.motion.stiffness import bending_matrix, normal_matrix
+from manyviews.nano.motion.stiffness import bending_matrix, normal_matrix, slope_products
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -34,7 +34,7 @@ def register_smoothly(
         factor = _factor(basis, knots) if mass else np.float32(1.0)
         slopes = read_slopes(volume, displacement) * factor
         apart = wanted - pull_volume(volume, displacement) * factor
-        matrix = normal_matrix(slopes, basis)
+        matrix = normal_matrix(slope_products(slopes), basis)
         matrix += _BENDING * np.trace(matrix) / np.trace(bent) * bent
         knots = knots + np.linalg.solve(matrix, basis.contract(slopes * apart).reshape(-1)).reshape(
             knots.shape

@@ -33,9 +33,14 @@ def bending_matrix(knots: tuple[int, int, int]) -> Float64:
     return np.asarray(total)
 
 
-def normal_matrix(slopes: Float32, basis: MotionBasis) -> Float64:
-    """``(3k, 3k)``: sums over voxels of two slopes ``(3, z, y, x)`` times two splines."""
-    shape = [side // _POOLED for side in slopes.shape[1:]]
+def slope_products(slopes: Float32) -> Float64:
+    """``(6, z, y, x)``: products zz, zy, zx, yy, yx, xx of slopes, summed over pools of voxels."""
+    return np.stack([_pooled(slopes[a] * slopes[b]) for a in range(3) for b in range(a, 3)])
+
+
+def normal_matrix(products: Float64, basis: MotionBasis) -> Float64:
+    """``(3k, 3k)``: sums over voxels of `slope_products` times two splines."""
+    shape = products.shape[1:]
     along = [
         part.values[: side * _POOLED].reshape(side, _POOLED, -1).mean(axis=1)
         for part, side in zip(basis.along, shape, strict=True)
@@ -44,16 +49,15 @@ def normal_matrix(slopes: Float32, basis: MotionBasis) -> Float64:
     splines /= basis.voxel
     count = splines.shape[1]
     found = np.zeros((3, count, 3, count))
-    for a in range(3):
-        for b in range(a, 3):
-            product = _pooled(slopes[a] * slopes[b], shape).reshape(-1, 1)
-            found[a, :, b] = splines.T @ (product * splines)
-            found[b, :, a] = found[a, :, b].T
+    pairs = [(a, b) for a in range(3) for b in range(a, 3)]
+    for (a, b), product in zip(pairs, products, strict=True):
+        found[a, :, b] = splines.T @ (product.reshape(-1, 1) * splines)
+        found[b, :, a] = found[a, :, b].T
     return found.reshape(3 * count, 3 * count)
 
 
-def _pooled(values: Float32, shape: list[int]) -> Float64:
-    z, y, x = shape
+def _pooled(values: Float32) -> Float64:
+    z, y, x = (side // _POOLED for side in values.shape)
     cut = values[: z * _POOLED, : y * _POOLED, : x * _POOLED]
     return np.asarray(cut.reshape(z, _POOLED, y, _POOLED, x, _POOLED).sum(axis=(1, 3, 5), dtype=np.float64))
 
@@ -77,11 +81,11 @@ class Stiffness:
         """
         moving = linear.moving
         views = [len(group) for group in moving.groups]
-        mean = sum(
-            count * normal_matrix(slopes, moving.basis)
-            for count, slopes in zip(views, linear.slopes, strict=True)
-        ) / sum(views)
-        scale = _seen(linear, np.asarray(mean), weight)
+        products = sum(
+            count * slope_products(slopes) for count, slopes in zip(views, linear.slopes, strict=True)
+        )
+        mean = normal_matrix(np.asarray(products) / sum(views), moving.basis)
+        scale = _seen(linear, mean, weight)
         bent = np.kron(np.eye(3), bending_matrix(moving.basis.knots))
         each = bending * scale * np.trace(mean) / np.trace(bent)
         faster = (1.0 + np.arange(moving.times.shape[1])) ** 2
