@@ -67,7 +67,7 @@ def error(found: Float64, truth: Float64, theta_degrees: Float64) -> float:
 
 def case(kind: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     folder = given.work / kind
-    words = [sys.executable, "-m", "manyviews", "nano"]
+    words = [sys.executable, "-m", "manyviews.cli", "nano"]
     command(*words, "simulate", "--out", str(folder), "--overwrite", "--deformation", "none", "--rotations", "1",
             "--size", str(given.columns), str(given.rows), "--views", str(given.views), "--seed", "1", *MOTIONS[kind])  # fmt: skip
     scan = folder / "scan.h5"
