@@ -8,7 +8,8 @@ seconds with everything that the command does; mumott 2.3's two alignments by re
 twenty iterations); nabu's polynomials of the motion between opposite views, for drift only. All get our minus
 logarithms. Peers run with Pythons of their own.
 
-The error is the root mean square of what is left of the shifts, along both axes, less what moves the specimen as a whole. Directions
+The error is the root mean square of what is left of the shifts, along both axes, less what moves the specimen as a whole
+and where the axis is taken to be, a number that each program finds or is given. Directions
 of a peer's shifts are taken as fits best. Writes ``benchmarks/results/nano_peers.json`` and ``.md``.
 """
 
@@ -30,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.io.tables import read_numbers
-from manyviews.nano.flow.gauge import remove_shift_gauge
 from manyviews.nano.results import read_shifts
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.prepare import prepare
@@ -55,8 +55,14 @@ def command(*words: str) -> tuple[float, float]:
 
 
 def left(shifts: Float64, theta_degrees: Float64) -> float:
-    rest, _ = remove_shift_gauge(shifts, theta_degrees)
-    return float(np.sqrt((rest**2).sum(axis=1).mean()))
+    theta = np.radians(theta_degrees)
+    still = np.ones(len(theta))
+    seen = (np.stack([np.cos(theta), np.sin(theta), still], axis=1), still[:, None])
+    rest = [
+        own - model @ np.linalg.lstsq(model, own, rcond=None)[0]
+        for own, model in zip(shifts.T, seen, strict=True)
+    ]
+    return float(np.sqrt(np.sum(np.square(rest), axis=0).mean()))
 
 
 def error(found: Float64, truth: Float64, theta_degrees: Float64) -> float:
