@@ -99,6 +99,12 @@ class TotalVariation:
         return v + self.strength * divergence(dual, self.slabs)
 
 
+def shortened(slopes: torch.Tensor, amount: float) -> torch.Tensor:
+    """Vectors ``(3, z, y, x)`` made shorter by ``amount``, none below zero: the map of ``amount |slope|``."""
+    length = torch.sqrt(torch.sum(slopes**2, dim=0))
+    return slopes * (torch.clamp(length - amount, min=0.0) / torch.clamp(length, min=1e-30))
+
+
 @dataclass(frozen=True)
 class Smoothness:
     """``strength / 2 |gradient|^2``, by conjugate gradients; ``slabs``: ranks that share the volume."""

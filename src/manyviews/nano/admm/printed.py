@@ -26,6 +26,7 @@ from manyviews.nano.flow.windows import WindowSchedule
 from manyviews.nano.solve.joint import JointState, Seconds, view_misfits
 from manyviews.nano.solve.problem import LevelProblem
 from manyviews.operators.differences import differences
+from manyviews.solvers.proximal_maps import shortened
 from manyviews.solvers.state import AgentSlabs, Slab
 
 Float32 = NDArray[np.float32]
@@ -126,11 +127,7 @@ class Printed:
             return ()
         slopes = differences(state.iterate * self.scale, self.problem.tomography.slabs)
         both = slopes + torch.stack(state.gradient_dual) / state.rho_gradient
-        size = torch.sqrt(torch.sum(both**2, dim=0))
-        share = torch.clamp(size - self.variation / state.rho_gradient, min=0.0) / torch.clamp(
-            size, min=1e-30
-        )
-        return tuple((part * share).contiguous() for part in both)
+        return tuple(part.contiguous() for part in shortened(both, self.variation / state.rho_gradient))
 
     def _tomography(
         self, state: PrintedState, images: Float32, dual: Float32, gradient: tuple[torch.Tensor, ...]

@@ -27,6 +27,7 @@ from manyviews.nano.motion.view_shifts import shift_step
 from manyviews.nano.scan.binning import binned, binned_center
 from manyviews.operators.differences import differences
 from manyviews.operators.radon import Radon
+from manyviews.solvers.proximal_maps import shortened
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -222,10 +223,9 @@ def _volume_steps(
     b = torch.from_numpy(split[0] - split[1])
     steps = min(left, _SPLIT_STEPS)
     found = problem.fit_volume(state.volume, state.knots, steps, b)
-    slopes = differences(torch.from_numpy(found.volume)).numpy() + split[1]
-    length = np.sqrt((slopes**2).sum(axis=0))
-    kept = slopes * (np.maximum(length - options.variation, 0.0) / np.maximum(length, 1e-30))
-    new = np.stack([kept, slopes - kept]).astype(np.float32)
+    slopes = differences(torch.from_numpy(found.volume)).add_(torch.from_numpy(split[1]))
+    kept = shortened(slopes, options.variation)
+    new = torch.stack([kept, slopes - kept]).numpy()
     return _next(state, found, steps, _shifts(state, problem, found, scan, options), new)
 
 

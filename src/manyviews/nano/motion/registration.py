@@ -29,30 +29,31 @@ def register_smoothly(
     knots = np.zeros((3, *basis.knots))
     bent = np.kron(np.eye(3), bending_matrix(basis.knots))
     best, least = volume, float(np.linalg.norm(volume - wanted))
+    displacement, factor = _motion(basis, knots, mass)
+    moved = pull_volume(volume, displacement) * factor
     for _ in range(steps):
-        displacement = basis.expand(knots)
-        factor = _factor(basis, knots) if mass else np.float32(1.0)
         slopes = read_slopes(volume, displacement) * factor
-        apart = wanted - pull_volume(volume, displacement) * factor
         matrix = normal_matrix(slope_products(slopes), basis)
         matrix += _BENDING * np.trace(matrix) / np.trace(bent) * bent
-        knots = knots + np.linalg.solve(matrix, basis.contract(slopes * apart).reshape(-1)).reshape(
-            knots.shape
-        )
-        moved = pull_volume(volume, basis.expand(knots)) * (
-            _factor(basis, knots) if mass else np.float32(1.0)
-        )
+        force = basis.contract(slopes * (wanted - moved)).reshape(-1)
+        knots = knots + np.linalg.solve(matrix, force).reshape(knots.shape)
+        displacement, factor = _motion(basis, knots, mass)
+        moved = pull_volume(volume, displacement) * factor
         left = float(np.linalg.norm(moved - wanted))
         if left < least:
             best, least = moved, left
     return best
 
 
-def _factor(basis: MotionBasis, knots: Float64) -> Float32:
+def _motion(basis: MotionBasis, knots: Float64, mass: bool) -> tuple[Float32, Float32 | np.float32]:
+    """The displacement, and what grey levels are multiplied by."""
+    displacement = basis.expand(knots)
+    if not mass:
+        return displacement, np.float32(1.0)
     slopes = np.stack([basis.expand(knots, axis) for axis in range(3)], axis=1)
     for axis in range(3):
         slopes[axis, axis] += 1.0
-    return determinant(slopes)
+    return displacement, determinant(slopes)
 
 
 def _shape(volume: Float32) -> tuple[int, int, int]:
