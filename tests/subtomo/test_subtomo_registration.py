@@ -59,6 +59,12 @@ def test_a_half_that_lies_elsewhere_is_brought_back_and_one_that_lies_well_is_le
     assert half_placement(sums_of(TRUTH.rotations, TRUTH.shifts), BOX, DIAMETER, SHARED, NONE) is None
 
 
+def test_where_all_frequencies_are_shared_nothing_is_laid_over_each_other():
+    apart = sums_of(*moved_second(turn([20.0, -35.0, 10.0]), np.zeros(3)))
+    for shared in (apart.radius, apart.radius + 2):
+        assert half_placement(apart, BOX, DIAMETER, shared, NONE) is None
+
+
 def test_axes_of_a_symmetry_stay_where_they_are():
     fourfold = np.asarray(symmetry_rotations("C4"))
     about_axis = moved_second(turn([0.0, 0.0, 33.0]), [0.0, 0.0, 1.0])

@@ -73,6 +73,8 @@ def half_placement(
     symmetry
         ``(n, 3, 3)``: only turns that leave its axes where they are count.
     """
+    if sums.radius <= shared_radius:
+        return None  # all shells are shared: none that could decide
     sums = sums.at_radius(min(sums.radius, _REACH * shared_radius))
     small = min(box, 2 * (sums.radius + _SPARE))
     mask = particle_mask(small, diameter * small / box)
