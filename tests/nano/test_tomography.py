@@ -11,6 +11,7 @@ from manyviews.nano.admm.tomography import (
     Penalties,
     TomographyProblem,
     preconditioned_steps,
+    preconditioned_way,
     printed_steps,
 )
 from manyviews.operators.differences import differences, divergence
@@ -78,6 +79,23 @@ def test_half_the_gradient_is_that_of_the_value():
     gradient = problem.half_gradient(u, problem.radon.forward(u) - a, b, rho)
     ahead, behind = (value(problem, u + sign * 1e-3 * way, a, b, rho) for sign in (1, -1))
     assert float((gradient * way).sum()) == pytest.approx((ahead - behind) / 4e-3, rel=1e-6)
+
+
+def test_the_quick_forms_are_the_plain_ones():
+    """The descent from slopes at hand, the Hessian with its product, and what a way says of itself."""
+    problem, a, b, rho, answer = small()
+    u = noise(answer.shape, 3) * problem.support
+    residual = problem.radon.forward(u) - a
+    weighted = residual if problem.weights is None else residual * problem.weights
+    expected = -problem.half_gradient(u, residual, b, rho)
+    slopes = -divergence(differences(u) - b)
+    torch.testing.assert_close(problem.descent(weighted, slopes, rho), expected)
+    bent, bent_too = torch.empty_like(u), torch.empty_like(u)
+    problem.hessian(u, rho, bent)
+    assert problem.bend(u, rho, bent_too) == pytest.approx(float((u * bent).sum()))
+    torch.testing.assert_close(bent_too, bent)
+    way = preconditioned_way(problem, expected.clone(), rho, 3)
+    assert way.product == pytest.approx(float((way.found * expected).sum()))
 
 
 @pytest.mark.parametrize("way", [preconditioned_steps, printed_steps])

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["add_laplacian", "solve_columns"]
+__all__ = ["add_laplacian", "bend_slices", "solve_columns"]
 
 Real = NDArray[np.floating[Any]]
 
@@ -43,6 +43,41 @@ def add_laplacian(x, before, after, scale, start, stop, out):  # type: ignore[no
                 elif len(after):
                     total += middle - after[0, y, i]
                 out[z, y, i] += scale * total
+
+
+@njit(nogil=True, cache=True)
+def _bend_row(here, up, below, ahead, behind, scale, weight, support, out):  # type: ignore[no-untyped-def]
+    """``out = support (weight out + scale sum over neighbours (here - neighbour))`` of a row, and its product
+    with the row itself; rows that are not there are given as the row itself.
+    """
+    two, four = here.dtype.type(2), here.dtype.type(4)
+    last = len(here) - 1
+    for x in range(len(here)):
+        total = four * here[x] - up[x] - below[x] - ahead[x] - behind[x]
+        total += two * here[x] - here[max(x - 1, 0)] - here[min(x + 1, last)]
+        out[x] = support[x] * (weight * out[x] + scale * total)
+    product = 0.0
+    for x in range(len(here)):
+        product += np.float64(here[x] * out[x])
+    return product
+
+
+@njit(nogil=True, cache=True)
+def bend_slices(x, before, after, scale, weight, support, start, stop, out, products):  # type: ignore[no-untyped-def]
+    """``out`` becomes ``support (weight out - scale div grad x)``, ``products (z,)`` those of x and it.
+
+    As `add_laplacian`, with ``support (y, x)`` of every slice.
+    """
+    depth, height, _ = x.shape
+    for z in range(start, stop):
+        total = 0.0
+        for y in range(height):
+            here = x[z, y]
+            ahead = x[z - 1, y] if z > 0 else before[0, y] if len(before) else here
+            behind = x[z + 1, y] if z + 1 < depth else after[0, y] if len(after) else here
+            up, below = x[z, max(y - 1, 0)], x[z, min(y + 1, height - 1)]
+            total += _bend_row(here, up, below, ahead, behind, scale, weight, support[y], out[z, y])
+        products[z] = total
 
 
 @njit(nogil=True, cache=True)

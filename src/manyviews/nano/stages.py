@@ -237,7 +237,7 @@ def _finer(state: JointState, problem: LevelProblem) -> JointState:
         state,
         iteration=0,
         iterate=_own_finer(coarse[0], problem, 0.5),
-        duals=tuple(_own_finer(one, problem, 0.25) for one in coarse[1]),
+        duals=_own_finer_slopes(coarse[1], problem),
         flow=finer_flow(state.flow, *shape) if state.flow.numel() else state.flow,
         gauge=finer_gauge(state.gauge, ranks.rows),
     )
@@ -249,6 +249,17 @@ def _own_finer(slab: torch.Tensor, problem: LevelProblem, scale: float) -> torch
     counts = world.gather(len(slab))
     whole = world.all_gather(slab.contiguous(), counts)
     return finer_volume(whole, ranks.rows, ranks.columns, scale)[ranks.own_rows].contiguous()
+
+
+def _own_finer_slopes(slopes: tuple[torch.Tensor, ...], problem: LevelProblem) -> tuple[torch.Tensor, ...]:
+    """The same of slopes along z, y, x: none leads out of the volume."""
+    found = tuple(_own_finer(one, problem, 0.25) for one in slopes)
+    if found:
+        if problem.ranks.own_rows.stop == problem.ranks.rows:
+            found[0][-1] = 0.0
+        found[1][:, -1] = 0.0
+        found[2][:, :, -1] = 0.0
+    return found
 
 
 def _printed(

@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from manyviews.kernels.columns_cpu import add_laplacian as _add_laplacian
 from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.operators.slice_threads import each_block
 from manyviews.parallel.world import World
+
+Array = NDArray[np.floating[Any]]
 
 
 def differences(x: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
@@ -41,20 +47,23 @@ def divergence(d: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
 
 def add_laplacian(x: torch.Tensor, scale: float, out: torch.Tensor, slabs: World | None = None) -> None:
     """Add ``-scale div grad x`` to ``out`` in place: ``(z, y, x)`` both, on the CPU."""
-    before, after = (
-        (None, None)
-        if slabs is None
-        else (slabs.shift(x[-1].contiguous(), 1), slabs.shift(x[0].contiguous(), -1))
-    )
-    ends = [x[:0] if end is None else end[None] for end in (before, after)]
+    first, last = neighbour_slices(x, slabs)
     volume, written = x.detach().numpy(), out.detach().numpy()
-    first, last = (end.detach().numpy() for end in ends)
     factor = volume.dtype.type(scale)
 
     def some(_: None, z: slice) -> None:
         _add_laplacian(volume, first, last, factor, z.start, z.stop, written)
 
     each_block(len(volume), 16, 0, lambda: None, some)
+
+
+def neighbour_slices(x: torch.Tensor, slabs: World | None) -> tuple[Array, Array]:
+    """The slices ``(0 or 1, y, x)`` in front of and behind this rank's part of a volume."""
+    if slabs is None:
+        return x[:0].detach().numpy(), x[:0].detach().numpy()
+    before, after = slabs.shift(x[-1].contiguous(), 1), slabs.shift(x[0].contiguous(), -1)
+    front, behind = (x[:0] if end is None else end[None] for end in (before, after))
+    return front.detach().numpy(), behind.detach().numpy()
 
 
 class Differences(LinearOperator):

@@ -98,7 +98,14 @@ class FourierPreconditioner(LinearOperator):
         """Apply to ``(z, y, x)``; ``out`` is for the result and may be ``x``, None: a new tensor."""
         require_shape(x, self.domain, "the preconditioner")
         result = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
-        volume, written = x.detach().numpy(), result.detach().numpy()
+        self.apply(x, result)
+        return result
+
+    def apply(self, x: torch.Tensor, out: torch.Tensor) -> NDArray[np.float64]:
+        """As `forward`, into ``out``; returns the products ``(z,)`` of every slice before and after."""
+        require_shape(x, self.domain, "the preconditioner")
+        volume, written = x.detach().numpy(), out.detach().numpy()
+        products = np.empty(len(volume))
         mask = None if self.support is None else self.support.to(x.dtype).numpy()
         depth, height, width = volume.shape
         kind = np.result_type(volume.dtype, np.complex64)
@@ -108,15 +115,17 @@ class FourierPreconditioner(LinearOperator):
             planes[z] = scipy.fft.rfft2(volume[z] if mask is None else volume[z] * mask)
 
         def from_frequencies(_: None, z: slice) -> None:
-            written[z] = scipy.fft.irfft2(planes[z], s=(height, width), overwrite_x=True)
+            found = scipy.fft.irfft2(planes[z], s=(height, width), overwrite_x=True)
             if mask is not None:
-                written[z] *= mask
+                found *= mask
+            products[z] = np.vdot(volume[z], found)
+            written[z] = found
 
         each_block(depth, 1, self.threads, lambda: None, to_frequencies)
         for block in self.rows.blocks:
             self._solve(planes, block)
         each_block(depth, 1, self.threads, lambda: None, from_frequencies)
-        return result
+        return products
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """The same as `forward`."""

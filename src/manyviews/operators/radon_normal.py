@@ -15,6 +15,7 @@ go too far.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import finufft
@@ -67,8 +68,14 @@ class RadonNormal(LinearOperator):
             radon.domain[0], radon.domain[1], normal_kernel(radon.polar, weights), threads=radon.threads
         )
 
-    def forward(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Convolve ``(z, y, x)``; ``out`` is for the result and may be ``x``, None: a new tensor."""
+    def forward(
+        self, x: torch.Tensor, out: torch.Tensor | None = None, then: Callable[[slice], None] | None = None
+    ) -> torch.Tensor:
+        """Convolve ``(z, y, x)``; ``out`` is for the result and may be ``x``, None: a new tensor.
+
+        ``then`` is told which slices are written, as long as they are in the cache, by the thread that wrote
+        them.
+        """
         require_shape(x, self.domain, "the normal operator of the Radon transform")
         result = torch.empty_like(x, memory_format=torch.contiguous_format) if out is None else out
         volume, written = x.detach().numpy(), result.detach().numpy()
@@ -76,10 +83,13 @@ class RadonNormal(LinearOperator):
             self._rounded[volume.dtype] = self._multiplier.astype(volume.dtype)
         multiplier = self._rounded[volume.dtype]
         kind = np.result_type(volume.dtype, np.complex64)
-        each_block(
-            self.domain[0], 2, self.threads, lambda: _work_space(multiplier.shape, kind),
-            lambda work, pair: _convolve_pair(work, volume[pair], multiplier, written[pair]),
-        )  # fmt: skip
+
+        def convolve(work: Array, pair: slice) -> None:
+            _convolve_pair(work, volume[pair], multiplier, written[pair])
+            if then is not None:
+                then(pair)
+
+        each_block(self.domain[0], 2, self.threads, lambda: _work_space(multiplier.shape, kind), convolve)
         return result
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from manyviews.nano.simulate_options import SimulateOptions
 from manyviews.nano.solve.joint import Joint, Motion, Regularity, first_state
 from manyviews.nano.solve.levels import finer_flow, finer_volume, usual_levels
 from manyviews.nano.solve.noise import noise_of
-from manyviews.nano.solve.problem import LevelProblem, seen_pixels
+from manyviews.nano.solve.problem import LevelProblem
 from manyviews.nano.solve.start import begin_shifts, mass_shifts
 from manyviews.nano.solve.transpose import Transpose
 from manyviews.operators.radon import Radon
@@ -108,14 +108,6 @@ def test_rows_and_views_change_places(ranks):
         return torch.equal(lies.gather_views(views), images)
 
     assert all(run_ranks(ranks, there_and_back))
-
-
-def test_what_is_read_beyond_an_image_is_not_seen():
-    seen = seen_pixels(rigid_flow(np.array([[3.0, -1.5, 0.0]]), 6, 8))[0]
-    assert seen[3, :4].all()
-    assert not seen[:, 5:].any()
-    assert not seen[0].any()
-    assert seen[1, 0]
 
 
 @pytest.mark.parametrize("variation", [False, True])

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.kernels.columns_cpu import bend_slices
 from manyviews.nano.admm.line_search import armijo_step
-from manyviews.operators.differences import add_laplacian, differences, divergence
+from manyviews.operators.differences import add_laplacian, differences, divergence, neighbour_slices
 from manyviews.operators.fourier_preconditioner import FourierPreconditioner, circulant_spectrum
 from manyviews.operators.radon import Radon
 from manyviews.operators.radon_normal import RadonNormal
@@ -96,12 +97,23 @@ class TomographyProblem:
         out of the volume must be zero, as those of volumes are.
         """
         weighted = residual if self.weights is None else residual * self.weights
-        found = self.radon.adjoint(weighted).mul_(rho.projections)
+        found = self.radon.adjoint(weighted, out=None if self.space is None else self.space.allocate())
+        if rho.projections != 1.0:
+            found.mul_(rho.projections)
         if rho.gradient > 0.0:
             add_laplacian(u, rho.gradient, found, self.slabs)
             if b is not None:
                 found.add_(divergence(b, self.slabs), alpha=rho.gradient)
         return self._free(found)
+
+    def descent(self, residual: torch.Tensor, slopes: torch.Tensor, rho: Penalties) -> torch.Tensor:
+        """Minus half of F's gradient, in place of ``slopes``, which are the transpose of ``grad u - b``.
+
+        ``residual (view, z, x)`` is ``L (R u - a)``.
+        """
+        room = self.radon.adjoint(residual, out=(self.space or Space.like(slopes)).allocate())
+        slopes.mul_(-rho.gradient).sub_(room, alpha=rho.projections)
+        return self._free(slopes)
 
     def hessian(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> torch.Tensor:
         """Half of F's Hessian times ``x``, into ``out``, as if no projection were cut off at the detector."""
@@ -110,6 +122,21 @@ class TomographyProblem:
         if rho.gradient > 0.0:
             add_laplacian(x, rho.gradient, out, self.slabs)
         return self._free(out)
+
+    def bend(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> float:
+        """`hessian` and its product with ``x``, slice by slice while they are in the cache."""
+        before, after = neighbour_slices(x, self.slabs)
+        volume, written = x.detach().numpy(), out.detach().numpy()
+        kind = volume.dtype.type
+        scale, weight = kind(rho.gradient), kind(rho.projections)
+        free = np.ones(volume.shape[1:], kind) if self.support is None else self.support.to(x.dtype).numpy()
+        products = np.empty(len(volume))
+
+        def finish(z: slice) -> None:
+            bend_slices(volume, before, after, scale, weight, free, z.start, z.stop, written, products)
+
+        self.normal.forward(x, out=out, then=finish)
+        return (self.space or Space.like(x)).total(float(products.sum()))
 
     def preconditioner(self, rho: Penalties) -> FourierPreconditioner:
         """Nearly the inverse of `hessian`."""
@@ -160,27 +187,44 @@ def preconditioned_steps(
     miss a part of the specimen only make it slower. ``u`` is zero where voxels are held; arguments are of
     `TomographyProblem.half_gradient`.
     """
-    space = problem.space or Space.like(u)
-    precondition = problem.preconditioner(rho)
     remaining = problem.half_gradient(u, residual, b, rho).neg_()
-    found = space.copy(u)
-    direction = precondition.forward(remaining, out=space.allocate())
-    slope = space.inner(remaining, direction)
-    bent, turned = space.allocate(), space.allocate()
+    return preconditioned_way(problem, remaining, rho, steps).found.add_(u)
+
+
+@dataclass(frozen=True)
+class Way:
+    """Where conjugate gradients went: ``found``, and its product with the ``remaining`` they began with."""
+
+    found: torch.Tensor
+    product: float
+
+
+def preconditioned_way(
+    problem: TomographyProblem, remaining: torch.Tensor, rho: Penalties, steps: int
+) -> Way:
+    """Nearly the Hessian's inverse times ``remaining``, which is overwritten: minus half a gradient.
+
+    Directions are conjugate, so that the product is a sum of those of the steps.
+    """
+    space = problem.space or Space.like(remaining)
+    precondition = problem.preconditioner(rho)
+    direction, bent = space.allocate(), space.allocate()
+    slope = space.total(float(precondition.apply(remaining, direction).sum()))
+    found, product = space.zeros(), 0.0
     for step in range(steps):
-        curvature = space.inner(direction, problem.hessian(direction, rho, bent))
+        curvature = problem.bend(direction, rho, bent)
         if not curvature > 0.0:  # the minimum
             break
         length = slope / curvature
         found.add_(direction, alpha=length)
+        product += length * slope
         if step + 1 == steps:
             break
         remaining.sub_(bent, alpha=length)
-        precondition.forward(remaining, out=turned)
-        new_slope = space.inner(remaining, turned)
-        direction.mul_(new_slope / slope).add_(turned)
+        new_slope = space.total(float(precondition.apply(remaining, bent).sum()))
+        torch.add(bent, direction, alpha=new_slope / slope, out=direction)
         slope = new_slope
-    return found
+    return Way(found, product)
 
 
 def printed_steps(

@@ -24,6 +24,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.kernels.flow_rows_cpu import row_means, subtract_from_rows
 from manyviews.kernels.warp_cpu import pull_back, push_forward
 
 Float32 = NDArray[np.float32]
@@ -54,12 +55,20 @@ class Gauge:
 
     def flow(self, theta_degrees: Float64, columns: int) -> Float32:
         """The flow ``(n, 2, z, x)`` that is this gauge, for images so many columns wide."""
-        theta = np.radians(np.asarray(theta_degrees, dtype=np.float64))
-        along = np.cos(theta)[:, None] * self.cosine + np.sin(theta)[:, None] * self.sine
-        result = np.empty((len(theta), 2, len(self.cosine), columns), np.float32)
+        along = self._along(theta_degrees)
+        result = np.empty((len(along), 2, len(self.cosine), columns), np.float32)
         result[:, 0] = along[:, :, None] + self.dilation[:, None] * (np.arange(columns) - self.center)
         result[:, 1] = self.vertical[:, None]
         return result
+
+    def take_from(self, flow: Float32, theta_degrees: Float64) -> None:
+        """Subtract it from flows ``(n, 2, z, x)`` of views at ``theta_degrees (n,)``, in place."""
+        places = np.arange(flow.shape[3], dtype=np.float64) - self.center
+        subtract_from_rows(flow, self._along(theta_degrees), self.dilation, self.vertical, places)
+
+    def _along(self, theta_degrees: Float64) -> Float64:
+        theta = np.radians(np.asarray(theta_degrees, dtype=np.float64))
+        return np.asarray(np.cos(theta)[:, None] * self.cosine + np.sin(theta)[:, None] * self.sine)
 
     def move_object(self, volume: Float32, *, mass: bool = False, order: int = 3) -> Float32:
         """The volume ``u'`` of ``volume (z, y, x)``, whose axis is at the pixels ``n // 2``."""
@@ -124,32 +133,54 @@ def remove_gauge(
     InputError
         If angles or weights are not those of the flow, or no weight is above 0.
     """
-    views, _, _, columns = flow.shape
+    gauge = find_gauge(
+        flow_rows(flow, center), theta_degrees, flow.shape[3], center=center, dilation=dilation, terms=terms,
+        weights=weights,
+    )  # fmt: skip
+    rest = np.array(flow, dtype=np.float32, order="C")
+    gauge.take_from(rest, theta_degrees)
+    return rest, gauge
+
+
+def flow_rows(flow: Float32, center: float | None = None) -> Float64:
+    """What `find_gauge` is to know of flows ``(n, 2, z, x)``: ``(n, 3, z)``."""
+    columns = flow.shape[3]
+    return row_means(flow, np.arange(columns, dtype=np.float64) - _axis(columns, center))
+
+
+def find_gauge(
+    rows: Float64, theta_degrees: Float64, columns: int, *, center: float | None = None,
+    dilation: bool = True, terms: int | None = None, weights: Float64 | None = None,
+) -> Gauge:  # fmt: skip
+    """The gauge nearest to flows of which ``rows (n, 3, z)`` are `flow_rows`; else as `remove_gauge`."""
+    views = len(rows)
     theta = np.radians(np.asarray(theta_degrees, dtype=np.float64))
     own = np.ones(views) if weights is None else np.asarray(weights, dtype=np.float64)
     if theta.shape != (views,) or own.shape != (views,):
         raise InputError(f"{len(theta)} angles and {len(own)} weights are not those of {views} flows")
     if not own.sum() > 0:
         raise InputError("every view has weight 0, so there is no flow to take a common motion out of")
-    axis = 0.5 * (columns - 1) if center is None else center
+    axis = _axis(columns, center)
     s = np.arange(columns) - axis
     reach = max(float(np.sqrt(np.mean(s**2))), 1e-12)
-    mean_x, mean_z = flow.mean(axis=3, dtype=np.float64).swapaxes(0, 1)
-    with_s = flow[:, 0].astype(np.float64) @ (s / (reach * columns))
+    mean_x, with_s, mean_z = rows.swapaxes(0, 1)
     ones = np.ones(views)
     design = np.stack([np.cos(theta), np.sin(theta), s.mean() / reach * ones])
     matrix = (design * own) @ design.T
     matrix[2, 2] = own.sum()  # the mean square of s / reach
-    force = np.stack([design[0] * own @ mean_x, design[1] * own @ mean_x, own @ with_s])
+    force = np.stack([design[0] * own @ mean_x, design[1] * own @ mean_x, own @ with_s / reach])
     wanted = 3 if dilation else 2
-    found = np.zeros((4, flow.shape[2]))
+    found = np.zeros((4, rows.shape[2]))
     # angles that are all alike know one direction only: then the least motion is taken
     found[:wanted] = np.linalg.pinv(matrix[:wanted, :wanted], rcond=1e-9, hermitian=True) @ force[:wanted]
     found[2] /= reach
     found[3] = own @ mean_z / own.sum()
     cosine, sine, eps, vertical = found if terms is None else _smooth(found, terms)
-    gauge = Gauge(cosine, sine, vertical, eps, axis)
-    return np.asarray(flow - gauge.flow(theta_degrees, columns), dtype=np.float32), gauge
+    return Gauge(cosine, sine, vertical, eps, axis)
+
+
+def _axis(columns: int, center: float | None) -> float:
+    return 0.5 * (columns - 1) if center is None else center
 
 
 def remove_shift_gauge(

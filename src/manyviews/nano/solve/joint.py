@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.kernels.view_steps_cpu import keep_better, rest_of_views
 from manyviews.kernels.warp_fit_cpu import misfits
-from manyviews.nano.admm.tomography import Penalties, preconditioned_steps
-from manyviews.nano.flow.accept import accept_flow
+from manyviews.nano.admm.tomography import Penalties, preconditioned_way
 from manyviews.nano.flow.engines import FlowEngine
-from manyviews.nano.flow.gauge import Gauge, remove_gauge
+from manyviews.nano.flow.gauge import Gauge, find_gauge, flow_rows
 from manyviews.nano.flow.robust import view_weights
-from manyviews.nano.solve.problem import LevelProblem, seen_pixels
-from manyviews.operators.differences import differences
+from manyviews.nano.solve.problem import LevelProblem, squares
+from manyviews.operators.slopes import products_of_slopes, pull, shorten
 from manyviews.solvers.state import AgentSlabs, Slab
 
 Float32 = NDArray[np.float32]
@@ -65,6 +65,10 @@ class JointState:
     objective: float = math.nan
     relative_misfit: float = math.nan
     window: float = math.nan
+
+    def iterate_is_known(self, problem: LevelProblem) -> bool:
+        """Whether the volume is more than the empty one of the beginning."""
+        return problem.total(float(self.iterate.abs().max()) if self.iterate.numel() else 0.0) > 0
 
     def measures(self) -> dict[str, float]:
         """The objective and the misfit."""
@@ -127,18 +131,17 @@ class Joint:
         flow, gauge, window = self._moved(state, model)
         moved = time.perf_counter()
         own = own_flow(problem, flow)
-        misfit, weights = self._weighted(state, model, own)
-        rest = problem.deform(model, own) - problem.data
-        pixels = pixel_weights(problem, weights, own)
-        back = torch.from_numpy(problem.deform_back(rest * pixels, own))
+        rest, misfit, square = self._rest(model, own)
+        weights = self._weights(state, misfit)
+        of_views = weights.numpy()[problem.ranks.own_views]
+        pulled = problem.deform_back(rest, of_views, own)
         warped = time.perf_counter()
-        volume, duals, objective = self._volume(state, problem.ranks.to_rows(back), rest, pixels, own)
+        volume, duals, regular = self._volume(state, pulled, of_views, own)
         ended = time.perf_counter()
         self.seconds.flow, self.seconds.warp = moved - projected, warped - moved
         self.seconds.tomography = ended - warped + projected - began
-        size = problem.total(float(np.sum(problem.data.astype(np.float64) ** 2)))
-        size = size if size > 0 else 1.0
-        relative = math.sqrt(float(misfit.sum()) / size)
+        size = max(problem.size, 1e-300)
+        value = 0.5 * problem.total(float(of_views @ square)) + regular
         return JointState(
             state.iteration + 1,
             volume,
@@ -147,75 +150,79 @@ class Joint:
             gauge,
             weights,
             misfit,
-            objective / size,
-            relative,
+            value / size,
+            math.sqrt(float(misfit.sum()) / size),
             window,
         )
 
     def _moved(self, state: JointState, model: Float32) -> tuple[torch.Tensor, torch.Tensor, float]:
         """Flow of all views, the gauge so far, the window; an empty volume tells of no motion."""
         problem, motion = self.problem, self.motion
-        if motion is None or not problem.total(float(np.abs(model).sum())) > 0:
+        if motion is None or not state.iterate_is_known(problem):
             return state.flow, state.gauge, math.nan
         window = motion.window(state.iteration)
-        own = state.flow[problem.ranks.own_views].numpy()
+        ranks = problem.ranks
+        own = state.flow[ranks.own_views].numpy()
         found = motion.engine.find(problem.data, model, own, window)
-        kept = accept_flow(problem.data, model, own, found, mass=problem.mass).flow
-        flow = problem.ranks.gather_views(torch.from_numpy(kept)).numpy()
-        free, gauge = remove_gauge(
-            flow, problem.theta_degrees, center=problem.center, dilation=motion.dilation,
+        if np.may_share_memory(found, own):
+            found = found.copy()
+        keep_better(problem.data, model, own, found, push=problem.mass)
+        rows = ranks.gather_views(torch.from_numpy(flow_rows(found, problem.center))).numpy()
+        gauge = find_gauge(
+            rows, problem.theta_degrees, ranks.columns, center=problem.center, dilation=motion.dilation,
             weights=state.weights.numpy(),
         )  # fmt: skip
-        return torch.from_numpy(free), state.gauge + gauge_table(gauge), window
+        gauge.take_from(found, problem.theta_degrees[ranks.own_views])
+        flow = ranks.gather_views(torch.from_numpy(found))
+        return flow, state.gauge + gauge_table(gauge), window
 
-    def _weighted(
-        self, state: JointState, model: Float32, own: Float32 | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Misfit and weight of every view; the first volume is nothing yet, so all views are alike."""
+    def _rest(self, model: Float32, own: Float32 | None) -> tuple[Float32, torch.Tensor, Float64]:
+        """What does not fit, in place of the model; its square by view, of all views; of own, where seen."""
         problem = self.problem
-        misfit, size = view_misfits(problem, model, own)
-        if state.iteration == 0 and not self.start.iterate.any():
-            return misfit, state.weights
-        return misfit, torch.from_numpy(view_weights(misfit.numpy(), size.numpy(), kind=self.robust).weights)
+        if own is None:
+            model -= problem.data
+            every = seen = squares(model)
+        else:
+            every, seen = rest_of_views(problem.data, model, own, push=problem.mass)
+        return model, problem.ranks.gather_views(torch.from_numpy(every)), seen
+
+    def _weights(self, state: JointState, misfit: torch.Tensor) -> torch.Tensor:
+        """Of every view; the first volume is nothing yet, so all views are alike."""
+        if state.iteration == 0 and not self.start.iterate_is_known(self.problem):
+            return state.weights
+        found = view_weights(misfit.numpy(), self.problem.view_sizes, kind=self.robust)
+        return torch.from_numpy(found.weights)
 
     def _volume(
-        self, state: JointState, back: torch.Tensor, rest: Float32, pixels: Float32, own: Float32 | None
+        self, state: JointState, pulled: Float32, weights: Float64, own: Float32 | None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...], float]:
-        """A lower volume, multipliers, and F before."""
-        problem, space, slabs = self.problem, self.problem.space, self.problem.tomography.slabs
-        u, weight = state.iterate, self.regularity.gradient
-        slopes = differences(u, slabs) if weight > 0 else None
-        goal, duals, variation = self._variation(state, slopes)
-        rho = Penalties(1.0, weight)
-        way = preconditioned_steps(problem.tomography, u, back, goal, rho, self.steps).sub_(u)
-        image = problem.deform(problem.project(way), own)
-        slope, bend = problem.total(_dot(rest * pixels, image)), problem.total(_dot(image * pixels, image))
-        value = 0.5 * problem.total(_dot(rest * pixels, rest)) + self.regularity.variation * variation
-        if slopes is not None:
-            along = differences(way, slabs)
-            for part, own_slopes in enumerate(slopes):
-                apart = own_slopes if goal is None else own_slopes - goal[part]
-                slope += weight * space.inner(apart, along[part])
-                bend += weight * space.inner(along[part], along[part])
-                if goal is None:
-                    value += 0.5 * weight * space.inner(own_slopes, own_slopes)
-        length = -slope / bend if bend > 0 and slope < 0 else 0.0
-        return space.add(u, way, alpha=length), duals, value
+        """A lower volume, multipliers, and what regularity adds to F before.
 
-    def _variation(
-        self, state: JointState, slopes: torch.Tensor | None
-    ) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...], float]:
-        """What the gradient is to be like, the new multipliers, and the total variation."""
-        regularity = self.regularity
-        if not regularity.variation > 0 or slopes is None:
-            return None, state.duals, 0.0
-        length = torch.sqrt(torch.sum(slopes**2, dim=0))
-        variation = self.problem.total(float(length.double().sum()))
-        reach = regularity.variation / regularity.penalty
-        both = slopes + torch.stack(state.duals)
-        size = torch.sqrt(torch.sum(both**2, dim=0))
-        duals = both * (reach / torch.clamp(size, min=reach))
-        return both - 2 * duals, tuple(part.contiguous() for part in duals), variation
+        ``pulled`` is the gradient by undeformed projections of own views.
+        """
+        problem, u, space = self.problem, state.iterate, self.problem.space
+        tomography, rho = problem.tomography, Penalties(1.0, self.regularity.gradient)
+        variation, duals = 0.0, state.duals
+        rows = problem.ranks.to_rows(torch.from_numpy(pulled))
+        if self.regularity.variation > 0:
+            reach = self.regularity.variation / self.regularity.penalty
+            duals, lengths = shorten(u, state.duals, reach, space.allocate, tomography.slabs)
+            variation = self.regularity.variation * problem.total(lengths)
+            slopes = pull(duals, state.duals, space.allocate, tomography.slabs)
+            remaining = tomography.descent(rows, slopes, rho)
+        else:
+            remaining = tomography.half_gradient(u, rows, None, rho).neg_()
+        way = preconditioned_way(tomography, remaining, rho, self.steps)
+        del remaining
+        image = problem.project(way.found, out=pulled)
+        bend = problem.total(float(weights @ problem.deformed_squares(image, own)))
+        if rho.gradient > 0:
+            before, _, along = products_of_slopes(u, way.found, tomography.slabs)
+            bend += rho.gradient * problem.total(along)
+            if not self.regularity.variation > 0:
+                variation = 0.5 * rho.gradient * problem.total(before)
+        length = way.product / bend if bend > 0 and way.product > 0 else 0.0
+        return way.found.mul_(length).add_(u), duals, variation
 
 
 def own_flow(problem: LevelProblem, flow: torch.Tensor) -> Float32 | None:
@@ -228,18 +235,10 @@ def view_misfits(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums of squares ``(view,)`` of what does not fit, and of the data, of all views."""
     if own is None:
-        apart = np.sum((problem.data - model) ** 2, axis=(1, 2), dtype=np.float64)
+        apart = squares(model, problem.data)
     else:
         apart = misfits(problem.data, model, own, mass=problem.mass)
-    size = np.sum(problem.data.astype(np.float64) ** 2, axis=(1, 2))
-    both = problem.ranks.gather_views(torch.from_numpy(np.stack([apart, size], axis=1)))
-    return both[:, 0].contiguous(), both[:, 1].contiguous()
-
-
-def pixel_weights(problem: LevelProblem, weights: torch.Tensor, own: Float32 | None) -> Float32:
-    """Of own views ``(own views, z, x)`` or ``(own views, 1, 1)``: what is read beyond an image is nought."""
-    each = weights.numpy()[problem.ranks.own_views].astype(np.float32)[:, None, None]
-    return each if own is None or problem.mass else each * seen_pixels(own)
+    return problem.ranks.gather_views(torch.from_numpy(apart)), torch.from_numpy(problem.view_sizes)
 
 
 def gauge_table(gauge: Gauge) -> torch.Tensor:
@@ -260,8 +259,3 @@ def first_state(problem: LevelProblem, flow: torch.Tensor | None, *, variation: 
         torch.ones(ranks.views, dtype=torch.float64),
         torch.zeros(ranks.views, dtype=torch.float64),
     )
-
-
-def _dot(a: Float32, b: Float32) -> float:
-    """In float64, view by view."""
-    return float(sum(np.sum(x * y, dtype=np.float64) for x, y in zip(a, b, strict=True)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.kernels.view_steps_cpu import back_views, deformed_squares
 from manyviews.kernels.warp_cpu import pull_back, push_forward
 from manyviews.nano.admm.tomography import TomographyProblem
 from manyviews.nano.solve.transpose import Transpose
@@ -18,6 +20,7 @@ from manyviews.solvers.space import Space
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Allocate = Callable[[tuple[int, ...]], Float32]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class LevelProblem:
         How the rest of the ranks share it.
     mass
         Motion moves mass instead of reading values.
+    view_sizes
+        ``(view,)`` sums of squares of all views' data.
+    allocate
+        Room for images of a shape, with any content.
     """
 
     data: Float32
@@ -44,24 +51,33 @@ class LevelProblem:
     tomography: TomographyProblem
     ranks: Transpose
     mass: bool
+    view_sizes: Float64
+    allocate: Allocate
 
     @classmethod
     def of(
         cls, projections: Float32, theta_degrees: Float64, center: float, world: World, *,
-        mass: bool = False, threads: int = 0,
+        mass: bool = False, threads: int = 0, allocate: Allocate | None = None,
     ) -> LevelProblem:  # fmt: skip
-        """The part of this rank of all ``projections (view, z, x)``."""
+        """The part of this rank of all ``projections (view, z, x)``; ``allocate`` None: in memory."""
+        room = allocate or _in_memory
         views, rows, columns = projections.shape
         ranks = Transpose(world, views, rows, columns)
         own = ranks.own_rows
         radon = Radon(theta_degrees, own.stop - own.start, columns, center, threads=threads)
         slabs = world if world.size > 1 else None
-        space = Space(lambda: torch.empty(radon.domain, dtype=torch.float32), slabs)
+        space = Space(lambda: torch.from_numpy(room(radon.domain)), slabs)
         tomography = TomographyProblem.of(
             radon, support=disk(columns, center), space=space, slabs=slabs, depth=rows
         )
         data = np.ascontiguousarray(projections[ranks.own_views], dtype=np.float32)
-        return cls(data, theta_degrees, center, tomography, ranks, mass)
+        sizes = ranks.gather_views(torch.from_numpy(squares(data))).numpy()
+        return cls(data, theta_degrees, center, tomography, ranks, mass, sizes, room)
+
+    @property
+    def size(self) -> float:
+        """The square of the norm of all data."""
+        return float(self.view_sizes.sum())
 
     @property
     def space(self) -> Space:
@@ -75,9 +91,14 @@ class LevelProblem:
         world = self.ranks.world
         return Placement(world, self.ranks.rows, self.ranks.own_rows, (), 0, f"{world.size}x1")
 
-    def project(self, volume: torch.Tensor) -> Float32:
-        """``(own views, z, x)`` of own slices ``(own z, y, x)``, undeformed."""
-        found: Float32 = self.ranks.to_views(self.tomography.radon.forward(volume)).numpy()
+    def project(self, volume: torch.Tensor, out: Float32 | None = None) -> Float32:
+        """``(own views, z, x)`` of own slices ``(own z, y, x)``, undeformed.
+
+        ``out`` may be written and be the result where one rank has all.
+        """
+        radon = self.tomography.radon
+        room = out if out is not None and out.shape == radon.range else self.allocate(radon.range)
+        found: Float32 = self.ranks.to_views(radon.forward(volume, out=torch.from_numpy(room))).numpy()
         return found
 
     def deform(self, images: Float32, flow: Float32 | None) -> Float32:
@@ -87,16 +108,32 @@ class LevelProblem:
         warp = push_forward if self.mass else pull_back
         return np.asarray(warp(images, flow), dtype=np.float32)
 
-    def deform_back(self, images: Float32, flow: Float32 | None) -> Float32:
-        """The exact transpose of `deform`."""
+    def deform_back(self, images: Float32, weights: Float64, flow: Float32 | None) -> Float32:
+        """The exact transpose of `deform`, of images that count as ``weights (own views,)`` say."""
+        room = self.allocate(images.shape)
         if flow is None:
-            return images
-        warp = pull_back if self.mass else push_forward
-        return np.asarray(warp(images, flow), dtype=np.float32)
+            return np.multiply(images, weights.astype(np.float32)[:, None, None], out=room)
+        back_views(images, weights, flow, room, push=self.mass)
+        return room
+
+    def deformed_squares(self, images: Float32, flow: Float32 | None) -> Float64:
+        """``(own views,)`` of `deform`, where it is seen: sums of squares."""
+        return squares(images) if flow is None else deformed_squares(images, flow, push=self.mass)
 
     def total(self, value: float) -> float:
         """The sum of a number over all ranks."""
         return self.space.total(value)
+
+
+def _in_memory(shape: tuple[int, ...]) -> Float32:
+    """By NumPy, which asks for large pages: they are a fifth of the time of filling an array once."""
+    return np.empty(shape, np.float32)
+
+
+def squares(images: Float32, others: Float32 | None = None) -> Float64:
+    """Sums of squares ``(n,)`` in float64, of images ``(n, z, x)`` or of what others differ by."""
+    apart = images if others is None else (a - b for a, b in zip(images, others, strict=True))
+    return np.array([np.sum(np.square(one, dtype=np.float64)) for one in apart])
 
 
 def disk(columns: int, center: float) -> torch.Tensor:
@@ -104,12 +141,3 @@ def disk(columns: int, center: float) -> torch.Tensor:
     reach = max(center + 0.5, columns - 0.5 - center)
     place = torch.arange(columns, dtype=torch.float64) - columns // 2
     return (torch.hypot(place[:, None], place) <= reach).to(torch.float32)
-
-
-def seen_pixels(flow: Float32) -> NDArray[np.bool_]:
-    """``(n, z, x)``: where a flow reads within the image; beyond, nothing is known but the edge."""
-    rows, columns = flow.shape[2:]
-    x = np.arange(columns, dtype=np.float32) + flow[:, 0]
-    z = np.arange(rows, dtype=np.float32)[:, None] + flow[:, 1]
-    found: NDArray[np.bool_] = (x > -1) & (x < columns) & (z > -1) & (z < rows)
-    return found
