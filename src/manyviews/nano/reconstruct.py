@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from dataclasses import replace
 
 import numpy as np
+import torch
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.run import Job, JobResult, start_job
-from manyviews.nano.estimate import estimate_cost, require_room
+from manyviews.nano.estimate import estimate_cost, require_disk_room, require_room
 from manyviews.nano.halves import half_views
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.reconstruct_results import RESULTS, Watcher, write_filtered, write_results
 from manyviews.nano.report import PICTURES, sections
+from manyviews.nano.room import Room
 from manyviews.nano.scan.normalise import Correction
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.prepare import Prepared, check_and_correct, needed_bytes, prepare, prepared_shape
@@ -60,21 +63,27 @@ def reconstruct(
         if job.finished:
             return job.result()
         with contextlib.ExitStack() as stack:
-            prepared = prepared_projections(stack, job, plan, scan, correction)
-            summary = _solve(job, plan, prepared)
-        return job.finish(summary)
+            prepared, room = prepared_projections(stack, job, plan, scan, correction)
+            summary = _solve(job, plan, prepared, room)
+        return job.finish(summary, mapped=room.in_files)
 
 
 def prepared_projections(
-    stack: contextlib.ExitStack, job: Job, plan: Plan, scan: Scan, correction: Correction
-) -> Prepared:
-    """Projections, in files if memory is small, with what is to be told of them."""
+    stack: contextlib.ExitStack, job: Job, plan: Plan, scan: Scan, correction: Correction, *,
+    alone: bool = False,
+) -> tuple[Prepared, Room]:  # fmt: skip
+    """Projections, with what is to be told of them, and where all that is made of them is to live: in files
+    if memory is small; ``alone``: no more than projections can.
+    """
     cost = estimate_cost(plan, job.world.size, needed_bytes(scan, plan.scan, correction.rows))
+    cost = replace(cost, streamed_bytes=None) if alone else cost
     in_files = require_room(cost, plan.options, job.world)
-    folder = plan.options.scratch or job.folder
-    scratch = stack.enter_context(ScratchFolder(folder / "scratch")) if in_files else None
-    for line in cost.lines():
+    folder = (plan.options.scratch or job.folder) / "scratch"
+    for line in cost.lines(in_files):
         job.say(line)
+    if in_files and cost.streams:
+        require_disk_room(cost, folder, job.folder, resumed=job.run.resumed)
+    scratch = stack.enter_context(ScratchFolder(folder)) if in_files else None
     job.progress.start("reading", scan.shape[0])
 
     def tell(name: str, done: int, total: int) -> None:
@@ -84,20 +93,19 @@ def prepared_projections(
     for note in prepared.notes:
         job.say(note)
     job.warn(*prepared.warnings)
-    return prepared
+    return prepared, Room(scratch if cost.streams else None)
 
 
-def _solve(job: Job, plan: Plan, prepared: Prepared) -> dict[str, object]:
+def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, object]:
     """All stages, and the files of the result; key figures by name."""
-    views = Views(prepared.projections, prepared.theta_degrees, prepared.center)
+    views = Views(prepared.projections, prepared.theta_degrees, prepared.center, room=room)
     if plan.options.method == "fbp":
-        return write_filtered(job, plan, prepared)
+        return write_filtered(job, plan, prepared, room)
     watcher = Watcher(job, plan, prepared)
-    unaligned = solve_unaligned(job, plan, views)
-    watcher.unaligned(unaligned)
+    unaligned = watcher.unaligned(solve_unaligned(job, plan, views))
     solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
     halves = _halves(job, plan, views) if plan.options.halves else ()
-    summary, table = write_results(job, plan, prepared, solved, unaligned, halves)
+    summary, table = write_results(job, plan, prepared, solved, unaligned, halves, room)
     job.warn(*result_warnings(plan, prepared, solved, table))
     return summary
 
@@ -106,9 +114,14 @@ def _halves(job: Job, plan: Plan, views: Views) -> tuple[Solved, ...]:
     """Two halves of the views, each by itself and without total variation, whose edges would agree."""
     apart = plan.without_variation()
     return tuple(
-        solve_views(job, apart, views.of(places, f"half{number}"))
+        _volume_alone(solve_views(job, apart, views.of(places, f"half{number}")))
         for number, places in enumerate(half_views(len(views.theta_degrees)), 1)
     )
+
+
+def _volume_alone(solved: Solved) -> Solved:
+    """Less its flow, which takes more room than the volume."""
+    return replace(solved, state=replace(solved.state, duals=(), flow=torch.empty(0)))
 
 
 def fingerprints(scan: Scan) -> dict[str, str]:
