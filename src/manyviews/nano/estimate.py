@@ -130,7 +130,7 @@ def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
     seconds = _START_SECONDS + 1e-9 * _READ * pixels
     if plan.options.method == "fbp":
         return seconds
-    each = [_iteration(plan, pixels, voxels) / 8**level for level in range(len(plan.iterations))]
+    each = [_iteration(plan, pixels, voxels) / 8.0**level for level in range(len(plan.iterations))]
     whole = sum(one * count for one, count in zip(each, reversed(plan.iterations), strict=True))
     if plan.moving and not plan.printed and plan.options.prealign:
         whole += _BEGUN * each[-1]
