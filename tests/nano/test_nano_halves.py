@@ -46,7 +46,7 @@ def test_halves_are_compared_in_nanometres_or_pixels(tmp_path):
 def test_binned_halves_tell_the_same_in_pixels_of_the_whole():
     truth = scan_specimen("tissue", (48, 64), 3.0, 2).density((48, 64, 64), 1.0)
     noise = (
-        0.3 * truth.std() * generator(0, Stream.TEST).standard_normal((2, *truth.shape)).astype(np.float32)
+        2.0 * truth.std() * generator(0, Stream.TEST).standard_normal((2, *truth.shape)).astype(np.float32)
     )
     halves = truth + noise[0], moved(truth, np.array([2.0, -4.0, 1.0])) + noise[1]
     whole, binned = (compare_halves(*halves, 20.0, binning=factor) for factor in (1, 2))
