@@ -37,7 +37,7 @@ _EACH_SECONDS = 0.02
 
 def made_scan(folder: Path, size: int) -> tuple[Path, tuple[int, int, int]]:
     """A scan and the shape of its projections."""
-    views = round(1.4 * size)
+    views = 2 * round(0.7 * size)
     options = SimulateOptions(size=(size,), views=views, rotations=2, deformation_percent=4.0)
     return simulate(options, folder).scan, (views, size, size)
 
