@@ -144,7 +144,7 @@ def truth(size: int, of: tuple[Float64, Float64, Float64]) -> Float32:
 
 def error(volume: Float32, wanted: Float32) -> float:
     """Relative, after a shift by whole voxels and a smooth map."""
-    peak = np.fft.irfftn(np.fft.rfftn(wanted) * np.conj(np.fft.rfftn(volume)), s=volume.shape)
+    peak = np.fft.irfftn(np.fft.rfftn(wanted) * np.conj(np.fft.rfftn(volume)), s=volume.shape, axes=(0, 1, 2))
     shift = np.unravel_index(int(np.argmax(peak)), volume.shape)
     laid = register_smoothly(np.roll(volume, shift, axis=(0, 1, 2)), wanted)
     return float(np.linalg.norm(laid - wanted) / np.linalg.norm(wanted))
