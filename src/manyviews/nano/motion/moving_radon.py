@@ -50,6 +50,8 @@ class MovingRadon:
         Of intervals at once; each needs a few volumes.
     shifts
         ``(view, 2)`` by which each view is read elsewhere, in pixels of the views; None: nowhere else.
+    factors
+        ``(view,)`` float32 by which views are multiplied, roots of their weights; None: 1.
     world
         Ranks that share the intervals; they make all calls together.
     """
@@ -62,6 +64,7 @@ class MovingRadon:
     mass: bool = False
     threads: int = 1
     shifts: Float64 | None = None
+    factors: Float32 | None = None
     world: World = field(default_factory=SingleWorld)
 
     @classmethod
@@ -82,7 +85,7 @@ class MovingRadon:
         means = np.stack([times[views].mean(axis=0) for views in groups])
         workers = threads or torch.get_num_threads()
         ranks = world or SingleWorld()
-        return cls(radons, tuple(groups), means, basis, order, mass, workers, shifts, ranks)
+        return cls(radons, tuple(groups), means, basis, order, mass, workers, shifts, world=ranks)
 
     @property
     def own(self) -> range:
@@ -148,13 +151,17 @@ class MovingRadon:
     def project(self, interval: int, volume: Float32) -> Float32:
         """Views of an interval, of the volume as it is then."""
         images: Float32 = self.radons[interval].forward(torch.from_numpy(volume)).numpy()
-        if self.shifts is None:
-            return images
-        return read_shifted(images, self.shifts[self.groups[interval]])
+        if self.shifts is not None:
+            images = read_shifted(images, self.shifts[self.groups[interval]])
+        if self.factors is not None:
+            images *= self.factors[self.groups[interval], None, None]
+        return images
 
     def back_project(self, interval: int, projections: Float32) -> Float32:
         """The transpose of `project`, of those among all projections that belong to it."""
         own = np.ascontiguousarray(projections[self.groups[interval]])
+        if self.factors is not None:
+            own = own * self.factors[self.groups[interval], None, None]
         if self.shifts is not None:
             own = push_shifted(own, self.shifts[self.groups[interval]])
         volume: Float32 = self.radons[interval].adjoint(torch.from_numpy(own)).numpy()
