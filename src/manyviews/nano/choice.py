@@ -31,8 +31,7 @@ from manyviews.nano.stages import GRID_DAMPING, GRID_HOLDING, Views, as_model, k
 
 FLOWS: Method = "oftv"
 SPACE: Method = "spacetv"
-CLEARLY = 0.95  # of the other's misfit
-_EXPLAINED = 1.5  # times the misfit of noise alone, above which something is left to explain
+CLEARLY = 0.97  # of the other's misfit
 _ITERATIONS, _STEPS = 12, 4
 _SPACING = 4.0  # of the grid's knots, pixels of the level, at least
 _LAST_WINDOW = 0.5  # of the columns: knots a quarter of the detector apart, nearly as those in space
@@ -59,8 +58,7 @@ def choose(job: Job, plan: Plan, views: Views, note: Note | None = None) -> Chos
     fitted = solve_level(job, space, views, whole, level, None, note)
     flows = _flow_misfit(job, plan, whole.problem, whole.state, binned(views.projections, level.binning))
     choice = decide(flows, fitted.state.misfit, noise_misfit(views, level.binning), level.shape[2])
-    for line in choice_lines(choice):
-        job.say(line)
+    job.say(choice_words(choice))
     if job.speaks:
         write_choice(job.folder / CHOICE_FILE, choice)
     if choice.method == SPACE:
@@ -73,23 +71,19 @@ def decide(flows: float, space: float, noise: float, columns: int) -> Choice:
     return Choice(SPACE if space < CLEARLY * flows else FLOWS, flows, space, noise, columns)
 
 
-def choice_lines(choice: Choice) -> list[str]:
-    """In words: who won, by how much, and what is left to explain."""
+def choice_words(choice: Choice) -> str:
+    """Who won, and by how much."""
     flows, space = choice.misfit_flows, choice.misfit_space
     names = ("motion in space", "flows of projections")
     better, worse = names if choice.method == SPACE else names[::-1]
     low, high = (space, flows) if choice.method == SPACE else (flows, space)
     figures = (
-        f"with {choice.columns} columns {better} {'leave' if choice.method == FLOWS else 'leaves'} {low:.4f} "
-        f"of the projections unexplained, {worse} {high:.4f}, noise alone about {choice.misfit_noise:.4f}"
+        f"of projections with {choice.columns} columns {better} left {low:.4f} unexplained, {worse} "
+        f"{high:.4f}, white noise alone would leave about {choice.misfit_noise:.4f}"
     )
     if low < CLEARLY * high:
-        lines = [f"{figures}: going on with {choice.method}"]
-    else:
-        lines = [f"{figures}: as much, so going on with {choice.method}, which takes less time"]
-    if low > _EXPLAINED * choice.misfit_noise and math.isfinite(choice.misfit_noise):
-        lines.append("neither explains all that moved: see the misfit of the views when the run is done")
-    return lines
+        return f"{figures}: going on with {choice.method}"
+    return f"{figures}: neither is clearly better, so going on with {choice.method}, which takes less time"
 
 
 def choice_figures(choice: Choice | None) -> dict[str, object]:

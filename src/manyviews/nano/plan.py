@@ -33,7 +33,7 @@ _WITH_MOTION, _WITHOUT, _PRINTED = 24, 8, 64
 _FEWEST_ITERATIONS = 6
 _FEWEST_COLUMNS, _FEWEST_VIEWS, _FEWEST_SLICES = 8, 6, 4
 # Of motion in space: at the coarsest level, at others, and of the volume without and with variation.
-_SPACE_FIRST, _SPACE_NEXT, _SPACE_VOLUME, _SPACE_VARIATION = 6, 3, 2, 8
+_SPACE_FIRST, _SPACE_NEXT, _SPACE_VOLUME, _SPACE_VARIATION = 4, 3, 2, 8
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class ReconstructOptions(MachineOptions):
     iterations: tuple[int, ...] = option((), section="method", metavar="N", least=1, methods=_ITERATIVE,
         help="Make so many outer iterations at each level, the coarsest first; one number: the coarsest "
         "level's, halved from each level to the next. Left out: 24 with motion, 8 without; printed: 64. "
-        "space, spacetv: one number is of the levels at which motion is fitted; left out: 6, 3 and, for "
+        "space, spacetv: one number is of the levels at which motion is fitted; left out: 4, 3 and, for "
         "the volume at the finest, 2 or 8. Where auto comes to spacetv this does not count.")
     inner_iterations: int = option(4, section="method", metavar="N", least=1, methods=_STEPPING,
         help="Make so many conjugate-gradient steps for the volume in each outer iteration.")
