@@ -16,6 +16,7 @@ import torch
 
 from manyviews.errors import InputError
 from manyviews.jobs.run import Job
+from manyviews.nano.estimate import room_for_choice
 from manyviews.nano.flow.grid import Grid
 from manyviews.nano.flow.windows import annealed_window
 from manyviews.nano.plan import Plan
@@ -28,11 +29,13 @@ from manyviews.nano.solve.problem import LevelProblem
 from manyviews.nano.solve.start import shift_flow
 from manyviews.nano.space import Note, SpaceBegun, align_whole, smooth_enough, solve_level
 from manyviews.nano.stages import GRID_DAMPING, GRID_HOLDING, Views, as_model, keeping
+from manyviews.runs.checkpoint import has_checkpoints
 
 FLOWS: Method = "oftv"
 SPACE: Method = "spacetv"
 CLEARLY = 0.97  # of the other's misfit
 _ITERATIONS, _STEPS = 12, 4
+_SPACE_STAGES, _FLOW_STAGES = ("space-views", "space-1"), ("whole-views", "level-1")
 _SPACING = 4.0  # of the grid's knots, pixels of the level, at least
 _LAST_WINDOW = 0.5  # of the columns: knots a quarter of the detector apart, nearly as those in space
 
@@ -44,6 +47,23 @@ class Chosen:
     plan: Plan
     begun: SpaceBegun | None
     choice: Choice | None
+
+
+def affordable(job: Job, plan: Plan, data_bytes: int) -> Plan:
+    """The plan, or that with flows where memory has no room for the other.
+
+    How much is free may differ when a run is gone on with, which then stays with what it began.
+    """
+    if not plan.choosing:
+        return plan
+    tried, moved = (
+        job.world.broadcast(any(has_checkpoints(job.folder, stage) for stage in stages))
+        for stages in (_SPACE_STAGES, _FLOW_STAGES)
+    )
+    told = "" if tried or moved else room_for_choice(plan, job.world, data_bytes)
+    if told:
+        job.warn(told)
+    return plan.chosen(FLOWS) if told or (moved and not tried) else plan
 
 
 def choose(job: Job, plan: Plan, views: Views, note: Note | None = None) -> Chosen:

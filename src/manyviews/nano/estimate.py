@@ -163,18 +163,16 @@ def _still(plan: Plan, pixels: int, voxels: int) -> float:
     return 1e-9 * (3 * _PROJECT * pixels + voxels * each)
 
 
-def affordable(plan: Plan, world: World, data_bytes: int) -> tuple[Plan, str]:
-    """The plan, or that with flows where a motion in space would not fit into memory, and what to say of it."""
-    if not plan.choosing:
-        return plan, ""
-    room, flows = room_for_data(plan.options.memory, world), plan.chosen("oftv")
+def room_for_choice(plan: Plan, world: World, data_bytes: int) -> str:
+    """Why motion in space is not tried, where memory has room for flows alone; empty: it has for both."""
+    room = room_for_data(plan.options.memory, world)
     both = estimate_cost(plan, world.size, data_bytes).working_bytes
-    alone = estimate_cost(flows, world.size, data_bytes).working_bytes
+    alone = estimate_cost(plan.chosen("oftv"), world.size, data_bytes).working_bytes
     if room is None or both <= room / 0.7 or alone > room / 0.7:
-        return plan, ""
-    return flows, (
-        f"motion in space is not tried, as it would take about {format_bytes(both)} of memory in each process: "
-        "going on with oftv"
+        return ""
+    return (
+        f"motion in space is not tried, as it would take about {format_bytes(both)} of memory in each "
+        "process: going on with oftv"
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.run import Job, JobResult, start_job
-from manyviews.nano.choice import Chosen, choice_figures, choose
-from manyviews.nano.estimate import affordable, estimate_cost, require_room
+from manyviews.nano.choice import Chosen, affordable, choice_figures, choose
+from manyviews.nano.estimate import estimate_cost, require_room
 from manyviews.nano.halves import half_views
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
@@ -72,8 +72,7 @@ def reconstruct(
     ) as job:  # fmt: skip
         if job.finished:
             return job.result()
-        plan, told = affordable(plan, world, needed_bytes(scan, plan.scan, correction.rows))
-        job.warn(*([told] if told else []))
+        plan = affordable(job, plan, needed_bytes(scan, plan.scan, correction.rows))
         with contextlib.ExitStack() as stack:
             prepared = prepared_projections(stack, job, plan, scan, correction)
             summary = _solve(job, plan, prepared)
