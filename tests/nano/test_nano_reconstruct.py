@@ -78,6 +78,8 @@ def test_from_the_command_line_to_the_page(deformed, tmp_path, capsys):
         str(out),
         "--center",
         str(CENTER),
+        "--method",
+        "oftv",
         "--levels",
         "2",
     ]
