@@ -33,7 +33,7 @@ from manyviews.runs.checkpoint import has_checkpoints
 
 FLOWS: Method = "oftv"
 SPACE: Method = "spacetv"
-CLEARLY = 0.97  # of the other's misfit
+CLEARLY = 0.92  # of the other's misfit
 _ITERATIONS, _STEPS = 12, 4
 _SPACE_STAGES, _FLOW_STAGES = ("space-views", "space-1"), ("whole-views", "level-1")
 _SPACING = 4.0  # of the grid's knots, pixels of the level, at least
