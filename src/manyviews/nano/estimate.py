@@ -35,7 +35,7 @@ _FLOAT = 4
 _TABLE_BYTES = 70  # of a point of the Radon transform's lines, a view
 _FLOW_IMAGES, _STILL_IMAGES, _PRINTED_IMAGES = 16, 6, 18
 _VOLUMES, _VARIATION_VOLUMES = 9, 20
-_SPACE_IMAGES, _SPACE_VOLUMES, _SPACE_VARIATION_VOLUMES = 8, 14, 30
+_SPACE_IMAGES, _SPACE_VOLUMES, _SPACE_VARIATION_VOLUMES = 8, 26, 44
 _THREAD_VOLUMES, _SLOPES, _MASS_SLOPES = 8, 6, 16  # of a thread; kept of an interval where motion is fitted
 
 
