@@ -37,7 +37,7 @@ CLEARLY = 0.92  # of the other's misfit
 _ITERATIONS, _STEPS = 12, 4
 _SPACE_STAGES, _FLOW_STAGES = ("space-views", "space-1"), ("whole-views", "level-1")
 _SPACING = 4.0  # of the grid's knots, pixels of the level, at least
-_LAST_WINDOW = 0.5  # of the columns: knots a quarter of the detector apart, nearly as those in space
+_LAST_WINDOW = 0.5  # of the columns: knots a quarter of the detector apart, in space half of it
 
 
 @dataclass(frozen=True)
