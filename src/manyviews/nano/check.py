@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
 from manyviews.nano.estimate import Cost, estimate_cost
 from manyviews.nano.plan import Plan, resolve_plan
@@ -69,13 +70,31 @@ class Checked:
             yield f"centre: {center:.2f}, by {self.found.by}"
         count, z, x = self.shape
         yield f"reconstructed from: {count} views of {x} x {z} pixels{_pixel_words(self.scan, options)}"
-        method, iterations = self.plan.options.method, self.plan.iterations
-        steps = " + ".join(map(str, iterations))
-        yield f"method: {method}" + (f", {steps} iterations, the coarsest level first" if steps else "")
+        yield from method_lines(self.plan)
         yield from self.cost.lines()
         free = available_memory_bytes()
         if free is not None:
             yield f"free memory: {format_bytes(free)}"
+
+
+def method_lines(plan: Plan) -> Iterator[str]:
+    """Which method, and its iterations; where it will be chosen, both."""
+    if not plan.choosing:
+        yield f"method: {_method_words(plan)}"
+        return
+    try:
+        space = plan.chosen("spacetv")
+    except InputError as error:
+        yield f"method: {_method_words(plan.chosen('oftv'))}"
+        yield f"note: motion in space will not be tried: {error.what}"
+        return
+    yield f"method: {_method_words(plan.chosen('oftv'))};"
+    yield f"  or {_method_words(space)}: whichever explains binned projections better"
+
+
+def _method_words(plan: Plan) -> str:
+    steps = " + ".join(map(str, plan.iterations))
+    return plan.options.method + (f", {steps} iterations, the coarsest level first" if steps else "")
 
 
 def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checked:

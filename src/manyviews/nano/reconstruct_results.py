@@ -56,7 +56,7 @@ Float64 = NDArray[np.float64]
 
 TIFF_FILE = "volume.tiff"
 RESULTS = (*FILES, TIFF_FILE)
-_EXAMPLES = 4
+EXAMPLES = 4
 _ANGSTROM_PER_NM = 10.0
 _BLOCK = 32
 _NO_SECONDS = Seconds()
@@ -90,14 +90,18 @@ class Watcher:
         """A line for an iteration."""
         if not self.job.speaks:
             return
-        path, state = self.job.folder / ITERATIONS_FILE, told.state
-        flow = state.flow
+        state, flow = told.state, told.state.flow
         rms = math.sqrt(float(torch.mean(flow.double() ** 2)) * 2) if flow.numel() else math.nan
         one = Iteration(
             told.level.number, state.iteration, told.level.binning, state.window, state.relative_misfit,
             state.objective, told.rho_tomography, told.rho_gradient, rms, told.seconds.flow,
             told.seconds.warp, told.seconds.tomography,
         )  # fmt: skip
+        self.write(one)
+
+    def write(self, one: Iteration) -> None:
+        """Into the table, in place of what was there for it and later ones."""
+        path = self.job.folder / ITERATIONS_FILE
         place = (one.level, one.iteration)
         try:
             known = read_iterations(path)
@@ -142,7 +146,7 @@ def _label(prepared: Prepared) -> str:
 def example_views(told: Told, data: Float32, model: Float32, mass: bool) -> Examples:
     """A few views over the scan, the ends included."""
     theta = told.problem.theta_degrees
-    chosen = np.unique(np.linspace(0, len(theta) - 1, _EXAMPLES).round().astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(theta) - 1, EXAMPLES).round().astype(np.int64))
     some = np.ascontiguousarray(data[chosen])
     if told.state.flow.numel():
         flow = np.ascontiguousarray(told.state.flow.numpy()[chosen])
@@ -171,7 +175,7 @@ def write_results(
     own = own_flow(problem, state.flow)
     model = problem.project(state.iterate)
     misfit, size = (part.numpy() for part in view_misfits(problem, model, own))
-    before = _misfit_of(unaligned)
+    before = misfit_of(unaligned)
     ranks = problem.ranks
     all_model = ranks.gather_views(torch.from_numpy(model)).numpy()
     parts = [whole_volume(half.problem, half.state.iterate) for half in halves]
@@ -187,7 +191,7 @@ def write_results(
         write_gauge(folder / GAUGE_FILE, GaugeTable(*state.gauge.numpy()))
     else:
         aligned = prepared.projections
-    _write_images(job, aligned, prepared)
+    write_images(job, aligned, prepared)
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     last = Told(plan.levels(prepared.center)[-1], problem, state, _NO_SECONDS)
@@ -215,7 +219,7 @@ def write_filtered(job: Job, plan: Plan, prepared: Prepared) -> dict[str, object
         write_volume(job, VOLUME_FILE, volume, prepared)
         if plan.options.tiff:
             write_tiff(job, volume, prepared)
-    return _about(plan, prepared)
+    return about(plan, prepared)
 
 
 def write_tiff(job: Job, volume: Float32, prepared: Prepared) -> None:
@@ -231,7 +235,8 @@ def write_tiff(job: Job, volume: Float32, prepared: Prepared) -> None:
     made.replace(job.folder / TIFF_FILE)
 
 
-def _write_images(job: Job, aligned: Float32, prepared: Prepared) -> None:
+def write_images(job: Job, aligned: Float32, prepared: Prepared) -> None:
+    """Aligned projections."""
     size = (prepared.pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
     write_mrc(
         job.folder / ALIGNED_FILE, aligned, size, overwrite=True, is_volume=False,
@@ -239,7 +244,8 @@ def _write_images(job: Job, aligned: Float32, prepared: Prepared) -> None:
     )  # fmt: skip
 
 
-def _misfit_of(solved: Solved) -> Float64:
+def misfit_of(solved: Solved) -> Float64:
+    """Sums of squares ``(view,)`` of what does not fit without motion."""
     model = solved.problem.project(solved.state.iterate)
     return view_misfits(solved.problem, model, None)[0].numpy()
 
@@ -285,7 +291,7 @@ def _figures(
     if solved.start is not None:
         moved["shifts_begun_with"] = solved.start.by
     return {
-        **_about(plan, prepared),
+        **about(plan, prepared),
         "misfit_unaligned": round(math.sqrt(float(before.sum()) / whole), 5),
         "misfit": round(math.sqrt(float(misfit.sum()) / whole), 5),
         **moved,
@@ -296,7 +302,8 @@ def _figures(
     }
 
 
-def _about(plan: Plan, prepared: Prepared) -> dict[str, object]:
+def about(plan: Plan, prepared: Prepared) -> dict[str, object]:
+    """Key figures that any method has."""
     views, rows, columns = prepared.projections.shape
     size = {} if prepared.pixel_size_nm is None else {"pixel_size_nm": prepared.pixel_size_nm}
     return {

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from manyviews.jobs.run import Job
 from manyviews.nano.admm.printed import Printed, PrintedState, first_printed, joint_state
-from manyviews.nano.flow.engines import make_engine
+from manyviews.nano.flow.engines import FlowEngine, make_engine
 from manyviews.nano.flow.gauge import remove_shift_gauge
 from manyviews.nano.flow.grid import Grid
+from manyviews.nano.flow.mass import KeepingMass, inverse_flow
 from manyviews.nano.flow.windows import FINEST_WINDOW, annealed_window, level_schedules
 from manyviews.nano.plan import Plan
 from manyviews.nano.scan.binning import binned
@@ -35,11 +36,12 @@ from manyviews.solvers.state import SolverState
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 S = TypeVar("S", bound=SolverState)
+T = TypeVar("T")
 
 _SHIFT_ITERATIONS = 8  # of whole views, before flows are looked for
 _BEFORE_ITERATIONS = 4
-_GRID_DAMPING = 0.1  # there are many steps, each with a better volume
-_GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
+GRID_DAMPING = 0.1  # there are many steps, each with a better volume
+GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
 
 
 @dataclass(frozen=True)
@@ -193,21 +195,31 @@ def _first(
     """Shifts to begin with, and for methods with flows those that reprojection makes of them."""
     still = Start(np.zeros((len(views.theta_degrees), 2)), "none")
     pixels = binned(views.projections, level.binning)
-    begun = begin_shifts(pixels, problem) if plan.options.prealign else still
+    # whole views that shift keep grey levels and mass alike
+    shifting = replace(problem, mass=False)
+    begun = begin_shifts(pixels, shifting) if plan.options.prealign else still
     flow = torch.from_numpy(shift_flow(begun.shifts, problem))
     state = first_state(problem, flow, variation=plan.variation)
     if plan.options.method == "shifts" or not plan.options.prealign:
-        return begun, state
+        return begun, as_model(state, problem)
     motion = Motion(NearAndFar(), lambda iteration: float(level.shape[2]), dilation=False)
-    state, _ = stages.run(level, problem, state, motion, stage="whole-views", iterations=_SHIFT_ITERATIONS)
-    return begun, replace(state, iteration=0)
+    state, _ = stages.run(level, shifting, state, motion, stage="whole-views", iterations=_SHIFT_ITERATIONS)
+    return begun, replace(as_model(state, problem), iteration=0)
+
+
+def as_model(state: JointState, problem: LevelProblem) -> JointState:
+    """A state of whole shifts, by which images are read, as the problem has it: mass goes the other way."""
+    if not problem.mass or not state.flow.numel():
+        return state
+    return replace(state, flow=torch.from_numpy(inverse_flow(state.flow.numpy())))
 
 
 def _motion(plan: Plan, level: Level, problem: LevelProblem, done: int, total: int) -> Motion:
     """The engine of a level and its windows, which shrink from level to level."""
     options = plan.options
     if options.method == "shifts":
-        return Motion(NearAndFar(options.rotation), lambda iteration: float(level.shape[2]), dilation=False)
+        whole = keeping(NearAndFar(options.rotation), plan.mass)
+        return Motion(whole, lambda iteration: float(level.shape[2]), dilation=False)
 
     def window(iteration: int) -> float:
         part = (done + iteration) / max(total - 1, 1)
@@ -215,7 +227,12 @@ def _motion(plan: Plan, level: Level, problem: LevelProblem, done: int, total: i
         return max(finest, annealed_window(plan.window, 2.0 * FINEST_WINDOW, part) / level.binning)
 
     engine = _grid(problem) if options.flow == "grid" else make_engine(options.flow)
-    return Motion(engine, window)
+    return Motion(keeping(engine, plan.mass), window)
+
+
+def keeping(engine: FlowEngine, mass: bool) -> FlowEngine:
+    """An engine for the model that is used; all of them look for where grey levels must be read."""
+    return KeepingMass(engine) if mass else engine
 
 
 def _grid(problem: LevelProblem) -> Grid:
@@ -225,7 +242,7 @@ def _grid(problem: LevelProblem) -> Grid:
     def of_all_views(knots: Float32) -> tuple[Float32, slice]:
         return ranks.gather_views(torch.from_numpy(knots)).numpy(), ranks.own_views
 
-    return Grid(damping=_GRID_DAMPING, holding=_GRID_HOLDING, of_all_views=of_all_views)
+    return Grid(damping=GRID_DAMPING, holding=GRID_HOLDING, of_all_views=of_all_views)
 
 
 def _finer(state: JointState, problem: LevelProblem) -> JointState:
@@ -326,10 +343,10 @@ def _finer_printed(state: PrintedState, problem: LevelProblem, scale: float) -> 
     return first
 
 
-class _Noted(Generic[S]):
+class Noted(Generic[S, T]):
     """A solver whose steps are told."""
 
-    def __init__(self, solver: Solver[S], told: Callable[[S], Told], note: Note) -> None:
+    def __init__(self, solver: Solver[S], told: Callable[[S], T], note: Callable[[T], None]) -> None:
         self.init = solver.init
         self._step, self._told, self._note = solver.step, told, note
 
@@ -341,4 +358,4 @@ class _Noted(Generic[S]):
 
 
 def _noted(solver: Solver[S], told: Callable[[S], Told], note: Note | None) -> Solver[S]:
-    return solver if note is None else _Noted(solver, told, note)
+    return solver if note is None else Noted(solver, told, note)

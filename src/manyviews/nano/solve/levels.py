@@ -52,10 +52,15 @@ def finer_images(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     return torch.from_numpy(along(along(images.numpy(), 1, _pixels(rows)), 2, _pixels(columns)))
 
 
-def finer_volume(volume: torch.Tensor, rows: int, columns: int, scale: float = 0.5) -> torch.Tensor:
-    """A volume ``(z, y, x)`` on twice as many voxels: sums along rays stay, as each is half as long."""
-    across = _voxels(columns, volume.shape[2])
-    fine = along(along(along(volume.numpy(), 0, _pixels(rows)), 1, across), 2, across)
+def finer_volume(
+    volume: torch.Tensor, rows: int, columns: int, scale: float = 0.5, factor: float = 2.0
+) -> torch.Tensor:
+    """A volume ``(z, y, x)`` on voxels that are smaller by a factor, times ``scale``.
+
+    Sums along rays stay where that is one over the factor, as each voxel is so much shorter.
+    """
+    across = _voxels(columns, volume.shape[2], factor)
+    fine = along(along(along(volume.numpy(), 0, _pixels(rows, factor)), 1, across), 2, across)
     return torch.from_numpy(np.float32(scale) * fine)
 
 
@@ -81,11 +86,11 @@ def along(values: NDArray[Any], axis: int, places: Float64) -> NDArray[Any]:
     return found
 
 
-def _pixels(count: int) -> Float64:
-    """Where fine pixels lie among those that are means of two."""
-    return np.asarray((np.arange(count) + 0.5) / 2 - 0.5, dtype=np.float64)
+def _pixels(count: int, factor: float = 2.0) -> Float64:
+    """Where fine pixels lie among those that are means of so many."""
+    return np.asarray((np.arange(count) + 0.5) / factor - 0.5, dtype=np.float64)
 
 
-def _voxels(count: int, coarse: int) -> Float64:
+def _voxels(count: int, coarse: int, factor: float = 2.0) -> Float64:
     """Where fine voxels of a slice lie among coarse ones: both count from the axis, at ``n // 2``."""
-    return np.asarray((np.arange(count) - count // 2) / 2 + coarse // 2, dtype=np.float64)
+    return np.asarray((np.arange(count) - count // 2) / factor + coarse // 2, dtype=np.float64)
