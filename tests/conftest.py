@@ -25,6 +25,9 @@ CAN_BE_WARM = hasattr(os, "pidfd_open")  # it is Linux's
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 # Where the nursery of `warm` is that workers of pytest-xdist share
 NURSERY = "MANYVIEWS_TESTS_NURSERY"
+# Garbage is looked for after so many new objects: compiling kernels makes millions, and looking at Python's
+# own number, 700, takes a tenth of the time
+GARBAGE_AFTER = 20_000
 # What is distributed first: kernels, each of which is compiled by one worker and then in the cache of all;
 # then what takes longest. The many short files after them fill all workers to the end.
 FIRST = ("kernels", "tilt", "particles", "parallel", "solvers", "alignment", "jobs", "runs")
@@ -57,6 +60,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    gc.set_threshold(GARBAGE_AFTER)
     import numba
     import torch
 
