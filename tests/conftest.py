@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from drawn_once import figure_functions, once
 from manyviews.geometry.views import TiltGeometry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -146,11 +147,20 @@ def one_thread():
     numba.set_num_threads(before[1])
 
 
+@pytest.fixture(scope="module")
+def drawn() -> dict[Hashable, object]:
+    """The figures of a file of tests, by their data."""
+    return {}
+
+
 @pytest.fixture
-def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def blank_pictures(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, drawn: dict[Hashable, object]
+) -> None:
     """Reports are made with pictures of one pixel: drawing takes several times as long as a small run.
 
-    Tests marked ``pictures`` draw in a file that uses this.
+    The figure of the same data is made once in a file. Tests marked ``pictures`` draw in a file that uses
+    this.
     """
     if request.node.get_closest_marker("pictures"):
         return
@@ -158,6 +168,8 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(style, "figure_png", lambda figure: BLANK_PNG)
     monkeypatch.setattr(plots, "_SURFACE_PIXELS", 16)
+    for module, name, draw in figure_functions():
+        monkeypatch.setattr(module, name, once(draw, drawn))
 
 
 class Ranks:
