@@ -172,6 +172,14 @@ def blank_pictures(
         monkeypatch.setattr(module, name, once(draw, drawn))
 
 
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write no page, which takes a second: for tests that look at none."""
+    from manyviews.jobs import run as job
+
+    monkeypatch.setattr(job, "build_report", lambda folder, sections: folder / job.REPORT_NAME)
+
+
 class Ranks:
     """Runs Python under the ``mpiexec`` that is installed beside it, one thread a rank."""
 
