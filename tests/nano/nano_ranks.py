@@ -12,7 +12,7 @@ from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.parallel import launch
 
 OPTIONS = {
-    "oftv": replace(QUICK, halves=False),
+    "oftv": replace(QUICK, halves=False, iterations=(2, 1), inner_iterations=2),
     "of-printed": ReconstructOptions(
         method="of-printed", levels=2, iterations=(3, 2), halves=False, threads=1
     ),
