@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from drawn_once import figure_functions, once
 from manyviews.geometry.views import TiltGeometry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -25,6 +26,9 @@ CAN_BE_WARM = hasattr(os, "pidfd_open")  # it is Linux's
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 # Where the nursery of `warm` is that workers of pytest-xdist share
 NURSERY = "MANYVIEWS_TESTS_NURSERY"
+# Garbage is looked for after so many new objects: compiling kernels makes millions, and looking at Python's
+# own number, 700, takes a tenth of the time
+GARBAGE_AFTER = 20_000
 # What is distributed first: kernels, each of which is compiled by one worker and then in the cache of all;
 # then what takes longest. The many short files after them fill all workers to the end.
 FIRST = ("kernels", "tilt", "particles", "parallel", "solvers", "alignment", "jobs", "runs")
@@ -57,6 +61,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    gc.set_threshold(GARBAGE_AFTER)
     import numba
     import torch
 
@@ -142,11 +147,20 @@ def one_thread():
     numba.set_num_threads(before[1])
 
 
+@pytest.fixture(scope="module")
+def drawn() -> dict[Hashable, object]:
+    """The figures of a file of tests, by their data."""
+    return {}
+
+
 @pytest.fixture
-def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def blank_pictures(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, drawn: dict[Hashable, object]
+) -> None:
     """Reports are made with pictures of one pixel: drawing takes several times as long as a small run.
 
-    Tests marked ``pictures`` draw in a file that uses this.
+    The figure of the same data is made once in a file. Tests marked ``pictures`` draw in a file that uses
+    this.
     """
     if request.node.get_closest_marker("pictures"):
         return
@@ -154,6 +168,16 @@ def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(style, "figure_png", lambda figure: BLANK_PNG)
     monkeypatch.setattr(plots, "_SURFACE_PIXELS", 16)
+    for module, name, draw in figure_functions():
+        monkeypatch.setattr(module, name, once(draw, drawn))
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write no page, which takes a second: for tests that look at none."""
+    from manyviews.jobs import run as job
+
+    monkeypatch.setattr(job, "build_report", lambda folder, sections: folder / job.REPORT_NAME)
 
 
 class Ranks:

@@ -11,7 +11,7 @@ import pkgutil
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,24 @@ def relative(path: Path) -> str:
     return str(path.relative_to(REPOSITORY))
 
 
+def of_each(paths: list[Path]) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """Check every file in one test, which tells of all that fail: thousands of tests take their time."""
+
+    def told(check: Callable[[Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            failed = []
+            for path in paths:
+                try:
+                    check(path)
+                except AssertionError as error:
+                    failed.append(f"{relative(path)}: {error}")
+            assert not failed, "\n".join(failed)
+
+        return test
+
+    return told
+
+
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -131,7 +149,7 @@ def test_every_room_is_in_the_list():
     assert found <= set(ROOMS), f"give {sorted(found - set(ROOMS))} a place in ROOMS"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+@of_each(SOURCES)
 def test_imports_point_upwards_only(path: Path):
     own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     # the package itself names what the api offers, and loads none of it: see the next test
@@ -170,9 +188,7 @@ def test_the_import_test_sees_relative_and_local_imports(tmp_path: Path):
     assert [room_of(name) for name in names] == ["runs", "runs", "cli"]
 
 
-@pytest.mark.parametrize(
-    "path", [path for room in JOBLESS_ROOMS for path in sorted((PACKAGE / room).rglob("*.py"))], ids=relative
-)
+@of_each([path for room in JOBLESS_ROOMS for path in sorted((PACKAGE / room).rglob("*.py"))])
 def test_rooms_that_know_no_job(path: Path):
     lines = path.read_text(encoding="utf-8").splitlines()
     wrong = [
@@ -181,7 +197,7 @@ def test_rooms_that_know_no_job(path: Path):
     assert not wrong, "a job hands this over"
 
 
-@pytest.mark.parametrize("path", ALL_PYTHON, ids=relative)
+@of_each(ALL_PYTHON)
 def test_nothing_unsafe_and_no_star(path: Path):
     wrong = [
         f"line {line}: import {name}"
@@ -201,7 +217,7 @@ def test_nothing_unsafe_and_no_star(path: Path):
     assert not wrong
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path != PACKAGE / "random.py"], ids=relative)
+@of_each([path for path in SOURCES if path != PACKAGE / "random.py"])
 def test_random_numbers_come_from_streams_by_name(path: Path):
     lines = path.read_text(encoding="utf-8").splitlines()
     wrong = [
@@ -212,11 +228,20 @@ def test_random_numbers_come_from_streams_by_name(path: Path):
     assert not wrong, "use manyviews.random.generator"
 
 
-@pytest.mark.parametrize("path", ALL_PYTHON, ids=relative)
+@of_each(ALL_PYTHON)
 def test_files_are_short(path: Path):
     limit = LONGEST_INIT if path.name == "__init__.py" else LONGEST_FILE
     length = len(path.read_text(encoding="utf-8").splitlines())
     assert length < limit, f"{length} lines: split it where it has two reasons to change"
+
+
+def test_every_file_that_fails_is_told():
+    @of_each([PACKAGE / "errors.py", PACKAGE / "random.py"])
+    def check(path: Path):
+        assert path.suffix == ".toml", "no table"
+
+    with pytest.raises(AssertionError, match=r"(?s)errors\.py: no table.*random\.py: no table"):
+        check()
 
 
 def test_test_files_have_unique_names():
@@ -270,7 +295,7 @@ def own_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or function.lineno) - function.lineno + 1 - skipped
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
+@of_each(SOURCES)
 def test_functions_are_short(path: Path):
     long = [
         f"{node.name}: {own_lines(node)} lines"

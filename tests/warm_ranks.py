@@ -29,12 +29,17 @@ from pathlib import Path
 ABOVE_ALL = 100  # descriptors from here on are in nobody's way
 MOST_DESCRIPTORS = 4
 MODULES = (
+    "cv2",
+    "h5py",
     "mpi4py",
     "manyviews.cli.main",
     "manyviews.kernels.affine_cpu",
+    "manyviews.nano.reconstruct",
+    "manyviews.nano.report_figures",
     "manyviews.particles.abinitio",
     "manyviews.report.plots",
     "manyviews.subtomo.align",
+    "manyviews.subtomo.report_figures",
     "manyviews.tilt.reconstruct",
     "manyviews.tilt.report",
     "numba.typed",

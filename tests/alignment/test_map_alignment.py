@@ -56,11 +56,10 @@ def test_a_turned_shifted_mirrored_copy_is_found(seed):
     assert curve.correlation[: int(0.8 * BOX / 2) + 1].min() > 0.99
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_maps_that_share_only_their_coarse_shape_are_aligned(seed):
+def test_maps_that_share_only_their_coarse_shape_are_aligned():
     """Beyond 6 shells, noise of the same power; below, a third of noise."""
-    rng = np.random.default_rng(seed)
-    original, rotation = particle(seed), random_rotations(1, rng)[0]
+    rng = np.random.default_rng(0)
+    original, rotation = particle(0), random_rotations(1, rng)[0]
     shift = rng.uniform(-2, 2, 3)
     copy = density(displaced(original, rotation, shift, mirrored=True))
     spectrum, noise = np.fft.fftn(copy), np.fft.fftn(rng.normal(size=copy.shape))
@@ -80,7 +79,7 @@ def test_a_symmetric_map_comes_back_to_one_of_its_equals():
     whole = Gaussians.concatenate([particle(5).moved(element, np.zeros(3)) for element in group])
     rotation = random_rotations(1, np.random.default_rng(5))[0]
     copy = density(displaced(whole, rotation, np.zeros(3), mirrored=False))
-    found = align_map(copy, density(whole), PIXEL)
+    found = align_map(copy, density(whole), PIXEL, hands=False)
     assert min(angular_distance(found.rotation, element @ rotation) for element in group) < 0.5
 
 
@@ -95,7 +94,7 @@ def test_without_the_other_hand_only_turns_are_tried():
 def test_only_the_sphere_counts():
     original = particle(7, radius=5.0)
     rubbish = density(Gaussians.isotropic([30.0], [[12.0, 9.0, 0.0]], 1.5))
-    found = align_map(density(original) + rubbish, density(original), PIXEL, radius=9.5 * PIXEL)
+    found = align_map(density(original) + rubbish, density(original), PIXEL, radius=9.5 * PIXEL, hands=False)
     assert angular_distance(found.rotation, np.eye(3)) < 1
     assert found.correlation > 0.99
 

@@ -173,8 +173,8 @@ def test_kill_9_and_the_same_command_again(whole, tmp_path, warm):
     assert not (out / "checkpoint").exists()
 
 
-def test_ranks_give_the_same_and_one_speaks(whole, tmp_path, run_ranks, run_warm_ranks):
-    done = run_ranks(2, SCRIPT, tmp_path / "run", 0, 30)
+def test_ranks_give_the_same_and_one_speaks(whole, tmp_path, run_warm_ranks):
+    done = run_warm_ranks(2, SCRIPT, tmp_path / "run", 0, 30)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("warning: the toy is not science") == 1
     assert (tmp_path / "run/volume.mrc").read_bytes() == (whole / "volume.mrc").read_bytes()

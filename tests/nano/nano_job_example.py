@@ -15,7 +15,7 @@ from manyviews.options import RunOptions
 
 SIDE, VIEWS, CENTER = 32, 48, 15.5
 MACHINE = {"threads": 1}
-QUICK = ReconstructOptions(levels=2, iterations=(4, 3), inner_iterations=3, **MACHINE)
+QUICK = ReconstructOptions(method="oftv", levels=2, iterations=(4, 3), inner_iterations=3, **MACHINE)
 
 
 def write_scan(folder: Path, **options) -> Path:

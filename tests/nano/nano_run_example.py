@@ -12,14 +12,18 @@ from manyviews.alignment.slice_registration import moved_slices, registered_fsc
 from manyviews.io.mrc import write_mrc
 from manyviews.nano.results import (
     Center,
+    Choice,
     Examples,
     GaugeTable,
     Iteration,
+    SpaceMotion,
     Views,
     write_center,
+    write_choice,
     write_examples,
     write_gauge,
     write_iterations,
+    write_motion,
     write_returned,
     write_shifts,
     write_views,
@@ -68,6 +72,13 @@ def write_maps(folder: Path, truth, rng) -> None:
     )
 
 
+def motion(theta) -> SpaceMotion:
+    """Along x alone, by -3 pixels in the first view and 3 in the last."""
+    knots = np.zeros((1, 3, 4, 5, 5))
+    knots[0, 2] = 3.0
+    return SpaceMotion(knots, theta, np.linspace(-1, 1, VIEWS)[:, None], np.zeros((VIEWS, 2)))
+
+
 def write_nano_run(folder: Path) -> Path:
     made = simulate_arrays(replace(OPTIONS, photons=1e4))
     rng = generator(11, Stream.TEST)
@@ -86,6 +97,8 @@ def write_nano_run(folder: Path) -> Path:
         z = np.linspace(-1, 1, 24)
         write_gauge(folder / "gauge.csv", GaugeTable(z, z**2, 0 * z, 0.01 * z))
         write_center(folder / "center.toml", Center(15.25, 31.0, "opposite views"))
+        write_motion(folder, motion(made.theta_degrees))
+        write_choice(folder / "choice.toml", Choice("oftv", 0.06, 0.12, 0.05, 16))
         left = np.linspace(0, 0.5, VIEWS)
         write_returned(folder / "trust.csv", made.theta_degrees, 4 * left, left)
         chosen = np.array([0, 8, 16, 23])

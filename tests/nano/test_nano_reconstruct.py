@@ -78,6 +78,8 @@ def test_from_the_command_line_to_the_page(deformed, tmp_path, capsys):
         str(out),
         "--center",
         str(CENTER),
+        "--method",
+        "oftv",
         "--levels",
         "2",
     ]
@@ -115,12 +117,14 @@ def test_from_the_command_line_to_the_page(deformed, tmp_path, capsys):
     assert "finished; nothing to do" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_page")
 @pytest.mark.parametrize(("method", "most"), [("fbp", 0.18), ("cg", 0.17), ("pcgtv", 0.08)])
 def test_a_specimen_that_rests_is_found(still, tmp_path, method, most):
     options = ReconstructOptions(method=method, threads=1, halves=False)
     assert error(volume_of(run(still, tmp_path / "run", options)), truth_of(still)) < most
 
 
+@pytest.mark.usefixtures("no_page")
 def test_total_variation_takes_noise_away(noisy, tmp_path):
     found = {}
     for method in ("fbp", "pcg", "pcgtv"):
@@ -130,6 +134,7 @@ def test_total_variation_takes_noise_away(noisy, tmp_path):
     assert found["pcg"] < 0.8 * found["fbp"]
 
 
+@pytest.mark.usefixtures("no_page")
 def test_motion_that_is_there_is_found_and_what_rests_is_left_alone(deformed, still, tmp_path):
     plain = replace(QUICK, halves=False)
     moved, rests = run(deformed, tmp_path / "moved", plain), run(still, tmp_path / "rests", plain)
@@ -139,6 +144,7 @@ def test_motion_that_is_there_is_found_and_what_rests_is_left_alone(deformed, st
     assert np.sqrt(np.mean(flow**2)) < 0.1
 
 
+@pytest.mark.usefixtures("no_page")
 def test_shifts_are_found_to_a_tenth_of_a_pixel_and_the_jump_is_listed(shaken, tmp_path):
     options = ReconstructOptions(method="shifts", levels=2, iterations=(12, 8), threads=1, halves=False)
     result = run(shaken, tmp_path / "run", options)
@@ -151,6 +157,7 @@ def test_shifts_are_found_to_a_tenth_of_a_pixel_and_the_jump_is_listed(shaken, t
     assert np.sqrt(np.mean(apart**2)) < 0.1
 
 
+@pytest.mark.usefixtures("no_page")
 @pytest.mark.parametrize("method", ["of", "of-printed", "oftv-printed"])
 def test_other_ways_lower_the_misfit(deformed, tmp_path, method):
     options = ReconstructOptions(method=method, levels=2, iterations=(8, 6), threads=1, halves=False)
@@ -159,15 +166,18 @@ def test_other_ways_lower_the_misfit(deformed, tmp_path, method):
     assert np.isfinite(summary["misfit"])
 
 
+@pytest.mark.usefixtures("no_page")
 def test_mass_that_is_kept_needs_its_own_model(tmp_path):
     scan = write_scan(tmp_path / "data", warp="mass", deformation_percent=10.0, photons=1e5)
     found = {
-        warp: run(scan, tmp_path / warp, replace(QUICK, warp=warp, halves=False)).summary["misfit"]
+        warp: run(scan, tmp_path / warp, replace(QUICK, warp=warp, halves=False)).summary
         for warp in ("move", "mass")
     }
-    assert all(np.isfinite(value) for value in found.values())
+    assert found["mass"]["misfit"] < 0.5 * found["mass"]["misfit_unaligned"]
+    assert found["mass"]["misfit"] < found["move"]["misfit"]
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_finished_run_does_nothing_and_other_options_are_refused(still, tmp_path):
     short = ReconstructOptions(method="cg", iterations=(2,), threads=1, halves=False)
     first = run(still, tmp_path / "run", short)
@@ -301,9 +311,7 @@ def test_kills_change_nothing(driver, tmp_path):
     assert not (out / "checkpoint").exists()
 
 
-@pytest.mark.parametrize(
-    ("ranks", "method"), [(2, "oftv"), (3, "oftv"), (3, "pcgtv"), (2, "of-printed"), (2, "fbp")]
-)
+@pytest.mark.parametrize(("ranks", "method"), [(3, "oftv"), (3, "pcgtv"), (2, "of-printed"), (2, "fbp")])
 def test_ranks_come_to_the_same(run_warm_ranks, deformed, tmp_path, monkeypatch, ranks, method):
     monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections: folder)
     alone = run(deformed, tmp_path / "alone", OPTIONS[method])

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from nano_run_example import ITERATIONS, VIEWS, write_nano_run
 
 from manyviews.metrics.fsc import FscCurve
-from manyviews.nano import report_figures
+from manyviews.nano import report_figures, report_motion
 from manyviews.nano.report import CITATIONS, PICTURES, sections
 from manyviews.nano.report_figures import flow_colours, half_bit_figure, half_bit_resolution_nm
 from manyviews.report import build
@@ -38,9 +38,10 @@ def folder(example, tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are left empty: that they are asked for is all that counts."""
-    for name in vars(report_figures):
-        if name.endswith("_figure"):
-            monkeypatch.setattr(report_figures, name, lambda *given: Figure())
+    for module in (report_figures, report_motion):
+        for name in vars(module):
+            if name.endswith("_figure"):
+                monkeypatch.setattr(module, name, lambda *given: Figure())
 
 
 def parts(folder):
@@ -84,6 +85,13 @@ def test_every_picture_is_drawn_from_its_file(example):
     np.testing.assert_allclose(found["gauge"].axes[1].lines[0].get_ydata()[-1], 1.0)
     put_in, left = (line.get_ydata() for line in found["trust"].axes[0].lines)
     np.testing.assert_allclose(put_in, 4 * left, rtol=1e-6)
+    first, *_, last = found["displacement"].axes
+    # parts move by less w: to the right in the first view, all alike; across the yz plane in the last
+    arrows = first.collections[0]
+    np.testing.assert_allclose(arrows.U, 3, atol=1e-5)
+    np.testing.assert_allclose(arrows.V, 0, atol=1e-5)
+    np.testing.assert_allclose(last.collections[0].U, 0, atol=1e-6)
+    assert first.get_ylabel() == "view 1, up to 3 px"
 
 
 def test_the_page_names_bad_views_the_axis_and_the_papers(example):
@@ -91,7 +99,10 @@ def test_the_page_names_bad_views_the_axis_and_the_papers(example):
     assert [part.text for part in found if isinstance(part, Finding)] == ["resolution half bit 61.5 nm"]
     (told,) = [part.text for part in found if isinstance(part, Note)]
     assert told.startswith(f"3 of {VIEWS} views")
-    (table,) = [part.body for part in found if isinstance(part, Section) and isinstance(part.body, Table)]
+    table, moves = [part.body for part in found if isinstance(part, Section) and isinstance(part.body, Table)]
+    assert [(row["misfit / data"], row["method"]) for row in moves.rows] == [
+        ("0.0600", "oftv"), ("0.1200", "spacetv"), ("0.0500", ""),
+    ]  # fmt: skip
     assert [(row["view"], row["why"]) for row in table.rows] == [
         ("8", "does not fit"), ("9", "does not fit"), ("16", "jump"),
     ]  # fmt: skip
@@ -113,7 +124,9 @@ def test_pictures_are_drawn(example):
 @pytest.mark.parametrize(
     ("files", "lost"),
     [
-        (["volume.mrc"], {"slices"}),
+        (["volume.mrc"], {"slices", "displacement"}),
+        (["motion.npy"], {"displacement"}),
+        (["motion.csv"], {"displacement"}),
         (["examples.npy"], {"views"}),
         (["examples.csv"], {"views"}),
         (["iterations.csv"], {"iterations"}),
@@ -144,6 +157,9 @@ def test_what_is_not_there_is_left_out(folder, undrawn, files, lost):
         ("trust.csv", b"view,theta_degrees,injected_rms_pixels,left_rms_pixels\n1,0,,1\n"),
         ("center.toml", b"center = 'left'\n"),
         ("center.toml", b"center = nan\ncenter_unbinned = 1.0\nby = 'x'\n"),
+        ("motion.npy", b"\x93NUMPY no array"),
+        ("motion.csv", b"view,theta_degrees\n1,0\n"),
+        ("choice.toml", b"method = 'oftv'\n"),
         ("volume_before.mrc", b"short"),
         ("fsc.csv", b"frequency_per_angstrom,fsc\n0,7\n"),
     ],

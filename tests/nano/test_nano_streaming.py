@@ -14,7 +14,7 @@ from manyviews.errors import InputError
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs import run as jobs_run
 from manyviews.nano import estimate
-from manyviews.nano.estimate import Cost, estimate_cost, require_disk_room, require_room
+from manyviews.nano.estimate import Cost, estimate_cost, require_disk_room, require_room, room_for_choice
 from manyviews.nano.footprint import Size, array_phases, kept_state, most_arrays, on_disk
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("blank_pictures", "one_thread")
 
 GIB = 2**30
 LARGE = (1440, 1024, 1024)
-QUICK = ReconstructOptions(levels=2, iterations=(2, 2), inner_iterations=2, threads=1)
+QUICK = ReconstructOptions(method="oftv", levels=2, iterations=(2, 2), inner_iterations=2, threads=1)
 SAME = (
     "volume.mrc", "volume_before.mrc", "half1.mrc", "half2.mrc", "projections_aligned.mrc", "flow.npy",
     "shifts.csv", "views.csv", "gauge.csv", "fsc.csv", "fsc_slices.csv", "examples.npy",
@@ -45,8 +45,9 @@ def _no_page(monkeypatch):
     monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections: folder)
 
 
-def plan_of(shape=(VIEWS, SIDE, SIDE), **options) -> Plan:
-    return resolve_plan(ScanOptions(scan=Path("scan")), ReconstructOptions(threads=1, **options), shape)
+def plan_of(shape=(VIEWS, SIDE, SIDE), method="oftv", **options) -> Plan:
+    how = ReconstructOptions(method=method, threads=1, **options)
+    return resolve_plan(ScanOptions(scan=Path("scan")), how, shape)
 
 
 def cost_of(plan: Plan) -> Cost:
@@ -150,6 +151,10 @@ def test_a_thousand_cubed_fits_into_twenty_gibibytes():
     # three times the projections and five volumes as the volume is solved for, and the projections
     assert cost.scratch_bytes == 4 * projections + 5 * volume
     assert "MiB" not in " ".join(cost.lines(True))
+    # motion in space has to lie in memory, so it is not tried, and that is told
+    choosing = plan_of(LARGE, method="auto", memory=20.0)
+    told = room_for_choice(choosing, SingleWorld(), 4 * 1440 * 1024**2)
+    assert told.startswith("motion in space is not tried, as it would take about")
 
 
 def test_arrays_are_counted_phase_by_phase():

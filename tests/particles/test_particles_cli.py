@@ -47,6 +47,7 @@ def test_check_takes_the_options_of_a_run(data, capsys):
     assert "2 random starts" in text
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_from_simulation_to_comparison(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(em_plan, "_START_ITERATIONS", 8)  # enough to see all the parts work together
     run = tmp_path / "run"

@@ -49,7 +49,7 @@ def distance(state, answer):
 def test_the_fixed_point_is_the_weighted_least_squares_answer(damping, mann):
     """Whatever the Mann factor, with subsets that share rows."""
     dense = random_dense(damping=damping)
-    last = states_of(consensus(overlapping_parts(dense), mann=mann), 250)[-1]
+    last = states_of(consensus(overlapping_parts(dense), mann=mann), 150)[-1]
     assert distance(last, dense.answer()) < 1e-6
     assert last.disagreement < 1e-6
     for answer in last.answers:
@@ -59,19 +59,19 @@ def test_the_fixed_point_is_the_weighted_least_squares_answer(damping, mann):
 @pytest.mark.parametrize("anchor", [4.0, 30.0])
 def test_the_fixed_point_does_not_depend_on_the_anchor(anchor):
     dense = random_dense()
-    last = states_of(consensus(overlapping_parts(dense), anchor=anchor), 200)[-1]
+    last = states_of(consensus(overlapping_parts(dense), anchor=anchor), 120)[-1]
     assert distance(last, dense.answer()) < 1e-6
 
 
 def test_a_few_warm_started_steps_reach_the_same_fixed_point():
     dense = random_dense()
-    last = states_of(consensus(overlapping_parts(dense), steps=2), 150)[-1]
+    last = states_of(consensus(overlapping_parts(dense), steps=2), 70)[-1]
     assert distance(last, dense.answer()) < 1e-6
 
 
 def test_shared_rows_at_full_weight_shift_the_fixed_point():
     dense = random_dense()
-    last = states_of(consensus(overlapping_parts(dense, weighted=False)), 100)[-1]
+    last = states_of(consensus(overlapping_parts(dense, weighted=False)), 60)[-1]
     assert distance(last, dense.answer()) > 0.02
 
 
@@ -80,10 +80,10 @@ def test_the_printed_algorithm_settles_elsewhere(count, overlap):
     """Algorithm 1 of the paper has no anchor: the least-squares answer is no fixed point of it."""
     dense = random_dense()
     parts = overlapping_parts(dense, count=count, overlap=overlap)
-    away = [distance(state, dense.answer()) for state in states_of(printed(parts), 300)]
+    away = [distance(state, dense.answer()) for state in states_of(printed(parts), 120)]
     assert away[-1] > 0.05
     assert away[-1] == pytest.approx(away[-50], rel=1e-3)
-    good = states_of(consensus(parts), 150)[-1]
+    good = states_of(consensus(parts), 70)[-1]
     assert distance(good, dense.answer()) < 1e-6
 
 
@@ -91,7 +91,7 @@ def test_the_printed_algorithm_drifts_away():
     """With many subsets it comes close to the least-squares answer, and run on it moves away again."""
     dense = random_dense()
     parts = overlapping_parts(dense, count=20, overlap=0)
-    away = [distance(state, dense.answer()) for state in states_of(printed(parts), 300)]
+    away = [distance(state, dense.answer()) for state in states_of(printed(parts), 120)]
     nearest = int(np.argmin(away))
     assert nearest < 50
     assert away[-1] > 1.2 * away[nearest]
@@ -99,7 +99,7 @@ def test_the_printed_algorithm_drifts_away():
 
 def test_one_agent_alone_converges_to_its_own_answer():
     dense = random_dense()
-    last = states_of(consensus([dense]), 150)[-1]
+    last = states_of(consensus([dense]), 40)[-1]
     assert distance(last, dense.answer()) < 1e-6
 
 
@@ -112,14 +112,14 @@ def test_priors_join_in():
     inverse = np.stack([flat(agent.prox(volume(unit), volume(unit))) for unit in identity], axis=1)
     prior_hessian = anchor * (np.linalg.inv(inverse) - identity)
     expected = np.linalg.solve(dense.normal_matrix + prior_hessian, dense.back_projection)
-    last = states_of(consensus(overlapping_parts(dense), anchor=anchor, priors=[agent]), 250)[-1]
+    last = states_of(consensus(overlapping_parts(dense), anchor=anchor, priors=[agent]), 120)[-1]
     assert distance(last, expected) < 1e-5
 
 
 def test_a_non_negative_agent_leads_to_the_constrained_answer():
     dense = random_dense()
     parts = overlapping_parts(dense)
-    last = states_of(consensus(parts, priors=[NonNegative()]), 500)[-1]
+    last = states_of(consensus(parts, priors=[NonNegative()]), 150)[-1]
     found = flat(last.iterate)
     assert (dense.answer() < -0.1).any()
     assert found.min() > -1e-6

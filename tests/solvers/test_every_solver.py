@@ -148,7 +148,7 @@ CASES = {
     "consensus with priors": Case(
         lambda: consensus([*data_terms(), NonNegative(), TotalVariation(0.1), Smoothness(0.2)]),
         lambda state: state.disagreement,
-        300,
+        120,
         1e-2,
     ),
     "wang2020": Case(

@@ -92,7 +92,7 @@ def test_from_the_command_line_to_the_page(particles, capsys):
         assert title in page.texts, title
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "no_page")
 def test_names_of_volumes_and_a_range_of_tilts_are_enough(particles):
     """Without a reference, from nothing but one column."""
     star = particles.with_name("names.star")
@@ -121,7 +121,7 @@ def test_names_of_volumes_and_a_range_of_tilts_are_enough(particles):
     assert max(agreeing) >= COUNT - 1
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "no_page")
 def test_a_finished_run_does_nothing_and_other_options_are_refused(particles, reference, tmp_path, capsys):
     out = tmp_path / "run"
     short = replace(reference, iterations=1)
@@ -138,7 +138,7 @@ def test_a_finished_run_does_nothing_and_other_options_are_refused(particles, re
             run(particles, out, replace(short, **change))
 
 
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "no_page")
 def test_little_memory_puts_the_subtomograms_in_files(particles, reference, tmp_path, monkeypatch):
     short = replace(reference, iterations=1)
     plain = run(particles, tmp_path / "plain", short)

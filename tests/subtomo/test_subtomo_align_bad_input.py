@@ -85,6 +85,7 @@ def spoil(particles):
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("no_page")
 def test_bad_volumes_are_set_aside_and_the_others_go_on(particles, tmp_path):
     expected = spoil(particles)
     options = replace(QUICK, reference=particles.with_name("truth.mrc"), iterations=1)
@@ -105,6 +106,7 @@ def test_bad_volumes_are_set_aside_and_the_others_go_on(particles, tmp_path):
     assert np.isfinite(read_mrc(tmp_path / "run" / "volume.mrc")[0]).all()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_weights_that_cannot_be_used_are_set_aside_with_their_particles(particles, tmp_path):
     """The first of the table among them; the others are read."""
     wedge = read_mrc(particles.with_name("weights") / "wedge.mrc")[0]
@@ -246,6 +248,7 @@ def test_inverted_contrast_is_told(particles, tmp_path):
     assert told in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_the_other_hand_is_told_and_not_taken(particles, tmp_path):
     options = replace(QUICK, reference=spoilt_truth(particles, mirrored=True), iterations=1, hands="both")
     done = run(particles, tmp_path / "run", options)
@@ -262,6 +265,7 @@ def test_the_other_hand_is_told_and_not_taken(particles, tmp_path):
     assert one == other
 
 
+@pytest.mark.usefixtures("no_page")
 def test_priors_that_a_search_does_not_use_are_told(particles, tmp_path):
     lines = particles.read_text().splitlines()
     rows = [place for place, line in enumerate(lines) if "volumes/0" in line]

@@ -107,11 +107,11 @@ def test_warns_of_dark_particles_and_of_another_wedge(simulated, tmp_path):
     assert "the tilt axis is another" in said
 
 
-@pytest.mark.usefixtures("blank_pictures")
+@pytest.mark.usefixtures("no_page")
 def test_a_run_warns_of_what_check_warns_of(simulated, tmp_path):
     path = changed_copy(simulated, tmp_path / "dark", lambda number, volume: -volume)
     given = SubtomogramOptions(particles=path, tilt_range=(-60.0, 60.0), tilt_axis="x")
-    options = AlignOptions(iterations=1, candidates=2, resolution=60.0, threads=1)
+    options = AlignOptions(iterations=1, candidates=2, resolution=60.0, starts=1, threads=1)
     said = check(given, options).warnings
     assert len(said) == 3
     run = tmp_path / "run"

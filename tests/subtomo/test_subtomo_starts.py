@@ -14,7 +14,7 @@ from manyviews.subtomo.starts import RandomStarts, with_best_start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COUNT, STARTS = 16, 3
+COUNT, STARTS = 16, 2
 
 
 def problem(**given):

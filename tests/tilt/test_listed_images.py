@@ -48,6 +48,7 @@ def reconstruct(stack, out):
     return main([*words, "--threads", "1", "--quiet", "--out", out])
 
 
+@pytest.mark.usefixtures("no_page")
 @pytest.mark.parametrize("name", LISTS)
 def test_a_list_gives_the_volume_of_its_stack(folder, name, capsys):
     (folder / name).write_text(LISTS[name])

@@ -17,7 +17,7 @@ from manyviews.simulate.phantoms import Gaussians
 SCRIPT = Path(__file__).with_name("rank_runs.py")
 PIXEL = 4.0
 SHAPE = (THICKNESS, 30, 34)
-KILLS = 10
+KILLS = 5  # one in each layout
 LAYOUTS = {2: ("1x2", "2x1"), 3: ("1x3", "3x1"), 4: ("2x2",)}  # more in test_layouts.py
 METHODS = tuple(name for name in CASES if name != "long")
 

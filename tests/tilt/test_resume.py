@@ -4,7 +4,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 
@@ -178,16 +177,14 @@ def test_kills_at_random_moments_change_nothing(method, driver, tmp_path):
 
 def test_sigterm_saves_and_the_same_command_goes_on(stacks, warm, tmp_path):
     out = tmp_path / "run"
-    iterations = 400
+    iterations = 200
     words = [
         "-m", "manyviews.cli", "tilt", "reconstruct", *map(str, stacks), "--tilt-angles",
         *(str(stack.with_suffix(".tlt")) for stack in stacks), "--axis-angle", "0", "35", "--thickness",
         str(SHAPE[0]), "--method", "sirt", "--iterations", str(iterations), "--device", "cpu",
         "--threads", "1", "--quiet", "--out", str(out),
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*warm, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while len(read_events(out / "events.jsonl")) < 3:
         assert process.poll() is None

@@ -87,12 +87,12 @@ COMMANDS = (
     ),
     Command(
         name="nano reconstruct",
-        summary="Reconstruct a scan whose specimen drifts and deforms, and find how each view moved.",
+        summary="Reconstruct a scan whose specimen or views move and deform, and find how.",
         usage="SCAN --out RUN [options]",
         examples=(
             "manyviews nano reconstruct scan.h5 --out run1",
             "manyviews nano reconstruct folder --angles angles.txt --binning 2 --method shifts --out run2",
-            "manyviews nano reconstruct shrunk/scan.h5 --warp mass --iterations 32 16 8 --out run3",
+            "manyviews nano reconstruct shrunk/scan.h5 --method spacetv --warp mass --out run3",
         ),
         options=(ScanOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,

@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from manyviews.kernels.inner import inner
 from manyviews.kernels.warp_cpu import BORDER, pad_image, pull_padded, work_arrays
 from manyviews.parallel.threads import each_in_threads
 
@@ -65,7 +66,7 @@ def make_basis(places: NDArray[np.float64], length: int, spacing: float) -> Basi
     return Basis(first, weights.astype(np.float32), starts, np.linalg.inv(damped).astype(np.float32))
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def slope_lines(moved, data, z, lines):  # type: ignore[no-untyped-def]
     """Of row z, into ``lines (3, x)``: what data have more than the moved model, and its slopes along x
     and z.
@@ -100,7 +101,7 @@ def _expand(coefficients, basis_z, basis_x, flow):  # type: ignore[no-untyped-de
                     flow[part, z, x] = wx[0, x] * c0 + wx[1, x] * c1 + wx[2, x] * c2 + wx[3, x] * c3
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _reduce_line(values, basis_x, line):  # type: ignore[no-untyped-def]
     """The transpose of reading splines along a row; the knots of ``line`` are overwritten."""
     w = basis_x.weights
@@ -118,7 +119,7 @@ def _reduce_line(values, basis_x, line):  # type: ignore[no-untyped-def]
         line[cell + 3] += s3
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _add_line(line, basis_z, z, out):  # type: ignore[no-untyped-def]
     k = basis_z.first[z]
     for j in range(4):
@@ -126,7 +127,7 @@ def _add_line(line, basis_z, z, out):  # type: ignore[no-untyped-def]
             out[k + j, column] += basis_z.weights[j, z] * line[column]
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _sums(moved, data, basis_z, basis_x, block, gradient, tensor):  # type: ignore[no-untyped-def]
     """Gradient at the knots ``(2, K, L)``, and products of slopes (xx, xz, zz) summed over blocks of
     pixels.
@@ -155,7 +156,7 @@ def _sums(moved, data, basis_z, basis_x, block, gradient, tensor):  # type: igno
             tensor[2, row, column] += zz
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _add_bending(knots, stiffness, out):  # type: ignore[no-untyped-def]
     """Add the gradient of half of ``stiffness (f_xx^2 + 2 f_xz^2 + f_zz^2)``, by differences of knots
     ``(K, L)``.
@@ -183,7 +184,7 @@ def _add_bending(knots, stiffness, out):  # type: ignore[no-untyped-def]
             out[k + 1, column + 1] += twist
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _apply(knots, tensor, pooled_z, pooled_x, bending, holding, field, out):  # type: ignore[no-untyped-def]
     """``(B' T B + bending + holding) knots``; ``field (2, rows, columns)`` of blocks is work space."""
     _expand(knots, pooled_z, pooled_x, field)
@@ -203,7 +204,7 @@ def _apply(knots, tensor, pooled_z, pooled_x, bending, holding, field, out):  # 
             _add_line(line, pooled_z, z, out[part])
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _dot(a, b):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     one, other = a.reshape(a.size), b.reshape(b.size)
@@ -212,7 +213,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _add_scaled(a, scale, b, out):  # type: ignore[no-untyped-def]
     """``out = a + scale b``"""
     one, other, result = a.reshape(a.size), b.reshape(b.size), out.reshape(out.size)
@@ -240,7 +241,7 @@ def _solve(force, tensor, pooled_z, pooled_x, bending, holding, steps):  # type:
     return change
 
 
-@njit(nogil=True, cache=True)
+@inner(nogil=True, cache=True)
 def _one_step(data, padded, middle, full, pooled, block, weights, steps, knots):  # type: ignore[no-untyped-def]
     """One step of one view; ``middle`` is what time would have the knots be, both ``(2, K, L)``."""
     rows, columns = data.shape
@@ -287,7 +288,7 @@ def _project_view(flow, basis_z, basis_x, knots):  # type: ignore[no-untyped-def
         _multiply(half, basis_x.gram_inverse, knots[part])
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _multiply(a, b, out):  # type: ignore[no-untyped-def]
     out[:] = 0
     for i in range(a.shape[0]):

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from manyviews.kernels.flow_grid_cpu import slope_lines
+from manyviews.kernels.inner import inner
 from manyviews.kernels.warp_cpu import BORDER, pad_image, pull_padded, work_arrays
 from manyviews.parallel.threads import each_in_threads
 
@@ -36,7 +37,7 @@ def _fill(motion, flow):  # type: ignore[no-untyped-def]
             flow[1, z, x] = along_z + np.float32(sine) * np.float32(x)
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _add_row(lines, motion, from_middle, middle_x, margin, matrix, force):  # type: ignore[no-untyped-def]
     """One row's share of the normal equations."""
     cosine, sine = np.float32(np.cos(motion[2])), np.float32(np.sin(motion[2]))

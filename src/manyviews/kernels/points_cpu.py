@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from manyviews.kernels.inner import inner
 from manyviews.kernels.rows import in_a_row
 from manyviews.kernels.slices_cpu import float_view, read_point
 
@@ -44,7 +45,7 @@ def _gather(grid, rotations, points, padding, out):  # type: ignore[no-untyped-d
             )
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _add_one(floats, weight_grid, a, points, padding, values, weights):  # type: ignore[no-untyped-def]
     half = floats.shape[0] // 2
     row, plane = weight_grid.shape[2], weight_grid.shape[1] * weight_grid.shape[2]
@@ -92,7 +93,7 @@ def _splat(grids, weight_grids, starts, rotations, points, padding, values, weig
             _add_one(grids[lane], weight_grids[lane], rotations[m], points, padding, values[m], weights[m])
 
 
-@njit(fastmath=_FAST, nogil=True, forceinline=True)
+@inner(fastmath=_FAST, nogil=True, forceinline=True)
 def _phase_tables(shift, turn, reach, tables):  # type: ignore[no-untyped-def]
     """``exp(i turn k shift)`` for whole k within +-reach along each axis, real and imaginary parts."""
     for axis in range(3):
@@ -102,7 +103,7 @@ def _phase_tables(shift, turn, reach, tables):  # type: ignore[no-untyped-def]
             tables[axis, k + reach, 1] = np.sin(angle)
 
 
-@njit(fastmath=_FAST, nogil=True, forceinline=True)
+@inner(fastmath=_FAST, nogil=True, forceinline=True)
 def _read_block(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one pass, unrolled
     floats, a, points, mask, chosen, first, count, padding, block
 ):
@@ -168,7 +169,7 @@ def _read_block(  # type: ignore[no-untyped-def]  # noqa: PLR0915 - one pass, un
         block[6, n], block[7, n] = azx * gxr + azy * gyr + azz * gzr, azx * gxi + azy * gyi + azz * gzi
 
 
-@njit(fastmath=_FAST, nogil=True, forceinline=True)
+@inner(fastmath=_FAST, nogil=True, forceinline=True)
 def _data_block(values, tables, reach, points, chosen, first, count, block):  # type: ignore[no-untyped-def]
     """The data of some points, shifted back, and the points: rows 8 to 12 of ``block``."""
     for n in range(count):
@@ -184,7 +185,7 @@ def _data_block(values, tables, reach, points, chosen, first, count, block):  # 
         block[10, n], block[11, n], block[12, n] = x, y, z
 
 
-@njit(fastmath=_FAST, nogil=True, forceinline=True)
+@inner(fastmath=_FAST, nogil=True, forceinline=True)
 def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-def]
     """Turn slopes in space into slopes with respect to the pose, and add up all products."""
     spin = block.dtype.type(turn)
@@ -224,7 +225,7 @@ def _sum_block(block, slopes, count, turn, total):  # type: ignore[no-untyped-de
             place += 1
 
 
-@njit(nogil=True, forceinline=True)
+@inner(nogil=True, forceinline=True)
 def _sums_of_pose(  # type: ignore[no-untyped-def]
     floats, rotation, shift, values, mask, points, chosen, padding, turn, reach, total
 ):

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from manyviews.kernels.inner import inner
 from manyviews.kernels.rows import in_a_row
 from manyviews.kernels.slices_cpu import BLOCK, SCRATCH, float_view, read_slice, split_points
 
@@ -22,7 +23,7 @@ _NEGLIGIBLE = -25.0  # e^-25 is below what float32 adds to 1
 _STRIDE = 128  # rotations whose highest score is looked at before any exponential is taken
 
 
-@njit(fastmath=_FAST, cache=True)
+@inner(fastmath=_FAST, cache=True)
 def fill_phases(cosine, sine, kx, ky, count, turn_x, turn_y, table):  # type: ignore[no-untyped-def]
     """Cosine and sine of ``turn_x kx + turn_y ky`` at ``count`` points, by products of two small tables.
 
@@ -158,7 +159,7 @@ def score_around(
     return out
 
 
-@njit(fastmath=_FAST, forceinline=True)
+@inner(fastmath=_FAST, forceinline=True)
 def _block_tops(cross, power, prior, tops):  # type: ignore[no-untyped-def]
     """Highest score of every block of rotations at every shift; returns the highest of all."""
     shifts, rotations = cross.shape
@@ -174,7 +175,7 @@ def _block_tops(cross, power, prior, tops):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(fastmath=_FAST, forceinline=True)
+@inner(fastmath=_FAST, forceinline=True)
 def _exponentials(cross, power, offset, first):  # type: ignore[no-untyped-def]
     """Sum over one block."""
     # Nothing is stored in the loop: else the compiler makes two of it, with sums in different orders, and
@@ -185,7 +186,7 @@ def _exponentials(cross, power, offset, first):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(fastmath=_FAST, forceinline=True)
+@inner(fastmath=_FAST, forceinline=True)
 def _sample_one(cross, power, prior, offset, chosen):  # type: ignore[no-untyped-def]
     """Draw poses of one image; returns the logarithm of the sum."""
     shifts, rotations = cross.shape
@@ -261,7 +262,7 @@ def sample_posterior(
     return chosen, log_sums
 
 
-@njit(fastmath=_FAST, forceinline=True)
+@inner(fastmath=_FAST, forceinline=True)
 def _best_of_one(cross, power, prior, margin, index):  # type: ignore[no-untyped-def]
     """The best rotations of one image; returns how many."""
     shifts, rotations = cross.shape

@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from manyviews.kernels.inner import inner
 from manyviews.kernels.slice_cells import BLOCK, SCRATCH, mix_rows, spread_pair, spread_quad
 
 __all__ = [
@@ -43,7 +44,7 @@ _FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 _PRIVATE_BYTES = 2**30
 
 
-@njit(fastmath=_FAST, cache=True)
+@inner(fastmath=_FAST, cache=True)
 def _place(scratch, cells, kx, ky, first, rotation, padding, half):  # type: ignore[no-untyped-def]
     """Cells (flat, in complex elements) and weights of `BLOCK` points; weights along x are 0 outside.
 
@@ -90,7 +91,7 @@ def _place(scratch, cells, kx, ky, first, rotation, padding, half):  # type: ign
         scratch[6 * BLOCK + k] = sign
 
 
-@njit(fastmath=_FAST, cache=True)
+@inner(fastmath=_FAST, cache=True)
 def _blend(scratch, out, first, count):  # type: ignore[no-untyped-def]
     """Mix the neighbours along x of every quad into ``out``, real and imaginary part in turn."""
     for k in range(count):
@@ -101,7 +102,7 @@ def _blend(scratch, out, first, count):  # type: ignore[no-untyped-def]
         out[2 * (first + k) + 1] = scratch[6 * BLOCK + k] * (x0 * scratch[quad + 1] + x1 * scratch[quad + 3])
 
 
-@njit(fastmath=_FAST, cache=True)
+@inner(fastmath=_FAST, cache=True)
 def _unblend(scratch, values, first, count):  # type: ignore[no-untyped-def]
     """Make quads of values: transpose of `_blend`."""
     for k in range(count):
@@ -136,7 +137,7 @@ def read_point(grid, qx, qy, qz):  # type: ignore[no-untyped-def]
     return grid.dtype.type(complex(value.real, sign * value.imag))
 
 
-@njit(fastmath=_FAST, cache=True)
+@inner(fastmath=_FAST, cache=True)
 def read_slice(floats, rotation, kx, ky, count, padding, scratch, cells, out):  # type: ignore[no-untyped-def]
     """Read one slice; not parallel, for use inside other Numba kernels.
 
@@ -165,7 +166,7 @@ def read_slice(floats, rotation, kx, ky, count, padding, scratch, cells, out):  
         _blend(scratch, out, first, block)
 
 
-@njit(fastmath=_FAST, cache=True)
+@inner(fastmath=_FAST, cache=True)
 def add_slice(floats, rotation, kx, ky, count, padding, scratch, cells, values):  # type: ignore[no-untyped-def]
     """Transpose of `read_slice`, same arguments: add ``values`` to the grid."""
     half = floats.shape[0] // 2
@@ -180,7 +181,7 @@ def add_slice(floats, rotation, kx, ky, count, padding, scratch, cells, values):
             spread_quad(flat, 2 * cells[k], row, plane, scratch, k, 7 * BLOCK + 4 * k)
 
 
-@njit(fastmath=_FAST, cache=True)
+@inner(fastmath=_FAST, cache=True)
 def add_weighted_slice(  # type: ignore[no-untyped-def]
     floats, denominator, rotation, kx, ky, count, padding, scratch, cells, values, weights
 ):

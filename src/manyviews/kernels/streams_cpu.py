@@ -29,6 +29,7 @@ import torch
 from numba import njit, prange
 from numpy.typing import NDArray
 
+from manyviews.kernels.inner import inner
 from manyviews.kernels.lanes import add_scaled, load, scale_add, store
 
 PIECE = 64
@@ -144,7 +145,7 @@ def _add_piece(piece, weight, array, row):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True)
+@inner(nogil=True)
 def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]
     """Add one row of voxels, swept along s, to the detector rows of a view.
 
@@ -183,7 +184,7 @@ def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # 
     _store_piece(plain, row + PIECE, above)
 
 
-@njit(nogil=True)
+@inner(nogil=True)
 def _unpack_image(rows, count, images, start, step_t, step_w):  # type: ignore[no-untyped-def]
     """Copy one piece ``rows (t, PIECE)`` to an image ``(t, w)``, from its element ``start`` on."""
     if step_t < step_w:
@@ -242,7 +243,7 @@ def _mix(weight_below, below, weight_centre, centre, weight_above, above, total)
     )
 
 
-@njit(nogil=True)
+@inner(nogil=True)
 def _sweep_back(packed, start, nearest, lower, upper, first, last, tile, place):  # type: ignore[no-untyped-def]
     """Add to one row of voxels, swept along s, what a view holds under them; `_sweep` transposed."""
     one = packed.dtype.type(1.0)

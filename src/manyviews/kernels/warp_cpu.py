@@ -22,6 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from manyviews.kernels.inner import inner
 from manyviews.kernels.slice_cells import BLOCK, SCRATCH, mix_rows, spread_quad
 from manyviews.parallel.threads import each_in_threads
 
@@ -63,7 +64,7 @@ def pad_image(image, padded):  # type: ignore[no-untyped-def]
         padded[z, columns + 2] = image[source, columns - 1]
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _fold_border(padded, image):  # type: ignore[no-untyped-def]
     """The transpose of `pad_image`."""
     rows, columns = image.shape
@@ -78,7 +79,7 @@ def _fold_border(padded, image):  # type: ignore[no-untyped-def]
         image[rows - 1, x] += padded[rows + 1, x + 1] + padded[rows + 2, x + 1]
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _places(shift_x, shift_z, z, first, count, rows, columns, cells, scratch):  # type: ignore[no-untyped-def]
     """Of a block: pixel up and to the left, in the bordered image, and how far beyond it, from 0 to 1."""
     zero, right, bottom = scratch.dtype.type(0), scratch.dtype.type(columns - 1), scratch.dtype.type(rows - 1)
@@ -95,7 +96,7 @@ def _places(shift_x, shift_z, z, first, count, rows, columns, cells, scratch):  
         scratch[_TZ + k] = pz - scratch.dtype.type(iz)
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _cubic_weights(fractions, count, weights):  # type: ignore[no-untyped-def]
     """Weights of the four pixels about each place, `BLOCK` apart."""
     half, one = weights.dtype.type(0.5), weights.dtype.type(1)
@@ -109,7 +110,7 @@ def _cubic_weights(fractions, count, weights):  # type: ignore[no-untyped-def]
         weights[3 * BLOCK + k] = -far * t
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _read_linear(flat, cells, scratch, first, count, row, out):  # type: ignore[no-untyped-def]
     for k in range(count):
         at = np.uint64(cells[k])
@@ -120,7 +121,7 @@ def _read_linear(flat, cells, scratch, first, count, row, out):  # type: ignore[
         out[first + k] = upper + tz * (lower - upper)
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _add_linear(flat, cells, scratch, first, count, row, values):  # type: ignore[no-untyped-def]
     for start in range(_STRIDE):
         for k in range(start, count, _STRIDE):
@@ -135,7 +136,7 @@ def _add_linear(flat, cells, scratch, first, count, row, values):  # type: ignor
             flat[below + np.uint64(1)] += lower * tx
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _read_cubic(flat, cells, scratch, across, first, count, row, out):  # type: ignore[no-untyped-def]
     for k in range(count):
         mix_rows(flat, cells[k] - row - 1, row, 2 * row, scratch, k)
@@ -147,7 +148,7 @@ def _read_cubic(flat, cells, scratch, across, first, count, row, out):  # type: 
         )  # fmt: skip
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _add_cubic(flat, cells, scratch, across, first, count, row, values):  # type: ignore[no-untyped-def]
     for k in range(count):
         at = _QUAD + 4 * k
@@ -165,7 +166,7 @@ def work_arrays(image):  # type: ignore[no-untyped-def]
     return np.zeros(BLOCK, np.int64), scratch, np.zeros(4 * BLOCK, image.dtype)
 
 
-@njit(nogil=True, cache=True)
+@inner(nogil=True, cache=True)
 def pull_padded(padded, flow, order, work, out):  # type: ignore[no-untyped-def]
     """A bordered image read at places moved by ``flow (2, z, x)``, into ``out (z, x)``."""
     rows, columns = out.shape
@@ -184,7 +185,7 @@ def pull_padded(padded, flow, order, work, out):  # type: ignore[no-untyped-def]
                 _read_cubic(flat, cells, scratch, across, first, count, row, out[z])
 
 
-@njit(nogil=True, cache=True)
+@inner(nogil=True, cache=True)
 def push_padded(values, flow, order, work, padded, out):  # type: ignore[no-untyped-def]
     """The transpose of `pad_image` and `pull_padded`; ``padded`` is work space, ``out`` is overwritten."""
     rows, columns = values.shape

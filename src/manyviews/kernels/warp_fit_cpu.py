@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from manyviews.kernels.inner import inner
 from manyviews.kernels.warp_cpu import BORDER, pad_image, pull_padded, push_padded, work_arrays
 from manyviews.parallel.threads import each_in_threads
 
@@ -21,7 +22,7 @@ Float64 = NDArray[np.float64]
 _FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 
-@njit(nogil=True, cache=True)
+@inner(nogil=True, cache=True)
 def _deform(image, flow, order, push, work, padded, out):  # type: ignore[no-untyped-def]
     if push:
         push_padded(image, flow, order, work, padded, out)
@@ -39,7 +40,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(fastmath=_FAST, nogil=True, cache=True)
+@inner(fastmath=_FAST, nogil=True, cache=True)
 def _sum_of(one, a, other, b, out):  # type: ignore[no-untyped-def]
     """``out = one a + other b``"""
     first, second = np.float32(one), np.float32(other)

@@ -9,7 +9,7 @@ import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
-from manyviews.nano.estimate import Cost, estimate_cost, require_room
+from manyviews.nano.estimate import Cost, estimate_cost, require_room, room_for_choice
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.scan.center import FoundCenter
@@ -73,13 +73,31 @@ class Checked:
             yield f"centre: {center:.2f}, by {self.found.by}"
         count, z, x = self.shape
         yield f"reconstructed from: {count} views of {x} x {z} pixels{_pixel_words(self.scan, options)}"
-        method, iterations = self.plan.options.method, self.plan.iterations
-        steps = " + ".join(map(str, iterations))
-        yield f"method: {method}" + (f", {steps} iterations, the coarsest level first" if steps else "")
+        yield from method_lines(self.plan)
         yield from self.cost.lines(self.in_files)
         free = available_memory_bytes()
         if free is not None:
             yield f"free memory: {format_bytes(free)}"
+
+
+def method_lines(plan: Plan) -> Iterator[str]:
+    """Which method, and its iterations; where it will be chosen, both."""
+    if not plan.choosing:
+        yield f"method: {_method_words(plan)}"
+        return
+    try:
+        space = plan.chosen("spacetv")
+    except InputError as error:
+        yield f"method: {_method_words(plan.chosen('oftv'))}"
+        yield f"note: motion in space will not be tried: {error.what}"
+        return
+    yield f"method: {_method_words(plan.chosen('oftv'))};"
+    yield f"  or {_method_words(space)}: whichever explains binned projections better"
+
+
+def _method_words(plan: Plan) -> str:
+    steps = " + ".join(map(str, plan.iterations))
+    return plan.options.method + (f", {steps} iterations, the coarsest level first" if steps else "")
 
 
 def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checked:
@@ -92,7 +110,10 @@ def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checke
     correction = check_and_correct(scan, options)
     shape = prepared_shape(scan, options, correction.rows)
     plan = resolve_plan(options, how or ReconstructOptions(), shape)
-    cost = estimate_cost(plan, 1, needed_bytes(scan, options, correction.rows))
+    needed, alone = needed_bytes(scan, options, correction.rows), ""
+    if plan.choosing and (alone := room_for_choice(plan, SingleWorld(), needed)):
+        plan = plan.chosen("oftv")
+    cost = estimate_cost(plan, 1, needed)
     in_files, too_small = _place(cost, plan.options)
     views = np.unique(np.linspace(0, scan.shape[0] - 1, _SAMPLE).round().astype(np.int64))
     repairs = Repairs()
@@ -112,7 +133,14 @@ def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checke
         plan=plan,
         cost=cost,
         in_files=in_files,
-        warnings=(*scan.warnings, *correction.warnings, *seen, *looked.warnings, *too_small),
+        warnings=(
+            *scan.warnings,
+            *correction.warnings,
+            *seen,
+            *looked.warnings,
+            *([alone] if alone else ()),
+            *too_small,
+        ),
     )
 
 

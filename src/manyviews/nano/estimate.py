@@ -17,6 +17,7 @@ from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
 from manyviews.jobs.memory import room_for_data
 from manyviews.nano.footprint import Size, compared_bytes, has_flow, most_arrays, on_disk
+from manyviews.nano.motion.reconstruct import SPLIT_STEPS, VOLUME_STEPS, MotionOptions
 from manyviews.nano.plan import Plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.stages import KEPT_IN_FILES
@@ -31,6 +32,13 @@ _STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
 _START_SECONDS, _READ = 13.0, 40.0
 _BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
 
+# Of motion in space: a warp and projection of an interval, beside its voxels', in nanoseconds; of the volume
+# alone, and of volume and motion; and how many such an iteration takes.
+_EACH_INTERVAL, _SPACE_WARP, _SPACE_BOTH = 8e5, 80.0, 150.0
+_JOINT_OPERATIONS, _FIRST_OPERATIONS = 19, 17
+_MASS_FACTOR = 2.0
+_TRIED_ITERATIONS = 12
+
 _PROGRAM_BYTES = 465 << 20
 _FLOAT = 4
 _TABLE_BYTES = 70  # of a point of the Radon transform's lines, a view
@@ -40,6 +48,8 @@ _NORMAL_BYTES = 80  # of the convolution's multiplier, a pixel of a slice
 _READ_BYTES = 300 << 20  # of blocks of views as they are read
 _THREAD_IMAGES = 12
 _SLICES = 16  # that a thread projects at once
+_SPACE_IMAGES, _SPACE_VOLUMES, _SPACE_VARIATION_VOLUMES = 8, 26, 44
+_THREAD_VOLUMES, _SLOPES, _MASS_SLOPES = 8, 6, 16  # of a thread; kept of an interval where motion is fitted
 
 
 @dataclass(frozen=True)
@@ -49,14 +59,16 @@ class Cost:
     ``data_bytes`` are of projections, which may lie in files, ``working_bytes`` of the rest of a process, its
     program included. ``streamed_bytes`` are what a process has where all big arrays lie in files, None where
     they cannot; then ``scratch_bytes`` are of these files, ``files_bytes`` of checkpoints and results, and
-    ``disk_bytes`` of all of it at once. ``saved_bytes`` are of checkpoints and results otherwise.
-    ``core_seconds`` are of one core for all of it.
+    ``disk_bytes`` of all of it at once. ``saved_bytes`` are of checkpoints and results otherwise, 0 where
+    they are not counted. ``core_seconds`` are of one core for all of it, and ``by_method`` those of each
+    method where one of them will be chosen.
     """
 
     data_bytes: int
     working_bytes: int
     core_seconds: float
     ranks: int
+    by_method: tuple[tuple[str, float], ...] = ()
     streamed_bytes: int | None = None
     scratch_bytes: int = 0
     files_bytes: int = 0
@@ -77,17 +89,27 @@ class Cost:
             memory = f"memory: about {format_bytes(self.streamed_bytes)}, as arrays lie in files"
         elif in_files:
             memory = f"memory: about {format_bytes(self.working_bytes)}{each}, as projections lie in files"
-        disk = f"disk: about {format_bytes(self.saved_bytes)} for checkpoints and results"
+        disk = [f"disk: about {format_bytes(self.saved_bytes)} for checkpoints and results"]
         if in_files and self.streams:
-            disk = (
+            disk = [
                 f"disk: up to {format_bytes(self.disk_bytes)}: {format_bytes(self.scratch_bytes)} for arrays "
                 f"and, later, {format_bytes(self.files_bytes)} for checkpoints and results"
-            )
-        return [memory, disk, f"time: about {_words(self.core_seconds)} of one core"]
+            ]
+        told = disk if self.saved_bytes else []
+        return [memory, *told, f"time: about {self._time()} of one core"]
+
+    def _time(self) -> str:
+        if not self.by_method:
+            return _words(self.core_seconds)
+        return ", or ".join(f"{_words(seconds)} with {method}" for method, seconds in self.by_method)
 
 
 def estimate_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     """Count a run whose projections take ``data_bytes``."""
+    if plan.choosing:
+        return _either(plan, ranks, data_bytes)
+    if plan.space:
+        return _space_cost(plan, ranks, data_bytes)
     views, rows, columns = plan.shape
     pixels, voxels = views * rows * columns, rows * columns**2
     beside, seconds = _beside(plan, ranks), _seconds(plan, pixels, voxels)
@@ -138,6 +160,55 @@ def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
     return seconds + whole * halves + 4 * _still(plan, pixels, voxels)
 
 
+def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
+    """Of the two methods that one is chosen from; flows are counted with the trial of the other."""
+    flows = estimate_cost(plan.chosen("oftv"), ranks, data_bytes)
+    try:
+        in_space = plan.chosen("spacetv")
+    except InputError:  # it will not be tried
+        return flows
+    space = estimate_cost(in_space, ranks, data_bytes)
+    coarsest = in_space.levels(0.0)[0]
+    pixels, columns = coarsest.shape[0] * coarsest.shape[1] * coarsest.shape[2], coarsest.shape[2]
+    still = _still(in_space, pixels, coarsest.shape[1] * columns**2)
+    tried = (_TRIED_ITERATIONS + _BEGUN) * (still + 1e-9 * pixels * (_FLOW["grid"] + _WARP))
+    both = {"oftv": flows.core_seconds + tried, "spacetv": space.core_seconds + tried}
+    both["oftv"] += _level_seconds(in_space, 1)
+    working = max(flows.working_bytes, space.working_bytes)
+    return Cost(data_bytes, working, max(both.values()), ranks, tuple(both.items()))
+
+
+def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
+    """Volumes and images are whole in every rank; intervals of time are shared."""
+    views, rows, columns = plan.shape
+    pixels, voxels = views * rows * columns, rows * columns**2
+    volumes = _SPACE_VARIATION_VOLUMES if plan.variation else _SPACE_VOLUMES
+    threads = plan.options.threads or max(1, len(os.sched_getaffinity(0)) // ranks)
+    kept = (_MASS_SLOPES if plan.mass else _SLOPES) * MotionOptions().intervals / ranks
+    fitted = min(binning for binning in plan.binnings[:-1])
+    most = max(volumes + _THREAD_VOLUMES * threads, kept / fitted**3)
+    working = (
+        _FLOAT * (_SPACE_IMAGES * pixels + int(most * voxels)) + 2 * _TABLE_BYTES * views * columns * 3 // 2
+    )
+    whole = sum(_level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
+    halves = 2.0 if plan.options.halves else 1.0
+    seconds = _START_SECONDS + 1e-9 * _READ * pixels + whole * halves + 4 * _still(plan, pixels, voxels)
+    return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks)
+
+
+def _level_seconds(plan: Plan, number: int) -> float:
+    """Seconds of one core, of a level of a motion in space."""
+    level = plan.levels(0.0)[number - 1]
+    voxels = level.shape[1] * level.shape[2] ** 2
+    together = number < len(plan.binnings)
+    if together:
+        operations = _FIRST_OPERATIONS + _JOINT_OPERATIONS * level.iterations
+    else:
+        operations = level.iterations * (2 + 2 * (SPLIT_STEPS if plan.variation else VOLUME_STEPS))
+    each = _EACH_INTERVAL + voxels * (_SPACE_BOTH if together else _SPACE_WARP)
+    return 1e-9 * operations * MotionOptions().intervals * each * (_MASS_FACTOR if plan.mass else 1.0)
+
+
 def _iteration(plan: Plan, pixels: int, voxels: int) -> float:
     """Seconds of one core, of an outer iteration at the finest level."""
     if not plan.moving:
@@ -154,6 +225,26 @@ def _still(plan: Plan, pixels: int, voxels: int) -> float:
     steps = plan.options.inner_iterations
     each = steps * _STEP + (_VARIATION if plan.variation else 0.0)
     return 1e-9 * (3 * _PROJECT * pixels + voxels * each)
+
+
+def room_for_choice(plan: Plan, world: World, data_bytes: int) -> str:
+    """Why motion in space is not tried, where memory has room for flows alone; empty: it has for both, or
+    another reason is told later.
+    """
+    try:
+        plan.chosen("spacetv")
+    except InputError:
+        return ""
+    room = room_for_data(plan.options.memory, world)
+    both = estimate_cost(plan, world.size, data_bytes).working_bytes
+    flows = estimate_cost(plan.chosen("oftv"), world.size, data_bytes)
+    alone = flows.working_bytes if flows.streamed_bytes is None else flows.streamed_bytes
+    if room is None or both <= room / 0.7 or alone > room / 0.7:
+        return ""
+    return (
+        f"motion in space is not tried, as it would take about {format_bytes(both)} of memory in each "
+        "process: going on with oftv"
+    )
 
 
 def require_room(cost: Cost, options: ReconstructOptions, world: World) -> bool:

@@ -53,7 +53,8 @@ def _solving(plan: Plan, share: float) -> list[Size]:
     flow = 2 if has_flow(plan) else 0
     found = [Size((flow + 1) * share, 1 + _STEP_VOLUMES + (_VARIATION_VOLUMES if plan.variation else 0))]
     if plan.moving:
-        found.append(Size(5 * share, 4 if plan.variation else 1))
+        images = 8 if plan.mass else 5  # with data of even mass, and flows the other way
+        found.append(Size(images * share, 4 if plan.variation else 1))
     return found
 
 

@@ -5,29 +5,42 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.nano.choice import Chosen, affordable, choice_figures, choose
 from manyviews.nano.estimate import estimate_cost, require_disk_room, require_room
 from manyviews.nano.halves import half_views
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
-from manyviews.nano.reconstruct_results import RESULTS, Watcher, write_filtered, write_results
+from manyviews.nano.reconstruct_results import (
+    RESULTS,
+    ViewTable,
+    Watcher,
+    write_filtered,
+    write_results,
+)
 from manyviews.nano.report import PICTURES, sections
 from manyviews.nano.room import Room
 from manyviews.nano.scan.normalise import Correction
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.prepare import Prepared, check_and_correct, needed_bytes, prepare, prepared_shape
 from manyviews.nano.scan.scan import Scan, open_scan
+from manyviews.nano.space import solve_space
+from manyviews.nano.space_results import SpaceWatcher, write_space_results
 from manyviews.nano.stages import Solved, Views, solve_unaligned, solve_views
 from manyviews.nano.warnings import result_warnings
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.fingerprint import files_fingerprint
+
+T = TypeVar("T")
 
 
 def reconstruct(
@@ -62,6 +75,7 @@ def reconstruct(
     ) as job:  # fmt: skip
         if job.finished:
             return job.result()
+        plan = affordable(job, plan, needed_bytes(scan, plan.scan, correction.rows))
         with contextlib.ExitStack() as stack:
             prepared, room = prepared_projections(stack, job, plan, scan, correction)
             summary = _solve(job, plan, prepared, room)
@@ -103,24 +117,41 @@ def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, ob
         return write_filtered(job, plan, prepared, room)
     watcher = Watcher(job, plan, prepared)
     unaligned = watcher.unaligned(solve_unaligned(job, plan, views))
-    solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
-    halves = _halves(job, plan, views) if plan.options.halves else ()
-    summary, table = write_results(job, plan, prepared, solved, unaligned, halves, room)
-    job.warn(*result_warnings(plan, prepared, solved, table))
-    return summary
+    in_space = SpaceWatcher(watcher)
+    chosen = choose(job, plan, views, in_space.note) if plan.choosing else Chosen(plan, None, None)
+    plan = chosen.plan
+    if plan.space:
+        summary, table = _in_space(job, chosen, prepared, views, in_space, unaligned)
+    else:
+        solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
+        halves = _halves(job, plan, views, _volume_alone) if plan.options.halves else ()
+        summary, table = write_results(job, plan, prepared, solved, unaligned, halves, room)
+    job.warn(*result_warnings(plan, prepared, table))
+    return {**summary, **choice_figures(chosen.choice)}
 
 
-def _halves(job: Job, plan: Plan, views: Views) -> tuple[Solved, ...]:
+def _in_space(
+    job: Job, chosen: Chosen, prepared: Prepared, views: Views, watcher: SpaceWatcher, unaligned: Solved
+) -> tuple[dict[str, object], ViewTable]:
+    """A motion of the specimen in space."""
+    plan = chosen.plan
+    solved = solve_space(job, plan, views, watcher.note, watcher.show, chosen.begun)
+    halves = _halves(job, plan, views, solve_space) if plan.options.halves else ()
+    return write_space_results(job, plan, prepared, solved, unaligned, halves)
+
+
+def _halves(job: Job, plan: Plan, views: Views, solve: Callable[[Job, Plan, Views], T]) -> tuple[T, ...]:
     """Two halves of the views, each by itself and without total variation, whose edges would agree."""
     apart = plan.without_variation()
     return tuple(
-        _volume_alone(solve_views(job, apart, views.of(places, f"half{number}")))
+        solve(job, apart, views.of(places, f"half{number}"))
         for number, places in enumerate(half_views(len(views.theta_degrees)), 1)
     )
 
 
-def _volume_alone(solved: Solved) -> Solved:
-    """Less its flow, which takes more room than the volume."""
+def _volume_alone(job: Job, plan: Plan, views: Views) -> Solved:
+    """Solved, less the flow, which takes more room than the volume."""
+    solved = solve_views(job, plan, views)
     return replace(solved, state=replace(solved.state, duals=(), flow=torch.empty(0)))
 
 

@@ -57,7 +57,7 @@ Float64 = NDArray[np.float64]
 
 TIFF_FILE = "volume.tiff"
 RESULTS = (*FILES, TIFF_FILE)
-_EXAMPLES = 4
+EXAMPLES = 4
 _ANGSTROM_PER_NM = 10.0
 _NO_SECONDS = Seconds()
 
@@ -86,7 +86,7 @@ class Watcher:
         if self.job.speaks:
             write_volume(self.job, BEFORE_FILE, volume, self.prepared)
         del volume
-        told = replace(solved, misfit=_misfit_of(solved))
+        told = replace(solved, misfit=misfit_of(solved))
         give_up(solved.state.iterate, *solved.state.duals)
         return told
 
@@ -94,14 +94,18 @@ class Watcher:
         """A line for an iteration."""
         if not self.job.speaks:
             return
-        path, state = self.job.folder / ITERATIONS_FILE, told.state
-        flow = state.flow
+        state, flow = told.state, told.state.flow
         rms = math.sqrt(2 * float(squares(flow.numpy()).sum()) / flow.numel()) if flow.numel() else math.nan
         one = Iteration(
             told.level.number, state.iteration, told.level.binning, state.window, state.relative_misfit,
             state.objective, told.rho_tomography, told.rho_gradient, rms, told.seconds.flow,
             told.seconds.warp, told.seconds.tomography,
         )  # fmt: skip
+        self.write(one)
+
+    def write(self, one: Iteration) -> None:
+        """Into the table, in place of what was there for it and later ones."""
+        path = self.job.folder / ITERATIONS_FILE
         place = (one.level, one.iteration)
         try:
             known = read_iterations(path)
@@ -146,7 +150,7 @@ def _label(prepared: Prepared) -> str:
 def example_views(told: Told, data: Float32, model: Float32, mass: bool) -> Examples:
     """A few views over the scan, the ends included."""
     theta = told.problem.theta_degrees
-    chosen = np.unique(np.linspace(0, len(theta) - 1, _EXAMPLES).round().astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(theta) - 1, EXAMPLES).round().astype(np.int64))
     some = np.ascontiguousarray(data[chosen])
     if told.state.flow.numel():
         flow = np.ascontiguousarray(told.state.flow.numpy()[chosen])
@@ -175,7 +179,7 @@ def write_results(
     own = own_flow(problem, state.flow)
     model = problem.project(state.iterate)
     misfit, size = (part.numpy() for part in view_misfits(problem, model, own))
-    before = _misfit_of(unaligned)
+    before = misfit_of(unaligned)
     all_model = problem.ranks.gather_views(torch.from_numpy(model)).numpy()
     last = Told(plan.levels(prepared.center)[-1], problem, state, _NO_SECONDS)
     examples = example_views(last, prepared.projections, all_model, plan.mass)
@@ -193,7 +197,7 @@ def write_results(
             give_up(state.flow)
             flow = open_array(folder / FLOW_FILE, 4)
     write_volume(job, VOLUME_FILE, volume, prepared)
-    _write_images(job, prepared, flow, plan.mass)
+    _write_aligned(job, prepared, flow, plan.mass)
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     write_examples(folder, examples)
@@ -229,7 +233,7 @@ def write_filtered(job: Job, plan: Plan, prepared: Prepared, room: Room = MEMORY
         write_volume(job, VOLUME_FILE, volume, prepared)
         if plan.options.tiff:
             write_tiff(job, volume, prepared)
-    return _about(plan, prepared)
+    return about(plan, prepared)
 
 
 def write_tiff(job: Job, volume: Float32, prepared: Prepared) -> None:
@@ -245,7 +249,16 @@ def write_tiff(job: Job, volume: Float32, prepared: Prepared) -> None:
     made.replace(job.folder / TIFF_FILE)
 
 
-def _write_images(job: Job, prepared: Prepared, flow: Float32, mass: bool) -> None:
+def write_images(job: Job, aligned: Float32, prepared: Prepared) -> None:
+    """Aligned projections."""
+    size = (prepared.pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
+    write_mrc(
+        job.folder / ALIGNED_FILE, aligned, size, overwrite=True, is_volume=False,
+        labels=(_label(prepared),),
+    )  # fmt: skip
+
+
+def _write_aligned(job: Job, prepared: Prepared, flow: Float32, mass: bool) -> None:
     """Projections aligned by a flow, an empty one: as they are; some at a time."""
     data = prepared.projections
     size = (prepared.pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
@@ -259,7 +272,8 @@ def _write_images(job: Job, prepared: Prepared, flow: Float32, mass: bool) -> No
                 writer.write(image[np.newaxis])
 
 
-def _misfit_of(solved: Solved) -> Float64:
+def misfit_of(solved: Solved) -> Float64:
+    """Sums of squares ``(view,)`` of what does not fit without motion."""
     if solved.misfit is not None:
         return solved.misfit
     model = solved.problem.project(solved.state.iterate)
@@ -307,7 +321,7 @@ def _figures(
     if solved.start is not None:
         moved["shifts_begun_with"] = solved.start.by
     return {
-        **_about(plan, prepared),
+        **about(plan, prepared),
         "misfit_unaligned": round(math.sqrt(float(before.sum()) / whole), 5),
         "misfit": round(math.sqrt(float(misfit.sum()) / whole), 5),
         **moved,
@@ -318,7 +332,8 @@ def _figures(
     }
 
 
-def _about(plan: Plan, prepared: Prepared) -> dict[str, object]:
+def about(plan: Plan, prepared: Prepared) -> dict[str, object]:
+    """Key figures that any method has."""
     views, rows, columns = prepared.projections.shape
     size = {} if prepared.pixel_size_nm is None else {"pixel_size_nm": prepared.pixel_size_nm}
     return {

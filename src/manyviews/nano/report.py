@@ -13,6 +13,7 @@ from manyviews.metrics.fsc import FscCurve
 from manyviews.nano.results import (
     BEFORE_FILE,
     CENTER_FILE,
+    CHOICE_FILE,
     FSC_FILE,
     FSC_REFERENCE_FILE,
     FSC_SLICES_FILE,
@@ -24,9 +25,11 @@ from manyviews.nano.results import (
     VOLUME_FILE,
     Views,
     read_center,
+    read_choice,
     read_examples,
     read_gauge,
     read_iterations,
+    read_motion,
     read_returned,
     read_shifts,
     read_views,
@@ -52,7 +55,14 @@ _PICTURES = {
         "Projections and flow",
         "A few views as measured, aligned, and as the volume projects, and the flow between them",
         "The hue of the flow is its direction, as in the wheel; white is no motion. What moved is looked for "
-        "where aligned and projected differ.",
+        "where aligned and projected differ. Where the specimen moves in space, the flow is the mean along "
+        "rays, and aligned is the projection of the volume at rest with what the motion does not explain.",
+    ),
+    "displacement": (
+        "Displacement of the specimen",
+        "Central planes of the volume with arrows of the displacement in the first and the last view",
+        "From where a part is in the volume to where it is in that view. All arrows are drawn on one scale, "
+        "which makes the longest plain to see; the longest displacement of each view is told at its side.",
     ),
     "iterations": (
         "Iterations",
@@ -101,6 +111,7 @@ _HALF_BIT = (
 )
 # by method
 CITATIONS = {
+    "auto": (_NIKITIN,),
     "oftv": (_NIKITIN,),
     "of": (_NIKITIN,),
     "oftv-printed": (_NIKITIN, _FARNEBACK),
@@ -124,11 +135,13 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from what_is_readable(
         lambda: _slices(folder),
         lambda: _examples(folder),
+        lambda: _displacement(folder),
         lambda: _iterations(folder / ITERATIONS_FILE),
         lambda: _views(folder),
         lambda: _resolution(folder),
         lambda: _gauge(folder / GAUGE_FILE),
         lambda: _returned(folder / RETURNED_FILE),
+        lambda: _choice(folder / CHOICE_FILE),
         lambda: _center(folder / CENTER_FILE),
     )
     yield from map(Citation, CITATIONS.get(run.method.lower(), ()))
@@ -154,6 +167,34 @@ def _examples(folder: Path) -> Iterator[Section]:
     examples = read_examples(folder)
     if examples is not None:
         yield _section("views", examples_figure(examples))
+
+
+def _displacement(folder: Path) -> Iterator[Section]:
+    from manyviews.nano.report_motion import displacement_figure
+
+    motion = read_motion(folder)
+    if motion is not None and (folder / VOLUME_FILE).exists():
+        yield _section("displacement", displacement_figure(central_slices(folder / VOLUME_FILE), motion))
+
+
+def _choice(path: Path) -> Iterator[Section]:
+    choice = read_choice(path)
+    if choice is None:
+        return
+    rows = [
+        {"what moves": name, "misfit / data": f"{misfit:.4f}", "method": method}
+        for name, misfit, method in (
+            ("views, by flows of projections", choice.misfit_flows, "oftv"),
+            ("the specimen, in space", choice.misfit_space, "spacetv"),
+            ("nothing more: white noise alone", choice.misfit_noise, ""),
+        )
+    ]
+    yield Section(
+        f"What moves: {choice.method} was taken",
+        Table(rows),
+        f"Both were tried with {choice.columns} columns, their volumes damped alike; the one that leaves "
+        "clearly less was taken, flows where neither does. Another is taken by --method.",
+    )
 
 
 def _iterations(path: Path) -> Iterator[Section]:

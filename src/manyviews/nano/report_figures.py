@@ -120,17 +120,22 @@ def iterations_figure(iterations: Sequence[Iteration]) -> Figure:
     figure = new_figure(6.2)
     number = np.arange(1, len(iterations) + 1)
     panels: list[Axes] = []
-    for place in range(3):
-        panels.append(make_plain(figure.add_subplot(3, 1, place + 1, sharex=panels[0] if panels else None)))
-        panels[-1].tick_params(labelbottom=place == 2)
+    lagrangian = _column(iterations, "lagrangian")
+    rows = 3 if np.isfinite(lagrangian).any() else 2
+    for place in range(rows):
+        panels.append(
+            make_plain(figure.add_subplot(rows, 1, place + 1, sharex=panels[0] if panels else None))
+        )
+        panels[-1].tick_params(labelbottom=place == rows - 1)
     _curve(panels[0], number, _column(iterations, "misfit"), COLOURS[0], "misfit / data", log=True)
-    _curve(panels[1], number, _column(iterations, "lagrangian"), COLOURS[1], "Lagrangian", log=True)
+    if rows == 3:
+        _curve(panels[1], number, lagrangian, COLOURS[1], "Lagrangian", log=True)
     # in pixels of the scan, so that levels compare
     flow = _column(iterations, "flow_rms_pixels") * _column(iterations, "binning")
     window = _column(iterations, "window_pixels") * _column(iterations, "binning")
-    _curve(panels[2], number, flow, COLOURS[2], "flow, rms (px)")
+    _curve(panels[-1], number, flow, COLOURS[2], "flow, rms (px)")
     if np.isfinite(window).any():
-        beside = panels[2].twinx()
+        beside = panels[-1].twinx()
         beside.plot(number, window, color=COLOURS[6], linewidth=1.0, linestyle=":")
         beside.set_ylabel("window (px)", color=INK)
         beside.tick_params(colors=INK, labelsize=9)
@@ -139,7 +144,7 @@ def iterations_figure(iterations: Sequence[Iteration]) -> Figure:
         if levels[at] != levels[at - 1]:
             for axes in panels:
                 axes.axvline(at + 0.5, color=INK, linewidth=0.8, linestyle="--")
-    panels[2].set_xlabel("outer iteration", color=INK)
+    panels[-1].set_xlabel("outer iteration", color=INK)
     return figure
 
 

@@ -11,12 +11,27 @@ gauge.csv             a row a slice: the common motion that was taken out, the f
 center.toml           where the rotation axis was taken to be, and by what: `Center`
 examples.npy, .csv    a few views for pictures, and which they are: `Examples`
 flow.npy              flow of every view ``(view, 2, z, x)`` in pixels, along x, then z
+motion.npy            motion in space: knots ``(m, 3, kz, ky, kx)`` in pixels, along z, y, x; see below
+motion.csv            a row a view: angle, functions of time, shift of the whole view: `SpaceMotion`
+choice.toml           flows or motion in space, and the misfit of either: `Choice`
 fsc.csv               correlation of the halves with one shifted onto the other
 fsc_slices.csv        the same after slices were registered one by one
 fsc_reference.csv     correlation of the volume with a reference
 trust.csv             a row a view: rms of a motion that was injected, and of what did not come back
 volume_before.mrc     what the same projections give without alignment
 ===================== ========================================================================================
+
+Where a motion in space was found, there is no ``flow.npy``. The specimen in a view is the volume read at
+moved places, ``u_view(X) = u(X + w(X))`` (times ``det(1 + grad w)`` with ``--warp mass``), with
+
+    w(X) = sum_m function_m(view) sum_k knots[m, :, kz, ky, kx] B_kz(z) B_ky(y) B_kx(x)
+
+B_k are uniform cubic B-splines. Along an axis of K knots the detector is ``K - 3`` cells long, and spline k
+spans cells k - 3 to k; where the coordinate is t of the way through cell j, splines j to j + 3 have the
+weights ``(1 - t)^3 / 6``, ``(3 t^3 - 6 t^2 + 4) / 6``, ``(1 + 3 t + 3 t^2 - 3 t^3) / 6``, ``t^3 / 6``; t goes
+on beyond the ends. Cells along z begin at the edge of the first slice, those along y and x half a detector
+before voxel ``n // 2``. `manyviews.nano.motion.displacement` does this. The view is then read at places moved
+by its shift.
 """
 
 from __future__ import annotations
@@ -44,18 +59,20 @@ VOLUME_FILE, HALF1_FILE, HALF2_FILE = "volume.mrc", "half1.mrc", "half2.mrc"
 BEFORE_FILE, ALIGNED_FILE, FLOW_FILE = "volume_before.mrc", "projections_aligned.mrc", "flow.npy"
 ITERATIONS_FILE, VIEWS_FILE, SHIFTS_FILE = "iterations.csv", "views.csv", "shifts.csv"
 GAUGE_FILE, CENTER_FILE, RETURNED_FILE = "gauge.csv", "center.toml", "trust.csv"
+MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE = "motion.npy", "motion.csv", "choice.toml"
 EXAMPLES_FILE, EXAMPLE_VIEWS_FILE = "examples.npy", "examples.csv"
 FSC_FILE, FSC_SLICES_FILE, FSC_REFERENCE_FILE = "fsc.csv", "fsc_slices.csv", "fsc_reference.csv"
 FILES = (
     VOLUME_FILE, HALF1_FILE, HALF2_FILE, BEFORE_FILE, ALIGNED_FILE, FLOW_FILE, ITERATIONS_FILE, VIEWS_FILE,
     SHIFTS_FILE, GAUGE_FILE, CENTER_FILE, EXAMPLES_FILE, EXAMPLE_VIEWS_FILE, FSC_FILE, FSC_SLICES_FILE,
-    FSC_REFERENCE_FILE, RETURNED_FILE,
+    FSC_REFERENCE_FILE, RETURNED_FILE, MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE,
 )  # fmt: skip
 """All of them, for the list of a job's results."""
 
 _MOST = 1e12
 _EXAMPLE_IMAGES = 5
 _MOST_EXAMPLES = 16
+_FEWEST_KNOTS, _MOST_KNOTS = 4, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -144,6 +161,33 @@ class Center:
     center: float
     center_unbinned: float
     by: str
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceMotion:
+    """A motion of the specimen in space, as the text above has it.
+
+    ``knots (m, 3, kz, ky, kx)`` in pixels along z, y, x; ``theta_degrees (view,)``; ``functions (view, m)``
+    of time; ``shifts (view, 2)`` of whole views besides, in pixels along x and z.
+    """
+
+    knots: Float64
+    theta_degrees: Float64
+    functions: Float64
+    shifts: Float64
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The method that was taken, and misfits in the norm of the data where both were tried: of flows of
+    projections, of motion in space, of noise alone, with so many columns.
+    """
+
+    method: str
+    misfit_flows: float
+    misfit_space: float
+    misfit_noise: float
+    columns: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,6 +298,55 @@ def read_center(path: Path) -> Center | None:
     if not (abs(one.center) < _MOST and abs(one.center_unbinned) < _MOST):
         raise InputError("the centre is no number", path=path)
     return one
+
+
+def write_motion(folder: Path, motion: SpaceMotion) -> None:
+    """Write ``motion.npy`` and ``motion.csv``, replacing earlier ones."""
+    write_array(folder / MOTION_FILE, motion.knots, overwrite=True)
+    columns = (motion.theta_degrees, *motion.functions.T, *motion.shifts.T)
+    rows = ((view, *map(_text, row)) for view, row in enumerate(zip(*columns, strict=True), 1))
+    write_table(folder / MOTION_VIEWS_FILE, ("view", *_motion_columns(len(motion.knots))), rows)
+
+
+def read_motion(folder: Path) -> SpaceMotion | None:
+    """The motion in space; None if there is none; `InputError` if it cannot be read."""
+    path = folder / MOTION_FILE
+    if not path.exists() or not (folder / MOTION_VIEWS_FILE).exists():
+        return None
+    stored = open_array(path, 5)
+    if stored.shape[1] != 3 or min(stored.shape[2:]) < _FEWEST_KNOTS or stored.size > _MOST_KNOTS:
+        raise InputError(f"holds an array of shape {stored.shape}, which is no motion", path=path)
+    knots = np.array(stored, dtype=np.float64)
+    if not (np.abs(knots) < _MOST).all():
+        raise InputError("holds values that are no numbers", path=path)
+    table = read_numbers(folder / MOTION_VIEWS_FILE, _motion_columns(len(knots)))
+    if not len(table):
+        return None
+    require_ordinary(table, folder / MOTION_VIEWS_FILE, least=-_MOST, most=_MOST)
+    return SpaceMotion(knots, table[:, 0], table[:, 1:-2], table[:, -2:])
+
+
+def _motion_columns(functions: int) -> tuple[str, ...]:
+    numbered = (f"function_{number}" for number in range(1, functions + 1))
+    return ("theta_degrees", *numbered, "shift_x_pixels", "shift_z_pixels")
+
+
+def write_choice(path: Path, choice: Choice) -> None:
+    """Write ``choice.toml``, replacing an earlier one."""
+    values = {item.name: getattr(choice, item.name) for item in fields(Choice)}
+    atomic_write(path, dump_toml(values).encode(), overwrite=True)
+
+
+def read_choice(path: Path) -> Choice | None:
+    """What was chosen; None if there is no file; `InputError` if it cannot be read."""
+    if not path.exists():
+        return None
+    try:
+        found = parse_toml(path.read_text(encoding="utf-8"))
+        flows, space, noise = (float(found[f"misfit_{name}"]) for name in ("flows", "space", "noise"))
+        return Choice(str(found["method"]), flows, space, noise, int(found["columns"]))
+    except (ValueError, TypeError, KeyError, OSError, OverflowError) as error:
+        raise InputError(f"cannot be read ({shortened(repr(error))})", path=path) from error
 
 
 def write_examples(folder: Path, examples: Examples) -> None:

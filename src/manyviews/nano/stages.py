@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from manyviews.jobs.run import Job
 from manyviews.nano.admm.printed import Printed, PrintedState, first_printed, joint_state
-from manyviews.nano.flow.engines import make_engine
+from manyviews.nano.flow.engines import FlowEngine, make_engine
 from manyviews.nano.flow.gauge import remove_shift_gauge
 from manyviews.nano.flow.grid import Grid
+from manyviews.nano.flow.mass import KeepingMass, inverse_flow
 from manyviews.nano.flow.windows import FINEST_WINDOW, annealed_window, level_schedules
 from manyviews.nano.plan import Plan
-from manyviews.nano.room import MEMORY, Room, blocks
+from manyviews.nano.room import MEMORY, Allocate, Room, blocks, in_memory
 from manyviews.nano.scan.binning import binned
 from manyviews.nano.solve.joint import Joint, JointState, Motion, Regularity, Seconds, first_state
 from manyviews.nano.solve.levels import (
@@ -37,13 +38,14 @@ from manyviews.solvers.state import SolverState
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 S = TypeVar("S", bound=SolverState)
+T = TypeVar("T")
 
 _SHIFT_ITERATIONS = 8  # of whole views, before flows are looked for
 _BEFORE_ITERATIONS = 4
 KEPT_IN_FILES = 1
 """Checkpoints of a stage whose arrays lie in files."""
-_GRID_DAMPING = 0.1  # there are many steps, each with a better volume
-_GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
+GRID_DAMPING = 0.1  # there are many steps, each with a better volume
+GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
 
 
 @dataclass(frozen=True)
@@ -222,22 +224,34 @@ def _first(
     """Shifts to begin with, and for methods with flows those that reprojection makes of them."""
     still = Start(np.zeros((len(views.theta_degrees), 2)), "none")
     pixels = views.binned(level.binning)
-    begun = begin_shifts(pixels, problem) if plan.options.prealign else still
+    # whole views that shift keep grey levels and mass alike
+    shifting = replace(problem, mass=False)
+    begun = begin_shifts(pixels, shifting) if plan.options.prealign else still
     flow = torch.from_numpy(shift_flow(begun.shifts, problem))
     state = first_state(problem, flow, variation=plan.variation)
     if plan.options.method == "shifts" or not plan.options.prealign:
-        return begun, state
+        return begun, as_model(state, problem)
     whole = NearAndFar(allocate=problem.allocate)
     motion = Motion(whole, lambda iteration: float(level.shape[2]), dilation=False)
-    state, _ = stages.run(level, problem, state, motion, stage="whole-views", iterations=_SHIFT_ITERATIONS)
-    return begun, replace(state, iteration=0)
+    state, _ = stages.run(level, shifting, state, motion, stage="whole-views", iterations=_SHIFT_ITERATIONS)
+    return begun, replace(as_model(state, problem), iteration=0)
+
+
+def as_model(state: JointState, problem: LevelProblem) -> JointState:
+    """A state of whole shifts, by which images are read, as the problem has it: mass goes the other way."""
+    if not problem.mass or not state.flow.numel():
+        return state
+    found = problem.allocate(tuple(state.flow.shape))
+    for part in blocks(len(found), 2 * found[0].size):
+        found[part] = inverse_flow(state.flow[part].numpy())
+    return replace(state, flow=torch.from_numpy(found))
 
 
 def _motion(plan: Plan, level: Level, problem: LevelProblem, done: int, total: int) -> Motion:
     """The engine of a level and its windows, which shrink from level to level."""
     options = plan.options
     if options.method == "shifts":
-        whole = NearAndFar(options.rotation, problem.allocate)
+        whole = keeping(NearAndFar(options.rotation, problem.allocate), plan.mass, problem.allocate)
         return Motion(whole, lambda iteration: float(level.shape[2]), dilation=False)
 
     def window(iteration: int) -> float:
@@ -246,7 +260,12 @@ def _motion(plan: Plan, level: Level, problem: LevelProblem, done: int, total: i
         return max(finest, annealed_window(plan.window, 2.0 * FINEST_WINDOW, part) / level.binning)
 
     engine = _grid(problem) if options.flow == "grid" else make_engine(options.flow)
-    return Motion(engine, window)
+    return Motion(keeping(engine, plan.mass, problem.allocate), window)
+
+
+def keeping(engine: FlowEngine, mass: bool, allocate: Allocate = in_memory) -> FlowEngine:
+    """An engine for the model that is used; all of them look for where grey levels must be read."""
+    return KeepingMass(engine, allocate) if mass else engine
 
 
 def _grid(problem: LevelProblem) -> Grid:
@@ -257,7 +276,7 @@ def _grid(problem: LevelProblem) -> Grid:
         return ranks.gather_views(torch.from_numpy(knots)).numpy(), ranks.own_views
 
     return Grid(
-        damping=_GRID_DAMPING, holding=_GRID_HOLDING, of_all_views=of_all_views, allocate=problem.allocate
+        damping=GRID_DAMPING, holding=GRID_HOLDING, of_all_views=of_all_views, allocate=problem.allocate
     )
 
 
@@ -360,10 +379,10 @@ def _finer_printed(state: PrintedState, problem: LevelProblem, scale: float) -> 
     return first
 
 
-class _Noted(Generic[S]):
+class Noted(Generic[S, T]):
     """A solver whose steps are told."""
 
-    def __init__(self, solver: Solver[S], told: Callable[[S], Told], note: Note) -> None:
+    def __init__(self, solver: Solver[S], told: Callable[[S], T], note: Callable[[T], None]) -> None:
         self.init = solver.init
         self._step, self._told, self._note = solver.step, told, note
 
@@ -375,4 +394,4 @@ class _Noted(Generic[S]):
 
 
 def _noted(solver: Solver[S], told: Callable[[S], Told], note: Note | None) -> Solver[S]:
-    return solver if note is None else _Noted(solver, told, note)
+    return solver if note is None else Noted(solver, told, note)

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.io.array_file import open_array, write_array
 from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.nano.choice import FLOWS
 from manyviews.nano.injection import Injected, Motion, Returned, inject, returned
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct import fingerprints, prepared_projections
-from manyviews.nano.reconstruct_options import MOVING, ReconstructOptions
+from manyviews.nano.reconstruct_options import AUTO, MOVING, SPACE, ReconstructOptions
 from manyviews.nano.reconstruct_results import Watcher, whole_volume, write_volume
 from manyviews.nano.report import PICTURES, sections
 from manyviews.nano.results import (
     CENTER_FILE,
+    CHOICE_FILE,
     EXAMPLE_VIEWS_FILE,
     EXAMPLES_FILE,
     FLOW_FILE,
@@ -29,6 +31,7 @@ from manyviews.nano.results import (
     RETURNED_FILE,
     VOLUME_FILE,
     read_center,
+    read_choice,
     write_returned,
 )
 from manyviews.nano.scan.options import ScanOptions
@@ -158,7 +161,12 @@ def read_tested(folder: Path, machine: TrustOptions) -> Tested:
             "holds no run of nano reconstruct", path=folder, fix="give the folder that --out named"
         )
     given = record["options"]
-    method = str(given.get("method"))
+    method = _method_of(folder, str(given.get("method")))
+    if method in SPACE:
+        raise InputError(
+            f"holds a run with a motion in space ({method}), into which no flow of projections is injected",
+            path=folder, fix="reconstruct with --method oftv, of or shifts",
+        )  # fmt: skip
     if method not in MOVING:
         raise InputError(
             f"holds a run that looks for no motion ({method})", path=folder,
@@ -169,13 +177,21 @@ def read_tested(folder: Path, machine: TrustOptions) -> Tested:
         raise InputError("holds a run that is not finished", path=folder, fix="finish it first")
     here = Path(str(record["working_directory"]))
     scan = _options(ScanOptions, given, "", here)
-    how = _options(ReconstructOptions, given, method, here)
+    how = _options(ReconstructOptions, {**given, "method": method}, method, here)
     how = replace(
         how, halves=False, tiff=False, device=machine.device, threads=machine.threads, memory=machine.memory,
         scratch=machine.scratch,
     )  # fmt: skip
     flow = open_array(folder / FLOW_FILE, 4)
     return Tested(replace(scan, center=center.center_unbinned), how, flow, dict(record["inputs"]))
+
+
+def _method_of(folder: Path, given: str) -> str:
+    """The method that made a run, where that was chosen too."""
+    if given != AUTO:
+        return given
+    choice = read_choice(folder / CHOICE_FILE)
+    return FLOWS if choice is None else choice.method
 
 
 def _options(kind: type[T], given: dict[str, Any], method: str, here: Path) -> T:

@@ -10,13 +10,12 @@ from manyviews.nano.reconstruct_results import ViewTable
 from manyviews.nano.scan.binning import unbinned_center
 from manyviews.nano.scan.prepare import Prepared
 from manyviews.nano.scan.views import listed
-from manyviews.nano.stages import Solved
 
 _FAR = 0.25  # of the detector
 _OFF_CENTER = 0.5
 
 
-def result_warnings(plan: Plan, prepared: Prepared, solved: Solved, table: ViewTable) -> tuple[str, ...]:
+def result_warnings(plan: Plan, prepared: Prepared, table: ViewTable) -> tuple[str, ...]:
     """Sentences on views that do not fit, jumps, long shifts, and an axis that lies elsewhere."""
     found = []
     places = prepared.views
@@ -29,18 +28,16 @@ def result_warnings(plan: Plan, prepared: Prepared, solved: Solved, table: ViewT
         )
     if len(jumps):
         found.append(f"the scan jumps before {_listed(jumps)}")
-    if solved.state.flow.numel():
-        columns = prepared.projections.shape[2]
-        far = places[np.abs(table.shifts).max(axis=1) > _FAR * columns]
-        if len(far):
-            found.append(f"{_listed(far)} moved by more than a quarter of the detector")
-        off = float(np.mean(table.shifts[:, 0]))
-        if plan.options.method == "shifts" and abs(off) > _OFF_CENTER:
-            axis = unbinned_center(prepared.center - off, prepared.binning)
-            found.append(
-                f"the views lie {-off:+.2f} pixels beside where the centre has them, which their shifts make "
-                f"up for: the axis may be at column {axis:.2f} of the scan"
-            )
+    far = places[np.abs(table.shifts).max(axis=1) > _FAR * prepared.projections.shape[2]]
+    if len(far):
+        found.append(f"{_listed(far)} moved by more than a quarter of the detector")
+    off = float(np.mean(table.shifts[:, 0]))
+    if plan.options.method == "shifts" and abs(off) > _OFF_CENTER:
+        axis = unbinned_center(prepared.center - off, prepared.binning)
+        found.append(
+            f"the views lie {-off:+.2f} pixels beside where the centre has them, which their shifts make "
+            f"up for: the axis may be at column {axis:.2f} of the scan"
+        )
     return tuple(found)
 
 

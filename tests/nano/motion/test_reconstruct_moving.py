@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from manyviews.errors import InputError
 from manyviews.nano.flow.gauge import remove_shift_gauge
@@ -16,12 +17,12 @@ from manyviews.nano.motion.reconstruct import (
     MovingScan,
     begin_moving,
     is_done,
-    raise_volume,
     reconstruct_moving,
     step_moving,
 )
 from manyviews.nano.motion.registration import register_smoothly
 from manyviews.nano.motion.view_shifts import read_shifted
+from manyviews.nano.solve.levels import finer_volume
 from manyviews.operators.radon import Radon
 
 N, VIEWS, CENTER = 16, 24, 7.5
@@ -104,7 +105,8 @@ def test_levels_follow_from_the_size():
 
 def test_a_volume_is_raised_about_its_axis():
     z, y, x = np.meshgrid(*(np.arange(8.0),) * 3, indexing="ij")
-    raised = raise_volume((z + 10 * (y - 4) + 100 * (x - 4)).astype(np.float32), (16, 16, 16), 2)
+    volume = torch.from_numpy((z + 10 * (y - 4) + 100 * (x - 4)).astype(np.float32))
+    raised = finer_volume(volume, 16, 16, 1.0, 2.0).numpy()
     assert raised[7, 8, 8] == pytest.approx(3.25, abs=1e-2)  # rows lie in pairs, the axis on voxel n // 2
     assert raised[7, 10, 8] == pytest.approx(13.25, abs=1e-2)
     assert raised[7, 8, 6] == pytest.approx(-96.75, abs=1e-2)

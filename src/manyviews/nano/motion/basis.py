@@ -63,12 +63,20 @@ class MotionBasis:
     @classmethod
     def of(cls, shape: tuple[int, int, int], full: tuple[int, int], cells: int, voxel: int) -> MotionBasis:
         """Of a volume of ``shape`` for a scan of ``full`` rows and columns of the detector, binned."""
+        rows, columns = full
+        return cls.over(shape, full, (max(1, round(cells * rows / columns)), cells), voxel)
+
+    @classmethod
+    def over(
+        cls, shape: tuple[int, int, int], full: tuple[int, int], cells: tuple[int, int], voxel: int
+    ) -> MotionBasis:
+        """The same with ``cells`` along z, and along y and x."""
         depth, _, size = shape
         rows, columns = full
         z = np.asarray((np.arange(depth) + 0.5) * voxel - 0.5 * rows, np.float64)
         x = np.asarray((np.arange(size) - size // 2) * float(voxel), np.float64)
-        tall = Splines.at(z, 0.5 * rows, max(1, round(cells * rows / columns)))
-        wide = Splines.at(x, 0.5 * columns, cells)
+        tall = Splines.at(z, 0.5 * rows, cells[0])
+        wide = Splines.at(x, 0.5 * columns, cells[1])
         return cls((tall, wide, wide), float(voxel))
 
     @property

@@ -4,15 +4,15 @@
 
 ``move``: ``(W u)(X) = u(X + w(X))``, grey levels stay. ``mass``: times ``det(1 + grad w)``, so what is in the
 specimen stays. Intervals are independent; sums over them are in their order, so the number of threads changes
-no bit.
+no bit. Ranks share the intervals and sum what comes of them; volumes, motions and images are whole on all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from manyviews.kernels.warp_volume_cpu import pull_volume, push_volume, read_slo
 from manyviews.nano.motion.basis import MotionBasis
 from manyviews.nano.motion.view_shifts import push_shifted, read_shifted
 from manyviews.operators.radon import Radon
+from manyviews.parallel.world import SingleWorld, World
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -49,6 +50,10 @@ class MovingRadon:
         Of intervals at once; each needs a few volumes.
     shifts
         ``(view, 2)`` by which each view is read elsewhere, in pixels of the views; None: nowhere else.
+    factors
+        ``(view,)`` float32 by which views are multiplied, roots of their weights; None: 1.
+    world
+        Ranks that share the intervals; they make all calls together.
     """
 
     radons: tuple[Radon, ...]
@@ -59,11 +64,14 @@ class MovingRadon:
     mass: bool = False
     threads: int = 1
     shifts: Float64 | None = None
+    factors: Float32 | None = None
+    world: World = field(default_factory=SingleWorld)
 
     @classmethod
     def of(
         cls, radon: Radon, groups: Sequence[Int64], times: Float64, basis: MotionBasis, *,
         order: int = 3, mass: bool = False, threads: int = 0, shifts: Float64 | None = None,
+        world: World | None = None,
     ) -> MovingRadon:  # fmt: skip
         """Of all views; ``times (view, m)``, ``threads`` of 0: as many as torch uses."""
         _, rows, columns = radon.range
@@ -76,7 +84,13 @@ class MovingRadon:
         )  # fmt: skip
         means = np.stack([times[views].mean(axis=0) for views in groups])
         workers = threads or torch.get_num_threads()
-        return cls(radons, tuple(groups), means, basis, order, mass, workers, shifts)
+        ranks = world or SingleWorld()
+        return cls(radons, tuple(groups), means, basis, order, mass, workers, shifts, world=ranks)
+
+    @property
+    def own(self) -> range:
+        """The intervals of this rank."""
+        return range(self.world.rank, len(self.groups), self.world.size)
 
     @property
     def domain(self) -> tuple[int, ...]:
@@ -124,7 +138,7 @@ class MovingRadon:
         total = np.zeros(self.domain, np.float32)
         for part in self.each(one):
             total += part
-        return total
+        return self.total(total)
 
     def map_slopes(self, knots: Float64, interval: int) -> Float32:
         """``(3, 3, z, y, x)`` the derivatives of ``X + w``: part of it, axis."""
@@ -137,21 +151,25 @@ class MovingRadon:
     def project(self, interval: int, volume: Float32) -> Float32:
         """Views of an interval, of the volume as it is then."""
         images: Float32 = self.radons[interval].forward(torch.from_numpy(volume)).numpy()
-        if self.shifts is None:
-            return images
-        return read_shifted(images, self.shifts[self.groups[interval]])
+        if self.shifts is not None:
+            images = read_shifted(images, self.shifts[self.groups[interval]])
+        if self.factors is not None:
+            images *= self.factors[self.groups[interval], None, None]
+        return images
 
     def back_project(self, interval: int, projections: Float32) -> Float32:
         """The transpose of `project`, of those among all projections that belong to it."""
         own = np.ascontiguousarray(projections[self.groups[interval]])
+        if self.factors is not None:
+            own = own * self.factors[self.groups[interval], None, None]
         if self.shifts is not None:
             own = push_shifted(own, self.shifts[self.groups[interval]])
         volume: Float32 = self.radons[interval].adjoint(torch.from_numpy(own)).numpy()
         return volume
 
     def each(self, task: Callable[[int], T]) -> Iterator[T]:
-        """What a task gives for all intervals, in their order."""
-        numbers = range(len(self.groups))
+        """What a task gives for the intervals of this rank, in their order."""
+        numbers = self.own
         if self.threads == 1:
             yield from map(task, numbers)
             return
@@ -160,11 +178,17 @@ class MovingRadon:
                 yield from pool.map(task, numbers[start : start + self.threads])
 
     def gathered(self, parts: Iterator[Float32]) -> Float32:
-        """``(view, z, x)`` from the views of all intervals."""
-        images = np.empty(self.range, np.float32)
-        for views, part in zip(self.groups, parts, strict=True):
-            images[views] = part
-        return images
+        """``(view, z, x)`` from the views of the intervals of all ranks."""
+        images = np.zeros(self.range, np.float32)
+        for interval, part in zip(self.own, parts, strict=True):
+            images[self.groups[interval]] = part
+        return self.total(images)
+
+    def total(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The sum over all ranks."""
+        if self.world.size == 1:
+            return values
+        return self.world.sum(torch.from_numpy(np.ascontiguousarray(values))).numpy()
 
 
 def cofactors(slopes: Float32) -> Float32:
@@ -203,10 +227,12 @@ class Linearised:
     def __init__(self, moving: MovingRadon, volume: Float32, knots: Float64) -> None:
         self.moving = moving
         found = list(moving.each(lambda interval: self._interval(moving, volume, knots, interval)))
-        self.displacements = [part[0] for part in found]
-        self.slopes = [part[1] for part in found]
-        self._factors = [part[2] for part in found]
-        self._bends = [part[3] for part in found]
+        own = moving.own
+        # by interval of this rank
+        self.displacements = {i: part[0] for i, part in zip(own, found, strict=True)}
+        self.slopes = {i: part[1] for i, part in zip(own, found, strict=True)}
+        self._factors = {i: part[2] for i, part in zip(own, found, strict=True)}
+        self._bends = {i: part[3] for i, part in zip(own, found, strict=True)}
 
     @staticmethod
     def _interval(
@@ -260,4 +286,4 @@ class Linearised:
         for part, at in moving.each(one):
             volume += part
             knots += at
-        return volume, knots
+        return moving.total(volume), moving.total(knots)

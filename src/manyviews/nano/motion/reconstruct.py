@@ -8,13 +8,12 @@ the volume alone, along the motion found, optionally with its total variation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from manyviews.errors import InputError
 from manyviews.nano.admm.tomography import Penalties, TomographyProblem
@@ -25,8 +24,10 @@ from manyviews.nano.motion.moving_radon import MovingRadon
 from manyviews.nano.motion.problem import Improved, MovingProblem
 from manyviews.nano.motion.view_shifts import shift_step
 from manyviews.nano.scan.binning import binned, binned_center
+from manyviews.nano.solve.levels import finer_volume
 from manyviews.operators.differences import differences
 from manyviews.operators.radon import Radon
+from manyviews.parallel.world import World
 from manyviews.solvers.proximal_maps import shortened
 
 Float32 = NDArray[np.float32]
@@ -34,7 +35,8 @@ Float64 = NDArray[np.float64]
 
 _COARSEST, _FINE_ENOUGH = 16, 32  # voxels a side, between which motion is fitted
 _START_STEPS = 8  # of the volume where a level begins
-_SPLIT_STEPS = 2  # of the volume between two of the total variation
+VOLUME_STEPS = 5  # of the volume at once
+SPLIT_STEPS = 2  # of the volume between two of the total variation
 
 
 @dataclass(frozen=True)
@@ -189,14 +191,20 @@ def step_moving(state: MovingState, scan: MovingScan, options: MotionOptions) ->
     last = len(factors) - 1
     if state.level < last and state.steps >= options.joint_steps:
         return _raised(state, scan, factors)
-    problem = _problem(state, scan, options, factors[state.level])
-    if state.level == last:
-        return _volume_steps(state, problem, scan, options)
-    volume = state.volume
+    problem = level_problem(state, scan, options, factors[state.level])
+    steps = volume_steps if state.level == last else joint_steps
+    return steps(state, problem, scan, options)[0]
+
+
+def joint_steps(
+    state: MovingState, problem: MovingProblem, scan: MovingScan, options: MotionOptions
+) -> tuple[MovingState, Float32]:
+    """A step of volume and motion together, and what it leaves; a level begins with some of the volume."""
+    problem, volume = _shifted(problem, state, options), state.volume
     if state.steps == 0:
         volume = problem.fit_volume(volume, state.knots, _START_STEPS).volume
     found = problem.joint_step(volume, state.knots, options.inner_steps)
-    return _next(state, found, 1, _shifts(state, problem, found, scan, options))
+    return _next(state, found, 1, _shifts(state, problem, found, scan, options)), found.left
 
 
 def reconstruct_moving(
@@ -211,22 +219,24 @@ def reconstruct_moving(
     return state
 
 
-def _volume_steps(
+def volume_steps(
     state: MovingState, problem: MovingProblem, scan: MovingScan, options: MotionOptions
-) -> MovingState:
+) -> tuple[MovingState, Float32]:
+    """Some steps of the volume along the motion found, as many as are left at most, and what they leave."""
+    problem = _shifted(problem, state, options)
     left = options.volume_steps - state.steps
     if not options.variation:
-        steps = min(left, 5)
+        steps = min(left, VOLUME_STEPS)
         found = problem.fit_volume(state.volume, state.knots, steps)
-        return _next(state, found, steps, _shifts(state, problem, found, scan, options))
+        return _next(state, found, steps, _shifts(state, problem, found, scan, options)), found.left
     split = np.zeros((2, 3, *state.volume.shape), np.float32) if state.split is None else state.split
     b = torch.from_numpy(split[0] - split[1])
-    steps = min(left, _SPLIT_STEPS)
+    steps = min(left, SPLIT_STEPS)
     found = problem.fit_volume(state.volume, state.knots, steps, b)
     slopes = differences(torch.from_numpy(found.volume)).add_(torch.from_numpy(split[1]))
     kept = shortened(slopes, options.variation)
     new = torch.stack([kept, slopes - kept]).numpy()
-    return _next(state, found, steps, _shifts(state, problem, found, scan, options), new)
+    return _next(state, found, steps, _shifts(state, problem, found, scan, options), new), found.left
 
 
 def _shifts(
@@ -253,21 +263,15 @@ def _raised(state: MovingState, scan: MovingScan, factors: tuple[int, ...]) -> M
     """The same at the next level."""
     old, new = factors[state.level], factors[state.level + 1]
     _, rows, columns = scan.projections.shape
-    shape = (rows // new, columns // new, columns // new)
-    volume = raise_volume(state.volume, shape, old / new)
+    coarse = torch.from_numpy(state.volume)
+    volume = finer_volume(coarse, rows // new, columns // new, 1.0, old / new).numpy()
     return MovingState(state.level + 1, 0, volume, state.knots, state.misfit, state.knots, state.shifts)
 
 
-def raise_volume(volume: Float32, shape: tuple[int, int, int], factor: float) -> Float32:
-    """A volume of a binned scan on voxels that are smaller by a factor: the axis stays at ``n // 2``."""
-    z = (np.arange(shape[0]) + 0.5) / factor - 0.5
-    y, x = ((np.arange(n) - n // 2) / factor + old // 2 for n, old in
-            zip(shape[1:], volume.shape[1:], strict=True))  # fmt: skip
-    places = np.meshgrid(z, y, x, indexing="ij")
-    return np.asarray(ndimage.map_coordinates(volume, places, order=3, mode="nearest"), np.float32)
-
-
-def _problem(state: MovingState, scan: MovingScan, options: MotionOptions, factor: int) -> MovingProblem:
+def level_problem(
+    state: MovingState, scan: MovingScan, options: MotionOptions, factor: int, world: World | None = None
+) -> MovingProblem:
+    """What is solved where projections are binned by ``factor``, with the intervals of time of a state."""
     views, rows, columns = scan.projections.shape
     # sums along rays count voxels of the level
     data = binned(scan.projections, factor) / np.float32(factor)
@@ -281,17 +285,19 @@ def _problem(state: MovingState, scan: MovingScan, options: MotionOptions, facto
         (data.shape[1], data.shape[2], data.shape[2]), (rows, columns), options.cells, factor
     )
     moving = MovingRadon.of(
-        still.radon,
-        groups,
-        times,
-        basis,
-        order=options.order,
-        mass=options.mass,
-        threads=options.threads,
-        shifts=state.shifts / factor if options.jitter else None,
-    )
+        still.radon, groups, times, basis, order=options.order, mass=options.mass, threads=options.threads,
+        world=world,
+    )  # fmt: skip
     rho = Penalties(1.0 / still.norm, options.smoothness)
     return MovingProblem(data, moving, still, rho, options.bending)
+
+
+def _shifted(problem: MovingProblem, state: MovingState, options: MotionOptions) -> MovingProblem:
+    """With views shifted as a whole, where they may be."""
+    if not options.jitter:
+        return problem
+    shifts = state.shifts / problem.moving.basis.voxel
+    return replace(problem, moving=replace(problem.moving, shifts=shifts))
 
 
 @lru_cache(maxsize=1)

@@ -80,11 +80,10 @@ class Stiffness:
         says of a knot; functions of time that vary faster count more, by the square of their number.
         """
         moving = linear.moving
-        views = [len(group) for group in moving.groups]
-        products = sum(
-            count * slope_products(slopes) for count, slopes in zip(views, linear.slopes, strict=True)
-        )
-        mean = normal_matrix(np.asarray(products) / sum(views), moving.basis)
+        own = [len(moving.groups[i]) * slope_products(slopes) for i, slopes in linear.slopes.items()]
+        shape = (6, *(side // _POOLED for side in moving.domain))
+        products = moving.total(np.asarray(sum(own, start=np.zeros(shape))))
+        mean = normal_matrix(products / sum(map(len, moving.groups)), moving.basis)
         scale = _seen(linear, mean, weight)
         bent = np.kron(np.eye(3), bending_matrix(moving.basis.knots))
         each = bending * scale * np.trace(mean) / np.trace(bent)

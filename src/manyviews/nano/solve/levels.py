@@ -59,10 +59,14 @@ def finer_images(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 
 
 def finer_volume(
-    volume: torch.Tensor, rows: int, columns: int, scale: float = 0.5, *, allocate: Allocate = in_memory
-) -> torch.Tensor:
-    """A volume ``(z, y, x)`` on twice as many voxels: sums along rays stay, as each is half as long."""
-    across, heights = _voxels(columns, volume.shape[2]), _pixels(rows)
+    volume: torch.Tensor, rows: int, columns: int, scale: float = 0.5, factor: float = 2.0, *,
+    allocate: Allocate = in_memory,
+) -> torch.Tensor:  # fmt: skip
+    """A volume ``(z, y, x)`` on voxels that are smaller by a factor, times ``scale``.
+
+    Sums along rays stay where that is one over the factor, as each voxel is so much shorter.
+    """
+    across, heights = _voxels(columns, volume.shape[2], factor), _pixels(rows, factor)
     found = allocate((rows, columns, columns))
     for part in blocks(rows, columns**2):
         fine = along(along(along(volume.numpy(), 0, heights[part]), 1, across), 2, across)
@@ -97,11 +101,11 @@ def _finer(images: Float32, rows: int, columns: int) -> Float32:
     return along(along(images, images.ndim - 2, _pixels(rows)), images.ndim - 1, _pixels(columns))
 
 
-def _pixels(count: int) -> Float64:
-    """Where fine pixels lie among those that are means of two."""
-    return np.asarray((np.arange(count) + 0.5) / 2 - 0.5, dtype=np.float64)
+def _pixels(count: int, factor: float = 2.0) -> Float64:
+    """Where fine pixels lie among those that are means of so many."""
+    return np.asarray((np.arange(count) + 0.5) / factor - 0.5, dtype=np.float64)
 
 
-def _voxels(count: int, coarse: int) -> Float64:
+def _voxels(count: int, coarse: int, factor: float = 2.0) -> Float64:
     """Where fine voxels of a slice lie among coarse ones: both count from the axis, at ``n // 2``."""
-    return np.asarray((np.arange(count) - count // 2) / 2 + coarse // 2, dtype=np.float64)
+    return np.asarray((np.arange(count) - count // 2) / factor + coarse // 2, dtype=np.float64)
