@@ -328,9 +328,13 @@ def grid_steps(
     return result
 
 
-def expand_grids(knots: Float32, bases: Bases) -> Float32:
-    """The flow ``(n, 2, z, x)`` of knots ``(n, 2, K, L)`` at the places of the bases."""
-    flow = np.empty((len(knots), 2, len(bases[0].first), len(bases[1].first)), np.float32)
+def expand_grids(knots: Float32, bases: Bases, out: Float32 | None = None) -> Float32:
+    """The flow ``(n, 2, z, x)`` of knots ``(n, 2, K, L)`` at the places of the bases.
+
+    ``out`` is for the result, None: a new array.
+    """
+    shape = (len(knots), 2, len(bases[0].first), len(bases[1].first))
+    flow = np.empty(shape, np.float32) if out is None else out
     each_in_threads(lambda n: _expand(knots[n], *bases, flow[n]), len(knots))
     return flow
 

@@ -127,9 +127,9 @@ def rigid_steps(
     return found
 
 
-def rigid_flow(motion: Float64, rows: int, columns: int) -> Float32:
-    """The flow ``(n, 2, z, x)`` of motions ``(n, 3)``."""
-    flow = np.empty((len(motion), 2, rows, columns), np.float32)
+def rigid_flow(motion: Float64, rows: int, columns: int, out: Float32 | None = None) -> Float32:
+    """The flow ``(n, 2, z, x)`` of motions ``(n, 3)``; ``out`` is for the result, None: a new array."""
+    flow = np.empty((len(motion), 2, rows, columns), np.float32) if out is None else out
     own = np.ascontiguousarray(motion, dtype=np.float64)
     each_in_threads(lambda n: _fill(own[n], flow[n]), len(own))
     return flow

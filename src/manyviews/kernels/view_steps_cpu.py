@@ -164,7 +164,10 @@ def rest_of_views(
 
 
 def back_views(rest: Float32, weights: Float64, flow: Float32, out: Float32, *, push: bool = False) -> None:
-    """``D_f' (w rest)`` into ``out (n, z, x)``, with a weight w ``(n,)`` of each view."""
+    """``D_f' (w rest)`` into ``out (n, z, x)``, with a weight w ``(n,)`` of each view.
+
+    ``out`` may be ``rest``.
+    """
     each_in_threads(lambda n: _back(rest[n], weights[n], flow[n], push, out[n]), len(rest))
 
 

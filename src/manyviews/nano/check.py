@@ -9,7 +9,7 @@ import numpy as np
 
 from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
-from manyviews.nano.estimate import Cost, estimate_cost
+from manyviews.nano.estimate import Cost, estimate_cost, require_room, room_for_choice
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.scan.center import FoundCenter
@@ -19,6 +19,7 @@ from manyviews.nano.scan.opposite import angular_step_degrees, opposite_pairs, r
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.prepare import check_and_correct, look, needed_bytes, prepared_shape, repair_warnings
 from manyviews.nano.scan.scan import Scan, open_scan
+from manyviews.parallel.world import SingleWorld
 from manyviews.runs.memory import available_memory_bytes
 
 _SAMPLE = 24
@@ -30,7 +31,8 @@ class Checked:
 
     ``found`` is the centre, None where it was given; ``levels`` are the lowest, median and highest value of
     the images that were looked at, as stored, and ``projected`` the same of their projections. ``shape`` is
-    ``(view, z, x)`` of what a reconstruction takes, ``plan`` what was planned, ``cost`` what it takes.
+    ``(view, z, x)`` of what a reconstruction takes, ``plan`` what was planned, ``cost`` what it takes, and
+    ``in_files`` whether memory is so small that arrays have to lie in files.
     """
 
     scan: Scan
@@ -43,6 +45,7 @@ class Checked:
     shape: tuple[int, int, int]
     plan: Plan
     cost: Cost
+    in_files: bool
     warnings: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -71,7 +74,7 @@ class Checked:
         count, z, x = self.shape
         yield f"reconstructed from: {count} views of {x} x {z} pixels{_pixel_words(self.scan, options)}"
         yield from method_lines(self.plan)
-        yield from self.cost.lines()
+        yield from self.cost.lines(self.in_files)
         free = available_memory_bytes()
         if free is not None:
             yield f"free memory: {format_bytes(free)}"
@@ -108,6 +111,10 @@ def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checke
     shape = prepared_shape(scan, options, correction.rows)
     plan = resolve_plan(options, how or ReconstructOptions(), shape)
     needed = needed_bytes(scan, options, correction.rows)
+    flows_alone = room_for_choice(plan, SingleWorld(), needed) if plan.choosing else ""
+    plan = plan.chosen("oftv") if flows_alone else plan
+    cost = estimate_cost(plan, 1, needed)
+    in_files, too_small = _place(cost, plan.options)
     views = np.unique(np.linspace(0, scan.shape[0] - 1, _SAMPLE).round().astype(np.int64))
     repairs = Repairs()
     stored = scan.projections.read(views, correction.rows)
@@ -124,9 +131,25 @@ def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checke
         projected=_levels(made.astype(np.float64)),
         shape=shape,
         plan=plan,
-        cost=estimate_cost(plan, 1, needed),
-        warnings=(*scan.warnings, *correction.warnings, *seen, *looked.warnings),
+        cost=cost,
+        in_files=in_files,
+        warnings=(
+            *scan.warnings,
+            *correction.warnings,
+            *seen,
+            *looked.warnings,
+            *((flows_alone,) if flows_alone else ()),
+            *too_small,
+        ),
     )
+
+
+def _place(cost: Cost, how: ReconstructOptions) -> tuple[bool, tuple[str, ...]]:
+    """Whether arrays have to lie in files, and what is to be told if not even that is enough."""
+    try:
+        return require_room(cost, how, SingleWorld()), ()
+    except InputError as error:
+        return False, (f"a run would be refused: {error.what}",)
 
 
 def find_scan_center(options: ScanOptions) -> tuple[Correction, FoundCenter]:

@@ -1,4 +1,8 @@
-"""What a reconstruction will take, counted before it starts: bytes in each process, and seconds of a core.
+"""What a reconstruction will take, counted before it starts: bytes in each process and on the disk, and
+seconds of a core.
+
+Big arrays, of the size of all projections or of a volume, may lie in files; what a process has beside them is
+counted apart. Most of them are there while the volume is solved for, or while flows are looked for.
 
 The rates were measured on one core of a shared machine (64 and 128 pixels); another may be twice as fast.
 """
@@ -6,15 +10,20 @@ The rates were measured on one core of a shared machine (64 and 128 pixels); ano
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
 from manyviews.jobs.memory import room_for_data
+from manyviews.nano.footprint import Size, compared_bytes, has_flow, most_arrays, on_disk
 from manyviews.nano.motion.reconstruct import SPLIT_STEPS, VOLUME_STEPS, MotionOptions
 from manyviews.nano.plan import Plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
+from manyviews.nano.stages import KEPT_IN_FILES
 from manyviews.parallel.world import World
+from manyviews.runs.checkpoint import KEPT
+from manyviews.runs.memory import free_disk_bytes
 
 # Nanoseconds of one core, of a pixel of all projections, or of a voxel, in an outer iteration.
 _FLOW = {"grid": 80.0, "farneback": 220.0, "dis": 60.0, "shifts": 150.0}
@@ -33,18 +42,25 @@ _TRIED_ITERATIONS = 12
 _PROGRAM_BYTES = 465 << 20
 _FLOAT = 4
 _TABLE_BYTES = 70  # of a point of the Radon transform's lines, a view
-_FLOW_IMAGES, _STILL_IMAGES, _PRINTED_IMAGES = 16, 6, 18
-_VOLUMES, _VARIATION_VOLUMES = 9, 20
 _SPACE_IMAGES, _SPACE_VOLUMES, _SPACE_VARIATION_VOLUMES = 8, 26, 44
 _THREAD_VOLUMES, _SLOPES, _MASS_SLOPES = 8, 6, 16  # of a thread; kept of an interval where motion is fitted
+_PRINTED_IMAGES = 18
+_PRINTED_VOLUMES, _PRINTED_VARIATION_VOLUMES = 9, 20
+_NORMAL_BYTES = 80  # of the convolution's multiplier, a pixel of a slice
+_READ_BYTES = 300 << 20  # of blocks of views as they are read
+_THREAD_IMAGES = 12
+_SLICES = 16  # that a thread projects at once
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Memory and time of a run.
+    """Memory, disk and time of a run.
 
     ``data_bytes`` are of projections, which may lie in files, ``working_bytes`` of the rest of a process, its
-    program included; ``core_seconds`` are of one core for all of it, and ``by_method`` those of each method
+    program included. ``streamed_bytes`` are what a process has where all big arrays lie in files, None where
+    they cannot; then ``scratch_bytes`` are of these files, ``files_bytes`` of checkpoints and results, and
+    ``disk_bytes`` of all of it at once. ``saved_bytes`` are of checkpoints and results otherwise.
+    ``core_seconds`` are of one core for all of it, and ``by_method`` those of each method
     where one of them will be chosen.
     """
 
@@ -53,15 +69,33 @@ class Cost:
     core_seconds: float
     ranks: int
     by_method: tuple[tuple[str, float], ...] = ()
+    streamed_bytes: int | None = None
+    scratch_bytes: int = 0
+    files_bytes: int = 0
+    disk_bytes: int = 0
+    saved_bytes: int = 0
 
-    def lines(self) -> list[str]:
-        """In words."""
+    @property
+    def streams(self) -> bool:
+        """Whether all big arrays can lie in files."""
+        return self.streamed_bytes is not None
+
+    def lines(self, in_files: bool = False) -> list[str]:
+        """In words; ``in_files`` where memory is too small."""
         total = format_bytes(self.data_bytes + self.working_bytes)
         each = " in each rank" if self.ranks > 1 else ""
-        return [
-            f"memory: about {total}{each}, of it {format_bytes(self.data_bytes)} for projections",
-            f"time: about {self._time()} of one core",
-        ]
+        memory = f"memory: about {total}{each}, of it {format_bytes(self.data_bytes)} for projections"
+        if in_files and self.streamed_bytes is not None:
+            memory = f"memory: about {format_bytes(self.streamed_bytes)}, as arrays lie in files"
+        elif in_files:
+            memory = f"memory: about {format_bytes(self.working_bytes)}{each}, as projections lie in files"
+        disk = f"disk: about {format_bytes(self.saved_bytes)} for checkpoints and results"
+        if in_files and self.streams:
+            disk = (
+                f"disk: up to {format_bytes(self.disk_bytes)}: {format_bytes(self.scratch_bytes)} for arrays "
+                f"and, later, {format_bytes(self.files_bytes)} for checkpoints and results"
+            )
+        return [memory, disk, f"time: about {self._time()} of one core"]
 
     def _time(self) -> str:
         if not self.by_method:
@@ -77,23 +111,52 @@ def estimate_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
         return _space_cost(plan, ranks, data_bytes)
     views, rows, columns = plan.shape
     pixels, voxels = views * rows * columns, rows * columns**2
-    variation, method = plan.variation, plan.options.method
-    images = _PRINTED_IMAGES if plan.printed else _FLOW_IMAGES if plan.moving else _STILL_IMAGES
-    volumes = _VARIATION_VOLUMES if variation else _VOLUMES
-    if method == "fbp":
-        images, volumes = 2, 1
-    own = _FLOAT * (images * pixels + volumes * voxels) // ranks
-    shared = _FLOAT * (6 * pixels if plan.moving and ranks > 1 else 0) + _FLOAT * 3 * voxels
-    tables = _TABLE_BYTES * views * columns * 3 // 2
+    beside, seconds = _beside(plan, ranks), _seconds(plan, pixels, voxels)
+    if plan.printed:
+        volumes = _PRINTED_VARIATION_VOLUMES if plan.variation else _PRINTED_VOLUMES
+        arrays = Size(_PRINTED_IMAGES, volumes).bytes(plan)
+    else:
+        arrays = most_arrays(plan)
+    shared = Size(6 if plan.moving else 0, 3).bytes(plan) if ranks > 1 else 0
+    ending = Size(2 if has_flow(plan) else 0, 3).bytes(plan) + compared_bytes(plan, bounded=False)
+    working = max(beside + arrays // ranks, _PROGRAM_BYTES + ending) + shared
+    disk = on_disk(plan, data_bytes, KEPT, in_files=False)
+    cost = Cost(data_bytes, working, seconds, ranks, saved_bytes=disk.saved)
+    if plan.printed or ranks > 1:
+        return cost
+    if plan.moving and plan.options.method != "shifts" and plan.options.flow != "grid":
+        beside += Size(2, 0).bytes(plan)  # these engines have flows in memory
+    streamed = max(beside, _PROGRAM_BYTES + compared_bytes(plan, bounded=True))
+    disk = on_disk(plan, data_bytes, KEPT_IN_FILES, in_files=True)
+    return replace(
+        cost, streamed_bytes=streamed, scratch_bytes=disk.scratch, files_bytes=disk.saved,
+        disk_bytes=disk.together,
+    )  # fmt: skip
+
+
+def _beside(plan: Plan, ranks: int) -> int:
+    """Bytes of a process beside big arrays: its program, tables, and work spaces of its threads."""
+    views, rows, columns = plan.shape
+    threads = plan.options.threads or max(1, len(os.sched_getaffinity(0)) // ranks)
+    tables = 2 * (_TABLE_BYTES * views * columns * 3 // 2 + _NORMAL_BYTES * columns**2)
+    planes = 2 * _FLOAT * rows // ranks * columns * (columns // 2 + 1)
+    grid = _FLOAT * _SLICES * (5 * columns // 4) ** 2
+    of_threads = threads * max(grid, 8 * (2 * columns) ** 2, _THREAD_IMAGES * _FLOAT * rows * columns)
+    reading = min(_READ_BYTES, 5 * _FLOAT * views * rows * columns)
+    return _PROGRAM_BYTES + tables + max(planes + of_threads, reading)
+
+
+def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
+    """Of one core."""
     seconds = _START_SECONDS + 1e-9 * _READ * pixels
-    if method != "fbp":
-        each = [_iteration(plan, pixels, voxels) / 8**level for level in range(len(plan.iterations))]
-        whole = sum(one * count for one, count in zip(each, reversed(plan.iterations), strict=True))
-        if plan.moving and not plan.printed and plan.options.prealign:
-            whole += _BEGUN * each[-1]
-        halves = 2.0 if plan.options.halves else 1.0
-        seconds += whole * halves + 4 * _still(plan, pixels, voxels)
-    return Cost(data_bytes, _PROGRAM_BYTES + own + shared + tables, seconds, ranks)
+    if plan.options.method == "fbp":
+        return seconds
+    each = [_iteration(plan, pixels, voxels) / 8.0**level for level in range(len(plan.iterations))]
+    whole = sum(one * count for one, count in zip(each, reversed(plan.iterations), strict=True))
+    if plan.moving and not plan.printed and plan.options.prealign:
+        whole += _BEGUN * each[-1]
+    halves = 2.0 if plan.options.halves else 1.0
+    return seconds + whole * halves + 4 * _still(plan, pixels, voxels)
 
 
 def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
@@ -111,7 +174,10 @@ def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     both = {"oftv": flows.core_seconds + tried, "spacetv": space.core_seconds + tried}
     both["oftv"] += _level_seconds(in_space, 1)
     working = max(flows.working_bytes, space.working_bytes)
-    return Cost(data_bytes, working, max(both.values()), ranks, tuple(both.items()))
+    return Cost(
+        data_bytes, working, max(both.values()), ranks, tuple(both.items()),
+        saved_bytes=max(flows.saved_bytes, space.saved_bytes),
+    )  # fmt: skip
 
 
 def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
@@ -129,7 +195,8 @@ def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     whole = sum(_level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
     halves = 2.0 if plan.options.halves else 1.0
     seconds = _START_SECONDS + 1e-9 * _READ * pixels + whole * halves + 4 * _still(plan, pixels, voxels)
-    return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks)
+    saved = Size(0, 4 if plan.variation else 1).bytes(plan) * KEPT + Size(1, 4).bytes(plan)
+    return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks, saved_bytes=saved)
 
 
 def _level_seconds(plan: Plan, number: int) -> float:
@@ -167,8 +234,9 @@ def room_for_choice(plan: Plan, world: World, data_bytes: int) -> str:
     """Why motion in space is not tried, where memory has room for flows alone; empty: it has for both."""
     room = room_for_data(plan.options.memory, world)
     both = estimate_cost(plan, world.size, data_bytes).working_bytes
-    alone = estimate_cost(plan.chosen("oftv"), world.size, data_bytes).working_bytes
-    if room is None or both <= room / 0.7 or alone > room / 0.7:
+    alone = estimate_cost(plan.chosen("oftv"), world.size, data_bytes)
+    least = alone.working_bytes if alone.streamed_bytes is None else alone.streamed_bytes
+    if room is None or both <= room / 0.7 or least > room / 0.7:
         return ""
     return (
         f"motion in space is not tried, as it would take about {format_bytes(both)} of memory in each "
@@ -177,18 +245,45 @@ def room_for_choice(plan: Plan, world: World, data_bytes: int) -> str:
 
 
 def require_room(cost: Cost, options: ReconstructOptions, world: World) -> bool:
-    """Whether projections have to lie in files; `InputError` if the rest does not fit either."""
+    """Whether arrays, or projections alone, have to lie in files; `InputError` if not even that fits."""
     room = room_for_data(options.memory, world)
     if room is None or cost.data_bytes + cost.working_bytes <= room / 0.7:
         return False
-    if cost.working_bytes > room / 0.7:
+    least = cost.working_bytes if cost.streamed_bytes is None else cost.streamed_bytes
+    if least > room / 0.7:
         raise InputError(
-            f"this takes about {format_bytes(cost.working_bytes)} of memory in each process, and "
+            f"this takes about {format_bytes(least)} of memory in each process"
+            f"{', with all arrays in files' if cost.streams else ''}, and "
             f"{format_bytes(int(room / 0.7))} may be used",
             where="--memory" if options.memory is not None else "memory",
             fix="give a larger --binning, fewer --rows, or more ranks",
         )
     return True
+
+
+def require_disk_room(cost: Cost, scratch: Path, out: Path, *, resumed: bool) -> None:
+    """`InputError` if disks have no room for arrays in files, checkpoints and results.
+
+    A run that goes on has saved something already, and only its arrays are counted.
+    """
+    needed = {scratch: cost.scratch_bytes, out: 0 if resumed else cost.files_bytes}
+    if _device(scratch) == _device(out):
+        needed = {scratch: cost.scratch_bytes if resumed else cost.disk_bytes}
+    for folder, size in needed.items():
+        free = free_disk_bytes(folder)
+        if free < size:
+            raise InputError(
+                f"this takes up to {format_bytes(size)} of the disk, as memory is small and arrays lie in "
+                f"files, and {format_bytes(free)} are free",
+                path=folder.parent if folder is scratch else folder,
+                fix="make room, give a --scratch folder on another disk, more --memory, or more --binning",
+            )
+
+
+def _device(folder: Path) -> int:
+    """The disk of a folder that need not be there yet."""
+    places = (folder.absolute(), *folder.absolute().parents)
+    return next(place for place in places if place.exists()).stat().st_dev
 
 
 def _words(seconds: float) -> str:

@@ -7,6 +7,7 @@ import scipy.fft
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from manyviews.nano.room import Allocate, in_memory
 from manyviews.operators.linear import require_shape
 from manyviews.operators.radon import Radon
 from manyviews.operators.slice_threads import each_block
@@ -27,10 +28,13 @@ def angle_shares(theta_degrees: ArrayLike) -> NDArray[np.float64]:
     return found
 
 
-def filtered_back_projection(radon: Radon, projections: torch.Tensor) -> torch.Tensor:
+def filtered_back_projection(
+    radon: Radon, projections: torch.Tensor, allocate: Allocate = in_memory
+) -> torch.Tensor:
     """``(z, y, x)`` from ``(view, z, x)``, by the ramp filter of sampled lines (Kak & Slaney 1988, eq. 3.61).
 
     Beyond the detector its edge is taken to go on, so that specimens wider than it are not rimmed.
+    ``allocate`` is room for filtered projections and the volume, where these are float32.
     """
     require_shape(projections, radon.range, "filtered back-projection")
     images = projections.detach().numpy()
@@ -39,7 +43,8 @@ def filtered_back_projection(radon: Radon, projections: torch.Tensor) -> torch.T
     before = (padded - columns) // 2
     ramp = _ramp(padded).astype(images.dtype)
     shares = angle_shares(radon.theta_degrees).astype(images.dtype)
-    filtered = np.empty_like(images)
+    kept = images.dtype == np.float32
+    filtered = allocate(images.shape) if kept else np.empty_like(images)
 
     def some(_: None, views: slice) -> None:
         wide = np.pad(images[views], ((0, 0), (0, 0), (before, padded - columns - before)), mode="edge")
@@ -47,7 +52,8 @@ def filtered_back_projection(radon: Radon, projections: torch.Tensor) -> torch.T
         filtered[views] = lines[:, :, before : before + columns] * shares[views, None, None]
 
     each_block(len(images), 4, radon.threads, lambda: None, some)
-    return radon.adjoint(torch.from_numpy(filtered))
+    volume = torch.from_numpy(allocate(radon.domain)) if kept else None
+    return radon.adjoint(torch.from_numpy(filtered), out=volume)
 
 
 def _ramp(size: int) -> NDArray[np.float64]:

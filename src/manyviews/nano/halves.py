@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 from manyviews.alignment.slice_registration import RegisteredFsc, registered_fsc
 from manyviews.metrics.fsc import FscCurve
 from manyviews.nano.results import FSC_FILE, FSC_SLICES_FILE
+from manyviews.nano.room import blocks
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 _ANGSTROM_PER_NM = 10.0
+COMPARED_VOLUMES = 12
+"""That a comparison has in memory at once, as float32."""
+_COMPARED_BYTES = 6 << 30
 
 
 def half_views(views: int) -> tuple[Int64, Int64]:
@@ -27,9 +32,39 @@ def half_views(views: int) -> tuple[Int64, Int64]:
     return np.arange(0, views, 2), np.arange(1, views, 2)
 
 
-def compare_halves(first: Float32, second: Float32, pixel_size_nm: float | None) -> RegisteredFsc:
-    """Correlation of halves ``(z, y, x)``; without a size of pixels they are taken to be 1 nm."""
-    return registered_fsc(first, second, (pixel_size_nm or 1.0) * _ANGSTROM_PER_NM)
+def compare_halves(
+    first: Float32, second: Float32, pixel_size_nm: float | None, *, binning: int = 1
+) -> RegisteredFsc:
+    """Correlation of halves ``(z, y, x)``; without a size of pixels they are taken to be 1 nm.
+
+    With voxels binned, as `comparison_binning` says, large volumes need less memory; what is finer than two
+    such voxels is not seen.
+    """
+    size = (pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
+    if binning == 1:
+        return registered_fsc(first, second, size)
+    small = [binned_volume(one, binning) for one in (first, second)]
+    found = registered_fsc(small[0], small[1], size * binning)
+    return replace(found, shift=binning * found.shift, slice_shifts=binning * found.slice_shifts)
+
+
+def comparison_binning(shape: tuple[int, ...]) -> int:
+    """How volumes of this shape have to be binned to be compared in a few GiB."""
+    binning = 1
+    while COMPARED_VOLUMES * 4 * math.prod(shape) / binning**3 > _COMPARED_BYTES:
+        binning += 1
+    return binning
+
+
+def binned_volume(volume: Float32, factor: int) -> Float32:
+    """Means of cubes of voxels; those left over at the far ends are dropped."""
+    depth, rows, columns = (length // factor for length in volume.shape)
+    found = np.empty((depth, rows, columns), np.float32)
+    for part in blocks(depth, factor * volume[0].size):
+        cut = volume[part.start * factor : part.stop * factor, : rows * factor, : columns * factor]
+        cubes = cut.reshape(part.stop - part.start, factor, rows, factor, columns, factor)
+        found[part] = cubes.mean(axis=(1, 3, 5), dtype=np.float32)
+    return found
 
 
 def write_halves(folder: Path, found: RegisteredFsc, pixel_size_nm: float | None) -> dict[str, object]:

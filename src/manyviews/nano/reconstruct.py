@@ -6,14 +6,16 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
+import torch
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.nano.choice import Chosen, affordable, choice_figures, choose
-from manyviews.nano.estimate import estimate_cost, require_room
+from manyviews.nano.estimate import estimate_cost, require_disk_room, require_room
 from manyviews.nano.halves import half_views
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
@@ -25,6 +27,7 @@ from manyviews.nano.reconstruct_results import (
     write_results,
 )
 from manyviews.nano.report import PICTURES, sections
+from manyviews.nano.room import Room
 from manyviews.nano.scan.normalise import Correction
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.scan.prepare import Prepared, check_and_correct, needed_bytes, prepare, prepared_shape
@@ -74,21 +77,27 @@ def reconstruct(
             return job.result()
         plan = affordable(job, plan, needed_bytes(scan, plan.scan, correction.rows))
         with contextlib.ExitStack() as stack:
-            prepared = prepared_projections(stack, job, plan, scan, correction)
-            summary = _solve(job, plan, prepared)
-        return job.finish(summary)
+            prepared, room = prepared_projections(stack, job, plan, scan, correction)
+            summary = _solve(job, plan, prepared, room)
+        return job.finish(summary, mapped=room.in_files)
 
 
 def prepared_projections(
-    stack: contextlib.ExitStack, job: Job, plan: Plan, scan: Scan, correction: Correction
-) -> Prepared:
-    """Projections, in files if memory is small, with what is to be told of them."""
+    stack: contextlib.ExitStack, job: Job, plan: Plan, scan: Scan, correction: Correction, *,
+    alone: bool = False,
+) -> tuple[Prepared, Room]:  # fmt: skip
+    """Projections, with what is to be told of them, and where all that is made of them is to live: in files
+    if memory is small; ``alone``: no more than projections can.
+    """
     cost = estimate_cost(plan, job.world.size, needed_bytes(scan, plan.scan, correction.rows))
+    cost = replace(cost, streamed_bytes=None) if alone else cost
     in_files = require_room(cost, plan.options, job.world)
-    folder = plan.options.scratch or job.folder
-    scratch = stack.enter_context(ScratchFolder(folder / "scratch")) if in_files else None
-    for line in cost.lines():
+    folder = (plan.options.scratch or job.folder) / "scratch"
+    for line in cost.lines(in_files):
         job.say(line)
+    if in_files and cost.streams:
+        require_disk_room(cost, folder, job.folder, resumed=job.run.resumed)
+    scratch = stack.enter_context(ScratchFolder(folder)) if in_files else None
     job.progress.start("reading", scan.shape[0])
 
     def tell(name: str, done: int, total: int) -> None:
@@ -98,17 +107,16 @@ def prepared_projections(
     for note in prepared.notes:
         job.say(note)
     job.warn(*prepared.warnings)
-    return prepared
+    return prepared, Room(scratch if cost.streams else None)
 
 
-def _solve(job: Job, plan: Plan, prepared: Prepared) -> dict[str, object]:
+def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, object]:
     """All stages, and the files of the result; key figures by name."""
-    views = Views(prepared.projections, prepared.theta_degrees, prepared.center)
+    views = Views(prepared.projections, prepared.theta_degrees, prepared.center, room=room)
     if plan.options.method == "fbp":
-        return write_filtered(job, plan, prepared)
+        return write_filtered(job, plan, prepared, room)
     watcher = Watcher(job, plan, prepared)
-    unaligned = solve_unaligned(job, plan, views)
-    watcher.unaligned(unaligned)
+    unaligned = watcher.unaligned(solve_unaligned(job, plan, views))
     in_space = SpaceWatcher(watcher)
     chosen = choose(job, plan, views, in_space.note) if plan.choosing else Chosen(plan, None, None)
     plan = chosen.plan
@@ -116,8 +124,8 @@ def _solve(job: Job, plan: Plan, prepared: Prepared) -> dict[str, object]:
         summary, table = _in_space(job, chosen, prepared, views, in_space, unaligned)
     else:
         solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
-        halves = _halves(job, plan, views, solve_views) if plan.options.halves else ()
-        summary, table = write_results(job, plan, prepared, solved, unaligned, halves)
+        halves = _halves(job, plan, views, _volume_by_flows) if plan.options.halves else ()
+        summary, table = write_results(job, plan, prepared, solved, unaligned, halves, room)
     job.warn(*result_warnings(plan, prepared, table))
     return {**summary, **choice_figures(chosen.choice)}
 
@@ -139,6 +147,12 @@ def _halves(job: Job, plan: Plan, views: Views, solve: Callable[[Job, Plan, View
         solve(job, apart, views.of(places, f"half{number}"))
         for number, places in enumerate(half_views(len(views.theta_degrees)), 1)
     )
+
+
+def _volume_by_flows(job: Job, plan: Plan, views: Views) -> Solved:
+    """Less its flow, which takes more room than the volume."""
+    solved = solve_views(job, plan, views)
+    return replace(solved, state=replace(solved.state, duals=(), flow=torch.empty(0)))
 
 
 def fingerprints(scan: Scan) -> dict[str, str]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.array_file import write_array
-from manyviews.io.mrc import write_mrc
+from manyviews.io.array_file import open_array, write_array
+from manyviews.io.mrc import MrcWriter, write_mrc
 from manyviews.jobs.run import Job
 from manyviews.kernels.warp_cpu import pull_back, push_forward
 from manyviews.nano.fbp import filtered_back_projection
 from manyviews.nano.flow.mass import inverse_flow
 from manyviews.nano.flow.robust import ViewWeights, find_jumps, view_weights
-from manyviews.nano.halves import compare_halves, write_halves
+from manyviews.nano.halves import compare_halves, comparison_binning, write_halves
 from manyviews.nano.plan import Plan
 from manyviews.nano.results import (
     ALIGNED_FILE,
@@ -46,9 +46,10 @@ from manyviews.nano.results import (
     write_shifts,
     write_views,
 )
+from manyviews.nano.room import MEMORY, Room, blocks, give_up
 from manyviews.nano.scan.prepare import Prepared
 from manyviews.nano.solve.joint import Seconds, own_flow, view_misfits
-from manyviews.nano.solve.problem import LevelProblem
+from manyviews.nano.solve.problem import LevelProblem, squares
 from manyviews.nano.stages import Solved, Told
 
 Float32 = NDArray[np.float32]
@@ -58,7 +59,6 @@ TIFF_FILE = "volume.tiff"
 RESULTS = (*FILES, TIFF_FILE)
 EXAMPLES = 4
 _ANGSTROM_PER_NM = 10.0
-_BLOCK = 32
 _NO_SECONDS = Seconds()
 
 
@@ -80,18 +80,22 @@ class Watcher:
         if job.speaks:
             write_center(job.folder / CENTER_FILE, center_of(prepared))
 
-    def unaligned(self, solved: Solved) -> None:
-        """The volume without alignment."""
+    def unaligned(self, solved: Solved) -> Solved:
+        """Write the volume without alignment; of it only what does not fit is kept."""
         volume = whole_volume(solved.problem, solved.state.iterate)
         if self.job.speaks:
             write_volume(self.job, BEFORE_FILE, volume, self.prepared)
+        del volume
+        told = replace(solved, misfit=misfit_of(solved))
+        give_up(solved.state.iterate, *solved.state.duals)
+        return told
 
     def note(self, told: Told) -> None:
         """A line for an iteration."""
         if not self.job.speaks:
             return
         state, flow = told.state, told.state.flow
-        rms = math.sqrt(float(torch.mean(flow.double() ** 2)) * 2) if flow.numel() else math.nan
+        rms = math.sqrt(2 * float(squares(flow.numpy()).sum()) / flow.numel()) if flow.numel() else math.nan
         one = Iteration(
             told.level.number, state.iteration, told.level.binning, state.window, state.relative_misfit,
             state.objective, told.rho_tomography, told.rho_gradient, rms, told.seconds.flow,
@@ -159,16 +163,16 @@ def example_views(told: Told, data: Float32, model: Float32, mass: bool) -> Exam
 def straightened(data: Float32, flow: Float32, *, mass: bool) -> Float32:
     """Projections ``(n, z, x)`` as they would be without motion: data read, or moved, along inverse flows."""
     found = np.empty_like(data)
-    for first in range(0, len(data), _BLOCK):
-        part = slice(first, first + _BLOCK)
+    for part in blocks(len(data), 2 * data[0].size):
         back = inverse_flow(np.ascontiguousarray(flow[part]))
         found[part] = (push_forward if mass else pull_back)(np.ascontiguousarray(data[part]), back)
     return found
 
 
 def write_results(
-    job: Job, plan: Plan, prepared: Prepared, solved: Solved, unaligned: Solved, halves: Sequence[Solved]
-) -> tuple[dict[str, object], ViewTable]:
+    job: Job, plan: Plan, prepared: Prepared, solved: Solved, unaligned: Solved, halves: Sequence[Solved],
+    room: Room = MEMORY,
+) -> tuple[dict[str, object], ViewTable]:  # fmt: skip
     """Write all files; key figures by name, and the views. All ranks make this call, the first writes."""
     problem, state = solved.problem, solved.state
     volume = whole_volume(problem, state.iterate)
@@ -176,44 +180,54 @@ def write_results(
     model = problem.project(state.iterate)
     misfit, size = (part.numpy() for part in view_misfits(problem, model, own))
     before = misfit_of(unaligned)
-    ranks = problem.ranks
-    all_model = ranks.gather_views(torch.from_numpy(model)).numpy()
+    all_model = problem.ranks.gather_views(torch.from_numpy(model)).numpy()
+    last = Told(plan.levels(prepared.center)[-1], problem, state, _NO_SECONDS)
+    examples = example_views(last, prepared.projections, all_model, plan.mass)
+    del model, all_model, own
     parts = [whole_volume(half.problem, half.state.iterate) for half in halves]
     table = view_table(prepared, state.flow, misfit, size, before)
     figures = _figures(plan, prepared, solved, misfit, size, before, table)
     if not job.speaks:
         return {}, table
     folder, flow = job.folder, state.flow.numpy()
-    write_volume(job, VOLUME_FILE, volume, prepared)
     if flow.size:
         write_array(folder / FLOW_FILE, flow, overwrite=True)
-        aligned = straightened(prepared.projections, flow, mass=plan.mass)
         write_gauge(folder / GAUGE_FILE, GaugeTable(*state.gauge.numpy()))
-    else:
-        aligned = prepared.projections
-    write_images(job, aligned, prepared)
+        if room.in_files:  # from here on the one on the disk is enough
+            give_up(state.flow)
+            flow = open_array(folder / FLOW_FILE, 4)
+    write_volume(job, VOLUME_FILE, volume, prepared)
+    write_images(job, prepared, straightened_images(prepared.projections, flow, plan.mass))
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
-    last = Told(plan.levels(prepared.center)[-1], problem, state, _NO_SECONDS)
-    write_examples(folder, example_views(last, prepared.projections, all_model, plan.mass))
+    write_examples(folder, examples)
     if parts:
         for name, part in zip((HALF1_FILE, HALF2_FILE), parts, strict=True):
             write_volume(job, name, part, prepared)
         size_nm = prepared.pixel_size_nm
-        figures |= write_halves(folder, compare_halves(parts[0], parts[1], size_nm), size_nm)
+        binning = comparison_binning(volume.shape) if room.in_files else 1
+        if binning > 1:
+            job.warn(
+                f"the halves were compared with voxels binned by {binning}, as memory is small: no "
+                f"resolution finer than {2 * binning} pixels is seen"
+            )
+        found = compare_halves(parts[0], parts[1], size_nm, binning=binning)
+        figures |= write_halves(folder, found, size_nm)
     if plan.options.tiff:
         write_tiff(job, volume, prepared)
     return figures, table
 
 
-def write_filtered(job: Job, plan: Plan, prepared: Prepared) -> dict[str, object]:
+def write_filtered(job: Job, plan: Plan, prepared: Prepared, room: Room = MEMORY) -> dict[str, object]:
     """Filtered back-projection, which has no iterations."""
     job.begin()
     problem = LevelProblem.of(
-        prepared.projections, prepared.theta_degrees, prepared.center, job.world, mass=plan.mass
-    )
-    own = np.ascontiguousarray(prepared.projections[:, problem.ranks.own_rows])
-    volume = whole_volume(problem, filtered_back_projection(problem.tomography.radon, torch.from_numpy(own)))
+        prepared.projections, prepared.theta_degrees, prepared.center, job.world, mass=plan.mass,
+        room=room,
+    )  # fmt: skip
+    own = torch.from_numpy(np.ascontiguousarray(prepared.projections[:, problem.ranks.own_rows]))
+    filtered = filtered_back_projection(problem.tomography.radon, own, problem.allocate)
+    volume = whole_volume(problem, filtered)
     if job.speaks:
         write_center(job.folder / CENTER_FILE, center_of(prepared))
         write_volume(job, VOLUME_FILE, volume, prepared)
@@ -235,17 +249,28 @@ def write_tiff(job: Job, volume: Float32, prepared: Prepared) -> None:
     made.replace(job.folder / TIFF_FILE)
 
 
-def write_images(job: Job, aligned: Float32, prepared: Prepared) -> None:
-    """Aligned projections."""
+def straightened_images(data: Float32, flow: Float32, mass: bool) -> Iterator[Float32]:
+    """Projections aligned by a flow, an empty one: as they are; some at a time."""
+    for part in blocks(len(data), 2 * data[0].size):
+        yield from straightened(data[part], flow[part], mass=mass) if flow.size else data[part]
+
+
+def write_images(job: Job, prepared: Prepared, images: Iterable[Float32]) -> None:
+    """Aligned projections ``(z, x)``, one after the other."""
+    data = prepared.projections
     size = (prepared.pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
-    write_mrc(
-        job.folder / ALIGNED_FILE, aligned, size, overwrite=True, is_volume=False,
-        labels=(_label(prepared),),
-    )  # fmt: skip
+    with MrcWriter(
+        job.folder / ALIGNED_FILE, (data.shape[0], data.shape[1], data.shape[2]), size, overwrite=True,
+        is_volume=False, labels=(_label(prepared),),
+    ) as writer:  # fmt: skip
+        for image in images:
+            writer.write(image[np.newaxis])
 
 
 def misfit_of(solved: Solved) -> Float64:
     """Sums of squares ``(view,)`` of what does not fit without motion."""
+    if solved.misfit is not None:
+        return solved.misfit
     model = solved.problem.project(solved.state.iterate)
     return view_misfits(solved.problem, model, None)[0].numpy()
 
@@ -260,7 +285,7 @@ def view_table(
     if flow.numel():
         vectors = flow.numpy()
         shifts = vectors.mean(axis=(2, 3), dtype=np.float64)
-        rms = np.sqrt(np.mean(np.sum(vectors.astype(np.float64) ** 2, axis=1), axis=(1, 2)))
+        rms = np.sqrt(2 * squares(vectors) / vectors[0].size)
     bad, jump = np.zeros(count), np.zeros(count)
     bad[weighted.bad] = 1
     jump[find_jumps(shifts)] = 1

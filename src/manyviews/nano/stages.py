@@ -18,6 +18,7 @@ from manyviews.nano.flow.grid import Grid
 from manyviews.nano.flow.mass import KeepingMass, inverse_flow
 from manyviews.nano.flow.windows import FINEST_WINDOW, annealed_window, level_schedules
 from manyviews.nano.plan import Plan
+from manyviews.nano.room import MEMORY, Room, blocks
 from manyviews.nano.scan.binning import binned
 from manyviews.nano.solve.joint import Joint, JointState, Motion, Regularity, Seconds, first_state
 from manyviews.nano.solve.levels import (
@@ -30,6 +31,7 @@ from manyviews.nano.solve.levels import (
 from manyviews.nano.solve.problem import LevelProblem
 from manyviews.nano.solve.regularity import regularity_of
 from manyviews.nano.solve.start import NearAndFar, Start, begin_shifts, pair_shifts, shift_flow
+from manyviews.runs.checkpoint import KEPT
 from manyviews.solvers.driver import Solver, StopReason
 from manyviews.solvers.state import SolverState
 
@@ -42,6 +44,8 @@ _SHIFT_ITERATIONS = 8  # of whole views, before flows are looked for
 _BEFORE_ITERATIONS = 4
 GRID_DAMPING = 0.1  # there are many steps, each with a better volume
 GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
+KEPT_IN_FILES = 1
+"""Checkpoints of a stage whose arrays lie in files."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +65,47 @@ Note = Callable[[Told], None]
 
 @dataclass(frozen=True)
 class Solved:
-    """The finest level, its last state, why it stopped, and where the shifts began."""
+    """The finest level, its last state, why it stopped, and where the shifts began.
+
+    ``misfit (view,)`` are sums of squares of what does not fit without motion, where they are known already.
+    """
 
     problem: LevelProblem
     state: JointState
     reason: StopReason
     start: Start | None
+    misfit: Float64 | None = None
 
 
 @dataclass(frozen=True)
 class Views:
-    """Projections of all views of a set, their angles, the centre; ``name`` stands before its stages."""
+    """Projections of all views of a set, their angles, the centre; ``name`` stands before its stages.
+
+    ``room`` is where all that is made of them lives.
+    """
 
     projections: Float32
     theta_degrees: Float64
     center: float
     name: str = ""
+    room: Room = MEMORY
 
     def of(self, places: NDArray[np.int64], name: str) -> Views:
         """Some of them."""
-        return Views(
-            np.ascontiguousarray(self.projections[places]), self.theta_degrees[places], self.center, name
-        )
+        made = self.room.allocate((len(places), *self.projections.shape[1:]))
+        for part in blocks(len(places), made[0].size):
+            made[part] = self.projections[places[part]]
+        return Views(made, self.theta_degrees[places], self.center, name, self.room)
+
+    def binned(self, factor: int) -> Float32:
+        """Projections of so many times fewer pixels a side."""
+        if factor == 1:
+            return self.projections
+        count, rows, columns = self.projections.shape
+        made = self.room.allocate((count, rows // factor, columns // factor))
+        for part in blocks(count, rows * columns):
+            made[part] = binned(self.projections[part], factor)
+        return made
 
 
 def solve_views(
@@ -124,9 +147,12 @@ class _Stages:
         """One stage of our solver."""
         options = self.plan.options
         variation = options.tv if self.plan.variation and start.duals else None
-        pixels = binned(self.views.projections, level.binning)
+        pixels = self.views.binned(level.binning)
         regularity = regularity_of(pixels, problem, variation=variation, damping=options.damping)
-        solver = Joint(problem, start, motion, regularity, options.inner_iterations, options.robust)
+        del pixels
+        solver = Joint(
+            problem, start, motion, regularity, options.inner_iterations, options.robust, spends=True
+        )
 
         def told(state: JointState) -> Told:
             return Told(level, problem, state, solver.seconds)
@@ -138,12 +164,15 @@ class _Stages:
             preview=None if self.show is None else lambda state: self.show(told(state)),  # type: ignore[misc]
             placement=problem.placement,
             space=problem.space,
+            kept=KEPT_IN_FILES if self.views.room.in_files else KEPT,
         )
 
 
 def _problem(job: Job, plan: Plan, views: Views, level: Level) -> LevelProblem:
-    pixels = binned(views.projections, level.binning)
-    return LevelProblem.of(pixels, views.theta_degrees, level.center, job.world, mass=plan.mass)
+    return LevelProblem.of(
+        views.binned(level.binning), views.theta_degrees, level.center, job.world, mass=plan.mass,
+        room=views.room,
+    )  # fmt: skip
 
 
 def _still(
@@ -194,7 +223,7 @@ def _first(
 ) -> tuple[Start, JointState]:
     """Shifts to begin with, and for methods with flows those that reprojection makes of them."""
     still = Start(np.zeros((len(views.theta_degrees), 2)), "none")
-    pixels = binned(views.projections, level.binning)
+    pixels = views.binned(level.binning)
     # whole views that shift keep grey levels and mass alike
     shifting = replace(problem, mass=False)
     begun = begin_shifts(pixels, shifting) if plan.options.prealign else still
@@ -202,7 +231,8 @@ def _first(
     state = first_state(problem, flow, variation=plan.variation)
     if plan.options.method == "shifts" or not plan.options.prealign:
         return begun, as_model(state, problem)
-    motion = Motion(NearAndFar(), lambda iteration: float(level.shape[2]), dilation=False)
+    whole = NearAndFar(allocate=problem.allocate)
+    motion = Motion(whole, lambda iteration: float(level.shape[2]), dilation=False)
     state, _ = stages.run(level, shifting, state, motion, stage="whole-views", iterations=_SHIFT_ITERATIONS)
     return begun, replace(as_model(state, problem), iteration=0)
 
@@ -218,7 +248,7 @@ def _motion(plan: Plan, level: Level, problem: LevelProblem, done: int, total: i
     """The engine of a level and its windows, which shrink from level to level."""
     options = plan.options
     if options.method == "shifts":
-        whole = keeping(NearAndFar(options.rotation), plan.mass)
+        whole = keeping(NearAndFar(options.rotation, problem.allocate), plan.mass)
         return Motion(whole, lambda iteration: float(level.shape[2]), dilation=False)
 
     def window(iteration: int) -> float:
@@ -242,7 +272,9 @@ def _grid(problem: LevelProblem) -> Grid:
     def of_all_views(knots: Float32) -> tuple[Float32, slice]:
         return ranks.gather_views(torch.from_numpy(knots)).numpy(), ranks.own_views
 
-    return Grid(damping=GRID_DAMPING, holding=GRID_HOLDING, of_all_views=of_all_views)
+    return Grid(
+        damping=GRID_DAMPING, holding=GRID_HOLDING, of_all_views=of_all_views, allocate=problem.allocate
+    )
 
 
 def _finer(state: JointState, problem: LevelProblem) -> JointState:
@@ -255,7 +287,7 @@ def _finer(state: JointState, problem: LevelProblem) -> JointState:
         iteration=0,
         iterate=_own_finer(coarse[0], problem, 0.5),
         duals=_own_finer_slopes(coarse[1], problem),
-        flow=finer_flow(state.flow, *shape) if state.flow.numel() else state.flow,
+        flow=finer_flow(state.flow, *shape, allocate=problem.allocate) if state.flow.numel() else state.flow,
         gauge=finer_gauge(state.gauge, ranks.rows),
     )
 
@@ -265,7 +297,8 @@ def _own_finer(slab: torch.Tensor, problem: LevelProblem, scale: float) -> torch
     world, ranks = problem.ranks.world, problem.ranks
     counts = world.gather(len(slab))
     whole = world.all_gather(slab.contiguous(), counts)
-    return finer_volume(whole, ranks.rows, ranks.columns, scale)[ranks.own_rows].contiguous()
+    fine = finer_volume(whole, ranks.rows, ranks.columns, scale, allocate=problem.allocate)
+    return fine[ranks.own_rows].contiguous()
 
 
 def _own_finer_slopes(slopes: tuple[torch.Tensor, ...], problem: LevelProblem) -> tuple[torch.Tensor, ...]:
@@ -289,7 +322,7 @@ def _printed(
     reason = StopReason.ITERATIONS
     for level, windows in zip(plan.levels(views.center), schedules, strict=True):
         problem = _problem(job, plan, views, level)
-        pixels = torch.from_numpy(binned(views.projections, level.binning))
+        pixels = torch.from_numpy(views.binned(level.binning))
         solver = Printed(
             problem, first_printed(problem, pixels, variation=plan.variation), windows,
             _printed_weight(plan, views, level, problem), plan.options.inner_iterations,
@@ -306,7 +339,7 @@ def _printed_weight(plan: Plan, views: Views, level: Level, problem: LevelProble
     """alpha for a projector of norm one, which the paper adjusts by hand; twice: its misfit has no half."""
     if not plan.variation:
         return 0.0
-    pixels = binned(views.projections, level.binning)
+    pixels = views.binned(level.binning)
     regularity: Regularity = regularity_of(pixels, problem, variation=plan.options.tv, damping=0.0)
     return 2.0 * regularity.variation / float(np.sqrt(problem.tomography.norm))
 

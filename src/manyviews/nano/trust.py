@@ -101,7 +101,7 @@ def trust(options: TrustOptions, run: RunOptions, *, world: World | None = None)
         if job.finished:
             return job.result()
         with contextlib.ExitStack() as stack:
-            prepared = prepared_projections(stack, job, plan, scan, correction)
+            prepared, _ = prepared_projections(stack, job, plan, scan, correction, alone=True)
             put = inject(
                 prepared.projections, amount, motion=motion, kept=plan.options.warp, seed=options.seed
             )

@@ -43,6 +43,7 @@ from manyviews.runs.placement import Placement
 from manyviews.runs.state import StateValue, StateValues
 
 Allocate = Callable[[], NDArray[Any]]
+Make = Callable[[tuple[int, ...]], NDArray[np.float32]]
 
 CHECKPOINT_FOLDER = "checkpoint"
 KEPT = 2
@@ -137,13 +138,14 @@ def load_checkpoint(
     stage: str = STAGE,
     placement: Placement | None = None,
     allocate: Allocate | None = None,
+    make: Make | None = None,
 ) -> tuple[dict[str, StateValue], int] | None:
     """The newest whole checkpoint of a stage of a run: the state, as it was saved, and its iteration.
 
     All ranks call this at the same time, and get the same checkpoint; None if there is none. ``say`` is told
     a sentence for every one that is damaged and passed over. ``placement`` is which part of the state this
     rank wants; left out: all of it. ``allocate`` gives new arrays in C order for slabs of the volume's shape
-    and type, e.g. in files; left out: in memory.
+    and type, e.g. in files, and ``make`` those for any other large array of float32; left out: in memory.
     """
     placement = placement or Placement.alone()
     world = placement.world
@@ -151,13 +153,21 @@ def load_checkpoint(
     listed = [path.name for path in reversed(_checkpoints(root, stage))] if world.rank == 0 else []
     for name in world.broadcast(listed):
         state: dict[str, StateValue] = {}
-        told = together(world, partial(_try_to_read, root / name, state, placement, allocate))
+        told = together(world, partial(_try_to_read, root / name, state, placement, _Source(allocate, make)))
         failures = [f"rank {rank}: {text}" if rank else text for rank, text in enumerate(told) if text]
         if not failures:
             return state, _iteration(root / name)
         state.clear()  # makes room for the next
         say(f"checkpoint {name} is damaged and passed over: {failures[0]}")
     return None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where new arrays come from: slabs, and others; None: from memory."""
+
+    slab: Allocate | None
+    other: Make | None
 
 
 def has_checkpoints(folder: Path, stage: str = STAGE) -> bool:
@@ -300,20 +310,16 @@ def _in_order(spans: list[Span | None], written: list[dict[str, str]]) -> list[d
     return [written[rank] for rank in sorted(writers, key=lambda rank: spans[rank] or (0, 0))]
 
 
-def _try_to_read(
-    path: Path, state: dict[str, StateValue], placement: Placement, allocate: Allocate | None
-) -> str:
+def _try_to_read(path: Path, state: dict[str, StateValue], placement: Placement, source: _Source) -> str:
     """Put this rank's part of a checkpoint into ``state``; if that cannot be had, why."""
     try:
-        _read_folder(path, state, placement, allocate)
+        _read_folder(path, state, placement, source)
     except _DAMAGE as error:
         return str(error) or type(error).__name__
     return ""
 
 
-def _read_folder(
-    path: Path, state: dict[str, StateValue], placement: Placement, allocate: Allocate | None
-) -> None:
+def _read_folder(path: Path, state: dict[str, StateValue], placement: Placement, source: _Source) -> None:
     manifest = Manifest.read(path)
     digests = manifest.digests(path)
     scalars = dict(json.loads(manifest.read_file(path, SCALARS_NAME))["values"])
@@ -327,7 +333,7 @@ def _read_folder(
             first, end = placement.own_parts(name, entry.shape)
         else:
             raise ValueError(f"{name} {'has' if entry.sliced else 'lacks'} slices")
-        array = _new_array(entry, end - first, allocate)
+        array = _new_array(entry, end - first, source)
         own = digests[name][first:end]
         try:
             read_parts(path / f"{name}.npy", array, entry.shape, first, own, sliced=entry.sliced)
@@ -336,11 +342,13 @@ def _read_folder(
         state[own_name] = array
 
 
-def _new_array(entry: ArrayEntry, parts: int, allocate: Allocate | None) -> NDArray[Any]:
+def _new_array(entry: ArrayEntry, parts: int, source: _Source) -> NDArray[Any]:
     """Room for some parts of an array."""
     shape = (parts, *entry.part_shape) if entry.sliced else entry.shape
-    if allocate is not None and entry.sliced:
-        array = allocate()
+    if source.other is not None and not entry.sliced and entry.dtype == np.float32:
+        return source.other(shape)
+    if source.slab is not None and entry.sliced:
+        array = source.slab()
         if (array.shape, array.dtype) == (shape, entry.dtype) and array.flags.c_contiguous:
             return array
     return aligned_empty(shape, entry.dtype)

@@ -131,8 +131,9 @@ class _Loop(Generic[S]):
         in_memory = space is None or device.type != "cpu"
         allocate = None if space is None or in_memory else lambda: space.allocate().numpy()
         found = load_checkpoint(
-            self.run.path, self.warn, stage=self.stage, placement=self.placement, allocate=allocate
-        )
+            self.run.path, self.warn, stage=self.stage, placement=self.placement, allocate=allocate,
+            make=None if space is None or in_memory else space.make,
+        )  # fmt: skip
         if found is None:
             return None
         values, iteration = found

@@ -11,22 +11,27 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from manyviews.parallel.world import World
 
 Allocate = Callable[[], torch.Tensor]
+Make = Callable[[tuple[int, ...]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Space:
     """The vector space of a job's volumes: ``allocate`` gives a new slab ``(z, y, x)`` with any content.
 
-    ``ranks`` hold other slabs; None: nobody does.
+    ``ranks`` hold other slabs; None: nobody does. ``make`` gives arrays of another shape, for what a state
+    has beside volumes, where these do not lie in memory.
     """
 
     allocate: Allocate
     ranks: World | None = None
+    make: Make | None = None
 
     @classmethod
     def like(cls, volume: torch.Tensor) -> Space:

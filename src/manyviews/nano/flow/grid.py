@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from manyviews.kernels.flow_grid_cpu import Bases, expand_grids, grid_steps, make_basis, project_grids
+from manyviews.nano.room import Allocate, blocks, in_memory
 
 Float32 = NDArray[np.float32]
 
@@ -44,6 +45,8 @@ class Grid:
     of_all_views
         From what is known of the views at hand to that of all views, and where those at hand are among them;
         None: there are no others.
+    allocate
+        Room for flows and binned images.
     """
 
     steps: int = 2
@@ -53,33 +56,56 @@ class Grid:
     damping: float = 1e-4
     time_width: float = 4.0
     of_all_views: Callable[[Float32], tuple[Float32, slice]] | None = None
+    allocate: Allocate = in_memory
 
     def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
         """See `FlowEngine`; views must be in the order of acquisition where ``holding`` is above 0."""
         spacing = max(self.finest_spacing, window / 2)
         factor = min(_LARGEST_BIN, max(1, int(spacing // _PIXELS_PER_KNOT)))
-        small_data, small_model = _binned(data, factor), _binned(model, factor)
+        small_data, small_model = self._small(data, factor), self._small(model, factor)
         shape, apart = small_data.shape[1:], spacing / factor
         full = _bases(shape, shape, apart, 1)
         block = max(2, round(apart / 4))
         pooled = _bases(tuple(-(-length // block) for length in shape), shape, apart, block)
-        knots = project_grids(_binned(flow, factor) / np.float32(factor), full)
+        knots = _knots(flow, factor, full)
         before = knots
         for _ in range(self.steps):
             middle = self._middle(knots) if self.holding > 0 else knots
             weights = (self.bending, self.holding, self.damping)
             knots = grid_steps(small_data, small_model, knots, middle, full, pooled, block, weights)
         if factor == 1:
-            return expand_grids(knots, full)
+            return expand_grids(knots, full, out=self.allocate(flow.shape))
         # what is finer than this grid, from an earlier call, is kept
-        changed = expand_grids(knots - before, _bases(flow.shape[2:], shape, apart, 1 / factor))
-        return np.asarray(flow + np.float32(factor) * changed, dtype=np.float32)
+        fine, found = _bases(flow.shape[2:], shape, apart, 1 / factor), self.allocate(flow.shape)
+        for part in blocks(len(flow), flow[0].size):
+            changed = expand_grids(knots[part] - before[part], fine, out=found[part])
+            changed *= np.float32(factor)
+            changed += flow[part]
+        return found
+
+    def _small(self, images: Float32, factor: int) -> Float32:
+        """Images ``(n, z, x)``, binned."""
+        if factor == 1:
+            return images
+        rows, columns = (length // factor for length in images.shape[1:])
+        found = self.allocate((len(images), rows, columns))
+        for part in blocks(len(images), images[0].size):
+            found[part] = _binned(images[part], factor)
+        return found
 
     def _middle(self, knots: Float32) -> Float32:
         whole, here = (knots, slice(None)) if self.of_all_views is None else self.of_all_views(knots)
         own = whole.mean(axis=(2, 3), keepdims=True)
         smooth = gaussian_filter1d(whole - own, self.time_width, axis=0, mode="nearest")
         return np.asarray(smooth + own, dtype=np.float32)[here]
+
+
+def _knots(flow: Float32, factor: int, bases: Bases) -> Float32:
+    """Knots ``(n, 2, K, L)`` of binned pixels, nearest to flows."""
+    parts = blocks(len(flow), flow[0].size)
+    return np.concatenate(
+        [project_grids(_binned(flow[part], factor) / np.float32(factor), bases) for part in parts]
+    )
 
 
 def _bases(places: tuple[int, ...], shape: tuple[int, ...], spacing: float, step: float) -> Bases:

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from manyviews.kernels.warp_cpu import pull_back
 from manyviews.nano.flow.engines import FlowEngine
+from manyviews.nano.room import Allocate, blocks, in_memory
 
 Float32 = NDArray[np.float32]
 
@@ -51,10 +52,17 @@ class KeepingMass:
     """
 
     engine: FlowEngine
+    allocate: Allocate = in_memory
 
     def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
         """See `FlowEngine`; ``flow`` is where mass goes, on the way in and out."""
-        pulled = inverse_flow(flow)
-        smooth = gaussian_filter(pulled, (0, 0, _SMOOTH_PIXELS, _SMOOTH_PIXELS), mode="nearest")
-        change = np.clip(volume_change(smooth), *_CHANGES)
-        return inverse_flow(self.engine.find(data / change, model, pulled, window))
+        pulled, even = self.allocate(flow.shape), self.allocate(data.shape)
+        parts = blocks(len(flow), 2 * flow[0].size)
+        for part in parts:
+            pulled[part] = inverse_flow(flow[part])
+            smooth = gaussian_filter(pulled[part], (0, 0, _SMOOTH_PIXELS, _SMOOTH_PIXELS), mode="nearest")
+            even[part] = data[part] / np.clip(volume_change(smooth), *_CHANGES)
+        found = self.engine.find(even, model, pulled, window)
+        for part in parts:
+            pulled[part] = inverse_flow(found[part])
+        return pulled

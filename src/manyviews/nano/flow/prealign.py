@@ -16,6 +16,7 @@ from manyviews.errors import InputError
 from manyviews.kernels.warp_cpu import pull_back
 from manyviews.nano.flow.robust import HUBER
 from manyviews.nano.flow.shifts import Shifts
+from manyviews.nano.room import blocks
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -78,10 +79,13 @@ def measure_pairs(projections: Float32, pairs: Pairs, center: float) -> Float64:
     """``(m, 2)`` how far, along x and z, each first view must be read to be the second one, mirrored if
     it is.
     """
-    second = projections[pairs.second]
-    if pairs.mirrored.any():
-        second[pairs.mirrored] = mirror(second[pairs.mirrored], center)
-    return Shifts().motions(second, projections[pairs.first])[:, :2]
+    found = np.empty((len(pairs), 2))
+    for part in blocks(len(pairs), 4 * projections[0].size):
+        second, mirrored = projections[pairs.second[part]], pairs.mirrored[part]
+        if mirrored.any():
+            second[mirrored] = mirror(second[mirrored], center)
+        found[part] = Shifts().motions(second, projections[pairs.first[part]])[:, :2]
+    return found
 
 
 def shifts_of_pairs(measured: Float64, pairs: Pairs, views: int) -> Float64:

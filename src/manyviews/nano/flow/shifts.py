@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.flow_rigid_cpu import rigid_flow, rigid_steps
 from manyviews.kernels.warp_fit_cpu import misfits
+from manyviews.nano.room import blocks
 from manyviews.parallel.threads import each_in_threads
 
 Float32 = NDArray[np.float32]
@@ -75,10 +76,17 @@ def coarse_shifts(data: Float32, model: Float32) -> Float64:
         found[n, :2] = _peak(data[n], model[n], window)
 
     each_in_threads(measure, len(data))
-    shape = data.shape[1:]
-    there = misfits(data, model, rigid_flow(found, *shape), order=1)
-    here = misfits(data, model, rigid_flow(0 * found, *shape), order=1)
+    there, here = (rigid_misfits(data, model, motion, order=1) for motion in (found, 0 * found))
     found[there > here] = 0
+    return found
+
+
+def rigid_misfits(data: Float32, model: Float32, motions: Float64, order: int = 3) -> Float64:
+    """``(n,)`` sums of squares of what models, moved by ``motions (n, 3)``, differ from the data by."""
+    found = np.empty(len(data))
+    for part in blocks(len(data), 2 * data[0].size):
+        flow = rigid_flow(motions[part], *data.shape[1:])
+        found[part] = misfits(data[part], model[part], flow, order=order)
     return found
 
 

@@ -25,6 +25,7 @@ from manyviews.nano.admm.tomography import Penalties, preconditioned_way
 from manyviews.nano.flow.engines import FlowEngine
 from manyviews.nano.flow.gauge import Gauge, find_gauge, flow_rows
 from manyviews.nano.flow.robust import view_weights
+from manyviews.nano.room import give_up
 from manyviews.nano.solve.problem import LevelProblem, squares
 from manyviews.operators.slopes import products_of_slopes, pull, shorten
 from manyviews.solvers.state import AgentSlabs, Slab
@@ -68,7 +69,8 @@ class JointState:
 
     def iterate_is_known(self, problem: LevelProblem) -> bool:
         """Whether the volume is more than the empty one of the beginning."""
-        return problem.total(float(self.iterate.abs().max()) if self.iterate.numel() else 0.0) > 0
+        low, high = problem.space.extremes(self.iterate)
+        return math.isfinite(low) and max(abs(low), abs(high)) > 0
 
     def measures(self) -> dict[str, float]:
         """The objective and the misfit."""
@@ -109,7 +111,11 @@ class Motion:
 
 @dataclass(frozen=True)
 class Joint:
-    """The solver of one level; ``start`` is its first state, ``motion`` None keeps the flow as it is."""
+    """The solver of one level; ``start`` is its first state, ``motion`` None keeps the flow as it is.
+
+    A step that ``spends`` leaves nothing of the volumes and flows of the state that it is given, nor of
+    ``start``, whose room it needs.
+    """
 
     problem: LevelProblem
     start: JointState
@@ -118,6 +124,7 @@ class Joint:
     steps: int = 4
     robust: str = "huber"
     seconds: Seconds = field(default_factory=Seconds)
+    spends: bool = False
 
     def init(self) -> JointState:
         """What it begins with."""
@@ -126,9 +133,13 @@ class Joint:
     def step(self, state: JointState) -> JointState:
         """Flows, weights, then the volume."""
         problem, began = self.problem, time.perf_counter()
+        if state is not self.start:  # a run that goes on begins with another
+            self._spend(self.start, state)
         model = problem.project(state.iterate)
         projected = time.perf_counter()
         flow, gauge, window = self._moved(state, model)
+        if flow is not state.flow:
+            self._give_up(state.flow)
         moved = time.perf_counter()
         own = own_flow(problem, flow)
         rest, misfit, square = self._rest(model, own)
@@ -165,7 +176,8 @@ class Joint:
         own = state.flow[ranks.own_views].numpy()
         found = motion.engine.find(problem.data, model, own, window)
         if np.may_share_memory(found, own):
-            found = found.copy()
+            kept, found = found, problem.allocate(found.shape)
+            found[:] = kept
         keep_better(problem.data, model, own, found, push=problem.mass)
         rows = ranks.gather_views(torch.from_numpy(flow_rows(found, problem.center))).numpy()
         gauge = find_gauge(
@@ -209,6 +221,7 @@ class Joint:
             duals, lengths = shorten(u, state.duals, reach, space.allocate, tomography.slabs)
             variation = self.regularity.variation * problem.total(lengths)
             slopes = pull(duals, state.duals, space.allocate, tomography.slabs)
+            self._give_up(*state.duals)
             remaining = tomography.descent(rows, slopes, rho)
         else:
             remaining = tomography.half_gradient(u, rows, None, rho).neg_()
@@ -222,7 +235,18 @@ class Joint:
             if not self.regularity.variation > 0:
                 variation = 0.5 * rho.gradient * problem.total(before)
         length = way.product / bend if bend > 0 and way.product > 0 else 0.0
-        return way.found.mul_(length).add_(u), duals, variation
+        volume = way.found.mul_(length).add_(u)
+        self._give_up(u)
+        return volume, duals, variation
+
+    def _spend(self, old: JointState, new: JointState) -> None:
+        """What a state has and another has not."""
+        kept = {id(one) for one in (new.iterate, new.flow, *new.duals)}
+        self._give_up(*(one for one in (old.iterate, old.flow, *old.duals) if id(one) not in kept))
+
+    def _give_up(self, *tensors: torch.Tensor) -> None:
+        if self.spends:
+            give_up(*tensors)
 
 
 def own_flow(problem: LevelProblem, flow: torch.Tensor) -> Float32 | None:

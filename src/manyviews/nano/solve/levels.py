@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.nano.room import Allocate, blocks, in_memory
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
@@ -41,27 +43,35 @@ def usual_levels(rows: int, columns: int) -> int:
     return count
 
 
-def finer_flow(flow: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+def finer_flow(
+    flow: torch.Tensor, rows: int, columns: int, *, allocate: Allocate = in_memory
+) -> torch.Tensor:
     """Flows ``(n, 2, z, x)`` on twice as many pixels, of half the size: vectors count twice as many."""
-    fine = along(along(flow.numpy(), 2, _pixels(rows)), 3, _pixels(columns))
-    return torch.from_numpy(2 * fine)
+    found = allocate((len(flow), 2, rows, columns))
+    for part in blocks(len(flow), 2 * rows * columns):
+        np.multiply(_finer(flow[part].numpy(), rows, columns), 2, out=found[part])
+    return torch.from_numpy(found)
 
 
 def finer_images(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Images ``(n, z, x)`` on twice as many pixels."""
-    return torch.from_numpy(along(along(images.numpy(), 1, _pixels(rows)), 2, _pixels(columns)))
+    return torch.from_numpy(_finer(images.numpy(), rows, columns))
 
 
 def finer_volume(
-    volume: torch.Tensor, rows: int, columns: int, scale: float = 0.5, factor: float = 2.0
-) -> torch.Tensor:
+    volume: torch.Tensor, rows: int, columns: int, scale: float = 0.5, factor: float = 2.0, *,
+    allocate: Allocate = in_memory,
+) -> torch.Tensor:  # fmt: skip
     """A volume ``(z, y, x)`` on voxels that are smaller by a factor, times ``scale``.
 
     Sums along rays stay where that is one over the factor, as each voxel is so much shorter.
     """
-    across = _voxels(columns, volume.shape[2], factor)
-    fine = along(along(along(volume.numpy(), 0, _pixels(rows, factor)), 1, across), 2, across)
-    return torch.from_numpy(np.float32(scale) * fine)
+    across, heights = _voxels(columns, volume.shape[2], factor), _pixels(rows, factor)
+    found = allocate((rows, columns, columns))
+    for part in blocks(rows, columns**2):
+        fine = along(along(along(volume.numpy(), 0, heights[part]), 1, across), 2, across)
+        np.multiply(np.float32(scale), fine, out=found[part])
+    return torch.from_numpy(found)
 
 
 def finer_gauge(gauge: torch.Tensor, rows: int) -> torch.Tensor:
@@ -84,6 +94,11 @@ def along(values: NDArray[Any], axis: int, places: Float64) -> NDArray[Any]:
     high = np.take(values, np.minimum(first + 1, length - 1), axis=axis)
     found: NDArray[Any] = low + part * (high - low)
     return found
+
+
+def _finer(images: Float32, rows: int, columns: int) -> Float32:
+    """Along the last two axes."""
+    return along(along(images, images.ndim - 2, _pixels(rows)), images.ndim - 1, _pixels(columns))
 
 
 def _pixels(count: int, factor: float = 2.0) -> Float64:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from manyviews.kernels.view_steps_cpu import back_views, deformed_squares
 from manyviews.kernels.warp_cpu import pull_back, push_forward
 from manyviews.nano.admm.tomography import TomographyProblem
+from manyviews.nano.room import Allocate, Room
 from manyviews.nano.solve.transpose import Transpose
 from manyviews.operators.radon import Radon
 from manyviews.parallel.world import World
@@ -20,7 +20,6 @@ from manyviews.solvers.space import Space
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Allocate = Callable[[tuple[int, ...]], Float32]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class LevelProblem:
     view_sizes
         ``(view,)`` sums of squares of all views' data.
     allocate
-        Room for images of a shape, with any content.
+        Room for images of a shape, with any content: in memory, or in files.
     """
 
     data: Float32
@@ -57,22 +56,25 @@ class LevelProblem:
     @classmethod
     def of(
         cls, projections: Float32, theta_degrees: Float64, center: float, world: World, *,
-        mass: bool = False, threads: int = 0, allocate: Allocate | None = None,
+        mass: bool = False, threads: int = 0, room: Room | None = None,
     ) -> LevelProblem:  # fmt: skip
-        """The part of this rank of all ``projections (view, z, x)``; ``allocate`` None: in memory."""
-        room = allocate or _in_memory
+        """The part of this rank of all ``projections (view, z, x)``; ``room`` None: in memory."""
+        room = room or Room()
         views, rows, columns = projections.shape
         ranks = Transpose(world, views, rows, columns)
         own = ranks.own_rows
         radon = Radon(theta_degrees, own.stop - own.start, columns, center, threads=threads)
         slabs = world if world.size > 1 else None
-        space = Space(lambda: torch.from_numpy(room(radon.domain)), slabs)
+        space = Space(
+            lambda: torch.from_numpy(room.allocate(radon.domain)), slabs,
+            room.allocate if room.in_files else None,
+        )  # fmt: skip
         tomography = TomographyProblem.of(
             radon, support=disk(columns, center), space=space, slabs=slabs, depth=rows
         )
         data = np.ascontiguousarray(projections[ranks.own_views], dtype=np.float32)
         sizes = ranks.gather_views(torch.from_numpy(squares(data))).numpy()
-        return cls(data, theta_degrees, center, tomography, ranks, mass, sizes, room)
+        return cls(data, theta_degrees, center, tomography, ranks, mass, sizes, room.allocate)
 
     @property
     def size(self) -> float:
@@ -109,12 +111,11 @@ class LevelProblem:
         return np.asarray(warp(images, flow), dtype=np.float32)
 
     def deform_back(self, images: Float32, weights: Float64, flow: Float32 | None) -> Float32:
-        """The exact transpose of `deform`, of images that count as ``weights (own views,)`` say."""
-        room = self.allocate(images.shape)
+        """The exact transpose of `deform`, in place of images that count as ``weights (own views,)`` say."""
         if flow is None:
-            return np.multiply(images, weights.astype(np.float32)[:, None, None], out=room)
-        back_views(images, weights, flow, room, push=self.mass)
-        return room
+            return np.multiply(images, weights.astype(np.float32)[:, None, None], out=images)
+        back_views(images, weights, flow, images, push=self.mass)
+        return images
 
     def deformed_squares(self, images: Float32, flow: Float32 | None) -> Float64:
         """``(own views,)`` of `deform`, where it is seen: sums of squares."""
@@ -123,11 +124,6 @@ class LevelProblem:
     def total(self, value: float) -> float:
         """The sum of a number over all ranks."""
         return self.space.total(value)
-
-
-def _in_memory(shape: tuple[int, ...]) -> Float32:
-    """By NumPy, which asks for large pages: they are a fifth of the time of filling an array once."""
-    return np.empty(shape, np.float32)
 
 
 def squares(images: Float32, others: Float32 | None = None) -> Float64:

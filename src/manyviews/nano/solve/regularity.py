@@ -12,7 +12,7 @@ from manyviews.nano.fbp import filtered_back_projection
 from manyviews.nano.solve.joint import Regularity
 from manyviews.nano.solve.noise import noise_of
 from manyviews.nano.solve.problem import LevelProblem
-from manyviews.operators.differences import differences
+from manyviews.operators.differences import differences, neighbour_slices
 
 Float32 = NDArray[np.float32]
 
@@ -42,13 +42,15 @@ def regularity_of(
 def _slopes(projections: Float32, problem: LevelProblem) -> tuple[float, float]:
     """Mean length and mean square of the slopes of a filtered back-projection, over voxels that are seen."""
     own = np.ascontiguousarray(projections[:, problem.ranks.own_rows])
-    volume = filtered_back_projection(problem.tomography.radon, torch.from_numpy(own))
-    slopes = differences(volume, problem.tomography.slabs)
-    square = torch.sum(slopes**2, dim=0)
+    volume = filtered_back_projection(problem.tomography.radon, torch.from_numpy(own), problem.allocate)
     support = problem.tomography.support
     assert support is not None
-    seen = square[:, support.bool()].double()
-    total, squares, count = (
-        problem.total(float(value)) for value in (seen.sqrt().sum(), seen.sum(), seen.numel())
-    )
+    seen, sums = support.bool(), np.zeros(3)
+    after = torch.from_numpy(neighbour_slices(volume, problem.tomography.slabs)[1])
+    for z in range(len(volume)):
+        behind = volume[z + 1 : z + 2] if z + 1 < len(volume) else after
+        slopes = differences(torch.cat([volume[z : z + 1], behind]))[:, 0]
+        square = torch.sum(slopes**2, dim=0)[seen].double().numpy()
+        sums += np.sqrt(square).sum(), square.sum(), square.size
+    total, squares, count = (problem.total(float(value)) for value in sums)
     return total / max(count, 1), squares / max(count, 1)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.kernels.flow_rigid_cpu import rigid_flow
-from manyviews.kernels.warp_fit_cpu import misfits
 from manyviews.nano.flow.gauge import remove_shift_gauge
 from manyviews.nano.flow.prealign import prealign
-from manyviews.nano.flow.shifts import Shifts
+from manyviews.nano.flow.shifts import Shifts, mean_shift, rigid_misfits, rigid_part
+from manyviews.nano.room import Allocate, in_memory
 from manyviews.nano.solve.joint import Joint, Regularity, first_state, view_misfits
 from manyviews.nano.solve.problem import LevelProblem
 
@@ -131,7 +131,9 @@ def _misfit(problem: LevelProblem, shifts: Float64) -> float:
 def shift_flow(shifts: Float64, problem: LevelProblem) -> Float32:
     """The flow ``(view, 2, z, x)`` that is these shifts."""
     motion = np.concatenate([shifts, np.zeros((len(shifts), 1))], axis=1)
-    found: Float32 = rigid_flow(motion, problem.ranks.rows, problem.ranks.columns)
+    rows, columns = problem.ranks.rows, problem.ranks.columns
+    room = problem.allocate((len(motion), 2, rows, columns))
+    found: Float32 = rigid_flow(motion, rows, columns, out=room)
     return found
 
 
@@ -140,11 +142,14 @@ class NearAndFar:
     """Whole-image motion, of each view going on from the last one unless another is clearly better."""
 
     rotation: bool = False
+    allocate: Allocate = in_memory
 
     def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
         """See `manyviews.nano.flow.engines.FlowEngine`; ``window`` does not matter."""
         engine, shape = Shifts(rotation=self.rotation), data.shape[1:]
-        near = engine.find(data, model, flow, window)
-        far = rigid_flow(engine.motions(data, model), *shape)
-        better = misfits(data, model, far) < _CLEARLY * misfits(data, model, near)
-        return np.where(better[:, None, None, None], far, near)
+        near = engine.motions(data, model, rigid_part(flow) if self.rotation else mean_shift(flow))
+        far = engine.motions(data, model)
+        better = rigid_misfits(data, model, far) < _CLEARLY * rigid_misfits(data, model, near)
+        best = np.where(better[:, None], far, near)
+        found: Float32 = rigid_flow(best, shape[0], shape[1], out=self.allocate(flow.shape))
+        return found
