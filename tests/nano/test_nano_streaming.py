@@ -137,7 +137,7 @@ def test_what_has_no_room_is_refused_in_one_sentence(deformed, tmp_path, monkeyp
     ):
         run(deformed, tmp_path / "run", small(QUICK))
     assert not (tmp_path / "run" / "run.toml").exists()
-    cost = cost_of(plan_of(LARGE))
+    cost = cost_of(plan_of(LARGE, method="oftv"))
     with pytest.raises(InputError, match=f"{cost.scratch_bytes / GIB:.0f}"):
         require_disk_room(cost, tmp_path / "scratch", tmp_path, resumed=True)
 

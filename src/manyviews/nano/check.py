@@ -110,9 +110,9 @@ def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checke
     correction = check_and_correct(scan, options)
     shape = prepared_shape(scan, options, correction.rows)
     plan = resolve_plan(options, how or ReconstructOptions(), shape)
-    needed, alone = needed_bytes(scan, options, correction.rows), ""
-    if plan.choosing and (alone := room_for_choice(plan, SingleWorld(), needed)):
-        plan = plan.chosen("oftv")
+    needed = needed_bytes(scan, options, correction.rows)
+    flows_alone = room_for_choice(plan, SingleWorld(), needed) if plan.choosing else ""
+    plan = plan.chosen("oftv") if flows_alone else plan
     cost = estimate_cost(plan, 1, needed)
     in_files, too_small = _place(cost, plan.options)
     views = np.unique(np.linspace(0, scan.shape[0] - 1, _SAMPLE).round().astype(np.int64))
@@ -138,7 +138,7 @@ def check(options: ScanOptions, how: ReconstructOptions | None = None) -> Checke
             *correction.warnings,
             *seen,
             *looked.warnings,
-            *([alone] if alone else ()),
+            *((flows_alone,) if flows_alone else ()),
             *too_small,
         ),
     )

@@ -42,14 +42,14 @@ _TRIED_ITERATIONS = 12
 _PROGRAM_BYTES = 465 << 20
 _FLOAT = 4
 _TABLE_BYTES = 70  # of a point of the Radon transform's lines, a view
+_SPACE_IMAGES, _SPACE_VOLUMES, _SPACE_VARIATION_VOLUMES = 8, 26, 44
+_THREAD_VOLUMES, _SLOPES, _MASS_SLOPES = 8, 6, 16  # of a thread; kept of an interval where motion is fitted
 _PRINTED_IMAGES = 18
 _PRINTED_VOLUMES, _PRINTED_VARIATION_VOLUMES = 9, 20
 _NORMAL_BYTES = 80  # of the convolution's multiplier, a pixel of a slice
 _READ_BYTES = 300 << 20  # of blocks of views as they are read
 _THREAD_IMAGES = 12
 _SLICES = 16  # that a thread projects at once
-_SPACE_IMAGES, _SPACE_VOLUMES, _SPACE_VARIATION_VOLUMES = 8, 26, 44
-_THREAD_VOLUMES, _SLOPES, _MASS_SLOPES = 8, 6, 16  # of a thread; kept of an interval where motion is fitted
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,10 @@ def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     both = {"oftv": flows.core_seconds + tried, "spacetv": space.core_seconds + tried}
     both["oftv"] += _level_seconds(in_space, 1)
     working = max(flows.working_bytes, space.working_bytes)
-    return Cost(data_bytes, working, max(both.values()), ranks, tuple(both.items()))
+    return Cost(
+        data_bytes, working, max(both.values()), ranks, tuple(both.items()),
+        saved_bytes=max(flows.saved_bytes, space.saved_bytes),
+    )  # fmt: skip
 
 
 def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
@@ -193,7 +196,8 @@ def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     whole = sum(_level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
     halves = 2.0 if plan.options.halves else 1.0
     seconds = _START_SECONDS + 1e-9 * _READ * pixels + whole * halves + 4 * _still(plan, pixels, voxels)
-    return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks)
+    saved = Size(0, 4 if plan.variation else 1).bytes(plan) * KEPT + Size(1, 4).bytes(plan)
+    return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks, saved_bytes=saved)
 
 
 def _level_seconds(plan: Plan, number: int) -> float:
@@ -237,9 +241,9 @@ def room_for_choice(plan: Plan, world: World, data_bytes: int) -> str:
         return ""
     room = room_for_data(plan.options.memory, world)
     both = estimate_cost(plan, world.size, data_bytes).working_bytes
-    flows = estimate_cost(plan.chosen("oftv"), world.size, data_bytes)
-    alone = flows.working_bytes if flows.streamed_bytes is None else flows.streamed_bytes
-    if room is None or both <= room / 0.7 or alone > room / 0.7:
+    alone = estimate_cost(plan.chosen("oftv"), world.size, data_bytes)
+    least = alone.working_bytes if alone.streamed_bytes is None else alone.streamed_bytes
+    if room is None or both <= room / 0.7 or least > room / 0.7:
         return ""
     return (
         f"motion in space is not tried, as it would take about {format_bytes(both)} of memory in each "

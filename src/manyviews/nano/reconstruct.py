@@ -124,7 +124,7 @@ def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, ob
         summary, table = _in_space(job, chosen, prepared, views, in_space, unaligned)
     else:
         solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
-        halves = _halves(job, plan, views, _volume_alone) if plan.options.halves else ()
+        halves = _halves(job, plan, views, _volume_by_flows) if plan.options.halves else ()
         summary, table = write_results(job, plan, prepared, solved, unaligned, halves, room)
     job.warn(*result_warnings(plan, prepared, table))
     return {**summary, **choice_figures(chosen.choice)}
@@ -149,8 +149,8 @@ def _halves(job: Job, plan: Plan, views: Views, solve: Callable[[Job, Plan, View
     )
 
 
-def _volume_alone(job: Job, plan: Plan, views: Views) -> Solved:
-    """Solved, less the flow, which takes more room than the volume."""
+def _volume_by_flows(job: Job, plan: Plan, views: Views) -> Solved:
+    """Less its flow, which takes more room than the volume."""
     solved = solve_views(job, plan, views)
     return replace(solved, state=replace(solved.state, duals=(), flow=torch.empty(0)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -197,7 +197,7 @@ def write_results(
             give_up(state.flow)
             flow = open_array(folder / FLOW_FILE, 4)
     write_volume(job, VOLUME_FILE, volume, prepared)
-    _write_aligned(job, prepared, flow, plan.mass)
+    write_images(job, prepared, straightened_images(prepared.projections, flow, plan.mass))
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     write_examples(folder, examples)
@@ -249,27 +249,22 @@ def write_tiff(job: Job, volume: Float32, prepared: Prepared) -> None:
     made.replace(job.folder / TIFF_FILE)
 
 
-def write_images(job: Job, aligned: Float32, prepared: Prepared) -> None:
-    """Aligned projections."""
-    size = (prepared.pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
-    write_mrc(
-        job.folder / ALIGNED_FILE, aligned, size, overwrite=True, is_volume=False,
-        labels=(_label(prepared),),
-    )  # fmt: skip
-
-
-def _write_aligned(job: Job, prepared: Prepared, flow: Float32, mass: bool) -> None:
+def straightened_images(data: Float32, flow: Float32, mass: bool) -> Iterator[Float32]:
     """Projections aligned by a flow, an empty one: as they are; some at a time."""
+    for part in blocks(len(data), 2 * data[0].size):
+        yield from straightened(data[part], flow[part], mass=mass) if flow.size else data[part]
+
+
+def write_images(job: Job, prepared: Prepared, images: Iterable[Float32]) -> None:
+    """Aligned projections ``(z, x)``, one after the other."""
     data = prepared.projections
     size = (prepared.pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
     with MrcWriter(
         job.folder / ALIGNED_FILE, (data.shape[0], data.shape[1], data.shape[2]), size, overwrite=True,
         is_volume=False, labels=(_label(prepared),),
     ) as writer:  # fmt: skip
-        for part in blocks(len(data), 2 * data[0].size):
-            aligned = straightened(data[part], flow[part], mass=mass) if flow.size else data[part]
-            for image in aligned:
-                writer.write(image[np.newaxis])
+        for image in images:
+            writer.write(image[np.newaxis])
 
 
 def misfit_of(solved: Solved) -> Float64:

@@ -143,7 +143,7 @@ def write_space_results(
     folder = job.folder
     write_volume(job, VOLUME_FILE, volume, prepared)
     write_motion(folder, motion_table(solver, state))
-    write_images(job, data - model + still, prepared)
+    write_images(job, prepared, data - model + still)
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     write_examples(folder, example_views(solver, state, model, still))

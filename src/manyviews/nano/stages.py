@@ -42,10 +42,10 @@ T = TypeVar("T")
 
 _SHIFT_ITERATIONS = 8  # of whole views, before flows are looked for
 _BEFORE_ITERATIONS = 4
-KEPT_IN_FILES = 1
-"""Checkpoints of a stage whose arrays lie in files."""
 GRID_DAMPING = 0.1  # there are many steps, each with a better volume
 GRID_HOLDING = 0.1  # to neighbours in time, whole shifts excepted
+KEPT_IN_FILES = 1
+"""Checkpoints of a stage whose arrays lie in files."""
 
 
 @dataclass(frozen=True)
