@@ -30,6 +30,7 @@ _FLOW = {"grid": 80.0, "farneback": 220.0, "dis": 60.0, "shifts": 150.0}
 _WARP, _PROJECT = 60.0, 40.0
 _STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
 _START_SECONDS, _READ = 13.0, 40.0
+_SETUP = 120.0  # of noise and a filtered back-projection, before a stage at the finest level
 _BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
 
 # Of motion in space: a warp and projection of an interval, beside its voxels', in nanoseconds; of the volume
@@ -157,7 +158,8 @@ def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
     if plan.moving and not plan.printed and plan.options.prealign:
         whole += _BEGUN * each[-1]
     halves = 2.0 if plan.options.halves else 1.0
-    return seconds + whole * halves + 4 * _still(plan, pixels, voxels)
+    setup = 1e-9 * _SETUP * pixels * (1.0 + halves)
+    return seconds + setup + whole * halves + 4 * _still(plan, pixels, voxels)
 
 
 def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
