@@ -125,6 +125,13 @@ def test_a_low_passed_map_has_nothing_beyond_and_all_before():
     np.testing.assert_allclose(found[0, 0, 4].real, 0.5, atol=1e-3)
 
 
+def test_no_symmetry_is_a_symmetry_too():
+    """C1 has no axes to lie on: the specimen is as without, and nothing is divided by nought."""
+    plain = SimulateOptions(specimen="complex", box=16, count=1, noise_free=True)
+    with_c1 = simulate_subtomograms(replace(plain, symmetry="C1")).truth
+    np.testing.assert_array_equal(with_c1, simulate_subtomograms(plain).truth)
+
+
 def test_assemblies_and_symmetry_of_models(tmp_path: Path):
     model = tmp_path / "model.pdb"
     model.write_text(MODEL)

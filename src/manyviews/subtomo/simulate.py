@@ -262,9 +262,10 @@ def _specimen(options: SimulateOptions) -> Float32:
         )[0]
 
     volume = density()
-    if options.symmetry is None:
+    group = None if options.symmetry is None else symmetry_rotations(options.symmetry)
+    if group is None or len(group) == 1:  # C1 has no axes
         return volume
-    found = lay_on_axes(volume, symmetry_rotations(options.symmetry), options.seed)
+    found = lay_on_axes(volume, group, options.seed)
     if found.correlation < _LEAST_SYMMETRY:
         raise InputError(
             f"the specimen has no {options.symmetry.upper()} symmetry: it agrees with itself by"
