@@ -268,7 +268,7 @@ def _specimen(options: SimulateOptions) -> Float32:
     found = lay_on_axes(volume, group, options.seed)
     if found.correlation < _LEAST_SYMMETRY:
         raise InputError(
-            f"the specimen has no {options.symmetry.upper()} symmetry: it agrees with itself by"
+            f"the specimen has no {str(options.symmetry).upper()} symmetry: it agrees with itself by"
             f" {found.correlation:.2f} only",
             where="--symmetry",
             fix="give its point group, or leave it out",

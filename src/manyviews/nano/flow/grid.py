@@ -15,10 +15,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from manyviews.kernels.flow_grid_cpu import Bases, expand_grids, grid_steps, make_basis, project_grids
 from manyviews.nano.room import Allocate, blocks, in_memory
+from manyviews.parallel.threads import each_in_threads
 
 Float32 = NDArray[np.float32]
 
 _LARGEST_BIN = 4
+_COARSE_SPACING, _FEWEST_PIXELS = 8.0, 16  # images with knots so far apart may be binned for a step
 _PIXELS_PER_KNOT = 32  # as many are enough; with more the images are binned
 
 
@@ -29,7 +31,7 @@ class Grid:
     Attributes
     ----------
     steps
-        Of Gauss-Newton.
+        Of Gauss-Newton; all but the last on images binned by two.
     finest_spacing
         Of knots, pixels, however small the window.
     bending
@@ -62,17 +64,19 @@ class Grid:
         """See `FlowEngine`; views must be in the order of acquisition where ``holding`` is above 0."""
         spacing = max(self.finest_spacing, window / 2)
         factor = min(_LARGEST_BIN, max(1, int(spacing // _PIXELS_PER_KNOT)))
-        small_data, small_model = self._small(data, factor), self._small(model, factor)
-        shape, apart = small_data.shape[1:], spacing / factor
+        shape, apart = tuple(length // factor for length in data.shape[1:]), spacing / factor
         full = _bases(shape, shape, apart, 1)
-        block = max(2, round(apart / 4))
-        pooled = _bases(tuple(-(-length // block) for length in shape), shape, apart, block)
+        small_data, small_model = self._small(data, factor), self._small(model, factor)
         knots = _knots(flow, factor, full)
-        before = knots
-        for _ in range(self.steps):
-            middle = self._middle(knots) if self.holding > 0 else knots
-            weights = (self.bending, self.holding, self.damping)
-            knots = grid_steps(small_data, small_model, knots, middle, full, pooled, block, weights)
+        before, last = knots, self.steps - 1
+        binnable = min(shape) >= _FEWEST_PIXELS and not any(length % 2 for length in shape)
+        if last > 0 and apart >= _COARSE_SPACING and binnable:
+            # the steps before the last one need not see the finest detail
+            coarse = self._small(small_data, 2), self._small(small_model, 2)
+            knots = 2 * self._stepped(*coarse, knots / np.float32(2), apart / 2, last)
+            knots = self._stepped(small_data, small_model, knots, apart, 1)
+        else:
+            knots = self._stepped(small_data, small_model, knots, apart, self.steps)
         if factor == 1:
             return expand_grids(knots, full, out=self.allocate(flow.shape))
         # what is finer than this grid, from an earlier call, is kept
@@ -83,14 +87,33 @@ class Grid:
             changed += flow[part]
         return found
 
+    def _stepped(self, data: Float32, model: Float32, knots: Float32, apart: float, steps: int) -> Float32:
+        """Knots ``(n, 2, K, L)``, so many pixels of these images apart, after steps of Gauss-Newton."""
+        shape = data.shape[1:]
+        full = _bases(shape, shape, apart, 1)
+        block = max(2, round(apart / 4))
+        pooled = _bases(tuple(-(-length // block) for length in shape), shape, apart, block)
+        weights = (self.bending, self.holding, self.damping)
+        for _ in range(steps):
+            middle = self._middle(knots) if self.holding > 0 else knots
+            knots = grid_steps(data, model, knots, middle, full, pooled, block, weights)
+        return knots
+
     def _small(self, images: Float32, factor: int) -> Float32:
         """Images ``(n, z, x)``, binned."""
         if factor == 1:
             return images
         rows, columns = (length // factor for length in images.shape[1:])
         found = self.allocate((len(images), rows, columns))
-        for part in blocks(len(images), images[0].size):
-            found[part] = _binned(images[part], factor)
+
+        def bin_view(n: int) -> None:
+            image, small = images[n, : rows * factor, : columns * factor], found[n]
+            small[:] = image[::factor, ::factor]
+            for place in range(1, factor**2):
+                small += image[place // factor :: factor, place % factor :: factor]
+            small *= np.float32(1 / factor**2)
+
+        each_in_threads(bin_view, len(images))
         return found
 
     def _middle(self, knots: Float32) -> Float32:
