@@ -117,14 +117,15 @@ class TomographyProblem:
 
     def hessian(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> torch.Tensor:
         """Half of F's Hessian times ``x``, into ``out``, as if no projection were cut off at the detector."""
-        self.normal.forward(x, out=out)
-        out.mul_(rho.projections)
-        if rho.gradient > 0.0:
-            add_laplacian(x, rho.gradient, out, self.slabs)
-        return self._free(out)
+        self._bent(x, rho, out)
+        return out
 
     def bend(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> float:
-        """`hessian` and its product with ``x``, slice by slice while they are in the cache."""
+        """`hessian` and its product with ``x``."""
+        return (self.space or Space.like(x)).total(float(self._bent(x, rho, out).sum()))
+
+    def _bent(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> NDArray[np.float64]:
+        """`hessian`, slice by slice while they are in the cache; products ``(z,)`` with ``x``."""
         before, after = neighbour_slices(x, self.slabs)
         volume, written = x.detach().numpy(), out.detach().numpy()
         kind = volume.dtype.type
@@ -136,7 +137,7 @@ class TomographyProblem:
             bend_slices(volume, before, after, scale, weight, free, z.start, z.stop, written, products)
 
         self.normal.forward(x, out=out, then=finish)
-        return (self.space or Space.like(x)).total(float(products.sum()))
+        return products
 
     def preconditioner(self, rho: Penalties) -> FourierPreconditioner:
         """Nearly the inverse of `hessian`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.kernels.warp_fit_cpu import misfits
+from manyviews.kernels.view_steps_cpu import keep_better
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -24,15 +24,11 @@ class Accepted:
     taken: NDArray[np.bool_]
 
 
-def accept_flow(
-    data: Float32, model: Float32, old: Float32, new: Float32, *, order: int = 3, mass: bool = False
-) -> Accepted:
+def accept_flow(data: Float32, model: Float32, old: Float32, new: Float32, *, mass: bool = False) -> Accepted:
     """Of each view the new flow, if ``|data - D_f model|^2`` falls by it, else the old one.
 
     Engines minimise something else or may diverge with small windows; a flow that is not finite never falls.
     """
-    before = misfits(data, model, old, order=order, mass=mass)
-    after = misfits(data, model, new, order=order, mass=mass)
-    taken = (after < before) & np.isfinite(new).all(axis=(1, 2, 3))
-    flow = np.where(taken[:, None, None, None], new, old)
-    return Accepted(flow, np.where(taken, after, before), taken)
+    flow = new.copy()
+    misfit, taken = keep_better(data, model, old, flow, push=mass)
+    return Accepted(flow, misfit, taken)

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from manyviews.kernels.flow_grid_cpu import Bases, expand_grids, grid_steps, make_basis, project_grids
 from manyviews.nano.room import Allocate, blocks, in_memory
+from manyviews.nano.scan.binning import binned
 from manyviews.parallel.threads import each_in_threads
 
 Float32 = NDArray[np.float32]
@@ -127,7 +128,7 @@ def _knots(flow: Float32, factor: int, bases: Bases) -> Float32:
     """Knots ``(n, 2, K, L)`` of binned pixels, nearest to flows."""
     parts = blocks(len(flow), flow[0].size)
     return np.concatenate(
-        [project_grids(_binned(flow[part], factor) / np.float32(factor), bases) for part in parts]
+        [project_grids(_binned_flow(flow[part], factor) / np.float32(factor), bases) for part in parts]
     )
 
 
@@ -140,11 +141,7 @@ def _bases(places: tuple[int, ...], shape: tuple[int, ...], spacing: float, step
     return z, x
 
 
-def _binned(images: Float32, factor: int) -> Float32:
-    """Means of squares of pixels over the last two axes; rows and columns that fill none are left out."""
-    if factor == 1:
-        return np.ascontiguousarray(images, dtype=np.float32)
-    rows, columns = (length // factor * factor for length in images.shape[-2:])
-    cut = images[..., :rows, :columns]
-    squares = cut.reshape(*images.shape[:-2], rows // factor, factor, columns // factor, factor)
-    return np.asarray(squares.mean(axis=(-3, -1)), dtype=np.float32)
+def _binned_flow(flow: Float32, factor: int) -> Float32:
+    """Flows ``(n, 2, z, x)``, binned, in pixels as before."""
+    found = binned(flow.reshape(-1, *flow.shape[2:]), factor)
+    return np.ascontiguousarray(found.reshape(*flow.shape[:2], *found.shape[1:]), dtype=np.float32)
