@@ -1,16 +1,18 @@
-"""The paper's synthetic study: a specimen that deforms while it is scanned, by several ways, beside the oracle.
+"""The paper's synthetic study: a specimen that deforms while it is scanned, by the methods of the job, beside the oracle.
 
-``python benchmarks/nano_study.py [--size 64] [--percent 8 12] [--rotations 1 2 4] [--seeds 3] [--kinds object flow]
-[--kept move mass] [--ways pcg pcgtv of oftv direct moving movingtv] [--name NAME]``
+``python benchmarks/nano_study.py --work FOLDER [--size 64] [--percent 8 12] [--rotations 1 2 4] [--seeds 3]
+[--kinds object flow] [--kept move mass] [--methods pcg pcgtv of-printed oftv-printed of oftv space spacetv] [--name NAME]``
 
 Tubes, deforming as 1 - exp(-3 t), by so many percent of the side in the end. *object*: the specimen deforms in three
 dimensions, which no flow of projections describes in full; *flow*: projections deform by one smooth flow of the
-detector. *move* keeps grey levels, *mass* what is in the specimen. Poisson noise and a slow background in each view. The
-oracle (oracletv) is pcg (pcgtv) on projections of the same specimen at rest with the same noise.
+detector. *move* keeps grey levels, *mass* what is in the specimen. Poisson noise and a slow background in each view.
+Each method is ``nano reconstruct --method METHOD --no-halves``, else as it comes; pcg and pcgtv are not aligned at all
+(``--no-prealign``), and the oracle (oracletv) is that on projections of the same specimen at rest with the same noise.
 
 Errors are of volumes, relative, after a smooth map of the whole is taken out (splines of 2 cells a side): no projection
-tells a map that stays for the whole scan. Compared is with the specimen at the mean of its deformation, the oracle with that at rest. ``resolution`` is
-where the correlation with the truth falls to 0.5, in pixels. ``closed``: the share of what lies between pcg and oracle, or pcgtv and oracletv.
+tells a map that stays for the whole scan. Compared is with the specimen at the mean of its deformation, the oracle with
+that at rest. ``resolution`` is where the correlation with the truth falls to 0.5, in pixels. ``closed``: the share of
+what lies between pcg and oracle, or pcgtv and oracletv.
 
 Writes ``benchmarks/results/nano_study_NAME.json`` after each case, and ``.md``; cases that are there are not done again.
 """
@@ -21,29 +23,45 @@ import argparse
 import json
 import math
 import platform
-import time
+import resource
+import shutil
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+import manyviews as mv
+from manyviews.io.mrc import write_mrc
 from manyviews.metrics.fsc import fsc
-from manyviews.nano.motion.reconstruct import MovingScan
 from manyviews.nano.motion.registration import register_smoothly
 from manyviews.nano.simulate_options import SimulateOptions
-from manyviews.nano.simulated_scan import SimulatedScan
-from nano_study_ways import WAYS, pcg, pcgtv
+from manyviews.nano.simulated_scan import SimulatedScan, View
 
 RESULTS = Path(__file__).parent / "results"
 Float32 = NDArray[np.float32]
 Record = dict[str, Any]
 VIEWS_A_PIXEL = 1.5  # 384 views of 256 pixels
 PHOTONS, BACKGROUND = 20_000.0, 0.02
+METHODS = ("pcg", "pcgtv", "of-printed", "oftv-printed", "of", "oftv", "space", "spacetv", "auto")
 
 
-def simulated(case: Record) -> tuple[MovingScan, MovingScan, Float32, Float32]:
-    """The scan, the oracle's, and the truth of each."""
+@dataclass(frozen=True)
+class Scan:
+    """Sums along rays ``(view, z, x)``, and the specimen that they are compared with ``(z, y, x)``."""
+
+    projections: Float32
+    theta_degrees: NDArray[np.float64]
+    center: float
+    truth: Float32
+
+
+def simulated(case: Record) -> tuple[Scan, Scan]:
+    """The scan, and the oracle's."""
     options = SimulateOptions(
         size=(case["size"],), views=round(VIEWS_A_PIXEL * case["size"]), rotations=case["rotations"],
         deformation=case["kind"], deformation_percent=case["percent"], warp=case["kept"], seed=case["seed"],
@@ -52,16 +70,40 @@ def simulated(case: Record) -> tuple[MovingScan, MovingScan, Float32, Float32]:
     scan = SimulatedScan(options)
     moved, still = [], []
     for view in scan.views():
-        moved.append(scan.measured(view))
-        at_rest = type(view)(view.number, view.still, view.still, view.flow)
-        still.append(scan.measured(at_rest))
+        moved.append(_sums(scan, view))
+        still.append(_sums(scan, replace(view, image=view.still)))
     truth = np.stack(list(scan.density(0.0 if scan.has_flow else float(scan.growth.mean()))))
+    at_rest = np.stack(list(scan.density()))
+    return (
+        Scan(np.stack(moved), scan.theta_degrees, scan.center, truth),
+        Scan(np.stack(still), scan.theta_degrees, scan.center, at_rest),
+    )
 
-    def made(images: list[NDArray[np.generic]]) -> MovingScan:
-        logs = -np.log(scan.detector.transmission(np.stack(images)))
-        return MovingScan(np.asarray(logs, np.float32), scan.theta_degrees, scan.center)
 
-    return made(moved), made(still), truth, np.stack(list(scan.density()))
+def _sums(scan: SimulatedScan, view: View) -> Float32:
+    return np.asarray(-np.log(scan.detector.transmission(scan.measured(view))), np.float32)
+
+
+def reconstructed(scan: Scan, method: str, mass: bool, args: argparse.Namespace) -> tuple[Float32, float]:
+    """The volume, and CPU seconds."""
+    images, angles, out = args.work / "scan.mrc", args.work / "angles.txt", args.work / "run"
+    write_mrc(images, scan.projections, 10.0, overwrite=True, is_volume=False)
+    np.savetxt(angles, scan.theta_degrees)
+    spent = _cpu_seconds()
+    run = mv.reconstruct_scan(
+        images, out=out, angles=angles, center=scan.center, minus_log=False, pixel_size_nm=1.0, method=method,
+        halves=False, quiet=True, overwrite=True, threads=args.threads, warp="mass" if mass else "move",
+        **({"prealign": False} if method in ("pcg", "pcgtv") else {}),
+    )  # fmt: skip
+    spent = _cpu_seconds() - spent
+    volume = np.array(run.volume, np.float32)
+    shutil.rmtree(out)
+    return volume, spent
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def judged(volume: Float32, truth: Float32, seconds: float, mass: bool) -> Record:
@@ -78,74 +120,82 @@ def judged(volume: Float32, truth: Float32, seconds: float, mass: bool) -> Recor
     }
 
 
-def one_case(case: Record, ways: list[str]) -> Record:
-    scan, oracle, truth, at_rest = simulated(case)
+def one_case(case: Record, args: argparse.Namespace) -> Record:
+    scan, oracle = simulated(case)
     mass = case["kept"] == "mass"
+    tasks = [("oracle", "pcg", oracle), ("oracletv", "pcgtv", oracle)]
+    tasks += [(method, method, scan) for method in args.methods]
     found: Record = {}
-    for name, way in (("oracle", pcg), ("oracletv", pcgtv)):
-        began = time.process_time()
-        volume = way(oracle, mass)
-        found[name] = judged(volume, at_rest, time.process_time() - began, mass)
-    for name in ways:
-        began = time.process_time()
-        volume = WAYS[name](scan, mass)
-        found[name] = judged(volume, truth, time.process_time() - began, mass)
+    for name, method, given in tasks:
+        volume, seconds = reconstructed(given, method, mass, args)
+        found[name] = judged(volume, given.truth, seconds, mass)
         print(case, name, found[name]["error"], found[name]["cpu seconds"], flush=True)
-    return {"case": case, "ways": found}
+    return {"case": case, "methods": found}
 
 
-def closed(row: Record, way: str) -> float:
-    """The share of the gap between pcg and oracle, in percent; ways with total variation among themselves."""
-    errors: dict[str, float] = {name: result["error"] for name, result in row["ways"].items()}
-    end = "tv" if way.endswith("tv") else ""
+def closed(row: Record, method: str) -> float | None:
+    """The share of the gap between pcg and oracle, in percent; methods with total variation among themselves."""
+    errors: dict[str, float] = {name: result["error"] for name, result in row["methods"].items()}
+    end = "tv" if "tv" in method or method == "auto" else ""
+    if "pcg" + end not in errors:
+        return None
     worst, best = errors["pcg" + end], errors["oracle" + end]
-    return 100.0 * (worst - errors[way]) / (worst - best)
+    return 100.0 * (worst - errors[method]) / (worst - best)
 
 
 def page(record: Record) -> str:
-    """The tables, from what was stored."""
-    ways = [
+    """The tables, from what was stored: mean and standard deviation over seeds."""
+    rows = record["rows"]
+    methods = [
         "oracle",
         "oracletv",
-        *(name for name in WAYS if any(name in row["ways"] for row in record["rows"])),
+        *(name for name in METHODS if any(name in row["methods"] for row in rows)),
     ]
-    head = ["deforms", "keeps", "pixels", "percent", "rotations", "seed", *ways]
+    head = ["deforms", "keeps", "pixels", "percent", "rotations", "seeds", *methods]
+    shown: dict[str, tuple[str, Callable[[Record, str], float | None]]] = {
+        "Relative error of the volume, the gauge taken out": (".3f", lambda row, name: _of(row, name, "error")),
+        "Where the correlation with the truth falls to 0.5, pixels":
+            (".1f", lambda row, name: _of(row, name, "resolution")),
+        "Share of the gap between pcg and oracle that is closed, percent": (".0f", closed),
+        "CPU seconds": (".0f", lambda row, name: _of(row, name, "cpu seconds")),
+    }  # fmt: skip
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for row in rows:
+        case = row["case"]
+        groups.setdefault(
+            (case["kind"], case["kept"], case["size"], case["percent"], case["rotations"]), []
+        ).append(row)
     tables = []
-    for title, shown in (
-        (
-            "Relative error of the volume, the gauge taken out",
-            lambda row, way: f"{row['ways'][way]['error']:.3f}",
-        ),
-        ("Where the correlation with the truth falls to 0.5, pixels", _resolution),
-        ("Share of the gap between pcg and oracle that is closed, percent", _closed),
-        ("CPU seconds, on a busy machine", lambda row, way: f"{row['ways'][way]['cpu seconds']:.0f}"),
-    ):
+    for title, (pattern, value) in shown.items():
         lines = [
             f"## {title}",
             "",
             "| " + " | ".join(head) + " |",
             "| " + " | ".join("---" for _ in head) + " |",
         ]
-        for row in record["rows"]:
-            case = row["case"]
-            cells = [
-                case["kind"],
-                case["kept"],
-                *(f"{case[name]:g}" for name in ("size", "percent", "rotations", "seed")),
+        for key, group in groups.items():
+            cells = [str(part) if isinstance(part, str) else f"{part:g}" for part in (*key, len(group))]
+            cells += [
+                _cell([value(row, name) for row in group if name in row["methods"]], pattern)
+                for name in methods
             ]
-            cells += [shown(row, way) if way in row["ways"] else "" for way in ways]
             lines.append("| " + " | ".join(cells) + " |")
         tables.append("\n".join(lines))
     return "# A specimen that deforms while it is scanned\n\n" + "\n\n".join(tables) + "\n"
 
 
-def _resolution(row: Record, way: str) -> str:
-    found = row["ways"][way]["resolution"]
-    return "none" if found is None else f"{found:.1f}"
+def _of(row: Record, method: str, name: str) -> float | None:
+    found: float | None = row["methods"][method][name]
+    return found
 
 
-def _closed(row: Record, way: str) -> str:
-    return "" if "pcg" not in row["ways"] or "pcgtv" not in row["ways"] else f"{closed(row, way):.0f}"
+def _cell(values: list[float | None], pattern: str) -> str:
+    """Mean and standard deviation; "none" where any has none."""
+    known = [value for value in values if value is not None]
+    if not values or len(known) < len(values):
+        return "none" if values else ""
+    mean = f"{statistics.fmean(known):{pattern}}"
+    return mean if len(known) == 1 else f"{mean} ({statistics.stdev(known):{pattern}})"
 
 
 def cases(args: argparse.Namespace) -> list[Record]:
@@ -174,9 +224,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", default=["object", "flow"])
     parser.add_argument("--kept", nargs="+", default=["move", "mass"])
-    parser.add_argument("--ways", nargs="+", default=list(WAYS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", default="64")
     args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
     path = RESULTS / f"nano_study_{args.name}.json"
     machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
     record: Record = {"rows": [], "machine": machine}
@@ -186,7 +240,7 @@ def main() -> None:
     for case in cases(args):
         if case in known:
             continue
-        record["rows"].append(one_case(case, args.ways))
+        record["rows"].append(one_case(case, args))
         path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         path.with_suffix(".md").write_text(page(record), encoding="utf-8")
 

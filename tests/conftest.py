@@ -67,6 +67,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     if hasattr(session.config, "workerinput"):
         numba.set_num_threads(1)  # only a default: tests of threads set what they need
+        if NURSERY in os.environ:
+            from compile_once import compile_once
+
+            compile_once(Path(os.environ[NURSERY]).parent)
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when a kernel is decorated
 

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from manyviews.errors import InputError
 from manyviews.operators.radon import Radon
-from manyviews.operators.radon_normal import RadonNormal
+from manyviews.operators.radon_normal import RadonNormal, nearest_cyclic
 from manyviews.random import Stream, generator
 
 SIZE = 48
@@ -87,3 +87,20 @@ def test_threads_pairs_and_results_in_place():
 def test_weights_that_are_none_are_refused(weights):
     with pytest.raises(InputError, match="a weight for each of 60 views, none negative"):
         RadonNormal.of(Radon(THETA, 1, 8, 3.5), weights)
+
+
+def test_of_kernels_that_go_round_the_nearest_one_is_taken():
+    """What it is off by is orthogonal to all kernels that go round; with two sides that is nothing."""
+    normal = RadonNormal.of(Radon(THETA, 1, 8, 3.5))
+    units = torch.eye(64, dtype=torch.float64).reshape(64, 1, 8, 8)
+
+    def matrix(kernel):
+        operator = RadonNormal(1, 8, kernel)
+        return np.stack([operator.forward(unit).numpy().reshape(-1) for unit in units])
+
+    whole, near = matrix(normal.kernel), matrix(nearest_cyclic(normal.kernel, 8, 12))
+    other = matrix(np.random.default_rng(0).standard_normal((12, 12)))
+    assert np.linalg.norm(near - whole) < 0.1 * np.linalg.norm(whole)
+    assert abs(np.vdot(near - whole, other)) < 1e-12 * np.linalg.norm(whole) * np.linalg.norm(other)
+    np.testing.assert_allclose(nearest_cyclic(normal.kernel, 8, 16), normal.kernel, atol=1e-12)
+    assert np.linalg.eigvalsh(matrix(normal.nearest(1.5).kernel)).min() > -1e-12

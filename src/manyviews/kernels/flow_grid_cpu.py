@@ -19,7 +19,16 @@ from manyviews.kernels.inner import inner
 from manyviews.kernels.warp_cpu import BORDER, pad_image, pull_padded, work_arrays
 from manyviews.parallel.threads import each_in_threads
 
-__all__ = ["Bases", "Basis", "expand_grids", "grid_steps", "make_basis", "project_grids", "slope_lines"]
+__all__ = [
+    "Bases",
+    "Basis",
+    "bin_images",
+    "expand_grids",
+    "grid_steps",
+    "make_basis",
+    "project_grids",
+    "slope_lines",
+]
 
 Float32 = NDArray[np.float32]
 
@@ -77,6 +86,7 @@ def slope_lines(moved, data, z, lines):  # type: ignore[no-untyped-def]
     here = moved[z]
     for x in range(columns):
         lines[0, x] = data[z, x] - here[x]
+    for x in range(columns):
         lines[2, x] = half * (below[x] - above[x])
     for x in range(1, columns - 1):
         lines[1, x] = half * (here[x + 1] - here[x - 1])
@@ -84,47 +94,75 @@ def slope_lines(moved, data, z, lines):  # type: ignore[no-untyped-def]
     lines[1, columns - 1] = half * (here[columns - 1] - here[max(columns - 2, 0)])
 
 
+@inner(fastmath=_FAST, nogil=True, cache=True)
+def _expand_line(knots, basis_x, line):  # type: ignore[no-untyped-def]
+    w = basis_x.weights
+    for cell in range(len(basis_x.starts) - 1):
+        c0, c1, c2, c3 = knots[cell], knots[cell + 1], knots[cell + 2], knots[cell + 3]
+        for x in range(basis_x.starts[cell], basis_x.starts[cell + 1]):
+            line[x] = w[0, x] * c0 + w[1, x] * c1 + w[2, x] * c2 + w[3, x] * c3
+
+
 @njit(fastmath=_FAST, nogil=True, cache=True)
 def _expand(coefficients, basis_z, basis_x, flow):  # type: ignore[no-untyped-def]
-    """Knots ``(2, K, L)`` to a flow ``(2, z, x)``."""
-    wz, wx = basis_z.weights, basis_x.weights
-    line = np.empty(coefficients.shape[2], np.float32)
+    """Knots ``(2, K, L)`` to a flow ``(2, z, x)``: along x first, where there are few lines."""
+    w = basis_z.weights
+    wide = np.empty((coefficients.shape[1], flow.shape[2]), np.float32)
     for part in range(2):
+        for k in range(len(wide)):
+            _expand_line(coefficients[part, k], basis_x, wide[k])
         for z in range(flow.shape[1]):
-            line[:] = 0
-            for j in range(4):
-                for column in range(len(line)):
-                    line[column] += wz[j, z] * coefficients[part, basis_z.first[z] + j, column]
-            for cell in range(len(basis_x.starts) - 1):
-                c0, c1, c2, c3 = line[cell], line[cell + 1], line[cell + 2], line[cell + 3]
-                for x in range(basis_x.starts[cell], basis_x.starts[cell + 1]):
-                    flow[part, z, x] = wx[0, x] * c0 + wx[1, x] * c1 + wx[2, x] * c2 + wx[3, x] * c3
+            k, line = basis_z.first[z], flow[part, z]
+            w0, w1, w2, w3 = w[0, z], w[1, z], w[2, z], w[3, z]
+            one, two, three, four = wide[k], wide[k + 1], wide[k + 2], wide[k + 3]
+            for x in range(len(line)):
+                line[x] = w0 * one[x] + w1 * two[x] + w2 * three[x] + w3 * four[x]
 
 
 @inner(fastmath=_FAST, nogil=True, cache=True)
-def _reduce_line(values, basis_x, line):  # type: ignore[no-untyped-def]
-    """The transpose of reading splines along a row; the knots of ``line`` are overwritten."""
+def _add_line(values, basis_z, z, wide):  # type: ignore[no-untyped-def]
+    """Row z, into the knots along z ``(K, x)``; two at a time, for which the compiler makes SIMD."""
+    for j in range(0, 4, 2):
+        w0, w1 = basis_z.weights[j, z], basis_z.weights[j + 1, z]
+        one, two = wide[basis_z.first[z] + j], wide[basis_z.first[z] + j + 1]
+        for x in range(len(values)):
+            one[x] += w0 * values[x]
+            two[x] += w1 * values[x]
+
+
+@inner(fastmath=_FAST, nogil=True, cache=True)
+def _reduce_lines(wide, basis_x, knots):  # type: ignore[no-untyped-def]
+    """The transpose of reading splines along x: rows ``(K, x)`` to knots ``(K, L)``."""
     w = basis_x.weights
-    line[:] = 0
-    for cell in range(len(basis_x.starts) - 1):
-        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for x in range(basis_x.starts[cell], basis_x.starts[cell + 1]):
-            s0 += w[0, x] * values[x]
-            s1 += w[1, x] * values[x]
-            s2 += w[2, x] * values[x]
-            s3 += w[3, x] * values[x]
-        line[cell] += s0
-        line[cell + 1] += s1
-        line[cell + 2] += s2
-        line[cell + 3] += s3
+    knots[:] = 0
+    for k in range(len(wide)):
+        values, line = wide[k], knots[k]
+        for cell in range(len(basis_x.starts) - 1):
+            s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for x in range(basis_x.starts[cell], basis_x.starts[cell + 1]):
+                s0 += w[0, x] * values[x]
+                s1 += w[1, x] * values[x]
+                s2 += w[2, x] * values[x]
+                s3 += w[3, x] * values[x]
+            line[cell] += s0
+            line[cell + 1] += s1
+            line[cell + 2] += s2
+            line[cell + 3] += s3
 
 
 @inner(fastmath=_FAST, nogil=True, cache=True)
-def _add_line(line, basis_z, z, out):  # type: ignore[no-untyped-def]
-    k = basis_z.first[z]
-    for j in range(4):
-        for column in range(len(line)):
-            out[k + j, column] += basis_z.weights[j, z] * line[column]
+def _add_product(one, other, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] += one[x] * other[x]
+
+
+@inner(fastmath=_FAST, nogil=True, cache=True)
+def _sum_blocks(line, block, sums):  # type: ignore[no-untyped-def]
+    for column in range(len(sums)):
+        total = np.float32(0)
+        for x in range(column * block, min(len(line), (column + 1) * block)):
+            total += line[x]
+        sums[column] = total
 
 
 @inner(fastmath=_FAST, nogil=True, cache=True)
@@ -134,26 +172,23 @@ def _sums(moved, data, basis_z, basis_x, block, gradient, tensor):  # type: igno
     """
     rows, columns = moved.shape
     lines, force = np.empty((3, columns), np.float32), np.empty(columns, np.float32)
-    line = np.empty(gradient.shape[2], np.float32)
-    gradient[:] = 0
-    tensor[:] = 0
+    wide = np.zeros((2, gradient.shape[1], columns), np.float32)
+    products = np.zeros((3, columns), np.float32)
     for z in range(rows):
         slope_lines(moved, data, z, lines)
         for part in range(2):
             for x in range(columns):
                 force[x] = lines[0, x] * lines[1 + part, x]
-            _reduce_line(force, basis_x, line)
-            _add_line(line, basis_z, z, gradient[part])
-        row = z // block
-        for column in range(tensor.shape[2]):
-            xx, xz, zz = np.float32(0), np.float32(0), np.float32(0)
-            for x in range(column * block, min(columns, (column + 1) * block)):
-                xx += lines[1, x] * lines[1, x]
-                xz += lines[1, x] * lines[2, x]
-                zz += lines[2, x] * lines[2, x]
-            tensor[0, row, column] += xx
-            tensor[1, row, column] += xz
-            tensor[2, row, column] += zz
+            _add_line(force, basis_z, z, wide[part])
+        _add_product(lines[1], lines[1], products[0])
+        _add_product(lines[1], lines[2], products[1])
+        _add_product(lines[2], lines[2], products[2])
+        if z + 1 == rows or (z + 1) % block == 0:
+            for part in range(3):
+                _sum_blocks(products[part], block, tensor[part, z // block])
+            products[:] = 0
+    for part in range(2):
+        _reduce_lines(wide[part], basis_x, gradient[part])
 
 
 @inner(fastmath=_FAST, nogil=True, cache=True)
@@ -188,20 +223,20 @@ def _add_bending(knots, stiffness, out):  # type: ignore[no-untyped-def]
 def _apply(knots, tensor, pooled_z, pooled_x, bending, holding, field, out):  # type: ignore[no-untyped-def]
     """``(B' T B + bending + holding) knots``; ``field (2, rows, columns)`` of blocks is work space."""
     _expand(knots, pooled_z, pooled_x, field)
-    line = np.empty(knots.shape[2], np.float32)
-    for part in range(2):
-        for k in range(knots.shape[1]):
-            for column in range(knots.shape[2]):
-                out[part, k, column] = holding * knots[part, k, column]
-        _add_bending(knots[part], bending, out[part])
+    wide = np.zeros((2, knots.shape[1], field.shape[2]), np.float32)
     for z in range(tensor.shape[1]):
         for x in range(tensor.shape[2]):
             along_x, along_z = field[0, z, x], field[1, z, x]
             field[0, z, x] = tensor[0, z, x] * along_x + tensor[1, z, x] * along_z
             field[1, z, x] = tensor[1, z, x] * along_x + tensor[2, z, x] * along_z
         for part in range(2):
-            _reduce_line(field[part, z], pooled_x, line)
-            _add_line(line, pooled_z, z, out[part])
+            _add_line(field[part, z], pooled_z, z, wide[part])
+    for part in range(2):
+        _reduce_lines(wide[part], pooled_x, out[part])
+        for k in range(knots.shape[1]):
+            for column in range(knots.shape[2]):
+                out[part, k, column] += holding * knots[part, k, column]
+        _add_bending(knots[part], bending, out[part])
 
 
 @inner(fastmath=_FAST, nogil=True, cache=True)
@@ -277,13 +312,13 @@ def _step_view(data, model, middle, full, pooled, block, weights, steps, knots):
 
 @njit(fastmath=_FAST, nogil=True, cache=True)
 def _project_view(flow, basis_z, basis_x, knots):  # type: ignore[no-untyped-def]
-    line = np.empty(knots.shape[2], np.float32)
+    wide = np.empty((knots.shape[1], flow.shape[2]), np.float32)
     sums, half = np.empty(knots.shape[1:], np.float32), np.empty(knots.shape[1:], np.float32)
     for part in range(2):
-        sums[:] = 0
+        wide[:] = 0
         for z in range(flow.shape[1]):
-            _reduce_line(flow[part, z], basis_x, line)
-            _add_line(line, basis_z, z, sums)
+            _add_line(flow[part, z], basis_z, z, wide)
+        _reduce_lines(wide, basis_x, sums)
         _multiply(basis_z.gram_inverse, sums, half)
         _multiply(half, basis_x.gram_inverse, knots[part])
 
@@ -295,6 +330,27 @@ def _multiply(a, b, out):  # type: ignore[no-untyped-def]
         for j in range(a.shape[1]):
             for k in range(b.shape[1]):
                 out[i, k] += a[i, j] * b[j, k]
+
+
+@njit(fastmath=_FAST, nogil=True, cache=True)
+def _bin_image(image, factor, out):  # type: ignore[no-untyped-def]
+    rows, columns = out.shape
+    line, scale = np.empty(columns * factor, np.float32), np.float32(1 / factor**2)
+    for z in range(rows):
+        line[:] = image[z * factor, : len(line)]
+        for row in range(z * factor + 1, (z + 1) * factor):
+            for x in range(len(line)):
+                line[x] += image[row, x]
+        for x in range(columns):
+            total = line[factor * x]
+            for place in range(factor * x + 1, factor * (x + 1)):
+                total += line[place]
+            out[z, x] = scale * total
+
+
+def bin_images(images: Float32, factor: int, out: Float32) -> None:
+    """Means of blocks of ``factor`` pixels a side of ``(n, z, x)``, without rows and columns left over."""
+    each_in_threads(lambda n: _bin_image(images[n], factor, out[n]), len(images))
 
 
 def grid_steps(

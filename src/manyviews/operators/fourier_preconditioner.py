@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from manyviews.kernels.columns_cpu import solve_columns
 from manyviews.operators.linear import LinearOperator, Shape, register, require_shape
 from manyviews.operators.radon import Radon
-from manyviews.operators.radon_normal import RadonNormal
+from manyviews.operators.radon_normal import RadonNormal, nearest_cyclic
 from manyviews.operators.row_shares import RowShares, gather_rows, scatter_rows
 from manyviews.operators.slice_threads import each_block
 from manyviews.parallel.world import World
@@ -31,18 +31,14 @@ Array = NDArray[Any]
 # views lay on all sides, times this, is taken there for its size.
 FLOOR = 0.5
 _ROWS_TOGETHER = 8
+_PIXELS_TOGETHER = 1 << 16  # of small slices several at a time: threads wait for each other's Python
 
 
 def circulant_spectrum(normal: RadonNormal) -> NDArray[np.float64]:
     """``(size, size // 2 + 1)``: the product in frequency that is nearest to a convolution; positive."""
     size = normal.domain[1]
     kernel = normal.kernel
-    offsets = np.arange(size)
-    cyclic = np.zeros((size, size))
-    for y in (offsets, offsets - size):
-        for x in (offsets, offsets - size):
-            share = np.maximum(1.0 - abs(y)[:, None] / size, 0.0) * np.maximum(1.0 - abs(x) / size, 0.0)
-            cyclic += share * kernel[np.ix_(y % len(kernel), x % len(kernel))]
+    cyclic = nearest_cyclic(kernel, size, size)
     found = np.real(scipy.fft.rfft2(cyclic))
     frequency = np.hypot(scipy.fft.fftfreq(size)[:, None], scipy.fft.rfftfreq(size))
     everywhere = kernel[0, 0] / (math.pi * np.maximum(frequency, 0.5 / size))
@@ -118,13 +114,15 @@ class FourierPreconditioner(LinearOperator):
             found = scipy.fft.irfft2(planes[z], s=(height, width), overwrite_x=True)
             if mask is not None:
                 found *= mask
-            products[z] = np.vdot(volume[z], found)
+            for number, before, after in zip(range(z.start, z.stop), volume[z], found, strict=True):
+                products[number] = np.vdot(before, after)
             written[z] = found
 
-        each_block(depth, 1, self.threads, lambda: None, to_frequencies)
+        together = max(1, _PIXELS_TOGETHER // (height * width))
+        each_block(depth, together, self.threads, lambda: None, to_frequencies)
         for block in self.rows.blocks:
             self._solve(planes, block)
-        each_block(depth, 1, self.threads, lambda: None, from_frequencies)
+        each_block(depth, together, self.threads, lambda: None, from_frequencies)
         return products
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,14 @@ however many views there are.
 A detector that misses something sees less: ``h * - R' L R`` is what falls off it, and so is never negative.
 Hence steps that use the convolution as Hessian and `Radon`'s own gradient end where `Radon` says, and never
 go too far.
+
+Where only the way to a minimum is wanted, a convolution that goes round on fewer pixels will do: that of
+`nearest_cyclic`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,8 +47,8 @@ class RadonNormal(LinearOperator):
     rows
         Slices of a volume.
     kernel
-        ``(P, P)`` in the order of transforms (the origin first), P at least twice the side of a slice less
-        one; even.
+        ``(P, P)`` in the order of transforms (the origin first), P even, at least the side of a slice. With
+        twice that side, less one, or more, no pixel meets another round the edge.
     size
         Side of a slice.
     threads
@@ -67,6 +71,13 @@ class RadonNormal(LinearOperator):
         return cls(
             radon.domain[0], radon.domain[1], normal_kernel(radon.polar, weights), threads=radon.threads
         )
+
+    def nearest(self, sides: float) -> RadonNormal:
+        """On fewer pixels, so many sides of a slice: nearly the same in less time, not negative either."""
+        size = self.domain[1]
+        cyclic = nearest_cyclic(self.kernel, size, even_fast_length(math.ceil(sides * size)))
+        spectrum = np.maximum(np.real(scipy.fft.fft2(cyclic)), 0.0)
+        return RadonNormal(self.domain[0], size, np.real(scipy.fft.ifft2(spectrum)), threads=self.threads)
 
     def forward(
         self, x: torch.Tensor, out: torch.Tensor | None = None, then: Callable[[slice], None] | None = None
@@ -139,6 +150,22 @@ def normal_kernel(polar: PolarGrid, weights: ArrayLike | None = None) -> NDArray
     kernel[side // 2] = 0.0
     kernel[:, side // 2] = 0.0
     return np.ascontiguousarray(kernel)
+
+
+def nearest_cyclic(kernel: NDArray[np.float64], size: int, side: int) -> NDArray[np.float64]:
+    """Of all kernels ``(side, side)`` that go round, the one nearest to a convolution of slices.
+
+    ``kernel (P, P)`` is that of slices of ``size`` pixels, ``side`` is between ``size`` and P. Nearest in the
+    mean of squares of all pairs of pixels (``side == size``: T. Chan 1988, SIAM J. Sci. Stat. Comput. 9:766).
+    """
+    offsets = np.arange(side)
+    found, pairs = np.zeros((side, side)), np.zeros((side, side))
+    for y in (offsets, offsets - side):
+        for x in (offsets, offsets - side):
+            share = np.maximum(size - abs(y), 0.0)[:, None] * np.maximum(size - abs(x), 0.0)
+            found += share * kernel[np.ix_(y % len(kernel), x % len(kernel))]
+            pairs += share
+    return np.divide(found, pairs, out=np.zeros_like(found), where=pairs > 0)
 
 
 def _work_space(shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:

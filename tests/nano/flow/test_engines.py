@@ -91,17 +91,22 @@ def test_the_grid_holds_views_to_their_neighbours_but_for_jumps(rng):
     truth = np.repeat(smooth_flow(rng, 3.0)[:1], 9, axis=0)
     model = np.repeat(speckle(rng)[:1], 9, axis=0)
     data = pull_back(model, truth)
-    data[4] += (10 * data.std() * rng.standard_normal(SHAPE)).astype(np.float32)
-    zero = np.zeros_like(truth)
+    noise = (10 * data.std() * rng.standard_normal((4, *SHAPE))).astype(np.float32)
 
     def shape_error(engine):
-        flow = zero
-        for window in (64, 64, 48, 48, 48):
-            flow = engine.find(data, model, flow, window)
-        apart = flow[4] - truth[4]
-        return float(np.sqrt(np.mean((apart - apart.mean(axis=(1, 2), keepdims=True)) ** 2)))
+        """Mean over draws of the noise: what is fitted to it alone depends on the last bit."""
+        return np.mean([_shape_error(engine, data, model, truth, one) for one in noise])
 
-    assert shape_error(Grid(holding=0.3, time_width=2.0)) < 0.5 * shape_error(Grid())
+    assert shape_error(Grid(holding=0.3, time_width=2.0)) < 0.55 * shape_error(Grid())
+
+
+def _shape_error(engine, data, model, truth, noise):
+    data, flow = data.copy(), np.zeros_like(truth)
+    data[4] += noise
+    for window in (64, 64, 48, 48, 48):
+        flow = engine.find(data, model, flow, window)
+    apart = flow[4] - truth[4]
+    return float(np.sqrt(np.mean((apart - apart.mean(axis=(1, 2), keepdims=True)) ** 2)))
 
 
 def test_shifts_and_rotations_of_many_pixels_are_found(rng):

@@ -29,6 +29,9 @@ from manyviews.solvers.space import Space
 
 # The largest eigenvalue of minus the Laplacian of a volume.
 _LAPLACIAN_NORM = 12.0
+# Of a slice. On 64^3 voxels F falls as with two sides in the same number of iterations (1.25 leave 1 to
+# 10 % more in the first ones, 1 still 5 % after eight), and transforms take 0.6 of the time.
+_QUICK_SIDES = 1.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class TomographyProblem:
     ----------
     radon, normal
         R and its normal operator, with the weights of the views.
+    quick
+        Nearly the normal operator, on fewer pixels.
     spectrum
         Of the normal operator, for the preconditioner.
     norm
@@ -63,6 +68,7 @@ class TomographyProblem:
 
     radon: Radon
     normal: RadonNormal
+    quick: RadonNormal
     spectrum: NDArray[np.float64]
     norm: float
     weights: torch.Tensor | None = None
@@ -86,7 +92,8 @@ class TomographyProblem:
         normal = RadonNormal.of(radon, None if weights is None else weights.numpy())
         column = None if weights is None else weights[:, None, None]
         spectrum = circulant_spectrum(normal)
-        return cls(radon, normal, spectrum, normal.norm(), column, support, space, slabs, depth)
+        quick = normal.nearest(_QUICK_SIDES)
+        return cls(radon, normal, quick, spectrum, normal.norm(), column, support, space, slabs, depth)
 
     def half_gradient(
         self, u: torch.Tensor, residual: torch.Tensor, b: torch.Tensor | None, rho: Penalties
@@ -117,14 +124,17 @@ class TomographyProblem:
 
     def hessian(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> torch.Tensor:
         """Half of F's Hessian times ``x``, into ``out``, as if no projection were cut off at the detector."""
-        self._bent(x, rho, out)
+        self._bent(self.normal, x, rho, out)
         return out
 
-    def bend(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> float:
-        """`hessian` and its product with ``x``."""
-        return (self.space or Space.like(x)).total(float(self._bent(x, rho, out).sum()))
+    def bend(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor, *, quick: bool = False) -> float:
+        """`hessian`, exactly or nearly, and its product with ``x``."""
+        products = self._bent(self.quick if quick else self.normal, x, rho, out)
+        return (self.space or Space.like(x)).total(float(products.sum()))
 
-    def _bent(self, x: torch.Tensor, rho: Penalties, out: torch.Tensor) -> NDArray[np.float64]:
+    def _bent(
+        self, normal: RadonNormal, x: torch.Tensor, rho: Penalties, out: torch.Tensor
+    ) -> NDArray[np.float64]:
         """`hessian`, slice by slice while they are in the cache; products ``(z,)`` with ``x``."""
         before, after = neighbour_slices(x, self.slabs)
         volume, written = x.detach().numpy(), out.detach().numpy()
@@ -136,7 +146,7 @@ class TomographyProblem:
         def finish(z: slice) -> None:
             bend_slices(volume, before, after, scale, weight, free, z.start, z.stop, written, products)
 
-        self.normal.forward(x, out=out, then=finish)
+        normal.forward(x, out=out, then=finish)
         return products
 
     def preconditioner(self, rho: Penalties) -> FourierPreconditioner:
@@ -201,11 +211,12 @@ class Way:
 
 
 def preconditioned_way(
-    problem: TomographyProblem, remaining: torch.Tensor, rho: Penalties, steps: int
+    problem: TomographyProblem, remaining: torch.Tensor, rho: Penalties, steps: int, *, quick: bool = False
 ) -> Way:
     """Nearly the Hessian's inverse times ``remaining``, which is overwritten: minus half a gradient.
 
-    Directions are conjugate, so that the product is a sum of those of the steps.
+    Directions are conjugate, so that the product is a sum of those of the steps. A ``quick`` one may go too
+    far: its length has to be looked for.
     """
     space = problem.space or Space.like(remaining)
     precondition = problem.preconditioner(rho)
@@ -213,7 +224,7 @@ def preconditioned_way(
     slope = space.total(float(precondition.apply(remaining, direction).sum()))
     found, product = space.zeros(), 0.0
     for step in range(steps):
-        curvature = problem.bend(direction, rho, bent)
+        curvature = problem.bend(direction, rho, bent, quick=quick)
         if not curvature > 0.0:  # the minimum
             break
         length = slope / curvature

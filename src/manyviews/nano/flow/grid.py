@@ -13,10 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from manyviews.kernels.flow_grid_cpu import Bases, expand_grids, grid_steps, make_basis, project_grids
+from manyviews.kernels.flow_grid_cpu import (
+    Bases,
+    bin_images,
+    expand_grids,
+    grid_steps,
+    make_basis,
+    project_grids,
+)
 from manyviews.nano.room import Allocate, blocks, in_memory
 from manyviews.nano.scan.binning import binned
-from manyviews.parallel.threads import each_in_threads
 
 Float32 = NDArray[np.float32]
 
@@ -104,17 +110,8 @@ class Grid:
         """Images ``(n, z, x)``, binned."""
         if factor == 1:
             return images
-        rows, columns = (length // factor for length in images.shape[1:])
-        found = self.allocate((len(images), rows, columns))
-
-        def bin_view(n: int) -> None:
-            image, small = images[n, : rows * factor, : columns * factor], found[n]
-            small[:] = image[::factor, ::factor]
-            for place in range(1, factor**2):
-                small += image[place // factor :: factor, place % factor :: factor]
-            small *= np.float32(1 / factor**2)
-
-        each_in_threads(bin_view, len(images))
+        found = self.allocate((len(images), *(length // factor for length in images.shape[1:])))
+        bin_images(images, factor, found)
         return found
 
     def _middle(self, knots: Float32) -> Float32:
@@ -126,6 +123,8 @@ class Grid:
 
 def _knots(flow: Float32, factor: int, bases: Bases) -> Float32:
     """Knots ``(n, 2, K, L)`` of binned pixels, nearest to flows."""
+    if factor == 1:
+        return project_grids(flow, bases)
     parts = blocks(len(flow), flow[0].size)
     return np.concatenate(
         [project_grids(_binned_flow(flow[part], factor) / np.float32(factor), bases) for part in parts]

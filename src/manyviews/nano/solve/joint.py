@@ -225,7 +225,7 @@ class Joint:
             remaining = tomography.descent(rows, slopes, rho)
         else:
             remaining = tomography.half_gradient(u, rows, None, rho).neg_()
-        way = preconditioned_way(tomography, remaining, rho, self.steps)
+        way = preconditioned_way(tomography, remaining, rho, self.steps, quick=True)
         del remaining
         image = problem.project(way.found, out=pulled)
         bend = problem.total(float(weights @ problem.deformed_squares(image, own)))
