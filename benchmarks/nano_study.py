@@ -84,7 +84,9 @@ def _sums(scan: SimulatedScan, view: View) -> Float32:
     return np.asarray(-np.log(scan.detector.transmission(scan.measured(view))), np.float32)
 
 
-def reconstructed(scan: Scan, method: str, mass: bool, args: argparse.Namespace) -> tuple[Float32, float]:
+def reconstructed(
+    scan: Scan, method: str, mass: bool, args: argparse.Namespace, **options: Any
+) -> tuple[Float32, float]:
     """The volume, and CPU seconds."""
     images, angles, out = args.work / "scan.mrc", args.work / "angles.txt", args.work / "run"
     write_mrc(images, scan.projections, 10.0, overwrite=True, is_volume=False)
@@ -93,7 +95,7 @@ def reconstructed(scan: Scan, method: str, mass: bool, args: argparse.Namespace)
     run = mv.reconstruct_scan(
         images, out=out, angles=angles, center=scan.center, minus_log=False, pixel_size_nm=1.0, method=method,
         halves=False, quiet=True, overwrite=True, threads=args.threads, warp="mass" if mass else "move",
-        **({"prealign": False} if method in ("pcg", "pcgtv") else {}),
+        **({"prealign": False} if method in ("pcg", "pcgtv") else {}), **options,
     )  # fmt: skip
     spent = _cpu_seconds() - spent
     volume = np.array(run.volume, np.float32)
