@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from nano_job_example import CENTER, QUICK, SIDE, VIEWS, error, run, write_scan
 from nano_ranks import OPTIONS
 
@@ -83,7 +84,7 @@ def test_from_the_command_line_to_the_page(deformed, tmp_path, capsys):
         "--levels",
         "2",
     ]
-    words += ["--iterations", "4", "3", "--threads", "1", "--tiff", "--quiet"]
+    words += ["--iterations", "4", "3", "--threads", "1", "--tiff", "--ome-zarr", "--quiet"]
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert str(out / "report.html") in printed
@@ -102,6 +103,7 @@ def test_from_the_command_line_to_the_page(deformed, tmp_path, capsys):
     volume = read_mrc(out / "volume.mrc")[0]
     assert read_header(out / "volume.mrc").pixel_size == pytest.approx((200.0,) * 3)
     np.testing.assert_array_equal(tifffile.imread(out / "volume.tiff"), volume)
+    np.testing.assert_array_equal(zarr.open_group(out / "volume.zarr", mode="r")["0"][:], volume)
     assert read_mrc(out / "projections_aligned.mrc")[0].shape == (VIEWS, SIDE, SIDE)
     flow = np.load(out / "flow.npy")
     assert flow.shape == (VIEWS, 2, SIDE, SIDE)

@@ -106,6 +106,17 @@ def test_overwrite_removes_what_a_run_wrote_and_nothing_else(tmp_path):
     assert left == ["events.jsonl", "figures/mine.png", "log.txt", "run.toml", "thesis.tex"]
 
 
+def test_a_volume_in_chunks_goes_with_its_run_and_other_folders_stay(tmp_path):
+    with begin(tmp_path) as run:
+        for name in ("volume.zarr/0", "mine.zarr/0", "results/a", ".volume.zarr.7.tmp/0"):
+            (tmp_path / name).mkdir(parents=True)
+            (tmp_path / name / "chunk").write_text("x")
+        run.finish(["volume.zarr", "results"])
+    begin(tmp_path, overwrite=True).close()
+    left = {entry.name for entry in tmp_path.iterdir() if entry.is_dir()}
+    assert left == {"mine.zarr", "results"}
+
+
 def test_overwrite_does_not_follow_links_or_hostile_names(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -113,9 +124,13 @@ def test_overwrite_does_not_follow_links_or_hostile_names(tmp_path):
     folder = tmp_path / "run"
     begin(folder).close()
     (folder / "figures").symlink_to(outside)
-    (folder / "events.jsonl").write_text('{"kind": "done", "results": ["../outside/ncc.png", 3]}\n')
+    (outside / "a.zarr").mkdir()
+    (folder / "b.zarr").symlink_to(outside)
+    names = '["../outside/ncc.png", "../outside/a.zarr", "figures/a.zarr", "b.zarr", 3]'
+    (folder / "events.jsonl").write_text(f'{{"kind": "done", "results": {names}}}\n')
     begin(folder, overwrite=True).close()
     assert (outside / "ncc.png").read_text() == "mine"
+    assert (outside / "a.zarr").is_dir()
 
 
 def test_killed_before_the_record_was_written(tmp_path):

@@ -85,9 +85,10 @@ def compared_bytes(plan: Plan, *, bounded: bool) -> int:
 
 def results(plan: Plan) -> Size:
     """Files of the result, less the flows."""
+    copies = int(plan.options.tiff) + int(plan.options.ome_zarr)
     if plan.options.method == "fbp":
-        return Size(0, 2 if plan.options.tiff else 1)
-    return Size(1, 2 + (2 if plan.options.halves else 0) + (1 if plan.options.tiff else 0))
+        return Size(0, 1 + copies)
+    return Size(1, 2 + (2 if plan.options.halves else 0) + copies)
 
 
 def checkpoints_before(plan: Plan) -> Size:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from manyviews.errors import InputError
+from manyviews.io.ome_zarr import require_zarr
 from manyviews.nano.motion.reconstruct import MotionOptions
 from manyviews.nano.reconstruct_options import (
     AUTO,
@@ -125,6 +126,8 @@ def resolve_plan(scan: ScanOptions, options: ReconstructOptions, shape: tuple[in
             f"{views} views of {columns} x {rows} pixels are too little for a reconstruction",
             fix=f"give {_FEWEST_VIEWS} views of {_FEWEST_COLUMNS} columns at least, or less --binning",
         )
+    if options.ome_zarr:
+        require_zarr()
     window = options.window or float(columns)
     if options.method in SPACE:
         binnings = space_binnings(rows, columns)

@@ -86,6 +86,9 @@ class ReconstructOptions(MachineOptions):
         "--no-halves: leave that out, which takes half of the time.")
     tiff: bool = option(False, section="output",
         help="Write the volume as a stack of TIFF images too, a page a slice: volume.tiff.")
+    ome_zarr: bool = option(False, section="output",
+        help="Write the volume as OME-Zarr too, in chunks and at several sizes: volume.zarr. It needs the "
+        "package zarr: pip install 'manyviews[zarr]'.")
 # fmt: on
 
 

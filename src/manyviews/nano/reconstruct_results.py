@@ -15,6 +15,7 @@ from manyviews.io.array_file import open_array, write_array
 from manyviews.io.mrc import MrcWriter, write_mrc
 from manyviews.jobs.run import Job
 from manyviews.kernels.warp_cpu import pull_back, push_forward
+from manyviews.nano.copies import COPIES, write_copies
 from manyviews.nano.fbp import filtered_back_projection
 from manyviews.nano.flow.mass import inverse_flow
 from manyviews.nano.flow.robust import ViewWeights, find_jumps, view_weights
@@ -55,8 +56,7 @@ from manyviews.nano.stages import Solved, Told
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-TIFF_FILE = "volume.tiff"
-RESULTS = (*FILES, TIFF_FILE)
+RESULTS = (*FILES, *COPIES)
 EXAMPLES = 4
 _ANGSTROM_PER_NM = 10.0
 _NO_SECONDS = Seconds()
@@ -213,8 +213,7 @@ def write_results(
             )
         found = compare_halves(parts[0], parts[1], size_nm, binning=binning)
         figures |= write_halves(folder, found, size_nm)
-    if plan.options.tiff:
-        write_tiff(job, volume, prepared)
+    write_copies(job, plan, volume, prepared.pixel_size_nm)
     return figures, table
 
 
@@ -231,22 +230,8 @@ def write_filtered(job: Job, plan: Plan, prepared: Prepared, room: Room = MEMORY
     if job.speaks:
         write_center(job.folder / CENTER_FILE, center_of(prepared))
         write_volume(job, VOLUME_FILE, volume, prepared)
-        if plan.options.tiff:
-            write_tiff(job, volume, prepared)
+        write_copies(job, plan, volume, prepared.pixel_size_nm)
     return about(plan, prepared)
-
-
-def write_tiff(job: Job, volume: Float32, prepared: Prepared) -> None:
-    """A page a slice, float32, as ImageJ reads it."""
-    import tifffile
-
-    resolution = None if prepared.pixel_size_nm is None else (1 / prepared.pixel_size_nm,) * 2
-    made = job.folder / f".{TIFF_FILE}.part"
-    tifffile.imwrite(
-        made, volume, imagej=True, resolution=resolution,
-        metadata={"axes": "ZYX", "unit": "nm", "spacing": prepared.pixel_size_nm or 1.0},
-    )  # fmt: skip
-    made.replace(job.folder / TIFF_FILE)
 
 
 def straightened_images(data: Float32, flow: Float32, mass: bool) -> Iterator[Float32]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.jobs.run import Job
+from manyviews.nano.copies import write_copies
 from manyviews.nano.flow.robust import find_jumps, view_weights
 from manyviews.nano.halves import compare_halves, write_halves
 from manyviews.nano.motion.basis import time_functions
@@ -23,7 +24,6 @@ from manyviews.nano.reconstruct_results import (
     about,
     misfit_of,
     write_images,
-    write_tiff,
     write_volume,
 )
 from manyviews.nano.results import (
@@ -153,8 +153,7 @@ def write_space_results(
             write_volume(job, name, part, prepared)
         size_nm = prepared.pixel_size_nm
         figures |= write_halves(folder, compare_halves(parts[0], parts[1], size_nm), size_nm)
-    if plan.options.tiff:
-        write_tiff(job, volume, prepared)
+    write_copies(job, plan, volume, prepared.pixel_size_nm)
     return figures, table
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,7 @@ FIGURES_FOLDER = "figures"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+_CHUNKED = ".zarr"
 _RANK_LOG = re.compile(r"rank-\d{4,}\.txt")
 _VISIBLE_SECONDS = 10.0  # network file systems may show new files late
 _LAST_LINE_BYTES = 4096
@@ -394,8 +396,8 @@ def _remove_temporary(path: Path) -> None:
     figures = path / FIGURES_FOLDER
     for folder in (path, figures) if figures.is_dir() and not figures.is_symlink() else (path,):
         for entry in folder.iterdir():
-            if _TEMPORARY.fullmatch(entry.name) and entry.is_file():
-                entry.unlink()
+            if _TEMPORARY.fullmatch(entry.name):
+                _remove_result(entry)
 
 
 def _remove_run(path: Path) -> None:
@@ -405,8 +407,8 @@ def _remove_run(path: Path) -> None:
     for name in [*names, EVENTS_FILE, LOG_FILE]:
         file = path / name
         # a folder on the way that is a link leads out of the run
-        if file.parent.resolve().is_relative_to(path.resolve()) and (file.is_file() or file.is_symlink()):
-            file.unlink()
+        if file.parent.resolve().is_relative_to(path.resolve()):
+            _remove_result(file)
     logs = path / LOGS_FOLDER
     if logs.is_dir() and not logs.is_symlink():
         for file in logs.iterdir():
@@ -416,6 +418,14 @@ def _remove_run(path: Path) -> None:
         with contextlib.suppress(OSError):
             (path / folder).rmdir()
     (path / RUN_FILE).unlink(missing_ok=True)
+
+
+def _remove_result(place: Path) -> None:
+    """A file, a link, or a volume that is a folder of chunks; other folders stay."""
+    if place.is_file() or place.is_symlink():
+        place.unlink()
+    elif place.is_dir() and _CHUNKED in place.suffixes:
+        shutil.rmtree(place)
 
 
 def _named_results(path: Path) -> list[str]:
