@@ -321,10 +321,9 @@ def test_ranks_come_to_the_same(run_warm_ranks, deformed, tmp_path, monkeypatch,
     done = run_warm_ranks(ranks, SCRIPT, deformed, out, method, seconds=120)
     assert done.returncode == 0, done.stderr
     one, many = (read_mrc(folder / "volume.mrc")[0] for folder in (alone.run_folder, out))
-    # where images tell little, flows follow differences of rounding, and the volume follows flows
-    most = 1e-3 if method == "oftv" else 1e-5
-    assert np.linalg.norm(many - one) < most * np.linalg.norm(one)
+    # the same to the last bit, but where a sum over all ranks rounds to another float32
+    assert np.linalg.norm(many - one) < 1e-5 * np.linalg.norm(one)
     if (out / "flow.npy").exists():
         flows = [np.load(folder / "flow.npy") for folder in (out, alone.run_folder)]
-        assert np.sqrt(np.mean((flows[0] - flows[1]) ** 2)) < 0.01
+        assert np.sqrt(np.mean((flows[0] - flows[1]) ** 2)) < 1e-3
     assert json.loads((out / "summary.json").read_text())["ranks"] == ranks

@@ -149,7 +149,9 @@ def test_ranks_have_the_answer_of_one():
         part = truth if world is None else truth[shares(20, world.size)[world.rank]].contiguous()
         radon = Radon(theta, len(part), 16, 7.5, threads=1)
         space = Space(lambda: torch.empty_like(part), world)
-        problem = TomographyProblem.of(radon, space=space, slabs=world, depth=20)
+        problem = TomographyProblem.of(
+            radon, space=space, slabs=world, shares=world and shares(20, world.size)
+        )
         b = differences(part, world)
         return preconditioned_steps(problem, torch.zeros_like(part), -radon.forward(part), b, rho, 3)
 

@@ -48,7 +48,13 @@ def test_ranks_have_the_result_of_one():
     def slab(world):
         part = x[shares(7, 3)[world.rank]].clone()
         own = FourierPreconditioner(
-            tuple(part.shape), spectrum, 1.0, 40.0, support=support, depth=7, exchange=world
+            tuple(part.shape),
+            spectrum,
+            1.0,
+            40.0,
+            support=support,
+            slabs=shares(7, world.size),
+            exchange=world,
         )
         return own.forward(part)
 

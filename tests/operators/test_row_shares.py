@@ -35,12 +35,13 @@ def test_rows_are_gathered_and_come_back(rows, block, ranks, dtype, rng):
 
     def work(world):
         exchange = world if ranks > 1 else None
-        planes = whole[shares(depth, ranks)[world.rank]].copy()
+        slabs = shares(depth, ranks)
+        planes = whole[slabs[world.rank]].copy()
         for part in dealt.blocks:
-            found = gather_rows(planes, part, depth, dealt, exchange)
+            found = gather_rows(planes, part, slabs, dealt, exchange)
             assert np.array_equal(found, whole[:, dealt.shares(part)[world.rank]])
             longer = np.concatenate([2 * found, np.zeros_like(found)])
-            scatter_rows(longer, planes, part, depth, dealt, exchange)
+            scatter_rows(longer, planes, part, slabs, dealt, exchange)
         return planes
 
     assert np.array_equal(np.concatenate(run_ranks(ranks, work)), 2 * whole)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from manyviews.errors import InputError
 from manyviews.parallel.layout import Layout, alone, choose_layout, dealt, take_place
-from manyviews.parallel.world import shares
+from manyviews.parallel.world import shares, shares_in_twos
 
 SMALL = st.integers(1, 12)
 
@@ -64,6 +64,17 @@ def test_shares_are_even_and_in_order(count: int, parts: int):
     assert sizes == sorted(sizes, reverse=True)
     assert max(sizes) - min(sizes) <= 1
     assert [n for share in found for n in range(share.start, share.stop)] == list(range(count))
+
+
+@given(st.integers(0, 1000), st.integers(1, 50))
+def test_shares_in_twos_begin_at_even_numbers(count: int, parts: int):
+    found = shares_in_twos(count, parts)
+    assert len(found) == parts
+    assert [n for share in found for n in range(share.start, share.stop)] == list(range(count))
+    if count >= 2 * parts:
+        assert all(share.start % 2 == 0 and share.stop > share.start for share in found)
+        sizes = [share.stop - share.start for share in found]
+        assert max(sizes) - min(sizes) <= 3
 
 
 @given(SMALL, SMALL)

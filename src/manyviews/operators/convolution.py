@@ -65,7 +65,8 @@ class Convolution(LinearOperator):
         self.exchange = exchange if exchange is not None and exchange.size > 1 else None
         ranks, self.rank = (self.exchange.size, self.exchange.rank) if self.exchange else (1, 0)
         self.depth = volume_shape[0]
-        own = shares(self.depth, ranks)[self.rank]
+        self.slabs = shares(self.depth, ranks)
+        own = self.slabs[self.rank]
         self.domain = self.range = (own.stop - own.start, *volume_shape[1:])
         self.padded = padded
         self.multiplier = multiplier
@@ -139,7 +140,7 @@ class Convolution(LinearOperator):
             spectra = self._along_z(planes, block)
             spectra *= self.multiplier.numpy()[:, stored]
             _in_place(scipy.fft.ifft, spectra, 0)
-            scatter_rows(spectra, planes, block, self.depth, self.rows, self.exchange)
+            scatter_rows(spectra, planes, block, self.slabs, self.rows, self.exchange)
             del spectra
         for part in self._pieces(tile):
             _in_place(scipy.fft.ifft, planes[part], 1)
@@ -161,7 +162,7 @@ class Convolution(LinearOperator):
 
     def _along_z(self, planes: Array, block: slice) -> Array:
         """The whole transform in own rows of a block, ``(padded z, own rows of the block, columns)``."""
-        lines = gather_rows(planes, block, self.depth, self.rows, self.exchange)
+        lines = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
         if not lines.size:  # more ranks than rows in the block
             return np.empty((self.padded[0], *lines.shape[1:]), lines.dtype)
         found: Array = scipy.fft.fft(lines, n=self.padded[0], axis=0, workers=_workers())

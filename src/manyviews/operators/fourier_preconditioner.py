@@ -11,6 +11,7 @@ It makes conjugate gradients quick and does not change where they end.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ class FourierPreconditioner(LinearOperator):
         ``(y, x)``, 1 where voxels are free and 0 where they are held at zero; None: all are free.
     threads
         0: as many as torch uses.
-    depth, exchange
-        All slices, and the ranks, of which rank r holds ``shares(depth, ranks)[r]``; None: this one has all.
+    slabs, exchange
+        Slices of every rank, and the ranks; None: this one has all.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class FourierPreconditioner(LinearOperator):
         *,
         support: torch.Tensor | None = None,
         threads: int = 0,
-        depth: int | None = None,
+        slabs: Sequence[slice] | None = None,
         exchange: World | None = None,
     ) -> None:
         self.domain = self.range = shape
@@ -82,9 +83,9 @@ class FourierPreconditioner(LinearOperator):
         self.threads = threads
         self.smoothness = smoothness
         self.exchange = exchange if exchange is not None and exchange.size > 1 else None
-        self.depth = shape[0] if depth is None else depth
+        self.slabs = (slice(0, shape[0]),) if slabs is None or self.exchange is None else tuple(slabs)
         ranks = 1 if self.exchange is None else self.exchange.size
-        self.rows = RowShares.of((self.depth, shape[1], shape[2]), ranks)
+        self.rows = RowShares.of((self.slabs[-1].stop, shape[1], shape[2]), ranks)
         along = [
             2.0 - 2.0 * np.cos(2.0 * np.pi * f(shape[1])) for f in (scipy.fft.fftfreq, scipy.fft.rfftfreq)
         ]
@@ -131,7 +132,7 @@ class FourierPreconditioner(LinearOperator):
 
     def _solve(self, planes: Array, block: slice) -> None:
         """Along z, in this rank's rows of a block."""
-        values = gather_rows(planes, block, self.depth, self.rows, self.exchange)
+        values = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
         own = block if self.exchange is None else self.rows.shares(block)[self.exchange.rank]
         real = values.real.dtype
         diagonal = self.diagonal[own].astype(real)
@@ -146,7 +147,7 @@ class FourierPreconditioner(LinearOperator):
             lambda: np.empty((len(values), values.shape[2]), real), solve,
         )  # fmt: skip
         if self.exchange is not None:
-            scatter_rows(values, planes, block, self.depth, self.rows, self.exchange)
+            scatter_rows(values, planes, block, self.slabs, self.rows, self.exchange)
 
 
 @register("fourier preconditioner")

@@ -7,6 +7,7 @@ of some frequencies only: rows of y-frequency are dealt out, a block at a time, 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -63,21 +64,20 @@ class RowShares:
 
 
 def gather_rows(
-    planes: NDArray[Any], block: slice, depth: int, rows: RowShares, exchange: World | None
+    planes: NDArray[Any], block: slice, slabs: Sequence[slice], rows: RowShares, exchange: World | None
 ) -> NDArray[Any]:
     """All slices of this rank's rows of a block, one of ``rows.blocks``: ``(depth, own rows, columns)``.
 
-    ``planes`` are ``(own slices, rows, columns)``, complex; of ``depth`` slices rank r holds ``shares(depth,
-    ranks)[r]``. Without ``exchange`` this one has all slices, and the result is a view of ``planes``.
+    ``planes`` are ``(own slices, rows, columns)``, complex; rank r holds the slices ``slabs[r]``. Without
+    ``exchange`` this one has all slices, and the result is a view of ``planes``.
     """
     if exchange is None:
         return planes[:, block]
     parts = rows.shares(block)
     columns = planes.shape[2]
     own = _length(parts[exchange.rank])
-    slabs = [_length(slab) for slab in shares(depth, rows.ranks)]
     found = exchange.all_to_all(
-        [_packed(planes[:, part]) for part in parts], [(slab, own, 2 * columns) for slab in slabs]
+        [_packed(planes[:, part]) for part in parts], [(_length(slab), own, 2 * columns) for slab in slabs]
     )
     return np.concatenate([part.numpy().view(planes.dtype) for part in found])
 
@@ -86,7 +86,7 @@ def scatter_rows(
     values: NDArray[Any],
     planes: NDArray[Any],
     block: slice,
-    depth: int,
+    slabs: Sequence[slice],
     rows: RowShares,
     exchange: World | None,
 ) -> None:
@@ -95,11 +95,11 @@ def scatter_rows(
     ``values`` has the slices of the volume first, and may have more, ``(depth or more, own rows, columns)``.
     """
     if exchange is None:
-        planes[:, block] = values[:depth]
+        planes[:, block] = values[: slabs[-1].stop]
         return
     parts = rows.shares(block)
     shapes = [(planes.shape[0], _length(part), 2 * planes.shape[2]) for part in parts]
-    found = exchange.all_to_all([_packed(values[slab]) for slab in shares(depth, rows.ranks)], shapes)
+    found = exchange.all_to_all([_packed(values[slab]) for slab in slabs], shapes)
     for part, received in zip(parts, found, strict=True):
         planes[:, part] = received.numpy().view(planes.dtype)
 

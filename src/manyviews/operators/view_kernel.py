@@ -194,7 +194,7 @@ class _AlongZ:
         return out
 
     def _gather(self, planes: NDArray[np.complex64], block: slice) -> NDArray[np.complex64]:
-        return gather_rows(planes, block, self.depth, self.rows, self.exchange)
+        return gather_rows(planes, block, shares(self.depth, self.rows.ranks), self.rows, self.exchange)
 
     def _transform(self, part: NDArray[np.complex64], out: NDArray[Any]) -> None:
         if part.size:

@@ -144,3 +144,14 @@ def shares(count: int, parts: int) -> list[slice]:
     short, more = divmod(count, parts)
     ends = [number * short + min(number, more) for number in range(parts + 1)]
     return [slice(first, last) for first, last in pairwise(ends)]
+
+
+def shares_in_twos(count: int, parts: int) -> list[slice]:
+    """`shares` that begin at even numbers, as far as there are two for each.
+
+    What is worked on two at a time then meets the same partner whatever the number of parts.
+    """
+    if count < 2 * parts:
+        return shares(count, parts)
+    pairs = shares(-(-count // 2), parts)
+    return [slice(2 * part.start, min(2 * part.stop, count)) for part in pairs]

@@ -11,6 +11,7 @@ Two ways to a few iterations: `printed_steps` are the paper's, `preconditioned_s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,8 @@ class TomographyProblem:
         ``(y, x)``, 1 where voxels are free and 0 where they are held at zero; None: all are free.
     space
         Where the volumes live; None: whole ones in memory.
-    slabs, depth
-        Ranks that share the volume, and all its slices; None: this one has all.
+    slabs, shares
+        Ranks that share the volume, and the slices of each; None: this one has all.
     """
 
     radon: Radon
@@ -75,7 +76,7 @@ class TomographyProblem:
     support: torch.Tensor | None = None
     space: Space | None = None
     slabs: World | None = None
-    depth: int | None = None
+    shares: Sequence[slice] | None = None
 
     @classmethod
     def of(
@@ -86,14 +87,14 @@ class TomographyProblem:
         support: torch.Tensor | None = None,
         space: Space | None = None,
         slabs: World | None = None,
-        depth: int | None = None,
+        shares: Sequence[slice] | None = None,
     ) -> TomographyProblem:
         """The problem of a projector; ``weights (view,)`` are not negative, the rest as of the class."""
         normal = RadonNormal.of(radon, None if weights is None else weights.numpy())
         column = None if weights is None else weights[:, None, None]
         spectrum = circulant_spectrum(normal)
         quick = normal.nearest(_QUICK_SIDES)
-        return cls(radon, normal, quick, spectrum, normal.norm(), column, support, space, slabs, depth)
+        return cls(radon, normal, quick, spectrum, normal.norm(), column, support, space, slabs, shares)
 
     def half_gradient(
         self, u: torch.Tensor, residual: torch.Tensor, b: torch.Tensor | None, rho: Penalties
@@ -153,7 +154,7 @@ class TomographyProblem:
         """Nearly the inverse of `hessian`."""
         return FourierPreconditioner(
             self.normal.domain, self.spectrum, rho.projections, rho.gradient,
-            support=self.support, threads=self.radon.threads, depth=self.depth, exchange=self.slabs,
+            support=self.support, threads=self.radon.threads, slabs=self.shares, exchange=self.slabs,
         )  # fmt: skip
 
     def least_squares(self, projections: torch.Tensor) -> LeastSquares:

@@ -70,7 +70,7 @@ class LevelProblem:
             room.allocate if room.in_files else None,
         )  # fmt: skip
         tomography = TomographyProblem.of(
-            radon, support=disk(columns, center), space=space, slabs=slabs, depth=rows
+            radon, support=disk(columns, center), space=space, slabs=slabs, shares=ranks.slabs
         )
         data = np.ascontiguousarray(projections[ranks.own_views], dtype=np.float32)
         sizes = ranks.gather_views(torch.from_numpy(squares(data))).numpy()
