@@ -62,6 +62,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     gc.set_threshold(GARBAGE_AFTER)
+    os.fsync = lambda descriptor: None  # what a test writes need not outlive a power cut
     import numba
     import torch
 
