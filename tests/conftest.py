@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Hashable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,19 @@ def pytest_configure(config: pytest.Config) -> None:
             folder = together.enter_context(tempfile.TemporaryDirectory())
             os.environ[NURSERY] = together.enter_context(nursery(Path(folder) / "door"))
             config.add_cleanup(together.close)
+            config.add_cleanup(partial(remove_shared_memory, time.time()))
+
+
+def remove_shared_memory(since: float) -> None:
+    """MPICH's files in memory that killed ranks have left: made after a time, and mapped by no process."""
+    mapped = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            mapped.update(line.split()[-1] for line in maps.read_text().splitlines() if "mpich_shm" in line)
+    for left in Path("/dev/shm").glob("mpich_shm_*"):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime >= since and str(left) not in mapped:
+                left.unlink()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
