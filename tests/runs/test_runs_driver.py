@@ -191,6 +191,15 @@ def test_saving_takes_a_tenth_of_the_time_at_most(tmp_path, monkeypatch):
     assert 2 <= len(saved) <= 4
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 0.02])
+def test_the_last_state_is_written_once(tmp_path, monkeypatch, tolerance):
+    """It may be as large as the disk has room for."""
+    saved = []
+    monkeypatch.setattr(module, "save_checkpoint", lambda folder, values, at, **options: saved.append(at))
+    state, _ = run_toy(tmp_path, iterations=20, checkpoint_seconds=0, tolerance=tolerance)
+    assert saved == list(range(1, state.iteration + 1))
+
+
 def start(python, folder, iterations, step_seconds, checkpoint_seconds):
     command = [*python, SCRIPT, str(folder), *map(str, (iterations, step_seconds, checkpoint_seconds))]
     return subprocess.Popen(command, stderr=subprocess.PIPE)

@@ -200,10 +200,14 @@ class _Loop(Generic[S]):
         clock: _CheckpointClock,
         interrupt: Interrupt,
         viewer: Viewer[S] | None,
+        ending: Callable[[S, float | None], StopReason | None],
         measure_change: bool,
         space: Space | None,
     ) -> tuple[S, float | None]:
-        """One iteration, told, shown and saved; the next state and how much it changed."""
+        """One iteration, told, shown and saved; the next state and how much it changed.
+
+        The last one, after which ``ending`` gives a reason, is left to be saved with that.
+        """
         world = self.placement.world
         before = _exchanged(world)
         try:
@@ -215,7 +219,7 @@ class _Loop(Generic[S]):
         due = [clock.is_due(), viewer is not None and viewer.is_due()]
         agreed = _Agreed.on(world, interrupt.signal_number, due, exchange)
         self.record_iteration(state, change, agreed.exchanged)
-        if agreed.signal_number or agreed.save:
+        if agreed.signal_number or (agreed.save and ending(state, change) is None):
             with clock.saving():
                 self.save(state, change)
         if agreed.signal_number:
@@ -319,11 +323,15 @@ def drive(
         loop.record_start(state)
     clock = _CheckpointClock(checkpoint_seconds)
     loop.start(iterations)
-    while (reason := stop_reason(state.iteration, iterations, change, tolerance)) is None:
+
+    def ending(state: S, change: float | None) -> StopReason | None:
+        return stop_reason(state.iteration, iterations, change, tolerance)
+
+    while (reason := ending(state, change)) is None:
         if settled is not None and settled(state):
             reason = StopReason.CONVERGED
             break
-        state, change = loop.advance(solver, state, clock, interrupt, viewer, tolerance > 0, space)
+        state, change = loop.advance(solver, state, clock, interrupt, viewer, ending, tolerance > 0, space)
     loop.record_stop(state.iteration, reason, "")
     loop.save(state, change, reason)
     return state, reason
