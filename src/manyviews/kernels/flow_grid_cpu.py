@@ -337,8 +337,8 @@ def _bin_image(image, factor, out):  # type: ignore[no-untyped-def]
     rows, columns = out.shape
     line, scale = np.empty(columns * factor, np.float32), np.float32(1 / factor**2)
     for z in range(rows):
-        line[:] = image[z * factor, : len(line)]
-        for row in range(z * factor + 1, (z + 1) * factor):
+        line[:] = 0
+        for row in range(z * factor, (z + 1) * factor):
             for x in range(len(line)):
                 line[x] += image[row, x]
         for x in range(columns):

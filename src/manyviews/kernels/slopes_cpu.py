@@ -114,9 +114,11 @@ def pull_slopes(new, old, before, z, line, out):  # type: ignore[no-untyped-def]
     """
     for y in range(out.shape[1]):
         if z > 0:
-            line[:] = out.dtype.type(2) * new[0][z - 1, y] - old[0][z - 1, y]
+            for x in range(len(line)):
+                line[x] = out.dtype.type(2) * new[0][z - 1, y, x] - old[0][z - 1, y, x]
         elif len(before):
-            line[:] = before[0, y]
+            for x in range(len(line)):
+                line[x] = before[0, y, x]
         else:
             line[:] = 0
         up = max(y - 1, 0)

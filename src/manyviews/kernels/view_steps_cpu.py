@@ -98,7 +98,10 @@ def _keep_better(data, model, old, new, push):  # type: ignore[no-untyped-def]
         after = _square_of_rest(data, moved)
     if after < before:
         return after, True
-    new[:] = old
+    for part in range(2):  # by loops: to compile an assignment of arrays, and its error, takes seconds
+        for z in range(new.shape[1]):
+            for x in range(new.shape[2]):
+                new[part, z, x] = old[part, z, x]
     return before, False
 
 

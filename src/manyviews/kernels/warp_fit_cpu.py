@@ -76,7 +76,7 @@ def _fit(data, flow, wanted, weight, rho, steps, order, mass, image):  # type: i
     _deform(deformed, flow, order, not mass, work, padded, rest)
     _sum_of(rho, wanted, -rho, image, way)
     _sum_of(1.0, rest, 1.0, way, rest)
-    way[:] = rest
+    _sum_of(1.0, rest, 0.0, rest, way)
     square = _dot(rest, rest)
     least = 1e-12 * square
     for _ in range(steps):
