@@ -52,9 +52,9 @@ def page(record: Record) -> str:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     seeds = len({row["seed"] for row in rows})
     lines = [
-        f"# Inner steps, {record['total']} in all: {record['size']}^3 voxels, {seeds} seeds",
+        f"# Inner steps, {record['total']} in all: {record['size']}^3 voxels, seeds: {seeds}",
         "",
-        "Relative error (standard deviation) and CPU seconds.",
+        "Relative error (standard deviation over seeds) and CPU seconds.",
         "",
         "| inner steps | outer iterations | " + " | ".join(methods) + " |",
         "| --- | --- | " + " | ".join("---" for _ in methods) + " |",
