@@ -21,6 +21,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "haadf": ("haadf", lambda script, found: script.tables(found)),
     "memory_per_rank": ("memory_per_rank", lambda script, found: script.report(found)),
     "nano_inner_64": ("nano_inner", lambda script, found: script.page(found)),
+    "nano_study_128": ("nano_study", lambda script, found: script.page(found)),
     "nano_speed_2_threads": ("nano_speed", lambda script, found: script.page(found)),
     "nano_peers": ("nano_peers", lambda script, found: script.table(found["rows"])),
     "paper_job": ("paper_job", lambda script, found: script.table(found["methods"]) + "\n"),
