@@ -22,6 +22,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "memory_per_rank": ("memory_per_rank", lambda script, found: script.report(found)),
     "nano_inner_64": ("nano_inner", lambda script, found: script.page(found)),
     "nano_study_128": ("nano_study", lambda script, found: script.page(found)),
+    "nano_misalignments_128": ("nano_misalignments", lambda script, found: script.page(found)),
     "nano_speed_2_threads": ("nano_speed", lambda script, found: script.page(found)),
     "nano_peers": ("nano_peers", lambda script, found: script.table(found["rows"])),
     "paper_job": ("paper_job", lambda script, found: script.table(found["methods"]) + "\n"),
