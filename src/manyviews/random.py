@@ -53,6 +53,8 @@ class Stream(IntEnum):
     START_SCORE = 44  # the images that score a start, and their poses (stochastic-em)
     REFINEMENT = 45  # batch and poses (stochastic-em); iteration
     IMAGE_SIGNS = 46  # what images are told apart by
+    HALF_START = 47  # noise of the start of each half; half, or 2 for the images that judge its sign
+    HALVES_PASS = 48  # poses in a pass of a refinement of halves; pass
 
     SAGD_BATCHES = 50  # which images are in which mini-batch; trial
     SAGD_ORDER = 51  # order of the mini-batches; trial, pass through all of them

@@ -16,6 +16,7 @@ from manyviews.io.relion_particles import read_relion_particles, write_relion_pa
 from manyviews.io.tables import read_numbers
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.images.look import SIGNS, Look
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
@@ -26,7 +27,6 @@ from manyviews.particles.results import (
     far_from_images,
     in_figures,
     preview,
-    summarise_poses,
     write_results,
 )
 from manyviews.particles.selection import FILES, Selection

@@ -9,7 +9,13 @@ from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, run_job, simulation_progress
 from manyviews.errors import InputError
 from manyviews.options import RunOptions, option
-from manyviews.particles.options import AbinitioOptions, ParticleOptions, ReconstructOptions, SimulateOptions
+from manyviews.particles.options import (
+    AbinitioOptions,
+    ParticleOptions,
+    ReconstructOptions,
+    RefineOptions,
+    SimulateOptions,
+)
 
 
 # fmt: off
@@ -86,6 +92,12 @@ def _abinitio(particles: ParticleOptions, options: AbinitioOptions, run: RunOpti
     return run_job(abinitio, particles, options, run=run)
 
 
+def _refine(particles: ParticleOptions, options: RefineOptions, run: RunOptions) -> int:
+    from manyviews.particles.refine.refine import refine
+
+    return run_job(refine, particles, options, run=run)
+
+
 def _reconstruct(particles: ParticleOptions, options: ReconstructOptions, run: RunOptions) -> int:
     from manyviews.particles.reconstruct import reconstruct
 
@@ -128,6 +140,19 @@ COMMANDS = (
         ),
         options=(ParticleOptions, AbinitioOptions, RunOptions),
         run=_abinitio,
+        parallel=True,
+        report="manyviews.particles.report",
+    ),
+    Command(
+        name="particles refine",
+        summary="Refine particles from a map at low resolution, two halves of them apart.",
+        usage="PARTICLES.star --start MAP|RUN --out RUN [options]",
+        examples=(
+            "manyviews particles refine particles.star --start run1 --diameter 180 --out refined",
+            "manyviews particles refine particles.star --start emd_1234.mrc --symmetry C7 --out refined",
+        ),
+        options=(ParticleOptions, RefineOptions, RunOptions),
+        run=_refine,
         parallel=True,
         report="manyviews.particles.report",
     ),

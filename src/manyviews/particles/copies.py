@@ -127,7 +127,7 @@ def _micrograph_pixels(table: ParticleTable) -> Float64:
     return sizes
 
 
-def places_in_halves(of: Int64, rows: Int64) -> Int64:
+def places_in_halves(of: Int64, rows: Int64, halves: Int64 | None = None) -> Int64:
     """Numbers for particles, the even and the odd of which are halves that keep copies together.
 
     Every particle whose row has the right parity keeps it as its number, so that a run with copies, or
@@ -139,10 +139,12 @@ def places_in_halves(of: Int64, rows: Int64) -> Int64:
         ``(K,)`` the first particle that each is a copy of, itself mostly.
     rows
         ``(K,)`` their rows in the whole table, ascending.
+    halves
+        ``(K,)`` 0 or 1, the half that each should be in; left out: even and odd rows.
     """
-    half = rows % 2
+    half = rows % 2 if halves is None else halves
     wanted = together(half, of)
-    numbers = np.where(wanted == half, rows, -1)
+    numbers = np.where(wanted == rows % 2, rows, -1)
     for number in range(2):
         movers = np.flatnonzero((numbers < 0) & (wanted == number))
         free = np.setdiff1d(np.arange(number, int(rows[-1]) + 1 + 2 * len(movers), 2), numbers)

@@ -36,6 +36,7 @@ Float64 = NDArray[np.float64]
 _POINTS_AT_ONCE = 2**21
 _EDGE_PIXELS = 3.0
 _MOST_PADDING = 4
+AT_POINTS = 1 / PADDING**3  # of the damping: in full, it would blur a map whose poses are known
 VOLUMES = (VOLUME_FILE, "half1.mrc", "half2.mrc")
 RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE, *FILES)
 

@@ -17,7 +17,7 @@ from manyviews.particles.em.pose_assignment import PoseAssignment
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.em.refinement import Refinement
-from manyviews.particles.em.starts import RandomStarts
+from manyviews.particles.em.starts import RandomStarts, start_problem
 from manyviews.particles.em.state import StartsState
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import AbinitioMethod
@@ -51,9 +51,14 @@ def check_ranks(plan: Plan, ranks: int) -> None:
     """Refuse more ranks than a method can use, before anything is read, with an `InputError`."""
     if plan.options.method == "sagd" and ranks > 1:
         raise InputError("sagd runs in one process", fix="leave out mpiexec, or use --method stochastic-em")
+    check_lanes(ranks)
+
+
+def check_lanes(ranks: int) -> None:
+    """Refuse more ranks than there are lanes of particles, with an `InputError`."""
     if ranks > LANES:
         raise InputError(
-            f"{ranks} ranks are more than stochastic-em can use",
+            f"{ranks} ranks are more than can share the particles",
             fix=f"start {LANES} at most, each with more --threads",
         )
 
@@ -82,8 +87,11 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         stage="starts",
         preview=lambda state: show(state.iterate),
     )
+    best = int(np.argmax(starts.start_scores))
+    if problem.positive and not start_problem(problem, best).positive:
+        job.say("the best start lets density be below the solvent's: so does the refinement")
     state, reason = job.solve(
-        Refinement(problem, starts),
+        Refinement(start_problem(problem, best), starts),
         plan.em.iterations,
         stage="refinement",
         preview=lambda state: show(state.iterate),

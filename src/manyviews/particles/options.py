@@ -14,6 +14,7 @@ from manyviews.options import SEEDS, MachineOptions, described, option
 AbinitioMethod = Literal["stochastic-em", "sagd"]
 Schedule = Literal["quick", "paper"]
 Prior = Literal["uniform", "exponential", "car"]
+Halves = Literal["table", "micrograph", "particle"]
 _EM: tuple[AbinitioMethod, ...] = ("stochastic-em",)
 _SAGD: tuple[AbinitioMethod, ...] = ("sagd",)
 
@@ -80,10 +81,48 @@ class AbinitioOptions(MachineOptions):
     prior_strength: float = option(1.0, section="method", least=0, methods=_SAGD,
         help="Make the prior of sagd this strong, relative to its default.")
     allow_negative: bool = option(False, section="particle", methods=_EM,
-        help="Let the density be below that of the solvent (stochastic-em).")
+        help="Let the density be below that of the solvent in all starts (stochastic-em). Left out: in every "
+        "second one; the best start decides for the refinement.")
     independent_halves: bool = option(False, section="output", methods=_EM,
         help="Refine two halves of the particles apart, so that their FSC is that of independent maps "
         "(stochastic-em).")
+    seed: int = option(0, section="method", least=0, below=SEEDS,
+        help="Draw all random numbers from this seed: the same seed gives the same result.")
+    reference: Path | None = option(None, section="output",
+        help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
+        "hand.")
+
+
+@described
+@dataclass(frozen=True)
+class RefineOptions(MachineOptions):
+    """How to refine."""
+
+    start: Path = option(Path(), section="input", metavar="PATH", required=True,
+        help="Begin with this map (MRC), of any number of voxels for the same field of view, or with the map "
+        "of this run folder. Only its low frequencies are used, see --start-resolution.")
+    start_resolution: float = option(40.0, section="method", metavar="ANGSTROM", above=0,
+        help="Use of the start what is coarser than this, in angstrom, or than 6.4 waves across the particle "
+        "where that is finer: the two halves are apart from there on.")
+    remove_outliers: bool = option(False, section="input",
+        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
+        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
+    diameter: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Put a soft spherical mask of this diameter, in angstrom, around the particle. Left out: 0.8 "
+        "of the box.")
+    resolution: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Go to this resolution and no finer, in angstrom. Left out: as far as the halves agree.")
+    symmetry: str = option("C1", section="particle", metavar="GROUP",
+        help="Impose this point group, e.g. C1, C7, D2, T, O, I, on whose axes the start lies.")
+    halves: Halves | None = option(None, section="method", metavar="HALVES",
+        help="Divide the particles into halves by the table (rlnRandomSubset), by micrograph, or by "
+        "particle; copies of a particle stay together. Left out: as the table says where it has halves, "
+        "else by particle.")
+    iterations: int = option(25, section="method", least=1,
+        help="Go through all images so many times at most; it ends as soon as the halves agree no further.")
+    shift_sigma: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Expect particles off the middle of their images by this standard deviation, in angstrom, "
+        "along x and y. Left out: a fortieth of the box.")
     seed: int = option(0, section="method", least=0, below=SEEDS,
         help="Draw all random numbers from this seed: the same seed gives the same result.")
     reference: Path | None = option(None, section="output",

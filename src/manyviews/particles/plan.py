@@ -18,8 +18,9 @@ from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.sagd.priors import PriorName
 from manyviews.particles.sagd.sagd import SagdOptions
 
-_FILLED = 0.8  # of the box, where no diameter is given
-_SHIFTS_OF_BOX = 1 / 40
+FILLED = 0.8  # of the box, where no diameter is given
+SHIFTS_OF_BOX = 1 / 40
+MACHINE = ("threads", "memory", "scratch")
 _LEAST_PARTICLES = 50
 _LEAST_BOX = 16
 _PAPER_SCHEDULE_FROM = 10_000  # particles
@@ -56,14 +57,11 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
-        given = {key: value for key, value in asdict(self.options).items() if key not in _MACHINE}
+        given = {key: value for key, value in asdict(self.options).items() if key not in MACHINE}
         reference = self.options.reference
         resolved = {"diameter": self.diameter, "shift_sigma": self.shift_sigma, "radius": self.radius,
                     "device": self.device}  # fmt: skip
         return {**given, **resolved, "reference": None if reference is None else str(reference)}
-
-
-_MACHINE = ("threads", "memory", "scratch")
 
 
 def load_table(options: ParticleOptions) -> ParticleTable:
@@ -109,14 +107,10 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
     """
     check_options(options)
     side = box * pixel_size
-    if count < _LEAST_PARTICLES or box < _LEAST_BOX:
-        raise InputError(
-            f"{count} images of {box} pixels are too little for a structure",
-            fix=f"give at least {_LEAST_PARTICLES} images of at least {_LEAST_BOX} pixels",
-        )
-    diameter = _FILLED * side if options.diameter is None else options.diameter
+    check_size(count, box)
+    diameter = FILLED * side if options.diameter is None else options.diameter
     check_diameter(diameter, side)
-    shift_sigma = _SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
+    shift_sigma = SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
     if not 0 < shift_sigma <= side / 4:
         raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
     radius = fourier_radius(options.resolution, box, pixel_size)
@@ -157,6 +151,15 @@ def fourier_radius(resolution: float | None, box: int, pixel_size: float) -> int
     if radius < 4:
         raise InputError(f"a resolution of {resolution:g} angstrom leaves nothing to see", fix="give less")
     return radius
+
+
+def check_size(count: int, box: int) -> None:
+    """Refuse few particles and small images, with an `InputError`."""
+    if count < _LEAST_PARTICLES or box < _LEAST_BOX:
+        raise InputError(
+            f"{count} images of {box} pixels are too little for a structure",
+            fix=f"give at least {_LEAST_PARTICLES} images of at least {_LEAST_BOX} pixels",
+        )
 
 
 def check_diameter(diameter: float, side: float) -> None:

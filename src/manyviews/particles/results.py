@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from manyviews.alignment.map_alignment import aligned_fsc
-from manyviews.geometry.poses import angular_distance, matrices_to_euler, view_directions
+from manyviews.geometry.poses import matrices_to_euler, view_directions
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_stacks import folder_to_give
@@ -22,6 +23,7 @@ from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
 from manyviews.report.sphere import count_directions, write_fields
@@ -61,7 +63,17 @@ def far_from_images(table: ParticleTable, folder: Path) -> Iterator[str]:
         )
 
 
-def preview(job: Job, plan: Plan) -> Callable[[torch.Tensor], None]:
+class _Boxed(Protocol):
+    """A plan of maps for images of ``box`` pixels of ``pixel_size`` angstrom."""
+
+    @property
+    def box(self) -> int: ...
+
+    @property
+    def pixel_size(self) -> float: ...
+
+
+def preview(job: Job, plan: _Boxed) -> Callable[[torch.Tensor], None]:
     """Writes the present map, which may have fewer and larger voxels than the images have pixels."""
 
     def show(volume: torch.Tensor) -> None:
@@ -78,28 +90,8 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
     volume = found.volume.numpy()
     write_mrc(folder / VOLUME_FILE, volume, plan.pixel_size, overwrite=True,
               labels=(f"manyviews particles abinitio, {plan.options.method}",))  # fmt: skip
-    group = symmetry_rotations(plan.options.symmetry)
-    best, spread, shift_spread = summarise_poses(found.samples, len(table), group)
-    angles = matrices_to_euler(best.rotations)
-    # RELION takes halves in a table for refined apart, so only such are written
     halves = chosen.numbers % 2 + 1 if found.independent else None
-    posed = replace(table, half=None).with_poses(
-        angles,
-        best.shifts.astype(np.float64) * plan.pixel_size,
-        half=halves,
-        extra={
-            "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
-            "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
-            "manyviewsShiftSpreadAngst": [f"{value * plan.pixel_size:.3f}" for value in shift_spread],
-        },
-    )
-    if not np.all(np.diff(chosen.order) > 0):
-        posed = posed.select(np.argsort(chosen.order))  # as they were in the table
-    write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
-    chosen.write(folder)
-    seen = count_directions(view_directions(best.rotations))
-    write_fields(folder / "directions.csv", {"particles": seen})
-    _write_spread(folder / "spread.csv", spread)
+    spreads = write_poses(folder, chosen, found.samples, plan.pixel_size, plan.options.symmetry, halves)
     halves_curve(found.correlation, plan).write_csv(folder / HALVES_FILE, overwrite=True)
     summary: dict[str, object] = {
         "method": plan.options.method,
@@ -109,39 +101,48 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
         "pixel_size_angstrom": plan.pixel_size,
         **found.summary,
         **_halves(found, plan),
-        "median_spread_of_angles_degrees": round(float(np.median(spread)), 2),
-        "median_spread_of_shifts_angstrom": round(float(np.median(shift_spread) * plan.pixel_size), 2),
+        **spreads,
     }
     if plan.options.reference is not None:
-        summary |= _compare(folder, volume, plan, plan.options.reference)
+        summary |= compare_with_reference(folder, volume, plan.pixel_size, plan.options.reference)
     return summary
 
 
-def summarise_poses(
-    samples: PoseSamples, count: int, symmetry: NDArray[np.float64] | None = None
-) -> tuple[PoseSamples, NDArray[np.float64], NDArray[np.float64]]:
-    """The best pose of each of ``count`` particles, and the spread of the others around it.
+def write_poses(
+    folder: Path,
+    chosen: Selection,
+    samples: PoseSamples,
+    pixel_size: float,
+    symmetry: str,
+    halves: NDArray[np.int64] | None,
+) -> dict[str, object]:
+    """Write the particles with their poses, and what the poses are like; returns key figures by name.
 
-    ``samples`` are sorted by image, at least one an image; poses that the rotations ``symmetry (n, 3, 3)`` of
-    the point group make equal count as one.
-
-    Returns
-    -------
-    tuple
-        One pose a particle, its weight the share of the posterior that it stands for; root mean square angle
-        in degrees and distance in pixels of the posterior from it, each ``(count,)``.
+    ``halves (K,)``, 1 or 2, are of halves that were refined apart: RELION takes those of a table for such.
     """
-    order = np.lexsort((-samples.weights, samples.image))
-    first = np.searchsorted(samples.image, np.arange(count))
-    best = samples.select(order[first])
-    centre = best.rotations[samples.image]
-    group = np.eye(3)[None] if symmetry is None else symmetry
-    angle = np.min([angular_distance(samples.rotations @ turn, centre) for turn in group], axis=0)
-    away = np.sum((samples.shifts - best.shifts[samples.image]) ** 2, axis=1)
-    total = np.bincount(samples.image, samples.weights, count)
-    spread = np.sqrt(np.bincount(samples.image, samples.weights * angle**2, count) / total)
-    shift_spread = np.sqrt(np.bincount(samples.image, samples.weights * away, count) / total)
-    return best, spread, shift_spread
+    table = chosen.table
+    best, spread, shift_spread = summarise_poses(samples, len(table), symmetry_rotations(symmetry))
+    posed = replace(table, half=None).with_poses(
+        matrices_to_euler(best.rotations),
+        best.shifts.astype(np.float64) * pixel_size,
+        half=halves,
+        extra={
+            "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
+            "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
+            "manyviewsShiftSpreadAngst": [f"{value * pixel_size:.3f}" for value in shift_spread],
+        },
+    )
+    if not np.all(np.diff(chosen.order) > 0):
+        posed = posed.select(np.argsort(chosen.order))  # as they were in the table
+    write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
+    chosen.write(folder)
+    seen = count_directions(view_directions(best.rotations))
+    write_fields(folder / "directions.csv", {"particles": seen})
+    _write_spread(folder / "spread.csv", spread)
+    return {
+        "median_spread_of_angles_degrees": round(float(np.median(spread)), 2),
+        "median_spread_of_shifts_angstrom": round(float(np.median(shift_spread) * pixel_size), 2),
+    }
 
 
 def _halves(found: Reconstruction, plan: Plan) -> dict[str, object]:
@@ -154,9 +155,12 @@ def _halves(found: Reconstruction, plan: Plan) -> dict[str, object]:
     return {f"resolution_fsc0143_of_{kind}_angstrom": in_figures(max(last, curve.resolution(0.143)))}
 
 
-def _compare(folder: Path, volume: NDArray[np.float32], plan: Plan, reference: Path) -> dict[str, object]:
+def compare_with_reference(
+    folder: Path, volume: NDArray[np.float32], pixel_size: float, reference: Path
+) -> dict[str, object]:
+    """Lay a map over a true one, in either hand, and write their curve; returns key figures by name."""
     truth, _ = read_mrc(reference)
-    curve, alignment = aligned_fsc(volume, truth, plan.pixel_size)
+    curve, alignment = aligned_fsc(volume, truth, pixel_size)
     curve.write_csv(folder / REFERENCE_FILE, overwrite=True)
     return {
         "resolution_fsc05_with_the_reference_angstrom": in_figures(curve.resolution(0.5)),

@@ -54,8 +54,19 @@ class Selection:
     replaces: bool
 
     @classmethod
-    def of(cls, table: ParticleTable, look: Look, diameter: float, *, replaces: bool) -> Selection:
-        """From a look at particles ``diameter`` angstrom wide; those not looked at are taken to be fit."""
+    def of(
+        cls,
+        table: ParticleTable,
+        look: Look,
+        diameter: float,
+        *,
+        replaces: bool,
+        halves: Int64 | None = None,
+    ) -> Selection:
+        """From a look at particles ``diameter`` angstrom wide; those not looked at are taken to be fit.
+
+        ``halves (N,)``, 0 or 1, are those of the whole table; left out: even and odd rows.
+        """
         fit = look.fault == 0
         aside = [
             (int(row), FAULTS[fault]) for row, fault in zip(look.looked, look.fault, strict=True) if fault
@@ -64,7 +75,7 @@ class Selection:
         place = np.zeros(len(table), np.int64)
         place[kept] = np.arange(len(kept))
         found = find_copies(table.select(kept), diameter, place[look.looked[fit]], look.signs[fit])
-        numbers = places_in_halves(found.of, kept)
+        numbers = places_in_halves(found.of, kept, None if halves is None else halves[kept])
         order = np.argsort(numbers)
         everyone = Copies(np.arange(len(table)), np.zeros(len(table), np.int64), found.warnings)
         everyone.of[kept], everyone.kind[kept] = kept[found.of], found.kind
@@ -183,12 +194,17 @@ class Selection:
                 write_table(folder / name, header, rows)
 
 
-def select_particles(job: Job, table: ParticleTable, diameter: float, *, replaces: bool) -> Selection:
-    """Look at all images of a table, with all ranks of a job, and tell what was found."""
+def select_particles(
+    job: Job, table: ParticleTable, diameter: float, *, replaces: bool, halves: Int64 | None = None
+) -> Selection:
+    """Look at all images of a table, with all ranks of a job, and tell what was found.
+
+    ``halves`` are as of `Selection.of`.
+    """
     everyone = np.arange(len(table))
     job.progress.start("look at images", -(-len(table) // job.world.size))
     look = look_at(ParticleImages(table), everyone, diameter, job.world, job.progress.update)
-    found = Selection.of(table, look, diameter, replaces=replaces)
+    found = Selection.of(table, look, diameter, replaces=replaces, halves=halves)
     job.warn(*found.warnings())
     return found
 

@@ -124,3 +124,16 @@ class EmProblem:
     def mean(self, value: float, count: int) -> float:
         """Sum over all processes over ``count``."""
         return float(self.world.sum(torch.tensor([value], dtype=torch.float64))[0]) / count
+
+    def remembered(self, known: PoseSamples, found: PoseSamples, renewed: NDArray[np.int64]) -> PoseSamples:
+        """The poses known, with those of the particles ``renewed (n,)`` found anew, from all processes.
+
+        ``found`` are this process's, numbered as the particles are.
+        """
+        counts = self.world.gather(len(found))
+        fresh = [
+            self.world.all_gather(torch.from_numpy(np.ascontiguousarray(part)), counts).numpy()
+            for part in (found.image, found.rotations, found.shifts, found.weights)
+        ]
+        kept = known.select(~np.isin(known.image, renewed))
+        return PoseSamples.concatenate([kept, PoseSamples(*fresh)]).sorted()

@@ -79,7 +79,8 @@ class Refinement:
             log_likelihood=problem.mean(total, size),
             searched=problem.mean(searched, size),
         )
-        return self._remember(renewed, samples, chosen, own)
+        together = problem.remembered(state.samples, samples.renumbered(numbers), chosen)
+        return replace(renewed, **together.tensors())
 
     def _poses(
         self,
@@ -111,26 +112,6 @@ class Refinement:
         place = np.full(self.problem.plan.particles, -1)
         place[chosen] = np.arange(len(chosen))
         return samples.select(place[samples.image] >= 0).renumbered(place).sorted()
-
-    def _remember(
-        self,
-        state: RefinementState,
-        samples: PoseSamples,
-        chosen: NDArray[np.int64],
-        own: NDArray[np.bool_],
-    ) -> RefinementState:
-        """The state with new poses of the batch, from all processes."""
-        world = self.problem.world
-        mine = samples.renumbered(chosen[own])
-        counts = world.gather(len(mine))
-        fresh = [
-            world.all_gather(torch.from_numpy(np.ascontiguousarray(part)), counts).numpy()
-            for part in (mine.image, mine.rotations, mine.shifts, mine.weights)
-        ]
-        kept = state.samples
-        kept = kept.select(~np.isin(kept.image, chosen))
-        together = PoseSamples.concatenate([kept, PoseSamples(*fresh)]).sorted()
-        return replace(state, **together.tensors())
 
 
 def _references(

@@ -74,6 +74,7 @@ class RandomStarts:
         problem, plan = self.problem, self.problem.plan
         volume = self._random_map(task.start) if task.index == 0 else state.iterate
         radius = plan.start_radius(task.index)
+        bounded = start_problem(problem, task.start)
         rng = generator(problem.seed, Stream.START_STEP, state.iteration)
         chosen = self._mini_batch(task)
         offsets = rng.random(len(chosen))
@@ -84,7 +85,7 @@ class RandomStarts:
         samples, logs = sample_everywhere(batch, grid, problem.shift_sigma, offsets[own], _DRAWS, lane)
         new = problem.sums(batch, samples, chosen[own], radius, len(chosen), NO_SYMMETRY)
         sums = new if task.index == 0 else state.sums.mixed(new, plan.share(task.index))
-        iterate, correlation = problem.volume(sums)
+        iterate, correlation = bounded.volume(sums)
         return replace(
             state,
             iterate=iterate,
@@ -111,14 +112,14 @@ class RandomStarts:
         scores, finished = [*state.start_scores, score], (*state.finished, state.iterate)
         problem.say(f"start {len(scores)} of {plan.starts}: log likelihood {score:.2f}")
         last = len(scores) == plan.starts
-        volume = self._on_axes(finished[int(np.argmax(scores))]) if last else state.iterate
+        best = int(np.argmax(scores))
+        volume = self._on_axes(finished[best], start_problem(problem, best)) if last else state.iterate
         return replace(
             state, start_scores=scores, finished=finished, iterate=volume, log_likelihood=score, searched=0.0
         )
 
-    def _on_axes(self, volume: torch.Tensor) -> torch.Tensor:
+    def _on_axes(self, volume: torch.Tensor, problem: EmProblem) -> torch.Tensor:
         """A map of a start, which knows no symmetry, turned so that symmetry may be imposed from here on."""
-        problem = self.problem
         if len(problem.symmetry) == 1:
             return volume
         found = lay_on_axes(volume.numpy(), problem.symmetry, problem.seed)
@@ -138,3 +139,13 @@ class RandomStarts:
         epoch, place = divmod(task.index, a_pass)
         rng = generator(self.problem.seed, Stream.START_BATCHES, task.start, epoch)
         return np.sort(rng.permutation(count)[place * size : (place + 1) * size])
+
+
+def start_problem(problem: EmProblem, start: int) -> EmProblem:
+    """The problem as one of the starts takes it: the second of two lets density be below the solvent's.
+
+    No negative density leads most starts to the structure, but none where the images lack their lowest
+    frequencies: then all around dense parts is less than solvent (measured: decision 0013). The likelihood of
+    the same images under each start tells which it is.
+    """
+    return replace(problem, positive=problem.positive and start % 2 == 0)

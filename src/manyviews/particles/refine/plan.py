@@ -1,0 +1,86 @@
+"""From the options of a refinement to what it does, every default resolved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from manyviews.errors import InputError
+from manyviews.jobs.device import resolve_device
+from manyviews.options import check_options
+from manyviews.particles.em.plan import EmPlan
+from manyviews.particles.options import RefineOptions
+from manyviews.particles.plan import (
+    FILLED,
+    MACHINE,
+    SHIFTS_OF_BOX,
+    check_diameter,
+    check_size,
+    fourier_radius,
+)
+
+
+@dataclass(frozen=True)
+class RefinementPlan:
+    """What a refinement does.
+
+    Lengths are in angstrom; ``box`` is in pixels, ``radius`` the highest frequency that may be used and
+    ``start_radius`` that of the start, both in Fourier pixels. ``em`` has what the search for poses needs.
+    """
+
+    options: RefineOptions
+    box: int
+    pixel_size: float
+    diameter: float
+    shift_sigma: float
+    radius: int
+    start_radius: int
+    em: EmPlan
+    device: str = "cpu"
+
+    def record(self) -> dict[str, Any]:
+        """For ``run.toml``: what changes the result."""
+        given = {key: value for key, value in asdict(self.options).items() if key not in MACHINE}
+        reference = self.options.reference
+        return {
+            **given,
+            "start": str(self.options.start),
+            "diameter": self.diameter,
+            "shift_sigma": self.shift_sigma,
+            "radius": self.radius,
+            "start_radius": self.start_radius,
+            "device": self.device,
+            "independent_halves": True,
+            "reference": None if reference is None else str(reference),
+        }
+
+
+def resolve_refinement(options: RefineOptions, count: int, box: int, pixel_size: float) -> RefinementPlan:
+    """Resolve every default for particles numbered below ``count`` in images of ``box`` pixels.
+
+    Raises
+    ------
+    InputError
+        If the options or the data make no sense.
+    """
+    check_options(options)
+    check_size(count, box)
+    side = box * pixel_size
+    diameter = FILLED * side if options.diameter is None else options.diameter
+    check_diameter(diameter, side)
+    shift_sigma = SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
+    if not 0 < shift_sigma <= side / 4:
+        raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
+    radius = fourier_radius(options.resolution, box, pixel_size)
+    em = EmPlan(
+        particles=count,
+        starts=0,
+        refinements=options.iterations,
+        batch=count,
+        filled=diameter / side,
+        most_radius=radius,
+    )
+    start_radius = min(radius, max(em.last_start_radius, math.floor(side / options.start_resolution)))
+    device = resolve_device(options.device, triton=False)
+    return RefinementPlan(options, box, pixel_size, diameter, shift_sigma, radius, start_radius, em, device)

@@ -1,0 +1,160 @@
+"""The refinement job: from particle images and a map at low resolution to two half maps, top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from manyviews.geometry.symmetry import symmetry_rotations
+from manyviews.io.particle_images import ParticleImages
+from manyviews.jobs.device import own_device
+from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.options import RunOptions
+from manyviews.parallel.world import SingleWorld, World
+from manyviews.particles.em.problem import EmProblem
+from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.images.own_images import fingerprints, own_images
+from manyviews.particles.known_poses import AT_POINTS
+from manyviews.particles.methods import check_lanes
+from manyviews.particles.options import ParticleOptions, RefineOptions
+from manyviews.particles.plan import check_reference, load_table
+from manyviews.particles.refine.halving import divide
+from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
+from manyviews.particles.refine.results import RESULTS, Refined, write_refined
+from manyviews.particles.refine.solver import HalvesRefinement, final_maps
+from manyviews.particles.refine.start import Start, read_start, start_file, starts_of_halves
+from manyviews.particles.refine.state import HalvesState
+from manyviews.particles.report import PICTURES, sections
+from manyviews.particles.results import far_from_images, preview
+from manyviews.particles.selection import Selection, select_particles
+from manyviews.runs.fingerprint import fingerprint
+
+
+def refine(
+    particles: ParticleOptions, options: RefineOptions, run: RunOptions, *, world: World | None = None
+) -> JobResult:
+    """Refine poses and map of particles from a start at low resolution, two halves of them apart.
+
+    Parameters
+    ----------
+    particles, options
+        What from, and how.
+    run
+        Where to; the same call on the same folder goes on where an earlier one stopped.
+    world
+        The processes that share the particles, each of which makes this call; left out: this one alone.
+
+    Raises
+    ------
+    InputError
+        If anything the user gave cannot be used.
+    ManyviewsError
+        If the iteration diverges or the run is interrupted.
+    """
+    began = time.monotonic()
+    world = world or SingleWorld()
+    table = load_table(particles)
+    box = ParticleImages(table).box
+    plan = resolve_refinement(options, len(table), box, table.pixel_size)
+    check_reference(options.reference, box)
+    check_lanes(world.size)
+    start = read_start(options.start, box, table.pixel_size)
+    half, told = divide(table, options.halves)
+    symmetry_rotations(options.symmetry)
+    with start_job(
+        "particles refine",
+        run,
+        options,
+        record=plan.record(),
+        inputs={**fingerprints(particles, table), str(start.path): fingerprint(start_file(options.start))},
+        results=RESULTS,
+        pictures=PICTURES,
+        sections=sections,
+        seed=options.seed,
+        world=world,
+        began=began,
+    ) as job:
+        if job.finished:
+            return job.result()
+        job.warn(*table.warnings)
+        if job.speaks:
+            job.warn(*far_from_images(table, job.folder))
+        job.say(told)
+        chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers, halves=half)
+        moved = int(np.count_nonzero(chosen.numbers % 2 != half[chosen.order]))
+        if moved:
+            job.warn(f"{moved} particles were moved to the half that their copies are in")
+        resolve_refinement(options, len(chosen.order), box, table.pixel_size)  # enough are left
+        plan = resolve_refinement(options, chosen.largest + 1, box, table.pixel_size)
+        with contextlib.ExitStack() as stack:
+            images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
+            found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start)
+        return job.finish(write_refined(job.folder, plan, chosen, found) if job.speaks else {})
+
+
+def run_refinement(
+    job: Job,
+    plan: RefinementPlan,
+    images: FourierImages,
+    chosen: Selection,
+    numbers: np.ndarray,
+    start: Start,
+) -> Refined:
+    """The passes through all images, and the maps in the end; all ranks make this call.
+
+    ``numbers (n,)`` are those of this process's images.
+    """
+    problem = EmProblem(
+        images,
+        numbers,
+        plan.em,
+        shift_sigma=plan.shift_sigma / plan.pixel_size,
+        seed=plan.options.seed,
+        positive=False,
+        symmetry=symmetry_rotations(plan.options.symmetry),
+        independent=True,
+        world=job.world,
+        say=job.say,
+        warn=job.warn,
+        device=str(own_device(plan.device, job.world)),
+    )
+    starts, _ = starts_of_halves(problem, start, plan.start_radius)
+    side = plan.box * plan.pixel_size
+    job.say(f"both halves begin with {start.path.name} up to {side / plan.start_radius:.3g} angstrom")
+    solver = HalvesRefinement(problem, starts, plan.start_radius)
+    show = preview(job, plan)
+    state, reason = job.solve(
+        solver,
+        plan.options.iterations,
+        stage="refinement",
+        settled=solver.settled,
+        preview=lambda state: show(state.iterate),
+    )
+    own = state.samples.select(np.isin(state.samples.image, numbers))
+    place = np.full(plan.em.particles, -1)
+    place[numbers] = np.arange(len(numbers))
+    finished = replace(images, noise_variance=state.noise.numpy())
+    sums = solver.sums(finished, own.renumbered(place), state.radius)
+    mask = problem.constraint(plan.box).mask
+    volume = sums.volume(np.array(state.correlation), plan.box, at_points=AT_POINTS, mask=mask)
+    every = np.full(plan.em.particles, -1)
+    every[chosen.numbers] = np.arange(len(chosen.numbers))
+    return Refined(
+        volume,
+        final_maps(sums, plan.box),
+        state.samples.renumbered(every),
+        mask,
+        {"passes": state.iteration, "stopped_because": str(reason), **_doubts(job, plan, state)},
+    )
+
+
+def _doubts(job: Job, plan: RefinementPlan, state: HalvesState) -> dict[str, object]:
+    """How much of the particles' power the map explains, with a warning where that is little."""
+    shells = slice(2, plan.start_radius + 1)
+    share = float(np.mean(state.explained[shells]))
+    if state.radius <= plan.start_radius or state.furthest <= plan.start_radius:
+        job.warn("the halves agree no further than the start's frequencies, which they share")
+    return {"power_explained_at_the_start_resolution": round(share, 3)}
