@@ -1,4 +1,4 @@
-"""What two half maps agree in: by shell, without and with a mask, less what the mask adds, and by direction."""
+"""What two half maps agree in: by shell, without and with a mask, less what the mask adds; by direction."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def agreement(
 
     `ValueError` as of `masked_fsc`.
     """
-    curves = masked_fsc(
-        first, second, pixel_size, mask, seed=seed, from_first_below=True, threads=threads
-    )
+    curves = masked_fsc(first, second, pixel_size, mask, seed=seed, from_first_below=True, threads=threads)
     share = float(np.mean(mask, dtype=np.float64))
     agree = halves_agree(curves.corrected, share)
     resolution = curves.corrected.first_crossing(THRESHOLD) if agree else math.inf
@@ -98,8 +96,8 @@ def _warnings(found: Agreement) -> list[str]:
     last = found.last_crossing
     if last < _LEAST_OF_FIRST * found.resolution:
         told.append(
-            f"the correlation of the halves falls below 0.143 at {found.resolution:.3g} angstrom, rises again "
-            f"and falls for the last time at {last:.3g}: the first is taken for the resolution"
+            f"the correlation of the halves falls below 0.143 at {found.resolution:.3g} angstrom, rises "
+            f"again and falls for the last time at {last:.3g}: the first is taken for the resolution"
         )
     if found.resolution <= 2 * found.curves.corrected.pixel_size:
         told.append("the halves agree to the Nyquist limit: smaller pixels may show more")

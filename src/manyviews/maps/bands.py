@@ -28,7 +28,9 @@ WINDOW_WAVELENGTHS = 1.5
 """Standard deviation of a window, in wavelengths of its band."""
 WIDTH = 1.25
 """Ratio of the frequency where a band ends to its centre."""
-_POINTS = 2.3  # of a grid, for each Fourier pixel of the highest frequency: squares must not alias to low ones
+_POINTS = (
+    2.3  # of a grid, for each Fourier pixel of the highest frequency: squares must not alias to low ones
+)
 _NEGLIGIBLE = 1e-7  # of the middle of a window
 _SMALL = 48  # voxels along a side: smaller maps are looked at everywhere, larger ones at every other voxel
 
@@ -75,12 +77,10 @@ class HalfSpectra:
         self.box = len(first)
         self.pixel_size = pixel_size
         self.threads = threads
-        self.spectra = [
-            transform(np.asarray(half, np.float32), threads=threads) for half in (first, second)
-        ]
+        self.spectra = [transform(np.asarray(half, np.float32), threads=threads) for half in (first, second)]
         self.mask = mask
         places = self.box if self.box <= _SMALL else -(-self.box // 2)
-        self.places = np.arange(places) * (self.box / places)
+        self.places = grid_places(places, self.box)
 
     @property
     def side(self) -> float:
@@ -128,7 +128,8 @@ class LocalMeans:
     def correlation(self) -> Float32:
         """Local Fourier shell correlation, between -1 and 1."""
         norm = np.sqrt(self.first) * np.sqrt(self.second)
-        return np.divide(self.cross, norm, out=np.zeros_like(norm), where=norm > 0)
+        found: Float32 = np.divide(self.cross, norm, out=np.zeros_like(norm), where=norm > 0)
+        return found
 
 
 def local_means(halves: HalfSpectra, band: Band, maps: tuple[Float32, Float32], floor: float) -> LocalMeans:
@@ -136,7 +137,7 @@ def local_means(halves: HalfSpectra, band: Band, maps: tuple[Float32, Float32], 
     points = len(maps[0])
     step = halves.box / points
     sigma = WINDOW_WAVELENGTHS / band.centre / halves.pixel_size  # voxels
-    grid = np.arange(points) * step
+    grid = grid_places(points, halves.box)
     window = _gaussian(halves.places, grid, sigma)
     weights = mask_on(halves, points) + np.float32(floor)
     first, second = maps
@@ -153,14 +154,14 @@ def local_means(halves: HalfSpectra, band: Band, maps: tuple[Float32, Float32], 
     squares = apply(_gaussian(halves.places, grid, sigma / math.sqrt(2)), product)
     voxel = (step * halves.pixel_size) ** 3
     volume = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0) * voxel
-    return LocalMeans(cross, one, other, np.float32(band.fourier_volume) * volume)
+    return LocalMeans(cross, one, other, np.asarray(band.fourier_volume * volume, dtype=np.float32))
 
 
 def mask_on(halves: HalfSpectra, points: int) -> Float32:
     """The mask read between its voxels at the points of a grid."""
     if points == halves.box:
         return halves.mask
-    grid = np.arange(points) * (halves.box / points)
+    grid = grid_places(points, halves.box)
     return np.clip(apply(linear(grid, halves.box, 1.0), halves.mask), 0, 1)
 
 
@@ -189,6 +190,11 @@ def _corners(points: int) -> list[tuple[tuple[slice, slice, slice], tuple[slice,
     signs = (slice(0, top + 1), slice(-top, None))
     columns = slice(0, top + 1)
     return [((z, y, columns), (z, y, columns)) for z in signs for y in signs]
+
+
+def grid_places(points: int, box: int) -> Float64:
+    """Where the points of a grid lie along an axis of a box, in voxels."""
+    return np.arange(points, dtype=np.float64) * (box / points)
 
 
 def linear(places: Float64, count: int, step: float) -> Float32:

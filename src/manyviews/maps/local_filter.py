@@ -26,6 +26,7 @@ from manyviews.maps.bands import (
     LocalMeans,
     add_cropped,
     apply,
+    grid_places,
     linear,
     local_means,
 )
@@ -87,7 +88,7 @@ def local_filter(halves: HalfSpectra, *, finest: float | None = None) -> Locally
         of_mean = 2 * weight / (1 + weight)
         quantiles.append(np.quantile(of_mean[places], (0.05, 0.5, 0.95)) if places.any() else np.zeros(3))
         points = len(maps[0])
-        reader = linear(np.arange(points) * (box / points), len(halves.places), box / len(halves.places))
+        reader = linear(grid_places(points, box), len(halves.places), box / len(halves.places))
         product, other = maps
         product += other
         product *= np.float32(0.5 * (box / points) ** 3)
@@ -134,4 +135,6 @@ def _predicted(means: LocalMeans, weight: Float32, places: NDArray[np.bool_]) ->
 def _centres(halves: HalfSpectra, finest: float) -> Float64:
     highest = 1 / max(finest, 2 * halves.pixel_size)
     lowest = min(_FIRST_RADIUS / halves.side, highest)
-    return np.asarray(lowest * WIDTH ** np.arange(1 + math.ceil(math.log(highest / lowest) / math.log(WIDTH))))
+    return np.asarray(
+        lowest * WIDTH ** np.arange(1 + math.ceil(math.log(highest / lowest) / math.log(WIDTH)))
+    )

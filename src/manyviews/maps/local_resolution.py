@@ -1,9 +1,10 @@
 """Resolution of every place of a map: how far its two halves agree in soft windows, band by band.
 
-Both halves are reduced to a band of frequencies first and looked at in windows then, so that a window, however
-small, carries no frequency into another, as a mask does. A place is resolved up to the first band whose local
-correlation is below 0.5, or below what windows of pure noise reach by chance. At 0.143, the threshold of whole
-maps, a fiftieth of what lies near by, as the rim of a window lets in, is as good as a resolution.
+Both halves are reduced to a band of frequencies first and looked at in windows then, so that a window,
+however small, carries no frequency into another, as a mask does. A place is resolved up to the first band
+whose local correlation is below 0.5, or below what windows of pure noise reach by chance. At 0.143, the
+threshold of whole maps, a fiftieth of what lies near by, as the rim of a window lets in, is as good as a
+resolution.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def _centres(halves: HalfSpectra, resolution: float, finest: float) -> NDArray[n
     highest = 1 / max(finest, 2 * halves.pixel_size)
     lowest = max(_FIRST_RADIUS / halves.side, 1 / (_COARSEST * resolution))
     count = max(2, 1 + math.ceil(math.log(max(highest / lowest, 1.0)) / math.log(_STEP)))
-    return np.minimum(lowest * _STEP ** np.arange(count), highest)
+    return np.asarray(np.minimum(lowest * _STEP ** np.arange(count), highest), dtype=np.float64)
 
 
 def _on_all_voxels(halves: HalfSpectra, found: Float32) -> Float32:

@@ -129,7 +129,7 @@ def postprocess(
     one, other = (np.ascontiguousarray(half, dtype=np.float32) for half in (first, second))
     check_halves(one, other)
     threads = options.threads
-    mean = (one + other) / 2
+    mean: Float32 = np.add(one, other) * np.float32(0.5)
     chosen = (
         automatic_mask(one, other, pixel_size, fsc(one, other, pixel_size, threads=threads), threads=threads)
         if mask is None
@@ -183,7 +183,9 @@ _TWO = "give two half maps of one refinement"
 def given_mask(volume: Float32, box: int) -> SolventMask:
     """The user's mask; `InputError` where it is nearly empty or nearly the whole box."""
     if volume.shape != (box,) * 3:
-        raise InputError(f"the mask is {volume.shape}, the half maps have {box} voxels a side", where="--mask")
+        raise InputError(
+            f"the mask is {volume.shape}, the half maps have {box} voxels a side", where="--mask"
+        )
     inside = int(np.count_nonzero(volume > 0.5))
     if inside < _LEAST_VOXELS:
         raise InputError(
@@ -213,8 +215,9 @@ def _with_symmetry(
     correlation = symmetry_correlation(coarse, mask.volume, options.symmetry)
     if correlation < _SYMMETRIC:
         warnings.append(
-            f"the map has no symmetry {options.symmetry.upper()} about the axes of the box: turned by it, its "
-            f"correlation with itself is {correlation:.2f} at {detail:.3g} angstrom; the mask stays as it is"
+            f"the map has no symmetry {options.symmetry.upper()} about the axes of the box: turned by it, "
+            f"its correlation with itself is {correlation:.2f} at {detail:.3g} angstrom; the mask stays as "
+            "it is"
         )
         return mask, correlation
     if mask.kind != "automatic":

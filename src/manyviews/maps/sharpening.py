@@ -107,7 +107,9 @@ def _line(
     slope, intercept = np.polyfit(squared, values, 1)
     scatter = values.std() * squared.std()
     correlation = float(np.corrcoef(squared, values)[0, 1]) if scatter > 0 else 0.0
-    told = [f"{fault}: the B factor is fitted from {begin:g} on, where shapes still count" for fault in before]
+    told = [
+        f"{fault}: the B factor is fitted from {begin:g} on, where shapes still count" for fault in before
+    ]
     b_factor = 4 * float(slope)
     if b_factor > 0:
         told.append(
@@ -154,7 +156,9 @@ def sharpen(
         limited = low_pass_edge(frequency, 1 / resolution, width)
         # where it is zero anyway the exponential may overflow
         grown = np.exp(-b_factor / 4 * np.minimum(frequency, 1 / resolution + width) ** 2)
-        by_halves = 1.0 if curve is None or weights is None else np.interp(frequency, curve.frequency, weights)
+        by_halves = (
+            1.0 if curve is None or weights is None else np.interp(frequency, curve.frequency, weights)
+        )
         return np.asarray(limited * grown * by_halves)
 
     return filtered_transform(transform(volume, threads=threads), pixel_size, weight, threads=threads)

@@ -132,9 +132,7 @@ def automatic_mask(
         max(_LEAST_EXTENDED, _EXTENDED * low_pass / pixel_size),
         max(_LEAST_EDGE, _EDGE * low_pass / pixel_size),
     )
-    return SolventMask(
-        volume, "automatic", low_pass, threshold, noise, background, pieces, dropped, warnings
-    )
+    return SolventMask(volume, "automatic", low_pass, threshold, noise, background, pieces, dropped, warnings)
 
 
 def sphere_mask(box: int, reason: str) -> SolventMask:

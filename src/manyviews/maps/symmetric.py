@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from manyviews.geometry.symmetry import symmetry_rotations
-from manyviews.maps.bands import apply, linear
+from manyviews.maps.bands import apply, grid_places, linear
 from manyviews.metrics.correlation import ncc
 
 Float32 = NDArray[np.float32]
@@ -44,14 +44,14 @@ def symmetric_mask(mask: Float32, group: str) -> Float32:
 
 def _others(group: str) -> Float64:
     rotations = symmetry_rotations(group)
-    return rotations[np.abs(rotations - np.eye(3)).max(axis=(1, 2)) > 1e-6]
+    return np.asarray(rotations[np.abs(rotations - np.eye(3)).max(axis=(1, 2)) > 1e-6])
 
 
 def _coarse(volume: Float32) -> Float32:
     box = len(volume)
     if box <= _MOST_PLACES:
         return volume
-    return apply(linear(np.arange(_MOST_PLACES) * (box / _MOST_PLACES), box, 1.0), volume)
+    return apply(linear(grid_places(_MOST_PLACES, box), box, 1.0), volume)
 
 
 def _centre(box: int, count: int) -> float:

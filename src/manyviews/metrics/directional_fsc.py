@@ -22,6 +22,10 @@ from manyviews.metrics.fsc import FscCurve, fsc_of_transforms, transform
 Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
 
+PAPER = (
+    "Tan YZ, Baldwin PR, Davis JH, Williamson JR, Potter CS, Carragher B, Lyumkis D (2017) Addressing "
+    "preferred specimen orientation in single-particle cryo-EM through tilting. Nature Methods 14:793-796."
+)
 AXES: Mapping[str, tuple[float, float, float]] = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 HALF_ANGLE_DEGREES = 20.0
 _COLUMNS = ("x", "y", "z", "half_angle_degrees", "frequency_per_angstrom", "fsc", "samples")

@@ -25,6 +25,11 @@ from manyviews.random import Stream, generator
 Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
 
+PAPER = (
+    "Chen S, McMullan G, Faruqi AR, Murshudov GN, Short JM, Scheres SHW, Henderson R (2013) High-resolution "
+    "noise substitution to measure overfitting and validate resolution in 3D structure determination by "
+    "single particle electron cryomicroscopy. Ultramicroscopy 135:24-35."
+)
 _AGREED = 0.8  # halves that agree so well need no correction (Chen et al., section 3.1)
 _DRAWS = 4  # of random phases, whose mean scatters half as much as one
 _LEAKING = 2  # shells behind it that the kept ones leak into; RELION leaves as many uncorrected
