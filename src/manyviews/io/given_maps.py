@@ -16,8 +16,8 @@ _PIXEL_TOLERANCE = 0.01  # relative; headers hold lengths that others have round
 _ROUNDING = 1e-3  # of values from 0 to 1
 
 
-def read_map(path: Path, where: str, box: int, pixel_size: float) -> Float32:
-    """A map ``(box, box, box)``, MRC or EM, of the particles' size and pixel size in angstrom.
+def read_map(path: Path, where: str, box: int, pixel_size: float | None) -> Float32:
+    """A map ``(box, box, box)``, MRC or EM, of the particles' size and pixel size in angstrom (None: any).
 
     Raises
     ------
@@ -36,7 +36,7 @@ def read_map(path: Path, where: str, box: int, pixel_size: float) -> Float32:
             fix="give one of the particles' size",
         )
     size = given.pixel_size
-    if size and abs(size / pixel_size - 1) > _PIXEL_TOLERANCE:
+    if size and pixel_size and abs(size / pixel_size - 1) > _PIXEL_TOLERANCE:
         raise InputError(
             f"it has voxels of {size:g} angstrom, the particles of {pixel_size:g}",
             path=path,
@@ -46,7 +46,7 @@ def read_map(path: Path, where: str, box: int, pixel_size: float) -> Float32:
     return np.ascontiguousarray(volume, dtype=np.float32)
 
 
-def read_mask(path: Path, box: int, pixel_size: float) -> Float32:
+def read_mask(path: Path, box: int, pixel_size: float | None) -> Float32:
     """As `read_map`, with values from 0 outside to 1 inside; `InputError` where there are others."""
     mask = read_map(path, "--mask", box, pixel_size)
     low, high = float(mask.min()), float(mask.max())

@@ -58,9 +58,9 @@ class Agreement:
     def directional(self) -> Float64:
         """Resolution of each cone in angstrom, ``(cone,)``; infinity where there is none.
 
-        By the longest run of shells above 0.143: the first shells of a cone hold a few samples, or none.
+        By the longest run of means of three shells above 0.143: the first shells of a cone hold few samples.
         """
-        return np.array([one.curve.resolution(THRESHOLD) for one in self.cones])
+        return np.array([one.resolution(THRESHOLD) for one in self.cones])
 
 
 def agreement(

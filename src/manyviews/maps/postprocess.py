@@ -27,7 +27,7 @@ RealArray = NDArray[np.floating[Any]]
 LEAST_BOX = 16
 _SAME = 1 - 1e-6  # correlation of halves that are one map
 _MOST_OF_BOX, _LEAST_VOXELS = 0.95, 100
-_SYMMETRY_DETAIL = 15.0  # angstrom
+_WELL_AGREED, _COARSEST_DETAIL = 0.5, 15.0  # so far, in angstrom, a map is compared with its turned copies
 _SYMMETRIC = 0.8
 _FINEST_QUANTILE = 0.02
 
@@ -130,13 +130,15 @@ def postprocess(
     check_halves(one, other)
     threads = options.threads
     mean: Float32 = np.add(one, other) * np.float32(0.5)
+    unmasked = fsc(one, other, pixel_size, threads=threads)
     chosen = (
-        automatic_mask(one, other, pixel_size, fsc(one, other, pixel_size, threads=threads), threads=threads)
+        automatic_mask(one, other, pixel_size, unmasked, threads=threads)
         if mask is None
         else given_mask(mask, len(one))
     )
     warnings = list(chosen.warnings)
-    chosen, symmetry = _with_symmetry(chosen, mean, pixel_size, options, warnings)
+    detail = max(4 * pixel_size, min(_COARSEST_DETAIL, unmasked.first_crossing(_WELL_AGREED)))
+    chosen, symmetry = _with_symmetry(chosen, mean, pixel_size, detail, options, warnings)
     found = agreement(one, other, pixel_size, chosen.volume, seed=options.seed, threads=threads)
     warnings += found.warnings
     bare = Finished(
@@ -203,12 +205,16 @@ def given_mask(volume: Float32, box: int) -> SolventMask:
 
 
 def _with_symmetry(
-    mask: SolventMask, mean: Float32, pixel_size: float, options: Postprocessing, warnings: list[str]
+    mask: SolventMask,
+    mean: Float32,
+    pixel_size: float,
+    detail: float,
+    options: Postprocessing,
+    warnings: list[str],
 ) -> tuple[SolventMask, float]:
     """The mask with the symmetry of the map, if the map has it."""
     if options.symmetry.upper() == "C1":
         return mask, 1.0
-    detail = max(_SYMMETRY_DETAIL, 4 * pixel_size)
     coarse = radial_filter(
         mean, pixel_size, lambda f: gaussian_low_pass(f, 1 / detail), threads=options.threads
     )

@@ -26,12 +26,13 @@ RealArray = NDArray[np.floating[Any]]
 
 _COARSEST_DETAIL = 15.0  # angstrom: finer detail than this does not shape a mask
 _LEAST_PIXELS = 3.0  # of the low-pass
-_LEAST_OF_PEAK = 0.1  # of the highest density: what is below may be ripples of what is above
+_LEAST_OF_PEAK = 0.15  # of the highest density: what is below may be ripples of what is above
 _RIM_SHARE = 0.2  # of the voxels, those furthest out: solvent
 _SMALL = 0.05  # of the largest piece
-_EXTENDED, _LEAST_EXTENDED = 1 / 3, 2.0  # of the low-pass; pixels
-_EDGE, _LEAST_EDGE = 2 / 3, 4.0
-_MOST, _LEAST = 0.9, 1.0  # of the voxels that hold anything; of a ball as wide as the low-pass
+_EXTENDED, _LEAST_EXTENDED = 1 / 5, 2.0  # of the low-pass; pixels
+_EDGE, _LEAST_EDGE = 1 / 2, 4.0
+_INVERTED = 1.5  # times as far below the solvent as above
+_MOST, _LEAST = 0.7, 1.0  # of the voxels that hold anything; of a ball as wide as the low-pass
 _SPHERE_EDGE_PIXELS = 6.0
 _AGREED, _WELL_AGREED = 0.143, 0.5
 _SURE, _SURE_SHELLS, _FIRST_SHELLS = 3.0, 3, 5  # standard deviations; so many of the first shells
@@ -116,23 +117,19 @@ def automatic_mask(
     elements = max(10.0, (box * pixel_size) ** 3 * (2 * math.pi) ** 1.5 * (0.849 / low_pass) ** 3)
     above_noise = float(stats.norm.isf(1 / elements)) * noise
     peak = float(mean.max()) - background
+    if background - float(mean.min()) > _INVERTED * peak:
+        return sphere_mask(box, "the particle seems to be dark in the half maps, and should be light")
     threshold = background + max(above_noise, _LEAST_OF_PEAK * peak)
     core, pieces, dropped = _large_pieces(mean > threshold)
     told = _fault(core, live, low_pass / pixel_size)
     if told:
         return sphere_mask(box, told)
-    inverted = background - float(mean.min()) > 1.5 * peak
-    warnings = (
-        ("the particle seems to be dark in the half maps; the mask is around what is bright",)
-        if inverted
-        else ()
-    )
     volume = soft_edge(
         core,
         max(_LEAST_EXTENDED, _EXTENDED * low_pass / pixel_size),
         max(_LEAST_EDGE, _EDGE * low_pass / pixel_size),
     )
-    return SolventMask(volume, "automatic", low_pass, threshold, noise, background, pieces, dropped, warnings)
+    return SolventMask(volume, "automatic", low_pass, threshold, noise, background, pieces, dropped)
 
 
 def sphere_mask(box: int, reason: str) -> SolventMask:

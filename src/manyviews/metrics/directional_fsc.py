@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,14 @@ class ConeFsc:
     direction: tuple[float, float, float]
     half_angle_degrees: float
     curve: FscCurve
+
+    def resolution(self, threshold: float) -> float:
+        """`FscCurve.resolution` of the mean over three shells, each by its samples, as a cone holds few."""
+        samples = np.nan_to_num(self.curve.samples)
+        count = np.convolve(samples, np.ones(3), "same")
+        total = np.convolve(samples * self.curve.correlation, np.ones(3), "same")
+        mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+        return replace(self.curve, correlation=mean).resolution(threshold)
 
 
 def directional_fsc(

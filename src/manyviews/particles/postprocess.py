@@ -128,7 +128,8 @@ def postprocess(options: PostprocessOptions, run: RunOptions, *, world: World | 
                 f"{format_bytes(free)} are free"
             )
         halves = [_read_half(path) for path in (files.half1, files.half2)]
-        mask = None if options.mask is None else read_mask(options.mask, files.box, files.pixel_size)
+        told = files.pixel_size if options.pixel_size is None else None
+        mask = None if options.mask is None else read_mask(options.mask, files.box, told)
         maps.check_halves(*halves)
         if mask is not None:
             maps.given_mask(mask, files.box)

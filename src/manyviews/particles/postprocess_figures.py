@@ -17,6 +17,7 @@ Float64 = NDArray[np.float64]
 Planes = tuple[Float32, Float32, Float32]
 
 _NAMES = ("xy", "xz", "yz")
+_FEW = 4  # samples of a shell in a cone, of which nothing can be said
 
 
 def mask_figure(density: Planes, mask: Planes) -> Figure:
@@ -39,12 +40,13 @@ def local_figure(density: Planes, resolution: Planes, bins: Float64) -> Figure:
 
     ``resolution`` is 0 where there is none; ``bins (bin, 3)`` are edges in angstrom and cubic angstrom.
     """
-    figure = new_figure(5.0)
+    figure = new_figure(5.4)
+    grid = figure.add_gridspec(2, 3, height_ratios=(1.2, 1))
     low, high = contrast(density)
     finest, coarsest = float(bins[0, 0]), float(bins[-1, 1])
     shown = None
-    for place, (image, local, name) in enumerate(zip(density, resolution, _NAMES, strict=True), start=1):
-        axes = figure.add_subplot(2, 3, place)
+    for place, (image, local, name) in enumerate(zip(density, resolution, _NAMES, strict=True)):
+        axes = figure.add_subplot(grid[0, place])
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="antialiased")
         known = np.ma.masked_less_equal(local, 0.0)
         shown = axes.imshow(
@@ -56,7 +58,7 @@ def local_figure(density: Planes, resolution: Planes, bins: Float64) -> Figure:
     if shown is not None:
         bar = figure.colorbar(shown, ax=figure.axes, shrink=0.9)
         bar.set_label("local resolution (Å)", color=INK, fontsize=9)
-    axes = make_plain(figure.add_subplot(2, 1, 2))
+    axes = make_plain(figure.add_subplot(grid[1, :]))
     edges = np.append(bins[:, 0], bins[-1:, 1])
     axes.stairs(bins[:, 2] / 1000, edges, color=COLOURS[0], fill=True, alpha=0.85)
     axes.set_xlim(finest, coarsest)
@@ -84,12 +86,17 @@ def guinier_figure(table: Float64) -> Figure:
 
 
 def directions_figure(cones: Sequence[ConeFsc]) -> Figure:
-    """The range of the correlations in all cones, their median, the best cone and the worst."""
+    """The range of the correlations in all cones, their median, the best cone and the worst.
+
+    Shells of which a cone holds fewer than four samples are not drawn.
+    """
     figure = new_figure(3.6)
     axes = plain_axes(figure)
     frequency = cones[0].curve.frequency
-    curves = np.array([one.curve.correlation for one in cones])
-    resolution = np.array([one.curve.resolution(0.143) for one in cones])
+    curves = np.array([np.where(one.curve.samples >= _FEW, one.curve.correlation, np.nan) for one in cones])
+    shown = np.isfinite(curves).all(axis=0)
+    frequency, curves = frequency[shown], curves[:, shown]
+    resolution = np.array([one.resolution(0.143) for one in cones])
     axes.fill_between(frequency, curves.min(axis=0), curves.max(axis=0), color=COLOURS[5], alpha=0.3,
                       linewidth=0, label=f"{len(cones)} directions")  # fmt: skip
     axes.plot(frequency, np.median(curves, axis=0), color=COLOURS[0], label="median")
@@ -102,7 +109,7 @@ def directions_figure(cones: Sequence[ConeFsc]) -> Figure:
         label = f"{name}: {at}, along ({x:.2f}, {y:.2f}, {z:.2f})"
         axes.plot(frequency, curves[number], color=colour, linewidth=1.2, label=label)
     axes.axhline(0.143, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_xlim(0, float(frequency[-1]))
+    axes.set_xlim(0, float(cones[0].curve.frequency[-1]))
     axes.set_xlabel("spatial frequency (1/Å)", color=INK)
     axes.set_ylabel("Fourier shell correlation", color=INK)
     axes.legend(fontsize=8, frameon=False, loc="lower left")
