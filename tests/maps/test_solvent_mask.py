@@ -34,6 +34,17 @@ def test_its_effect_is_a_better_resolution():
     assert masked.first_crossing(0.143) < 0.95 * plain.first_crossing(0.143)
 
 
+def test_noise_of_the_solvent_does_not_make_it_coarse():
+    """Without a mask the halves agree hardly further than the particle is large."""
+    box = 72
+    truth = ball(9, box=box) * (texture(1, box=box) + 2)
+    halves = with_noise(truth, 3.0, 3)
+    unmasked = fsc(*halves, 3.0)
+    mask = automatic_mask(*halves, 3.0, unmasked)
+    assert mask.low_pass_angstrom < 0.8 * unmasked.first_crossing(0.5)
+    assert mask.volume[distances(box) < 8].min() > 0.9
+
+
 def test_small_pieces_are_dropped():
     truth = molecule().copy()
     truth[3:5, 3:5, 3:5] += 40.0
@@ -90,4 +101,8 @@ def test_agreement_of_noise_is_rare_and_of_maps_sure():
     assert not any(map(halves_agree, curves))
     assert halves_agree(fsc(*with_noise(molecule(), 3.0, 1), 1.0))
     assert not halves_agree(fsc(*with_noise(molecule(), 0.01, 1), 1.0), share=1e-9)
+    # a small mask leaves few samples in the first shells
+    assert halves_agree(fsc(*with_noise(molecule(), 0.3, 1), 1.0), share=0.03)
+    rare = [fsc(*noise_halves(seed, 32), 1.0, mask=ball(6, 3, 32)) for seed in range(100)]
+    assert not any(halves_agree(curve, float(ball(6, 3, 32).mean())) for curve in rare)
     assert math.isinf(curves[0].first_crossing(0.9))

@@ -27,6 +27,7 @@ RealArray = NDArray[np.floating[Any]]
 FIT_FROM, FALLBACK_FROM = 10.0, 15.0
 """Angstrom: where the fit begins; the second where the map does not reach far enough beyond the first."""
 _LEAST_SHELLS = 5
+_SHORT = 0.02  # 1/angstrom^2, of a line: from 10 to 5.8 angstrom
 _LEAST_CORRELATION = 0.6  # of the points with a line, below which the fit is doubtful
 _EDGE_SHELLS = 2.0  # of the low-pass, as RELION's
 
@@ -115,6 +116,11 @@ def _line(
         told.append(
             f"the amplitudes rise beyond {begin:g} angstrom, as of a map that was sharpened already: the fit "
             f"gives a B factor of {b_factor:.0f}, which is not applied"
+        )
+    elif not before and squared[-1] - squared[0] < _SHORT:
+        told.append(
+            f"the line is short, from {begin:g} to {resolution:.3g} angstrom, where helices make amplitudes "
+            f"fall: the B factor, {b_factor:.0f}, may sharpen too much; --b-factor sets another"
         )
     elif abs(correlation) < _LEAST_CORRELATION:
         told.append(

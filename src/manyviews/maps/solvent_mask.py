@@ -18,7 +18,7 @@ from scipy import ndimage, stats
 
 from manyviews.alignment.map_alignment import soft_sphere
 from manyviews.maps.radial import gaussian_low_pass, radial_filter
-from manyviews.metrics.fsc import FscCurve
+from manyviews.metrics.fsc import FscCurve, fsc
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -35,7 +35,8 @@ _INVERTED = 1.5  # times as far below the solvent as above
 _MOST, _LEAST = 0.7, 1.0  # of the voxels that hold anything; of a ball as wide as the low-pass
 _SPHERE_EDGE_PIXELS = 6.0
 _AGREED, _WELL_AGREED = 0.143, 0.5
-_SURE, _SURE_SHELLS, _FIRST_SHELLS = 3.0, 3, 5  # standard deviations; so many of the first shells
+_SURE, _SURE_SHELLS = 4.0, 3  # standard deviations; so many shells
+_ENOUGH, _FIRST_SHELLS = 20.0, 5  # samples of the first shell that can tell; so many shells behind it
 
 
 @dataclass(frozen=True)
@@ -75,19 +76,24 @@ class SolventMask:
 def halves_agree(curve: FscCurve, share: float = 1.0) -> bool:
     """Whether two maps have anything in common that noise has not.
 
-    Of the first five shells three must be above 0.143 and above three standard deviations of what shells of
-    noise are by chance, ``1 / sqrt(2 n)``: once in some ten million pairs of noise. ``share`` is that of the
-    samples that a mask leaves independent.
+    Three of the first shells must be above 0.143 and above four standard deviations of what shells of noise
+    are by chance, ``1 / sqrt(2 n)``: up to the fifth behind the first one that has twenty samples. ``share``
+    is that of the samples that a mask leaves independent.
     """
-    samples = np.maximum(1.0, share * curve.samples[1 : _FIRST_SHELLS + 1])
+    samples = np.maximum(1.0, share * curve.samples[1:])
+    last = int(np.argmax(samples >= _ENOUGH)) if samples[-1] >= _ENOUGH else len(samples)
+    first = slice(0, last + _FIRST_SHELLS + 1)
     level = np.maximum(_AGREED, _SURE / np.sqrt(2 * samples))
-    return int(np.count_nonzero(curve.correlation[1 : _FIRST_SHELLS + 1] > level)) >= _SURE_SHELLS
+    return int(np.count_nonzero((curve.correlation[1:] > level)[first])) >= _SURE_SHELLS
 
 
 def automatic_mask(
     first: RealArray, second: RealArray, pixel_size: float, unmasked: FscCurve, *, threads: int = 0
 ) -> SolventMask:
     """The mask of two half maps, cubes of one size; the largest sphere, with a warning, where there is none.
+
+    Where the low-pass was coarse because of the noise of the solvent, the mask is found once more with the
+    low-pass that the halves allow inside it.
 
     Parameters
     ----------
@@ -100,11 +106,31 @@ def automatic_mask(
     threads
         Of the transforms; 0 is all cores.
     """
-    box = len(first)
     if not halves_agree(unmasked):
-        return sphere_mask(box, "no mask can be found from half maps that do not agree")
-    agreed = unmasked.first_crossing(_WELL_AGREED)
-    low_pass = max(_COARSEST_DETAIL, _LEAST_PIXELS * pixel_size, agreed if math.isfinite(agreed) else 0.0)
+        return sphere_mask(len(first), "no mask can be found from half maps that do not agree")
+    low_pass = _low_pass(unmasked)
+    found = _mask_at(first, second, pixel_size, low_pass, threads)
+    if found.kind == "automatic" and low_pass > _finest(pixel_size):
+        inside = fsc(first, second, pixel_size, mask=found.volume, threads=threads)
+        finer = min(low_pass, _low_pass(inside))
+        again = _mask_at(first, second, pixel_size, finer, threads) if finer < low_pass else found
+        return again if again.kind == "automatic" else found
+    return found
+
+
+def _low_pass(curve: FscCurve) -> float:
+    agreed = curve.first_crossing(_WELL_AGREED)
+    return max(_finest(curve.pixel_size), agreed if math.isfinite(agreed) else 0.0)
+
+
+def _finest(pixel_size: float) -> float:
+    return max(_COARSEST_DETAIL, _LEAST_PIXELS * pixel_size)
+
+
+def _mask_at(
+    first: RealArray, second: RealArray, pixel_size: float, low_pass: float, threads: int
+) -> SolventMask:
+    box = len(first)
     mean, difference = (
         radial_filter(volume, pixel_size, lambda f: gaussian_low_pass(f, 1 / low_pass), threads=threads)
         for volume in ((first + second) / 2, (first - second) / 2)
@@ -121,8 +147,7 @@ def automatic_mask(
         return sphere_mask(box, "the particle seems to be dark in the half maps, and should be light")
     threshold = background + max(above_noise, _LEAST_OF_PEAK * peak)
     core, pieces, dropped = _large_pieces(mean > threshold)
-    told = _fault(core, live, low_pass / pixel_size)
-    if told:
+    if told := _fault(core, live, low_pass / pixel_size):
         return sphere_mask(box, told)
     volume = soft_edge(
         core,
