@@ -64,7 +64,12 @@ def test_the_filter_is_what_it_says():
 
 @pytest.mark.parametrize(
     ("resolution", "begins", "said"),
-    [(4.0, 10.0, ""), (8.0, 15.0, "fitted from 15 on"), (12.0, math.nan, "not sharpened")],
+    [
+        (4.0, 10.0, ""),
+        (6.0, 10.0, "the line is short"),
+        (8.0, 15.0, "fitted from 15 on"),
+        (12.0, math.nan, "not sharpened"),
+    ],
 )
 def test_the_fit_begins_later_or_not_at_all_where_the_map_ends_early(halves, mask, resolution, begins, said):
     plot, _, _ = fitted(halves, mask, resolution)

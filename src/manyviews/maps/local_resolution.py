@@ -42,11 +42,14 @@ class LocalResolution:
         ``(D, D, D)`` angstrom; NaN outside the mask and where no band is above.
     coarsest, finest
         Angstrom, of the bands that were looked at.
+    threshold
+        Of the local correlation; the whole map's curve at the same threshold compares with it.
     """
 
     resolution: Float32
     coarsest: float
     finest: float
+    threshold: float
 
     def quantiles(self, parts: tuple[float, ...]) -> tuple[float, ...]:
         """Quantiles over what is resolved, angstrom; NaN if nothing is."""
@@ -99,7 +102,7 @@ def local_resolution(
     found[alive & begun] = centres[-1]
     whole = _on_all_voxels(halves, found)
     whole[halves.mask < _INSIDE] = math.nan
-    return LocalResolution(whole, float(1 / centres[0]), float(1 / centres[-1]))
+    return LocalResolution(whole, float(1 / centres[0]), float(1 / centres[-1]), threshold)
 
 
 def chance_level(means: LocalMeans, band: Band, halves: HalfSpectra) -> Float32:

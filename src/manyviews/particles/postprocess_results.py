@@ -109,6 +109,8 @@ def summary_of(found: Finished) -> dict[str, object]:
         )
         values = found.local.quantiles((0.05, 0.5, 0.95))
         summary |= {f"{name}_angstrom": in_figures(value) for name, value in zip(names, values, strict=True)}
+        whole = curves.corrected.first_crossing(found.local.threshold)
+        summary["the_whole_at_the_local_threshold_angstrom"] = in_figures(whole)
     if found.filtered is not None:
         summary |= {
             "power_of_a_half_predicted_by_the_other": round(found.filtered.predicted, 4),
