@@ -56,7 +56,7 @@ class LocallyFiltered:
         ``(band,)`` the 5 %, 50 % and 95 % quantile of the weight of the mean map inside the mask.
     predicted, predicted_by_one
         Part of the power inside the mask of one half that the other predicts, filtered locally and with one
-        number a band everywhere.
+        number a band everywhere; without the lowest band, which holds the mean.
     """
 
     volume: Float32
@@ -84,7 +84,8 @@ def local_filter(halves: HalfSpectra, *, finest: float | None = None) -> Locally
         silent = 0 if heard else silent + 1
         if silent > _SILENT:
             break
-        sums += _predicted(means, weight, places)
+        if number:
+            sums += _predicted(means, band, weight, places)
         of_mean = 2 * weight / (1 + weight)
         quantiles.append(np.quantile(of_mean[places], (0.05, 0.5, 0.95)) if places.any() else np.zeros(3))
         points = len(maps[0])
@@ -116,14 +117,14 @@ def prediction_weight(means: LocalMeans, band: Band, halves: HalfSpectra) -> Flo
     return np.asarray(best * np.minimum(1.0, best / chance) ** 2, dtype=np.float32)
 
 
-def _predicted(means: LocalMeans, weight: Float32, places: NDArray[np.bool_]) -> Float64:
+def _predicted(means: LocalMeans, band: Band, weight: Float32, places: NDArray[np.bool_]) -> Float64:
     """Power of a half that is predicted with these weights, with one weight, and that there is, in the mask.
 
-    Windows of one band weigh alike, and those of another band otherwise: all are brought to a mean.
+    Windows of one band weigh alike, and those of another band otherwise: all are divided by their volume.
     """
     if not places.any():
         return np.zeros(3)
-    scale = 1.0 / np.maximum(means.samples[places].astype(np.float64), 1.0)
+    scale = band.fourier_volume / np.maximum(means.samples[places].astype(np.float64), 1.0)
     cross = means.cross[places] * scale
     power = (means.first[places] + means.second[places]) / 2 * scale
     own = weight[places].astype(np.float64)

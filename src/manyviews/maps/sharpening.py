@@ -109,7 +109,9 @@ def _line(
     scatter = values.std() * squared.std()
     correlation = float(np.corrcoef(squared, values)[0, 1]) if scatter > 0 else 0.0
     told = [
-        f"{fault}: the B factor is fitted from {begin:g} on, where shapes still count" for fault in before
+        f"{fault}: the B factor is fitted from {begin:g} on, where shapes still count, and may sharpen too "
+        "much; --b-factor sets another"
+        for fault in before
     ]
     b_factor = 4 * float(slope)
     if b_factor > 0:

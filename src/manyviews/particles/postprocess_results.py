@@ -111,11 +111,9 @@ def summary_of(found: Finished) -> dict[str, object]:
         summary |= {f"{name}_angstrom": in_figures(value) for name, value in zip(names, values, strict=True)}
         whole = curves.corrected.first_crossing(found.local.threshold)
         summary["the_whole_at_the_local_threshold_angstrom"] = in_figures(whole)
-    if found.filtered is not None:
-        summary |= {
-            "power_of_a_half_predicted_by_the_other": round(found.filtered.predicted, 4),
-            "the_same_with_one_filter_everywhere": round(found.filtered.predicted_by_one, 4),
-        }
+    if found.filtered is not None and found.filtered.predicted_by_one > 0:
+        gained = found.filtered.predicted / found.filtered.predicted_by_one - 1
+        summary["prediction_gained_by_filtering_locally_percent"] = round(100 * gained, 1)
     return summary
 
 
