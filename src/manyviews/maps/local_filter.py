@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +33,14 @@ from manyviews.maps.local_resolution import chance_level
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-RealArray = NDArray[np.floating[Any]]
+Bool = NDArray[np.bool_]
 
-_FIRST_RADIUS = 4.0  # Fourier pixels: the lowest band and all below it
+_FIRST_RADIUS = 1.5  # Fourier pixels: the lowest band and all below it
 _SILENT = 1  # bands without a place above chance that are still kept, before the rest is given up
 _OUTSIDE = 0.01  # weight of the solvent beside the particle in a window
 _INSIDE = 0.5
+_DAMPED = 3.0  # standard deviations of noise, below which a weight is damped
+_SURE = 2.0  # standard deviations, of a band that is kept
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,19 @@ def local_filter(halves: HalfSpectra, *, finest: float | None = None) -> Locally
     box = halves.box
     total = np.zeros((box, box, box // 2 + 1), np.complex64)
     places = apply(linear(halves.places, box, 1.0), halves.mask) > _INSIDE
-    quantiles, sums, silent = [], np.zeros(3), 0
+    quantiles, sums = [], np.zeros(3)
+    begun, silent = False, 0
     for number, centre in enumerate(centres):
         band = Band(float(centre), lowest=number == 0)
         maps = halves.band_maps(band)
         means = local_means(halves, band, maps, _OUTSIDE)
-        weight = prediction_weight(means, band, halves)
-        heard = bool((means.correlation > chance_level(means, band, halves))[places].any())
-        silent = 0 if heard else silent + 1
-        if silent > _SILENT:
-            break
+        if is_heard(means, band, halves, places):
+            begun, silent = True, 0
+        elif begun:
+            silent += 1
+            if silent > _SILENT:
+                break
+        weight = prediction_weight(means)
         if number:
             sums += _predicted(means, band, weight, places)
         of_mean = 2 * weight / (1 + weight)
@@ -104,31 +108,43 @@ def local_filter(halves: HalfSpectra, *, finest: float | None = None) -> Locally
     )  # fmt: skip
 
 
-def prediction_weight(means: LocalMeans, band: Band, halves: HalfSpectra) -> Float32:
+def is_heard(means: LocalMeans, band: Band, halves: HalfSpectra, places: Bool) -> bool:
+    """Whether a band has anything that noise has not, in some window or in the mask as a whole."""
+    if bool((means.correlation > chance_level(means, band, halves))[places].any()):
+        return True
+    volume = float(halves.mask.sum(dtype=np.float64)) * halves.pixel_size**3
+    return _one_weight(means, band, places) > _SURE / math.sqrt(max(1.0, band.fourier_volume * volume))
+
+
+def prediction_weight(means: LocalMeans) -> Float32:
     """What a band of one half is multiplied by at each place to predict the other best, from 0 to 1.
 
-    Weights below what windows of pure noise reach are made smaller, by their ratio to that squared, for
-    sharpening would bring out what they let through.
+    Weights below what windows of pure noise reach at times, three standard deviations, are made smaller, by
+    their ratio to that squared: most of them are such noise.
     """
     power = (means.first + means.second) / 2
     best = np.divide(means.cross, power, out=np.zeros_like(power), where=power > 0)
     best = np.clip(best, 0.0, 1.0)
-    chance = chance_level(means, band, halves)
+    chance = _DAMPED / np.sqrt(np.maximum(means.samples, 1.0))
     return np.asarray(best * np.minimum(1.0, best / chance) ** 2, dtype=np.float32)
 
 
-def _predicted(means: LocalMeans, band: Band, weight: Float32, places: NDArray[np.bool_]) -> Float64:
-    """Power of a half that is predicted with these weights, with one weight, and that there is, in the mask.
+def _one_weight(means: LocalMeans, band: Band, places: Bool) -> float:
+    """The weight that predicts best with the same everywhere in the mask."""
+    cross, power = _over_volume(means, band, places)
+    return max(0.0, float(cross.sum() / max(power.sum(), np.finfo(np.float64).tiny)))
 
-    Windows of one band weigh alike, and those of another band otherwise: all are divided by their volume.
-    """
-    if not places.any():
-        return np.zeros(3)
+
+def _over_volume(means: LocalMeans, band: Band, places: Bool) -> tuple[Float64, Float64]:
+    """Products and squares in the mask over the volume of each window, so that places and bands compare."""
     scale = band.fourier_volume / np.maximum(means.samples[places].astype(np.float64), 1.0)
-    cross = means.cross[places] * scale
-    power = (means.first[places] + means.second[places]) / 2 * scale
-    own = weight[places].astype(np.float64)
-    one = max(0.0, float(cross.sum() / max(power.sum(), np.finfo(np.float64).tiny)))
+    return means.cross[places] * scale, (means.first[places] + means.second[places]) / 2 * scale
+
+
+def _predicted(means: LocalMeans, band: Band, weight: Float32, places: Bool) -> Float64:
+    """Power of a half inside the mask: predicted with these weights, with one weight, and all of it."""
+    cross, power = _over_volume(means, band, places)
+    own, one = weight[places].astype(np.float64), _one_weight(means, band, places)
     gain = np.sum(2 * own * cross - own**2 * power)
     return np.array([gain, 2 * one * cross.sum() - one**2 * power.sum(), power.sum()])
 
