@@ -93,3 +93,14 @@ def test_weights_of_noise_are_damped():
     ones = np.full((1, 1, 2), 1.0, np.float32)
     means = LocalMeans(np.array([[[0.15, 0.6]]], np.float32), ones, ones, samples)
     np.testing.assert_allclose(prediction_weight(means), [[[0.15 / 4, 0.6]]], rtol=1e-6)
+    few = LocalMeans(means.cross, ones, ones, np.full((1, 1, 2), 4, np.float32))
+    np.testing.assert_allclose(prediction_weight(few), [[[0.15 * 0.3**2, 0.6]]], rtol=1e-6)
+
+
+def test_slow_density_is_kept():
+    """A level of the particle above the solvent is in the lowest bands, of few samples."""
+    truth = ball(14, 3, BOX) * (texture(11, 60.0, BOX) + 3)
+    found = local_filter(HalfSpectra(*with_noise(truth, 0.5, 12), MASK, 1.0))
+    assert found.middle[0] > 0.95
+    around = (distances(BOX) > 18) & (distances(BOX) < 21)
+    assert abs(found.volume[around].mean()) < 0.02 * 3

@@ -39,6 +39,7 @@ _FIRST_RADIUS = 1.5  # Fourier pixels: the lowest band and all below it
 _SILENT = 1  # bands without a place above chance that are still kept, before the rest is given up
 _OUTSIDE = 0.01  # weight of the solvent beside the particle in a window
 _INSIDE = 0.5
+_SURELY = 0.5
 _DAMPED = 3.0  # standard deviations of noise, below which a weight is damped
 _SURE = 2.0  # standard deviations, of a band that is kept
 
@@ -120,12 +121,13 @@ def prediction_weight(means: LocalMeans) -> Float32:
     """What a band of one half is multiplied by at each place to predict the other best, from 0 to 1.
 
     Weights below what windows of pure noise reach at times, three standard deviations, are made smaller, by
-    their ratio to that squared: most of them are such noise.
+    their ratio to that squared: most of them are such noise. Those from a half on never are, for the lowest
+    bands have few samples anywhere, and a map without them has dark halos.
     """
     power = (means.first + means.second) / 2
     best = np.divide(means.cross, power, out=np.zeros_like(power), where=power > 0)
     best = np.clip(best, 0.0, 1.0)
-    chance = _DAMPED / np.sqrt(np.maximum(means.samples, 1.0))
+    chance = np.minimum(_SURELY, _DAMPED / np.sqrt(np.maximum(means.samples, 1.0)))
     return np.asarray(best * np.minimum(1.0, best / chance) ** 2, dtype=np.float32)
 
 

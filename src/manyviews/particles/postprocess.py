@@ -29,7 +29,7 @@ from manyviews.runs.memory import available_memory_bytes
 Float32 = NDArray[np.float32]
 
 _PIXEL_TOLERANCE = 1e-3  # relative; headers hold lengths that others have rounded
-_VOLUMES = 23  # of float32 that are in memory at most, measured: docs/postprocessing.md
+_VOLUMES = 27  # of float32 that are in memory at most, measured: docs/postprocessing.md
 
 
 @dataclass(frozen=True)
