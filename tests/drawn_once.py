@@ -19,6 +19,7 @@ MODULES = (
     "manyviews.tilt.report",
     "manyviews.nano.report_figures",
     "manyviews.particles.report_figures",
+    "manyviews.particles.postprocess_figures",
     "manyviews.subtomo.report_figures",
 )
 

@@ -33,6 +33,7 @@ ROOMS = (
     "io",
     "metrics",
     "alignment",
+    "maps",
     "simulate",
     "runs",
     "report",

@@ -7,7 +7,7 @@ from manyviews.cli.main import main
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em import plan as em_plan
 
-COMMANDS = ("simulate", "check", "abinitio", "compare")
+COMMANDS = ("simulate", "check", "abinitio", "postprocess", "compare")
 
 
 @pytest.fixture(scope="module")

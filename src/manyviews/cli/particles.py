@@ -1,4 +1,4 @@
-"""``manyviews particles``: simulate, check and reconstruct single particles, compare maps."""
+"""``manyviews particles``: simulate, check and reconstruct single particles, finish and compare maps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from manyviews.options import RunOptions, option
 from manyviews.particles.options import (
     AbinitioOptions,
     ParticleOptions,
+    PostprocessOptions,
     ReconstructOptions,
     RefineOptions,
     SimulateOptions,
@@ -104,6 +105,12 @@ def _reconstruct(particles: ParticleOptions, options: ReconstructOptions, run: R
     return run_job(reconstruct, particles, options, run=run)
 
 
+def _postprocess(options: PostprocessOptions, run: RunOptions) -> int:
+    from manyviews.particles.postprocess import postprocess
+
+    return run_job(postprocess, options, run=run)
+
+
 COMMANDS = (
     Command(
         name="particles simulate",
@@ -167,6 +174,19 @@ COMMANDS = (
         options=(ParticleOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,
         report="manyviews.particles.report",
+    ),
+    Command(
+        name="particles postprocess",
+        summary="Make of two half maps a mask, their resolution, a sharpened and a locally filtered map.",
+        usage="HALF1.mrc HALF2.mrc --out RUN [options]",
+        examples=(
+            "manyviews particles postprocess map1/half1.mrc map1/half2.mrc --out finished1",
+            "manyviews particles postprocess half1.mrc half2.mrc --mask mask.mrc --b-factor -90 --out "
+            "finished2",
+        ),
+        options=(PostprocessOptions, RunOptions),
+        run=_postprocess,
+        report="manyviews.particles.postprocess_report",
     ),
     Command(
         name="particles compare",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from manyviews.metrics.fsc import FscCurve, fsc_of_transforms, transform
 Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
 
+PAPER = (
+    "Tan YZ, Baldwin PR, Davis JH, Williamson JR, Potter CS, Carragher B, Lyumkis D (2017) Addressing "
+    "preferred specimen orientation in single-particle cryo-EM through tilting. Nature Methods 14:793-796."
+)
 AXES: Mapping[str, tuple[float, float, float]] = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 HALF_ANGLE_DEGREES = 20.0
 _COLUMNS = ("x", "y", "z", "half_angle_degrees", "frequency_per_angstrom", "fsc", "samples")
@@ -39,6 +43,14 @@ class ConeFsc:
     direction: tuple[float, float, float]
     half_angle_degrees: float
     curve: FscCurve
+
+    def resolution(self, threshold: float) -> float:
+        """`FscCurve.resolution` of the mean over three shells, each by its samples, as a cone holds few."""
+        samples = np.nan_to_num(self.curve.samples)
+        count = np.convolve(samples, np.ones(3), "same")
+        total = np.convolve(samples * self.curve.correlation, np.ones(3), "same")
+        mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+        return replace(self.curve, correlation=mean).resolution(threshold)
 
 
 def directional_fsc(

@@ -63,7 +63,31 @@ class FscCurve:
             return math.inf
         edges = np.flatnonzero(np.diff(np.concatenate([[False], margin >= 0, [False]]).astype(np.int8)))
         starts, ends = edges[::2], edges[1::2]
-        shell = int(ends[np.argmax(ends - starts)])
+        return self._fall(margin, int(ends[np.argmax(ends - starts)]))
+
+    def first_crossing(self, threshold: float) -> float:
+        """Where the curve falls below a threshold for the first time, in angstrom; shell 0 does not count.
+
+        Nyquist's limit, two pixels, if it never does, and infinity if shell 1 is below. As RELION has it, but
+        that it takes the last shell above, and here frequencies are interpolated.
+        """
+        margin = self.correlation[1:] - threshold
+        if not len(margin) or margin[0] < 0:
+            return math.inf
+        below = np.flatnonzero(margin < 0)
+        return self._fall(np.append(0.0, margin), int(below[0]) + 1 if len(below) else len(margin) + 1)
+
+    def last_crossing(self, threshold: float) -> float:
+        """Where the curve falls below a threshold for the last time, in angstrom; see `first_crossing`.
+
+        It is finer than the first one where the curve dips and rises again.
+        """
+        margin = self.correlation - threshold
+        above = np.flatnonzero(margin[1:] >= 0)
+        return self._fall(margin, int(above[-1]) + 2) if len(above) else math.inf
+
+    def _fall(self, margin: Float64, shell: int) -> float:
+        """Angstrom, between the shell before this one, above, and this one, below; Nyquist's if none is."""
         if shell == len(margin):
             return 2 * self.pixel_size
         part = margin[shell - 1] / (margin[shell - 1] - margin[shell])

@@ -25,6 +25,11 @@ from manyviews.random import Stream, generator
 Float64 = NDArray[np.float64]
 RealArray = NDArray[np.floating[Any]]
 
+PAPER = (
+    "Chen S, McMullan G, Faruqi AR, Murshudov GN, Short JM, Scheres SHW, Henderson R (2013) High-resolution "
+    "noise substitution to measure overfitting and validate resolution in 3D structure determination by "
+    "single particle electron cryomicroscopy. Ultramicroscopy 135:24-35."
+)
 _AGREED = 0.8  # halves that agree so well need no correction (Chen et al., section 3.1)
 _DRAWS = 4  # of random phases, whose mean scatters half as much as one
 _LEAKING = 2  # shells behind it that the kept ones leak into; RELION leaves as many uncorrected
@@ -111,6 +116,7 @@ def masked_fsc(
     seed: int = 0,
     shared: int | None = None,
     weights: NDArray[Any] | None = None,
+    from_first_below: bool = False,
     threads: int = 0,
 ) -> FscCurves:
     """The correlation of two halves inside a mask, and how much of it is the mask's.
@@ -131,6 +137,9 @@ def masked_fsc(
         all shells behind it are corrected. None: the halves share nothing.
     weights
         How much each frequency counts, of the shape of the half-spectrum; see `fsc_of_transforms`.
+    from_first_below
+        Phases are random from the first shell below 0.8 on, as RELION has it; else from behind the longest
+        run of shells above.
     threads
         Of the transforms; 0 is all cores.
 
@@ -149,7 +158,7 @@ def masked_fsc(
         return fsc_of_transforms(first, second, a.shape, pixel_size, weights=weights)
 
     unmasked, masked = curve(a, b, None), curve(a, b, mask)
-    first = _random_from(unmasked)
+    first = _first_below(unmasked) if from_first_below else _random_from(unmasked)
     corrected = first + _LEAKING
     if shared is not None and first <= shared + 1 + _LEAKING:
         first = corrected = max(first, shared + 1)
@@ -190,6 +199,12 @@ def _random_from(unmasked: FscCurve) -> int:
     if agreed <= 2 * unmasked.pixel_size and unmasked.correlation[-1] >= _AGREED:
         return len(unmasked.correlation)
     return int(np.searchsorted(unmasked.frequency, 1 / agreed))
+
+
+def _first_below(unmasked: FscCurve) -> int:
+    """The first shell below, without shell 0; behind the last one if there is none."""
+    below = np.flatnonzero(unmasked.correlation[1:] < _AGREED)
+    return int(below[0]) + 1 if len(below) else len(unmasked.correlation)
 
 
 def _corrected(masked: FscCurve, random: FscCurve, first_shell: int) -> FscCurve:

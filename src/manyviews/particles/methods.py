@@ -17,7 +17,7 @@ from manyviews.particles.em.pose_assignment import PoseAssignment
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.em.refinement import Refinement
-from manyviews.particles.em.starts import RandomStarts, start_problem
+from manyviews.particles.em.starts import RandomStarts, refinement_problem
 from manyviews.particles.em.state import StartsState
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import AbinitioMethod
@@ -87,11 +87,8 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         stage="starts",
         preview=lambda state: show(state.iterate),
     )
-    best = int(np.argmax(starts.start_scores))
-    if problem.positive and not start_problem(problem, best).positive:
-        job.say("the best start lets density be below the solvent's: so does the refinement")
     state, reason = job.solve(
-        Refinement(start_problem(problem, best), starts),
+        Refinement(refinement_problem(problem, starts), starts),
         plan.em.iterations,
         stage="refinement",
         preview=lambda state: show(state.iterate),

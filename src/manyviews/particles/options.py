@@ -151,6 +151,34 @@ class ReconstructOptions(MachineOptions):
         help="Compare the map with this true one (MRC), as it lies.")
 
 
+@described
+@dataclass(frozen=True)
+class PostprocessOptions:
+    """How two half maps are finished."""
+
+    half1: Path = option(Path(), section="input", metavar="HALF1", positional=True,
+        help="Read the map of the first half from this file (MRC or EM), unfiltered, protein white.")
+    half2: Path = option(Path(), section="input", metavar="HALF2", positional=True,
+        help="Read the map of the second half from this file, of the same size.")
+    pixel_size: float | None = option(None, section="input", metavar="ANGSTROM", above=0,
+        help="Take the maps to have voxels of this size in angstrom. Left out: what their headers say.")
+    mask: Path | None = option(None, section="particle",
+        help="Take this mask (MRC, of the maps' size, from 0 outside to 1 inside, with a soft edge). Left "
+        "out: one is found from the halves.")
+    symmetry: str = option("C1", section="particle", metavar="GROUP",
+        help="Give the mask this point group, e.g. C1, C7, D2, T, O, I, about the axes of the box, and tell "
+        "where the maps do not have it.")
+    b_factor: float | None = option(None, section="method", metavar="SQUARE_ANGSTROM",
+        help="Sharpen by this B factor in square angstrom, which is below zero to sharpen, as RELION has it. "
+        "Left out: it is fitted from 10 angstrom to the resolution.")
+    local_threshold: float = option(0.5, section="method", above=0, below=1,
+        help="Take a place as resolved as far as the halves correlate by this around it.")
+    seed: int = option(0, section="method", least=0, below=SEEDS,
+        help="Draw the random phases from this seed: the same seed gives the same result.")
+    threads: int = option(0, section="machine", least=0,
+        help="Compute with this many threads; 0: all cores.")
+
+
 @dataclass(frozen=True)
 class SimulateOptions:
     """A specimen, and how its images are taken."""

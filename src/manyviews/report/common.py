@@ -8,6 +8,7 @@ from pathlib import Path
 from manyviews.errors import InputError
 from manyviews.io.tables import read_table
 from manyviews.metrics.fsc import FscCurve
+from manyviews.metrics.masked_fsc import FscCurves
 from manyviews.report.data import Convergence, fault
 from manyviews.report.sections import Note, Part, Picture, Section, Table
 from manyviews.report.volume import central_slices
@@ -53,6 +54,26 @@ def fsc_section(path: Path, title: str) -> Iterator[Section]:
     curve = FscCurve.read_csv(path)
     if curve is not None:
         yield Section(title, Picture("fsc", "Fourier shell correlation", fsc_figure(curve)))
+
+
+def half_map_curves(
+    path: Path, halves: str = "halves"
+) -> tuple[list[tuple[FscCurve, str, float | None]], str, bool]:
+    """The curves of half maps in a table as `resolution_figure` takes them, none if it is not there.
+
+    ``halves`` is what they are called. Also what is doubtful in them, and whether there is a mask in it.
+    """
+    masked = FscCurves.read_csv(path)
+    if masked is not None:
+        curves: list[tuple[FscCurve, str, float | None]] = [
+            (masked.corrected, f"{halves}, in the mask, corrected", 0.143),
+            (masked.unmasked, f"{halves}, as they are", 0.143),
+            (masked.masked, "halves in the mask", None),
+            (masked.random, "halves in the mask, phases random", None),
+        ]
+        return curves, masked.warning(), True
+    plain = FscCurve.read_csv(path)
+    return ([] if plain is None else [(plain, f"{halves}, as they are", 0.143)]), "", False
 
 
 def table_section(path: Path, title: str) -> Iterator[Section]:

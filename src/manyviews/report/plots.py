@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from manyviews.report.volume import CentralSlices, Model
 _THRESHOLDS = (0.5, 0.143)
 _LEVELS = ((0.143, ":"), (0.5, "--"))
 _SURFACE_PIXELS = 160
+_PLANES = ("xy", "xz", "yz")
 _FINE_BELOW = 97  # voxels along a side; larger maps are fine enough
 
 
@@ -59,6 +60,26 @@ def slices_figure(slices: CentralSlices) -> Figure:
         axes.set_ylabel(up, fontsize=9, color=INK)
         if image is slices.xy:
             scale_bar(axes, (rows, columns), slices.voxel_angstrom)
+    return figure
+
+
+def planes_figure(
+    planes: Sequence[tuple[int, Iterable[NDArray[np.float32]]]], captions: Mapping[int, str]
+) -> Figure:
+    """Three central planes of numbered maps, a column each, with the grey levels of their own."""
+    width = 8.0 / max(len(planes), 4)
+    figure = new_figure(3 * width + 0.3)
+    for column, (number, images) in enumerate(planes):
+        low, high = contrast(tuple(images))
+        for row, (image, name) in enumerate(zip(images, _PLANES, strict=True)):
+            axes = figure.add_subplot(3, max(len(planes), 4), row * max(len(planes), 4) + column + 1)
+            axes.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="antialiased")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if row == 0:
+                axes.set_title(captions.get(number, str(number)), fontsize=8, color=INK)
+            if column == 0:
+                axes.set_ylabel(name, fontsize=9, color=INK)
     return figure
 
 

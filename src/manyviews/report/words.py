@@ -13,7 +13,14 @@ from manyviews.runs.progress import format_seconds
 if TYPE_CHECKING:
     from manyviews.report.data import RunData
 
-_UNITS = {"_angstrom": " Å", "_nm": " nm", "_degrees": "°", "_voxels": " voxels", "_pixels": " pixels"}
+_UNITS = {
+    "_square_angstrom": " Å²",
+    "_angstrom": " Å",
+    "_nm": " nm",
+    "_degrees": "°",
+    "_voxels": " voxels",
+    "_pixels": " pixels",
+}
 _UNITS |= {" (angstrom)": " Å", " (degrees)": "°", " (voxels)": " voxels"}  # as older runs wrote them
 _THRESHOLD = re.compile(r"_fsc0(\d+)")
 _ABBREVIATION = re.compile(r"\b[bcdfghjklmnpqrstvwxz]{3}\b")  # three letters, none of them a vowel
@@ -48,6 +55,7 @@ def summary_entry(name: str, value: Any) -> tuple[str, str]:
             if name.endswith(suffix):
                 behind = "" if value is None or isinstance(value, str) else unit
                 words, text = words.removesuffix(suffix), text + behind
+                break
     return _ABBREVIATION.sub(lambda match: match[0].upper(), words.replace("_", " ")), text
 
 

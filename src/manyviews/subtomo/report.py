@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from manyviews.errors import InputError
+from manyviews.metrics import directional_fsc, masked_fsc
 from manyviews.metrics.directional_fsc import read_cones
 from manyviews.metrics.fsc import FscCurve
-from manyviews.metrics.masked_fsc import FscCurves
-from manyviews.report.common import slices_section, table_section, what_is_readable
+from manyviews.report.common import (
+    half_map_curves,
+    slices_section,
+    table_section,
+    what_is_readable,
+)
 from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure, sphere_figure
@@ -105,15 +110,6 @@ _TABLES = (
 )
 _MOST_WEDGES = 4
 
-_MASKED = (
-    "Chen S, McMullan G, Faruqi AR, Murshudov GN, Short JM, Scheres SHW, Henderson R (2013) High-resolution "
-    "noise substitution to measure overfitting and validate resolution in 3D structure determination by "
-    "single particle electron cryomicroscopy. Ultramicroscopy 135:24-35."
-)
-_CONES = (
-    "Tan YZ, Baldwin PR, Davis JH, Williamson JR, Potter CS, Carragher B, Lyumkis D (2017) Addressing "
-    "preferred specimen orientation in single-particle cryo-EM through tilting. Nature Methods 14:793-796."
-)
 _LU = (
     "Lü Y, Zeng X, Zhao X, Li S, Li H, Gao X, Xu M (2019) Fine-grained alignment of cryo-electron "
     "subtomograms based on MPI parallel optimization. BMC Bioinformatics 20:443."
@@ -183,7 +179,7 @@ def _surface(path: Path) -> Iterator[Section]:
 
 
 def _iterations(folder: Path) -> Iterator[Section]:
-    from manyviews.subtomo.report_figures import planes_figure
+    from manyviews.report.plots import planes_figure
 
     planes = read_slices(folder / SLICES_FILE)
     if not planes:
@@ -197,7 +193,7 @@ def _iterations(folder: Path) -> Iterator[Section]:
 
 
 def _halves(folder: Path) -> Iterator[Section]:
-    from manyviews.subtomo.report_figures import planes_figure
+    from manyviews.report.plots import planes_figure
 
     paths = [folder / name for name in (HALF1_FILE, HALF2_FILE)]
     if not all(path.exists() for path in paths):
@@ -210,22 +206,10 @@ def _halves(folder: Path) -> Iterator[Section]:
 def _resolution(run: RunData) -> Iterator[Part]:
     from manyviews.report.plots import resolution_figure
 
-    path = run.path / FSC_FILE
-    curves: list[tuple[FscCurve, str, float | None]] = []
-    warning = ""
     halves = "halves aligned to one map (optimistic)" if run.options.get("merged") is True else "halves"
-    plain, masked = FscCurve.read_csv(path), FscCurves.read_csv(path)
-    if masked is not None:
-        curves += [
-            (masked.corrected, f"{halves}, in the mask, corrected", 0.143),
-            (masked.unmasked, f"{halves}, as they are", 0.143),
-            (masked.masked, "halves in the mask", None),
-            (masked.random, "halves in the mask, phases random", None),
-        ]
-        warning = masked.warning()
-        yield Citation(_MASKED)
-    elif plain is not None:
-        curves.append((plain, f"{halves}, as they are", 0.143))
+    curves, warning, masked = half_map_curves(run.path / FSC_FILE, halves)
+    if masked:
+        yield Citation(masked_fsc.PAPER)
     reference = FscCurve.read_csv(run.path / REFERENCE_FILE)
     if reference is not None:
         curves.append((reference, "map and reference", 0.5))
@@ -244,7 +228,7 @@ def _directions(path: Path) -> Iterator[Part]:
     angle = cones[0].half_angle_degrees
     named = [(one.curve, f"within {angle:g}° of {one.name}", 0.143) for one in cones]
     yield _section("directions", resolution_figure(named))
-    yield Citation(_CONES)
+    yield Citation(directional_fsc.PAPER)
 
 
 def _progress(path: Path) -> Iterator[Section]:

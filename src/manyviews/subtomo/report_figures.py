@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullF
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from manyviews.report.plots import contrast
 from manyviews.report.style import COLOURS, INK, make_plain, new_figure, plain_axes
 from manyviews.subtomo.iteration_files import Iteration
 from manyviews.subtomo.score_files import Rejection, Scores
@@ -22,29 +21,10 @@ from manyviews.subtomo.wedge_views import WedgeView
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_PLANES = ("xy", "xz", "yz")
 _MOST_BINS = 40
 _STOP_DEGREES = 1.0
 _RINGS_FROM = 2
 _MEASURED = 1e-3  # of the largest
-
-
-def planes_figure(planes: Sequence[tuple[int, Iterable[Float32]]], captions: Mapping[int, str]) -> Figure:
-    """Three central planes of numbered maps, a column each, with the grey levels of their own."""
-    width = 8.0 / max(len(planes), 4)
-    figure = new_figure(3 * width + 0.3)
-    for column, (number, images) in enumerate(planes):
-        low, high = contrast(tuple(images))
-        for row, (image, name) in enumerate(zip(images, _PLANES, strict=True)):
-            axes = figure.add_subplot(3, max(len(planes), 4), row * max(len(planes), 4) + column + 1)
-            axes.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower", interpolation="antialiased")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            if row == 0:
-                axes.set_title(captions.get(number, str(number)), fontsize=8, color=INK)
-            if column == 0:
-                axes.set_ylabel(name, fontsize=9, color=INK)
-    return figure
 
 
 def progress_figure(iterations: Sequence[Iteration]) -> Figure:

@@ -26,6 +26,7 @@ from manyviews.random import Stream, generator
 
 _DRAWS = 48
 _SCORING_IMAGES = 400
+_NEGATIVE = 0.05  # of a map's power; 0.01 where there is none but noise, 0.29 where lowest frequencies lack
 _LOOKS_SYMMETRIC = 0.9  # at low resolution any compact particle has 0.8
 
 
@@ -113,13 +114,14 @@ class RandomStarts:
         problem.say(f"start {len(scores)} of {plan.starts}: log likelihood {score:.2f}")
         last = len(scores) == plan.starts
         best = int(np.argmax(scores))
-        volume = self._on_axes(finished[best], start_problem(problem, best)) if last else state.iterate
+        volume = self._on_axes(finished[best]) if last else state.iterate
         return replace(
             state, start_scores=scores, finished=finished, iterate=volume, log_likelihood=score, searched=0.0
         )
 
-    def _on_axes(self, volume: torch.Tensor, problem: EmProblem) -> torch.Tensor:
+    def _on_axes(self, volume: torch.Tensor) -> torch.Tensor:
         """A map of a start, which knows no symmetry, turned so that symmetry may be imposed from here on."""
+        problem = self.problem
         if len(problem.symmetry) == 1:
             return volume
         found = lay_on_axes(volume.numpy(), problem.symmetry, problem.seed)
@@ -129,7 +131,7 @@ class RandomStarts:
                 "the structure does not look as symmetric as that; compare with a run without --symmetry"
             )
         laid = torch.from_numpy(found.volume)
-        return laid.clamp_(min=0.0) if problem.positive else laid
+        return laid.clamp_(min=0.0) if problem.positive and negative_share(volume) <= _NEGATIVE else laid
 
     def _mini_batch(self, task: Task) -> NDArray[np.int64]:
         """The next images of a random order that is new in every pass through all of them."""
@@ -145,7 +147,28 @@ def start_problem(problem: EmProblem, start: int) -> EmProblem:
     """The problem as one of the starts takes it: the second of two lets density be below the solvent's.
 
     No negative density leads most starts to the structure, but none where the images lack their lowest
-    frequencies: then all around dense parts is less than solvent (measured: decision 0013). The likelihood of
-    the same images under each start tells which it is.
+    frequencies: then all around dense parts is less than solvent (measured: decision 0013).
     """
     return replace(problem, positive=problem.positive and start % 2 == 0)
+
+
+def refinement_problem(problem: EmProblem, state: StartsState) -> EmProblem:
+    """The problem as the refinement takes it: with negative density where the best start has a lot of it.
+
+    A start that may have some often explains the images a little better by fitting their noise, and then
+    hardly has any.
+    """
+    best = int(np.argmax(state.start_scores))
+    share = negative_share(state.finished[best])
+    needed = not start_problem(problem, best).positive and share > _NEGATIVE
+    if problem.positive and needed:
+        problem.say(
+            f"{100 * share:.0f} % of the best start's power is density below the solvent's: the refinement "
+            "lets it be"
+        )
+    return replace(problem, positive=problem.positive and not needed)
+
+
+def negative_share(volume: torch.Tensor) -> float:
+    """Share of the sum of squares that voxels below zero have."""
+    return float(volume.clamp(max=0.0).square().sum() / volume.square().sum().clamp(min=1e-30))
