@@ -1,4 +1,4 @@
-"""``manyviews particles``: simulate, check and reconstruct single particles, compare maps."""
+"""``manyviews particles``: simulate, check and reconstruct single particles, tell how hard, compare maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, run_job, simulation_progress
 from manyviews.errors import InputError
 from manyviews.options import RunOptions, option
-from manyviews.particles.options import AbinitioOptions, ParticleOptions, ReconstructOptions, SimulateOptions
+from manyviews.particles.options import (
+    AbinitioOptions,
+    ConditionOptions,
+    ParticleOptions,
+    ReconstructOptions,
+    SimulateOptions,
+)
 
 
 # fmt: off
@@ -92,6 +98,12 @@ def _reconstruct(particles: ParticleOptions, options: ReconstructOptions, run: R
     return run_job(reconstruct, particles, options, run=run)
 
 
+def _condition(particles: ParticleOptions, options: ConditionOptions, run: RunOptions) -> int:
+    from manyviews.particles.condition import condition
+
+    return run_job(condition, particles, options, run=run)
+
+
 COMMANDS = (
     Command(
         name="particles simulate",
@@ -142,6 +154,18 @@ COMMANDS = (
         options=(ParticleOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,
         report="manyviews.particles.report",
+    ),
+    Command(
+        name="particles condition",
+        summary="Tell how hard the map is to solve for by gradients: condition numbers at known poses.",
+        usage="PARTICLES.star --out RUN [options]",
+        examples=(
+            "manyviews particles condition run1/particles.star --out hard1",
+            "manyviews particles condition refined.star --resolution 8 --count 2000 --out hard2",
+        ),
+        options=(ParticleOptions, ConditionOptions, RunOptions),
+        run=_condition,
+        report="manyviews.particles.fixed_poses.condition_report",
     ),
     Command(
         name="particles compare",
