@@ -32,7 +32,7 @@ RESULTS = Path(__file__).parent / "results"
 EPOCHS = 10
 BATCHES = 30
 METHODS = ("sgd", "exact", "row-sums", "hutchinson", "hutchinson, paper's probes")
-SHARE = 0.2  # of a batch that a probe sees
+EVERY = 5  # steps from one probe to the next
 START_SD = 1 / 320  # of the noise of a coefficient: unit variance beside theirs of 320 pixels
 DAMPING = 1e-8
 LBFGS_ITERATIONS = 30
@@ -108,7 +108,7 @@ def make_solver(problem: Any, method: str, seed: int) -> Any:
     elif method == "row-sums":
         diagonal = fixed_diagonal(problem, "row-sums", start)
     elif method == "hutchinson":
-        diagonal = Probing(share=SHARE, pool=pooled_pairs)
+        diagonal = Probing(every=EVERY, pool=pooled_pairs)
     elif method != "sgd":
         diagonal = Probing()
     batch = -(-problem.images // BATCHES)
@@ -255,7 +255,7 @@ def settings(given: argparse.Namespace) -> dict[str, Any]:
         "images": given.images,
         "snr": given.snr,
         "radius": round(95 * given.box / 192),
-        "share_of_a_batch_in_a_probe": SHARE,
+        "steps_between_probes": EVERY,
         "threads": given.threads,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__,

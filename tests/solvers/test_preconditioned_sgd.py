@@ -152,6 +152,15 @@ def test_passes_count_values_gradients_and_products():
     assert state.probes == 4
 
 
+def test_between_probes_the_estimate_stays():
+    problem = Rows()
+    solver = PreconditionedSgd(problem, zero(problem), batch=10, diagonal=Probing(every=3), threshold=1e-6)
+    states = list(iterate(solver, solver.init(), 7))
+    assert [state.probes for state in states] == [1, 1, 1, 2, 2, 2, 3]
+    assert torch.equal(states[0].diagonal, states[2].diagonal)
+    assert not torch.equal(states[2].diagonal, states[3].diagonal)
+
+
 def test_the_estimate_comes_to_the_diagonal():
     problem = Rows(spread=3.0)
     solver = PreconditionedSgd(problem, zero(problem), batch=20, diagonal=Probing(), threshold=1e-6)
@@ -160,7 +169,7 @@ def test_the_estimate_comes_to_the_diagonal():
     assert float(((state.diagonal_mean - exact).abs() / exact).max()) < 0.1
 
 
-@pytest.mark.parametrize("diagonal", [None, "fixed", Probing(share=0.5)])
+@pytest.mark.parametrize("diagonal", [None, "fixed", Probing(share=0.5), Probing(every=3)])
 def test_resumed_it_is_the_same_to_the_last_bit(diagonal):
     problem = Rows()
     given = problem.hessian().diagonal() if diagonal == "fixed" else diagonal

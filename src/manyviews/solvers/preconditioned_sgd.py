@@ -16,8 +16,7 @@ g = 1.2, eta_max = 10 with a preconditioner, g = 2, eta_max = 1 without. On a qu
 the batch alone, which is what averages the noise of batches.
 
 What differs from the paper: halvings are capped (a step that still fails is not taken, the next starts from
-the short eta), and the probes of Hutchinson's estimate may see a part of the batch only: one probe's error
-comes from its signs more than from its images, so that many cheap probes are worth more than few dear ones.
+the short eta), and Hutchinson's probes may be made at some steps only, and see a part of the batch only.
 """
 
 from __future__ import annotations
@@ -96,6 +95,8 @@ class Probing:
         Weight of the last D in ``D <- beta D + (1 - beta) D_avg``.
     share
         Part of the batch that a probe sees; 1 is the paper's.
+    every
+        Steps from one probe to the next; 1 is the paper's. D stays as it is between.
     pool
         Applied to each probe where entries are known to have equal curvature, such as
         `manyviews.solvers.hutchinson.pooled_pairs`; None: nothing is.
@@ -103,6 +104,7 @@ class Probing:
 
     beta: float = 0.9
     share: float = 1.0
+    every: int = 1
     pool: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
@@ -239,6 +241,9 @@ class PreconditionedSgd:
         probing = self.diagonal
         if not isinstance(probing, Probing):
             return None, 0
+        known = DiagonalEstimate(state.diagonal, state.diagonal_mean, state.probes)
+        if state.iteration % probing.every:
+            return known, 0
         rng = generator(self.seed, Stream.PSGD_PROBES, state.iteration)
         seen = max(1, round(probing.share * len(batch)))
         some = batch if seen == len(batch) else np.sort(rng.choice(batch, seen, replace=False))
@@ -248,7 +253,6 @@ class PreconditionedSgd:
             probe = probing.pool(probe)
         if not state.probes:
             return DiagonalEstimate.first(probe), seen
-        known = DiagonalEstimate(state.diagonal, state.diagonal_mean, state.probes)
         return known.updated(probe, probing.beta), seen
 
     def _preconditioned(self, gradient: torch.Tensor, estimate: DiagonalEstimate | None) -> torch.Tensor:
