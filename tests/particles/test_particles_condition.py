@@ -15,6 +15,7 @@ from manyviews.io.relion_particles import read_relion_particles
 from manyviews.options import RunOptions
 from manyviews.particles import condition as job
 from manyviews.particles.condition import condition, resolve_condition
+from manyviews.particles.fixed_poses.condition_report import condition_figure
 from manyviews.particles.fixed_poses.diagonals import fixed_diagonal
 from manyviews.particles.fixed_poses.spectrum import PRECONDITIONERS, spectrum
 from manyviews.particles.options import ConditionOptions, ParticleOptions, SimulateOptions
@@ -66,6 +67,20 @@ def test_few_products_give_a_bound_and_say_so():
     few, many = spectrum(problem, "none", products=2), spectrum(problem, "none", products=300)
     assert not few.converged
     assert few.condition <= many.condition
+
+
+def test_the_figure_shows_every_number():
+    names = [name for name in PRECONDITIONERS for _ in range(2)]
+    rows = [
+        {"preconditioner": name, "converged": "no" if name == "none" else "yes", "resolution_angstrom": "9"}
+        for name in names
+    ]
+    numbers = np.array([(4.0 + number % 2, 10.0 + number) for number in range(len(rows))])
+    axes = condition_figure(rows, numbers).axes[0]
+    shown = [tuple(line.get_xydata()[0]) for line in axes.lines if len(line.get_xydata()) == 1]
+    assert shown == [tuple(pair) for pair in numbers.tolist()]
+    assert axes.lines[1].get_markerfacecolor() == "white"
+    assert axes.get_ylim()[1] > 17
 
 
 @pytest.mark.pictures

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from manyviews.io.atomic import atomic_write
-from manyviews.io.tables import read_table, write_table
+from manyviews.io.tables import read_numbers, read_table, require_ordinary, write_table
 from manyviews.particles.fixed_poses.spectrum import PRECONDITIONERS, Spectrum
 from manyviews.report.common import table_section, what_is_readable
 from manyviews.report.data import RunData, as_number
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 TABLE_FILE, JSON_FILE = "condition.csv", "condition.json"
 PICTURES = ("condition",)
+_MOST = 1e30
 _COLUMNS = (
     "resolution_angstrom", "radius", "preconditioner", "condition_number", "converged", "smallest_eigenvalue",
     "largest_eigenvalue", "unseen_coordinates", "hessian_products",
@@ -88,28 +92,28 @@ def sections(run: RunData) -> Iterator[Part]:
 def _curves(path: Path) -> Iterator[Section]:
     rows = read_table(path, _COLUMNS)
     if rows:
+        numbers = read_numbers(path, ("radius", "condition_number"))
+        require_ordinary(numbers, path, least=0.0, most=_MOST)
         alternative = "Condition number against resolution, by preconditioner"
-        yield Section("Condition numbers", Picture("condition", alternative, _figure(rows)), _CAPTION)
+        figure = condition_figure(rows, numbers)
+        yield Section("Condition numbers", Picture("condition", alternative, figure), _CAPTION)
 
 
-def _figure(rows: Sequence[dict[str, str]]) -> Figure:
+def condition_figure(rows: Sequence[Mapping[str, str]], numbers: NDArray[np.float64]) -> Figure:
+    """Condition numbers over frequency; ``numbers (row, 2)`` are the rows' radii and condition numbers."""
     from manyviews.report.style import COLOURS, INK, new_figure, plain_axes
 
     figure = new_figure(3.8)
     axes = plain_axes(figure)
-    radii: dict[float, str] = {}
     for name, colour in zip(PRECONDITIONERS, COLOURS, strict=False):
-        own = [row for row in rows if row["preconditioner"] == name]
-        points = [(as_number(row["radius"]), as_number(row["condition_number"])) for row in own]
-        radii |= {as_number(row["radius"]): row["resolution_angstrom"] for row in own}
-        if not points:
-            continue
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, label=_NAMES[name])
-        for (radius, value), row in zip(points, own, strict=True):
-            face = colour if row["converged"] == "yes" else "white"
-            axes.plot([radius], [value], marker="o", color=colour, markerfacecolor=face, markersize=5)
+        own = [number for number, row in enumerate(rows) if row["preconditioner"] == name]
+        axes.plot(*numbers[own].T, color=colour, linewidth=1.6, label=_NAMES[name])
+        for number in own:
+            face = colour if rows[number]["converged"] == "yes" else "white"
+            axes.plot(*numbers[number], marker="o", color=colour, markerfacecolor=face, markersize=5)
     axes.set_yscale("log")
-    axes.set_xticks(list(radii), list(radii.values()))
+    ticks = dict(zip(numbers[:, 0].tolist(), (row["resolution_angstrom"] for row in rows), strict=True))
+    axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xlabel("resolution (Å), by spatial frequency", color=INK)
     axes.set_ylabel("condition number", color=INK)
     axes.legend(fontsize=8, frameon=False, loc="best")
