@@ -31,7 +31,14 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 EPOCHS = 10
 BATCHES = 30
-METHODS = ("sgd", "exact", "row-sums", "hutchinson", "hutchinson, paper's probes")
+METHODS = (
+    "sgd",
+    "exact",
+    "row-sums",
+    "hutchinson",
+    "hutchinson, a fifth of each batch",
+    "hutchinson, paper's probes",
+)
 EVERY = 5  # steps from one probe to the next
 START_SD = 1 / 320  # of the noise of a coefficient: unit variance beside theirs of 320 pixels
 DAMPING = 1e-8
@@ -109,6 +116,8 @@ def make_solver(problem: Any, method: str, seed: int) -> Any:
         diagonal = fixed_diagonal(problem, "row-sums", start)
     elif method == "hutchinson":
         diagonal = Probing(every=EVERY, pool=pooled_pairs)
+    elif method == "hutchinson, a fifth of each batch":
+        diagonal = Probing(share=0.2, pool=pooled_pairs)
     elif method != "sgd":
         diagonal = Probing()
     batch = -(-problem.images // BATCHES)
