@@ -28,6 +28,8 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "nano_peers": ("nano_peers", lambda script, found: script.table(found["rows"])),
     "paper_job": ("paper_job", lambda script, found: script.table(found["methods"]) + "\n"),
     "peers_one_axis": ("tomography_peers", lambda script, found: script.markdown(found)),
+    "preconditioned_sgd_64": ("preconditioned_sgd", lambda script, found: script.table(found)),
+    "preconditioned_sgd_192": ("preconditioned_sgd", lambda script, found: script.table(found)),
     "scaling": ("scaling", lambda script, found: script.report(found)),
     "subtomo_accuracy_groel_60": ("subtomo_accuracy", lambda script, found: script.table(found["rows"])),
     "subtomo_claims": ("subtomo_claims", lambda script, found: script.table(found)),

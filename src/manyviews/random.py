@@ -61,6 +61,11 @@ class Stream(IntEnum):
     SAGD_DRAWS = 52  # poses of an image; trial, iteration, its number
     SAGD_POSES = 53  # the grids that poses are looked for on, in the end
 
+    PSGD_ORDER = 55  # order of the images (preconditioned SGD); pass through all of them
+    PSGD_PROBES = 56  # probes of the Hessian's diagonal (preconditioned SGD); iteration
+    PROBES = 57  # probes of a Hessian's diagonal by itself; its number
+    LANCZOS = 58  # where the search for extreme eigenvalues starts
+
     SUBTOMOGRAM_START = 60  # poses of the average that an alignment starts from
     SUBTOMOGRAM_PARTS = 61  # parts of the frequencies, or slices, of a refinement; pose (slices)
 

@@ -166,6 +166,7 @@ def test_which_commands_are_for_all_ranks_and_which_have_a_report():
         "particles abinitio": "manyviews.particles.report",
         "particles reconstruct": "manyviews.particles.report",
         "particles postprocess": "manyviews.particles.postprocess_report",
+        "particles condition": "manyviews.particles.fixed_poses.condition_report",
         "subtomo align": "manyviews.subtomo.report",
         "subtomo average": "manyviews.subtomo.report",
         "nano reconstruct": "manyviews.nano.report",

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from manyviews.kernels import slices_cpu
-from manyviews.kernels.slices_cpu import gather_slices, read_point, splat_slices, splat_weighted
+from manyviews.kernels.slices_cpu import (
+    gather_slices,
+    read_point,
+    splat_slices,
+    splat_weighted,
+    splat_weights,
+)
 from manyviews.operators.fourier_points import half_plane
 
 PRECISIONS = [(np.complex64, 1e-5), (np.complex128, 1e-12)]
@@ -121,6 +127,42 @@ def test_weights_are_added_with_the_values(rng):
     splat_weighted(numerator, denominator, turns(25), points, values, weights, 2)
     np.testing.assert_allclose(numerator, expected, atol=1e-12)
     np.testing.assert_allclose(denominator, expected_weights.real, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+def test_squared_shares_are_the_diagonal(rng, dtype, tolerance):
+    points, h = half_plane(2, 8), 3
+    weights = rng.random((5, len(points)))
+    grid = np.zeros((2 * h + 1, 2 * h + 1, h + 2), np.dtype(dtype).type(0).real.dtype)
+    splat_weights(grid, turns(5), points, weights, 1, squared=True)
+    expected = np.zeros(grid.shape)
+    for place in np.ndindex(*grid.shape):
+        unit = np.zeros(grid.shape, np.complex128)
+        unit[place] = 1.0
+        expected[place] = np.sum(weights * np.abs(gather_slices(unit, turns(5), points, 1)) ** 2)
+    np.testing.assert_allclose(grid, expected, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_weights_alone_are_added_as_with_values(rng, threads):
+    points = half_plane(5, 10)
+    weights = rng.random((900, len(points)))
+    expected = rng.random((23, 23, 13))
+    grid = expected.copy()
+    nothing = np.zeros(expected.shape, np.complex128)
+    splat_weighted(nothing, expected, turns(900), points, weights.astype(complex), weights, 2)
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        splat_weights(grid, turns(900), points, weights, 2)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_allclose(grid, expected, atol=1e-11)
+
+
+def test_weights_want_a_half_grid():
+    with pytest.raises(ValueError, match="not a contiguous"):
+        splat_weights(np.zeros((7, 7, 7)), turns(1), half_plane(2, 8), np.ones((1, 13)), 1)
 
 
 def test_threads_change_rounding_only_and_reruns_nothing():

@@ -55,3 +55,16 @@ def test_sums_are_the_same(device):
     slices_cpu.splat_weighted(grid, denominator, rotations, points, values, weights, 2)
     for ours, expected in zip(on_device, (grid, denominator), strict=True):
         np.testing.assert_allclose(ours.cpu().numpy(), expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("_chunks")
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("squared", [False, True])
+def test_weights_alone_are_the_same(device, squared):
+    grid, rotations, points, _, weights = problem(2)
+    expected = np.zeros(grid.shape, np.float32)
+    ours = torch.from_numpy(expected.copy()).to(device)
+    given = (torch.from_numpy(part).to(device) for part in (rotations, points, weights))
+    slices_torch.splat_weights(ours, *given, 2, squared=squared)
+    slices_cpu.splat_weights(expected, rotations, points, weights, 2, squared=squared)
+    np.testing.assert_allclose(ours.cpu().numpy(), expected, atol=1e-5 * expected.max())

@@ -24,6 +24,7 @@ from manyviews.runs.state import state_from_arrays, state_to_arrays
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
 from manyviews.solvers.consensus import Consensus
 from manyviews.solvers.driver import Solver, iterate
+from manyviews.solvers.preconditioned_sgd import LineSearch, PreconditionedSgd, Probing
 from manyviews.solvers.proximal_maps import (
     DataTerm,
     NonNegative,
@@ -122,7 +123,29 @@ def stochastic():
     )
 
 
+class OneImage:
+    """The first problem as a mean over one image, so that nothing is random but probes."""
+
+    images = 1
+
+    def value(self, x, batch):
+        return ONE.objective(x)
+
+    def value_and_gradient(self, x, batch):
+        return self.value(x, batch), ONE.damping * x - volume(ONE.gradient(x))
+
+    def hessian_product(self, x, v, batch):
+        return volume(ONE.normal_matrix @ flat(v)) + ONE.damping * v
+
+
+def preconditioned():
+    start = torch.zeros(SHAPE, dtype=torch.float64)
+    search = LineSearch(decrease=0.5, growth=2.0, longest=1.0)
+    return PreconditionedSgd(OneImage(), start, diagonal=Probing(), threshold=1e-3, search=search)
+
+
 CASES = {
+    "preconditioned SGD": Case(preconditioned, distance_from(ONE.answer()), 200, 1e-4),
     "conjugate gradients": Case(
         lambda: ConjugateGradient(ONE.least_squares()), distance_from(ONE.answer()), 30, 1e-8
     ),

@@ -1,4 +1,4 @@
-"""``manyviews particles``: simulate, check and reconstruct single particles, finish and compare maps."""
+"""``manyviews particles``: simulate, check, reconstruct and refine particles, finish and compare maps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from manyviews.errors import InputError
 from manyviews.options import RunOptions, option
 from manyviews.particles.options import (
     AbinitioOptions,
+    ConditionOptions,
     ParticleOptions,
     PostprocessOptions,
     ReconstructOptions,
@@ -111,6 +112,12 @@ def _postprocess(options: PostprocessOptions, run: RunOptions) -> int:
     return run_job(postprocess, options, run=run)
 
 
+def _condition(particles: ParticleOptions, options: ConditionOptions, run: RunOptions) -> int:
+    from manyviews.particles.condition import condition
+
+    return run_job(condition, particles, options, run=run)
+
+
 COMMANDS = (
     Command(
         name="particles simulate",
@@ -174,6 +181,18 @@ COMMANDS = (
         options=(ParticleOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,
         report="manyviews.particles.report",
+    ),
+    Command(
+        name="particles condition",
+        summary="Tell how hard the map is to solve for by gradients: condition numbers at known poses.",
+        usage="PARTICLES.star --out RUN [options]",
+        examples=(
+            "manyviews particles condition run1/particles.star --out hard1",
+            "manyviews particles condition refined.star --resolution 8 --count 2000 --out hard2",
+        ),
+        options=(ParticleOptions, ConditionOptions, RunOptions),
+        run=_condition,
+        report="manyviews.particles.fixed_poses.condition_report",
     ),
     Command(
         name="particles postprocess",

@@ -31,7 +31,7 @@ def affine(device: torch.device) -> ModuleType:
 
 
 def slices(device: torch.device) -> ModuleType:
-    """The module with ``gather_slices``, ``splat_slices`` and ``splat_weighted`` for a device."""
+    """The module with ``gather_slices`` and ``splat_slices``, ``splat_weighted``, ``splat_weights``."""
     if device.type != "cpu":
         from manyviews.kernels import slices_torch
 

@@ -28,12 +28,14 @@ __all__ = [
     "SCRATCH",
     "add_slice",
     "add_weighted_slice",
+    "add_weights",
     "float_view",
     "gather_slices",
     "read_point",
     "read_slice",
     "splat_slices",
     "splat_weighted",
+    "splat_weights",
     "split_points",
 ]
 
@@ -204,6 +206,27 @@ def add_weighted_slice(  # type: ignore[no-untyped-def]
             spread_pair(flat_weights, cells[k], row // 2, plane // 2, scratch, k, 7 * BLOCK + 2 * k)
 
 
+@inner(fastmath=_FAST, cache=True)
+def add_weights(grid, rotation, kx, ky, count, padding, scratch, cells, weights, squared):  # type: ignore[no-untyped-def]
+    """Add real ``weights (count,)`` to a real grid by their trilinear shares, or by the squares of these."""
+    half = grid.shape[0] // 2
+    row = grid.shape[2]
+    plane = grid.shape[1] * row
+    flat = grid.reshape(grid.size)
+    for first in range(0, count, BLOCK):
+        block = min(BLOCK, count - first)
+        _place(scratch, cells, kx, ky, first, rotation, padding, half)
+        if squared:
+            # a share is one of z and y times one of x, so its square is the product of their squares
+            for k in range(6 * BLOCK):
+                scratch[k] *= scratch[k]
+        for k in range(block):
+            scratch[7 * BLOCK + 2 * k] = scratch[4 * BLOCK + k] * weights[first + k]
+            scratch[7 * BLOCK + 2 * k + 1] = scratch[5 * BLOCK + k] * weights[first + k]
+        for k in range(block):
+            spread_pair(flat, cells[k], row, plane, scratch, k, 7 * BLOCK + 2 * k)
+
+
 @njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
 def _gather(floats, rotations, kx, ky, count, padding, out):  # type: ignore[no-untyped-def]
     for m in prange(len(rotations)):
@@ -238,6 +261,17 @@ def _splat_weighted(  # type: ignore[no-untyped-def]
             add_weighted_slice(
                 grid, weight_grid, rotations[m], kx, ky, count, padding, scratch, cells, values[m], weights[m]
             )
+
+
+@njit(parallel=True, nogil=True, fastmath=_FAST, cache=True)
+def _splat_weights(grid, copies, rotations, kx, ky, count, padding, weights, squared):  # type: ignore[no-untyped-def]
+    parts = len(copies) + 1
+    for part in prange(parts):
+        own = grid if part == 0 else copies[part - 1]
+        scratch = np.empty(SCRATCH, grid.dtype)
+        cells = np.empty(BLOCK, np.int64)
+        for m in range(part * len(rotations) // parts, (part + 1) * len(rotations) // parts):
+            add_weights(own, rotations[m], kx, ky, count, padding, scratch, cells, weights[m], squared)
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -341,6 +375,24 @@ def splat_weighted(
     )
     _add_copies(floats, copies)
     _add_copies(denominator, weight_copies)
+
+
+def splat_weights(
+    grid: Real, rotations: Real, points: NDArray[Any], weights: Real, padding: int, *, squared: bool = False
+) -> None:
+    """Add ``weights (M, P)`` to a real half grid, in place, by trilinear shares w or by their squares.
+
+    With ``w^2`` it is the diagonal of ``A' W A``, where A reads slices and W are the weights; with ``w``,
+    since the shares of a point sum to 1, it is the sums of the absolute values of the rows, or more.
+    """
+    if grid.shape != (grid.shape[0], grid.shape[0], grid.shape[0] // 2 + 2) or not grid.flags.c_contiguous:
+        raise ValueError(f"not a contiguous (2h+1, 2h+1, h+2): {grid.shape} {grid.dtype}")
+    kx, ky = split_points(points, grid.dtype)
+    given = np.ascontiguousarray(weights, grid.dtype)
+    turns = np.ascontiguousarray(rotations, grid.dtype)
+    copies = np.zeros((_copy_count(grid, given.size), *grid.shape), grid.dtype)
+    _splat_weights(grid, copies, turns, kx, ky, len(points), padding, given, squared)
+    _add_copies(grid, copies)
 
 
 def _copy_count(floats: Real, values: int) -> int:

@@ -51,11 +51,25 @@ def splat_weighted(
 ) -> None:
     """Add ``values (M, P)`` to a complex half grid and ``weights (M, P)`` to a real one, both in place."""
     splat_slices(numerator, rotations, points, values, padding)
-    flat = denominator.view(-1)
+    splat_weights(denominator, rotations, points, weights, padding)
+
+
+def splat_weights(
+    grid: torch.Tensor,
+    rotations: torch.Tensor,
+    points: torch.Tensor,
+    weights: torch.Tensor,
+    padding: int,
+    *,
+    squared: bool = False,
+) -> None:
+    """Add ``weights (M, P)`` to a real half grid in place, by trilinear shares or by their squares."""
+    flat = grid.view(-1)
     for chosen in _parts(len(rotations), len(points)):
-        corners, shares, _ = _corners(denominator.shape, rotations[chosen], points, padding)
+        corners, shares, _ = _corners(grid.shape, rotations[chosen], points, padding)
         for corner, share in zip(corners, shares, strict=True):
-            flat.index_add_(0, corner.reshape(-1), (share * weights[chosen]).reshape(-1))
+            part = share * share if squared else share
+            flat.index_add_(0, corner.reshape(-1), (part * weights[chosen]).reshape(-1))
 
 
 def _parts(rotations: int, points: int) -> Iterator[slice]:

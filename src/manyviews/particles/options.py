@@ -179,6 +179,34 @@ class PostprocessOptions:
         help="Compute with this many threads; 0: all cores.")
 
 
+@described
+@dataclass(frozen=True)
+class ConditionOptions(MachineOptions):
+    """How to find the condition numbers of particles whose poses the table holds."""
+
+    diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
+        help="Take what lies outside of this diameter as background, whose noise is measured, in angstrom. "
+        "Left out: 0.8 of the box.")
+    resolution: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
+        help="Go to this finest resolution, in angstrom. Left out: that of the pixels.")
+    resolutions: int = option(5, section="method", least=1,
+        help="Look at this many resolutions, in even steps of frequency up to the finest.")
+    count: int | None = option(None, section="input", least=1,
+        help="Use this many particles, spread over the table: fewer see less of the transform, so that the "
+        "problem is harder than that of all. Left out: all.")
+    damping: float = option(1e-8, section="method", above=0,
+        help="Add this much to every eigenvalue, relative to the mean 1/variance of a coefficient's noise: "
+        "what no image sees has no other.")
+    probes: int = option(30, section="method", least=1,
+        help="Estimate the diagonal by this many of Hutchinson's random probes, as preconditioned SGD does "
+        "in an epoch of 30 batches.")
+    products: int = option(100, section="method", least=2,
+        help="Search for eigenvalues with at most this many products with the Hessian, each two passes over "
+        "the images. What has not settled by then is told as a bound.")
+    seed: int = option(0, section="method", least=0, below=SEEDS,
+        help="Draw probes and starts of searches from this seed: the same seed gives the same result.")
+
+
 @dataclass(frozen=True)
 class SimulateOptions:
     """A specimen, and how its images are taken."""
