@@ -168,7 +168,7 @@ COMMANDS = (
         options=(ParticleOptions, RefineOptions, RunOptions),
         run=_refine,
         parallel=True,
-        report="manyviews.particles.report",
+        report="manyviews.particles.refine.report",
     ),
     Command(
         name="particles reconstruct",

@@ -96,17 +96,24 @@ def sections(run: RunData) -> Iterator[Part]:
     for name, value in run.summary.items():
         if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
             yield Finding(" ".join(summary_entry(name, value)))
-    model = _try_model(run.path / "volume.mrc")
+    model = try_model(run.path / "volume.mrc")
     yield from what_is_readable(
         lambda: slices_section(run.path / "volume.mrc"),
         lambda: _surface(model),
         lambda: _resolution(run),
+    )
+    yield from pose_sections(run, model)
+    yield from map(Citation, CITATIONS.get(run.method, ()))
+
+
+def pose_sections(run: RunData, model: Model | None) -> Iterator[Part]:
+    """What any run that finds poses tells of them, of its iterations and of its images."""
+    yield from what_is_readable(
         lambda: _directions(run.path / "directions.csv"),
         lambda: _spread(run.path / "spread.csv"),
         lambda: _learning(run, model),
         *(partial(table_section, run.path / file, title) for file, title in _TABLES),
     )
-    yield from map(Citation, CITATIONS.get(run.method, ()))
 
 
 def _section(name: str, figure: Figure) -> Section:
@@ -127,6 +134,14 @@ def _resolution(run: RunData) -> Iterator[Section]:
     curves = [(curve, name, level) for curve, name, level in _curves(run) if curve is not None]
     if curves:
         yield _section("resolution", resolution_figure(curves))
+
+
+def reference_section(curve: FscCurve | None) -> Iterator[Section]:
+    """The curve of a map and its reference alone, where there is one."""
+    from manyviews.report.plots import resolution_figure
+
+    if curve is not None:
+        yield _section("resolution", resolution_figure([(curve, "map and reference, aligned", 0.5)]))
 
 
 def _directions(path: Path) -> Iterator[Section]:
@@ -166,7 +181,7 @@ def _curves(run: RunData) -> Iterator[tuple[FscCurve | None, str, float]]:
     yield FscCurve.read_csv(run.path / "fsc_reference.csv"), of_reference, 0.5
 
 
-def _try_model(path: Path) -> Model | None:
+def try_model(path: Path) -> Model | None:
     """The map; None if it is not there, or not to be read (the report says why beside the slices)."""
     try:
         return read_model(path) if path.exists() else None

@@ -39,6 +39,11 @@ class RefinementPlan:
     em: EmPlan
     device: str = "cpu"
 
+    @property
+    def start_resolution(self) -> float:
+        """Angstrom, of the start's highest frequency."""
+        return self.box * self.pixel_size / self.start_radius
+
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
         given = {key: value for key, value in asdict(self.options).items() if key not in MACHINE}

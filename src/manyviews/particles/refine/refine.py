@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.particle_images import ParticleImages
@@ -14,6 +15,7 @@ from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.particles.em.maximisation import half_correlation
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.own_images import fingerprints, own_images
@@ -23,14 +25,18 @@ from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.plan import check_reference, load_table
 from manyviews.particles.refine.halving import divide
 from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
+from manyviews.particles.refine.report import PICTURES, sections
 from manyviews.particles.refine.results import RESULTS, Refined, write_refined
 from manyviews.particles.refine.solver import HalvesRefinement, final_maps
 from manyviews.particles.refine.start import Start, read_start, start_file, starts_of_halves
 from manyviews.particles.refine.state import HalvesState
-from manyviews.particles.report import PICTURES, sections
 from manyviews.particles.results import far_from_images, preview
 from manyviews.particles.selection import Selection, select_particles
 from manyviews.runs.fingerprint import fingerprint
+
+_WELL_EXPLAINED = (
+    0.8  # of the power at the start's frequencies: 0.94 to 1.01 at the right structure, 0.64 at a wrong one
+)
 
 
 def refine(
@@ -92,7 +98,7 @@ def refine(
         with contextlib.ExitStack() as stack:
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
             found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start)
-        return job.finish(write_refined(job.folder, plan, chosen, found) if job.speaks else {})
+        return job.finish(write_refined(job, plan, chosen, found) if job.speaks else {})
 
 
 def run_refinement(
@@ -100,7 +106,7 @@ def run_refinement(
     plan: RefinementPlan,
     images: FourierImages,
     chosen: Selection,
-    numbers: np.ndarray,
+    numbers: NDArray[np.int64],
     start: Start,
 ) -> Refined:
     """The passes through all images, and the maps in the end; all ranks make this call.
@@ -122,8 +128,7 @@ def run_refinement(
         device=str(own_device(plan.device, job.world)),
     )
     starts, _ = starts_of_halves(problem, start, plan.start_radius)
-    side = plan.box * plan.pixel_size
-    job.say(f"both halves begin with {start.path.name} up to {side / plan.start_radius:.3g} angstrom")
+    job.say(f"both halves begin with {start.path.name} up to {plan.start_resolution:.3g} angstrom")
     solver = HalvesRefinement(problem, starts, plan.start_radius)
     show = preview(job, plan)
     state, reason = job.solve(
@@ -137,24 +142,30 @@ def run_refinement(
     place = np.full(plan.em.particles, -1)
     place[numbers] = np.arange(len(numbers))
     finished = replace(images, noise_variance=state.noise.numpy())
-    sums = solver.sums(finished, own.renumbered(place), state.radius)
-    mask = problem.constraint(plan.box).mask
-    volume = sums.volume(np.array(state.correlation), plan.box, at_points=AT_POINTS, mask=mask)
+    # all frequencies, so that the curve of the halves is seen to fall
+    sums = solver.sums(finished, own.renumbered(place), plan.radius)
+    shape = problem.constraint(plan.box)
+    agreed = half_correlation(sums, shape)
+    volume = sums.volume(agreed, plan.box, at_points=AT_POINTS, mask=shape.mask)
     every = np.full(plan.em.particles, -1)
     every[chosen.numbers] = np.arange(len(chosen.numbers))
     return Refined(
         volume,
         final_maps(sums, plan.box),
         state.samples.renumbered(every),
-        mask,
         {"passes": state.iteration, "stopped_because": str(reason), **_doubts(job, plan, state)},
     )
 
 
 def _doubts(job: Job, plan: RefinementPlan, state: HalvesState) -> dict[str, object]:
     """How much of the particles' power the map explains, with a warning where that is little."""
-    shells = slice(2, plan.start_radius + 1)
-    share = float(np.mean(state.explained[shells]))
+    share = float(np.mean(state.explained[2 : plan.start_radius + 1]))
+    if share < _WELL_EXPLAINED:
+        job.warn(
+            f"the map explains {100 * share:.0f} % of the particles' power up to {plan.start_resolution:.3g} "
+            "angstrom, where a right one explains nearly all: the start may be of another structure, or "
+            "many images of none; do not believe the map before another start has led to it"
+        )
     if state.radius <= plan.start_radius or state.furthest <= plan.start_radius:
         job.warn("the halves agree no further than the start's frequencies, which they share")
     return {"power_explained_at_the_start_resolution": round(share, 3)}

@@ -179,6 +179,6 @@ class HalvesRefinement:
         )
 
 
-def final_maps(sums: FourierSums, box: int) -> tuple[torch.Tensor, ...]:
+def final_maps(sums: FourierSums, box: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The halves' maps ``(box, box, box)``: not masked, and damped only where there is nothing."""
-    return tuple(sums.half_volume(half, box) for half in range(HALVES))
+    return sums.half_volume(0, box), sums.half_volume(1, box)

@@ -1,0 +1,33 @@
+"""What a refinement adds to the page of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from manyviews.metrics.fsc import FscCurve
+from manyviews.particles import postprocess_report
+from manyviews.particles.postprocess_results import FSC_FILE
+from manyviews.particles.report import CITATIONS, pose_sections, reference_section, try_model
+from manyviews.particles.report import PICTURES as POSE_PICTURES
+from manyviews.particles.results import REFERENCE_FILE, VOLUME_FILE
+from manyviews.report.common import slices_section, what_is_readable
+from manyviews.report.data import RunData, as_number
+from manyviews.report.sections import Citation, Finding, Part
+from manyviews.report.words import summary_entry
+
+PICTURES = tuple(dict.fromkeys((*POSE_PICTURES, *postprocess_report.PICTURES)))
+
+
+def sections(run: RunData) -> Iterator[Part]:
+    """What the folder of a refinement holds beside what every run has, finished or not."""
+    for name, value in run.summary.items():
+        if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
+            yield Finding(" ".join(summary_entry(name, value)))
+    if (run.path / FSC_FILE).exists():
+        yield from postprocess_report.finished_sections(run.path)
+    else:
+        yield from what_is_readable(lambda: slices_section(run.path / VOLUME_FILE))
+    yield from what_is_readable(lambda: reference_section(FscCurve.read_csv(run.path / REFERENCE_FILE)))
+    yield from pose_sections(run, try_model(run.path / VOLUME_FILE))
+    yield from map(Citation, CITATIONS["stochastic-em"])
