@@ -22,7 +22,8 @@ from manyviews.parallel.world import World
 from manyviews.particles.abinitio import abinitio
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.options import AbinitioOptions, ParticleOptions, SimulateOptions
+from manyviews.particles.options import AbinitioOptions, ParticleOptions, RefineOptions, SimulateOptions
+from manyviews.particles.refine.refine import refine
 from manyviews.particles.simulate import simulate
 from manyviews.simulate.phantoms import Gaussians
 
@@ -135,6 +136,14 @@ def reconstruct(
 ) -> JobResult:
     """One ab initio run without progress."""
     return abinitio(ParticleOptions(particles), options, RunOptions(out, quiet=True, **run), world=world)
+
+
+def refine_from_truth(particles: Path, out: Path, *, world: World | None = None, **run: object) -> JobResult:
+    """One short refinement without progress, from the truth at low resolution."""
+    options = RefineOptions(
+        start=particles.with_name("truth.mrc"), start_resolution=60.0, threads=1, iterations=3
+    )
+    return refine(ParticleOptions(particles), options, RunOptions(out, quiet=True, **run), world=world)
 
 
 def likeness(run: Path, truth: Path) -> float:
