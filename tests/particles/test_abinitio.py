@@ -124,7 +124,7 @@ def test_several_optics_groups(small, tmp_path):
 def test_too_many_ranks_are_refused():
     plan = SimpleNamespace(options=SHORT)
     check_ranks(plan, 8)
-    with pytest.raises(InputError, match="9 ranks are more than stochastic-em can use"):
+    with pytest.raises(InputError, match="9 ranks are more than can share the particles"):
         check_ranks(plan, 9)
     with pytest.raises(InputError, match="sagd runs in one process"):
         check_ranks(SimpleNamespace(options=replace(SHORT, method="sagd")), 2)

@@ -43,6 +43,7 @@ COLOUR_LENGTH = 30.0
 
 _DOMAINS = 7
 _GAUSSIANS_PER_DOMAIN = 24
+_DIGITS = 9  # of lengths that are told apart
 _FILLED_RADIUS = 0.34  # of the box; leaves room for shifts and for what the CTF spreads out
 _LARGEST_BOX_FINE = 192  # up to here a grid three times as fine takes less than a gigabyte
 
@@ -110,7 +111,8 @@ def molecular_complex(box: int, pixel_size: float, seed: int) -> Gaussians:
         reach = 0.8 * (radii[start] + radii[domain])
         tries = middles[start] + reach * random_directions(8, rng)
         clear = [min(np.linalg.norm(one - other) for other in middles) for one in tries]
-        middles.append(tries[int(np.argmax(clear))])
+        # all are as far from the start, and the last digit must not choose: it is the processor's
+        middles.append(tries[int(np.argmax(np.round(clear, _DIGITS)))])
     inside = random_directions(_DOMAINS * _GAUSSIANS_PER_DOMAIN, rng)
     inside *= rng.uniform(0, 1, (len(inside), 1)) ** (1 / 3)
     places = np.repeat(np.array(middles), _GAUSSIANS_PER_DOMAIN, axis=0)
