@@ -5,6 +5,7 @@
 
 import pytest
 
+from drawn_once import figure_functions, once
 from fuzzing.formats import FORMATS
 from fuzzing.harness import fuzz
 from fuzzing.mutations import BINARY, TEXT
@@ -12,6 +13,33 @@ from fuzzing.mutations import BINARY, TEXT
 FILES = 60
 
 
+@pytest.fixture
+def drawn_where_damaged(monkeypatch, drawn, pictures):
+    """Of all pictures of a page, those of data that no page of this file had yet are drawn.
+
+    Most pages have the same whole files beside the damaged one.
+    """
+    from manyviews.report import style
+
+    draw = style.figure_png
+
+    def png(figure):
+        if figure not in pictures:
+            pictures[figure] = draw(figure)
+        return pictures[figure]
+
+    monkeypatch.setattr(style, "figure_png", png)
+    for module, name, make in figure_functions():
+        monkeypatch.setattr(module, name, once(make, drawn))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """PNG files of figures; these are kept, as `drawn` gives them again."""
+    return {}
+
+
+@pytest.mark.usefixtures("drawn_where_damaged")
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 def test_damaged_files_are_read_or_refused_in_a_sentence(format, tmp_path):
     tally = fuzz(format, tmp_path, FILES)
