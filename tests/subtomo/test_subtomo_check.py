@@ -31,7 +31,7 @@ from manyviews.subtomo.simulate_options import SimulateOptions
 from manyviews.subtomo.volumes import fourier_subtomograms, subtomogram_bytes
 from manyviews.subtomo.warnings import brightness, check_ranks, data_warnings
 
-BOX, PIXEL, COUNT, SNR = 32, 12.0, 12, 0.3
+BOX, PIXEL, COUNT, SNR = 32, 12.0, 12, 0.36
 ONE = AlignOptions(threads=1)
 
 
