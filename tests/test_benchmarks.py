@@ -26,6 +26,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "nano_study_256": ("nano_study", lambda script, found: script.page(found)),
     "nano_misalignments_128": ("nano_misalignments", lambda script, found: script.page(found)),
     "nano_speed_2_threads": ("nano_speed", lambda script, found: script.page(found)),
+    "nano_speed_2_threads_epyc": ("nano_speed", lambda script, found: script.page(found)),
     "nano_peers": ("nano_peers", lambda script, found: script.table(found["rows"])),
     "paper_job": ("paper_job", lambda script, found: script.table(found["methods"]) + "\n"),
     "peers_one_axis": ("tomography_peers", lambda script, found: script.markdown(found)),
