@@ -30,12 +30,11 @@ from manyviews.particles.grey_levels import spread_over
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.own_images import fingerprints, own_images
 from manyviews.particles.options import ConditionOptions, ParticleOptions
-from manyviews.particles.plan import check_diameter, fourier_radius, load_table
+from manyviews.particles.plan import fourier_radius, load_table, resolve_diameter
 from manyviews.particles.selection import FILES, select_particles
 
 RESULTS = (TABLE_FILE, JSON_FILE, *FILES)
 _COARSEST_RADIUS = 4
-_FILLED = 0.8  # of the box, where no diameter is given
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def resolve_condition(options: ConditionOptions, table: ParticleTable, box: int)
     if options.device == "cuda":
         raise InputError("known poses run on the CPU", where="--device", fix="give --device cpu")
     side = box * table.pixel_size
-    diameter = _FILLED * side if options.diameter is None else options.diameter
-    check_diameter(diameter, side)
+    diameter = resolve_diameter(options.diameter, side)
     radius = fourier_radius(options.resolution, box, table.pixel_size)
     wanted = (
         np.linspace(_COARSEST_RADIUS, radius, options.resolutions) if options.resolutions > 1 else [radius]

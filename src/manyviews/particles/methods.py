@@ -95,11 +95,9 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
         job.warn("the halves share all frequencies that were used; their FSC says nothing")
-    place = np.full(plan.em.particles, -1)
-    place[particles.numbers] = np.arange(len(particles.numbers))
     return Reconstruction(
         state.iterate,
-        state.samples.renumbered(place),
+        state.samples.among(particles.numbers, plan.em.particles),
         state.correlation,
         options.independent_halves,
         {"stopped_because": str(reason), **_compare_starts(job, plan, starts)},

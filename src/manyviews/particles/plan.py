@@ -18,8 +18,8 @@ from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.sagd.priors import PriorName
 from manyviews.particles.sagd.sagd import SagdOptions
 
-FILLED = 0.8  # of the box, where no diameter is given
-SHIFTS_OF_BOX = 1 / 40
+_FILLED = 0.8  # of the box, where no diameter is given
+_SHIFTS_OF_BOX = 1 / 40
 MACHINE = ("threads", "memory", "scratch")
 _LEAST_PARTICLES = 50
 _LEAST_BOX = 16
@@ -108,11 +108,8 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
     check_options(options)
     side = box * pixel_size
     check_size(count, box)
-    diameter = FILLED * side if options.diameter is None else options.diameter
-    check_diameter(diameter, side)
-    shift_sigma = SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
-    if not 0 < shift_sigma <= side / 4:
-        raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
+    diameter = resolve_diameter(options.diameter, side)
+    shift_sigma = resolve_shift_sigma(options.shift_sigma, side)
     radius = fourier_radius(options.resolution, box, pixel_size)
     em = EmPlan(
         particles=count,
@@ -160,6 +157,21 @@ def check_size(count: int, box: int) -> None:
             f"{count} images of {box} pixels are too little for a structure",
             fix=f"give at least {_LEAST_PARTICLES} images of at least {_LEAST_BOX} pixels",
         )
+
+
+def resolve_diameter(given: float | None, side: float) -> float:
+    """Diameter of a particle in a box of ``side``, angstrom; `InputError` as of `check_diameter`."""
+    diameter = _FILLED * side if given is None else given
+    check_diameter(diameter, side)
+    return diameter
+
+
+def resolve_shift_sigma(given: float | None, side: float) -> float:
+    """Standard deviation of shifts in a box of ``side``, angstrom; `InputError` where it is too large."""
+    shift_sigma = _SHIFTS_OF_BOX * side if given is None else given
+    if not 0 < shift_sigma <= side / 4:
+        raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
+    return shift_sigma
 
 
 def check_diameter(diameter: float, side: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,11 +24,10 @@ from manyviews.particles.postprocess_results import (
     SHARPENED_FILE,
     VOLUME_FILE,
 )
-from manyviews.report.common import half_map_curves, what_is_readable
-from manyviews.report.data import RunData, as_number
-from manyviews.report.sections import Citation, Finding, Part, Picture, Section
+from manyviews.report.common import half_map_curves, resolution_findings, what_is_readable
+from manyviews.report.data import RunData
+from manyviews.report.sections import Citation, Part, Picture, Section
 from manyviews.report.volume import central_slices, read_model
-from manyviews.report.words import summary_entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,9 +94,7 @@ _MOST = 1e15
 
 def sections(run: RunData) -> Iterator[Part]:
     """What the folder of a run over two half maps holds beside what every run has."""
-    for name, value in run.summary.items():
-        if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
-            yield Finding(" ".join(summary_entry(name, value)))
+    yield from resolution_findings(run)
     yield from finished_sections(run.path)
 
 

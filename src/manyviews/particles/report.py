@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,12 +13,11 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.report_data import read_learning, read_spread
-from manyviews.report.common import slices_section, table_section, what_is_readable
-from manyviews.report.data import RunData, as_number
-from manyviews.report.sections import Citation, Finding, Part, Picture, Section
+from manyviews.report.common import resolution_findings, slices_section, table_section, what_is_readable
+from manyviews.report.data import RunData
+from manyviews.report.sections import Citation, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure
 from manyviews.report.volume import Model, read_model
-from manyviews.report.words import summary_entry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,9 +91,7 @@ def sections(run: RunData) -> Iterator[Part]:
 
     A file that cannot be read is noted in its place.
     """
-    for name, value in run.summary.items():
-        if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
-            yield Finding(" ".join(summary_entry(name, value)))
+    yield from resolution_findings(run)
     model = try_model(run.path / "volume.mrc")
     yield from what_is_readable(
         lambda: slices_section(run.path / "volume.mrc"),

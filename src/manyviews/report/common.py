@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from manyviews.errors import InputError
 from manyviews.io.tables import read_table
 from manyviews.metrics.fsc import FscCurve
 from manyviews.metrics.masked_fsc import FscCurves
-from manyviews.report.data import Convergence, fault
-from manyviews.report.sections import Note, Part, Picture, Section, Table
+from manyviews.report.data import Convergence, RunData, as_number, fault
+from manyviews.report.sections import Finding, Note, Part, Picture, Section, Table
 from manyviews.report.volume import central_slices
+from manyviews.report.words import summary_entry
 
 
 def what_is_readable(*makers: Callable[[], Iterable[Part]]) -> Iterator[Part]:
@@ -81,3 +83,10 @@ def table_section(path: Path, title: str) -> Iterator[Section]:
     rows = read_table(path, ())
     if rows:
         yield Section(title.format(rows=len(rows)), Table(rows), folded=True)
+
+
+def resolution_findings(run: RunData) -> Iterator[Finding]:
+    """The resolutions that a run came to, of those that there are."""
+    for name, value in run.summary.items():
+        if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
+            yield Finding(" ".join(summary_entry(name, value)))

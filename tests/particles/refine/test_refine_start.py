@@ -68,7 +68,7 @@ def test_a_start_is_made_as_bright_as_the_images_and_turned_over_aloud(tmp_path,
         made.images, np.arange(COUNT), plan, 0.6, 0, positive=False, independent=True, warn=told.append
     )
     given = Start((sign * 7.0 * made.volume + 2.0).numpy(), tmp_path / "start.mrc")
-    halves, _ = starts_of_halves(problem, given, 4)
+    halves = starts_of_halves(problem, given, 4)
     assert bool(told) == (sign < 0)
     assert not told or "turned over" in told[0]
     assert not torch.equal(*halves)

@@ -56,6 +56,12 @@ class PoseSamples:
             np.asarray(numbers[self.image], np.int64), self.rotations, self.shifts, self.weights
         )
 
+    def among(self, numbers: NDArray[np.int64], count: int) -> PoseSamples:
+        """Those of the particles ``numbers (n,)``, below ``count``, sorted and numbered by place in these."""
+        place = np.full(count, -1)
+        place[numbers] = np.arange(len(numbers))
+        return self.select(place[self.image] >= 0).renumbered(place).sorted()
+
     @classmethod
     def of(cls, state: object) -> PoseSamples:
         """What a solver's state holds of them as tensors; see `tensors`."""

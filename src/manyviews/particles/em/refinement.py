@@ -95,7 +95,7 @@ class Refinement:
         """Poses of a batch, the sum of its log likelihoods, and how many poses were scored."""
         problem, plan = self.problem, self.problem.plan
         fresh = plan.looks_everywhere(task.index)
-        known = NO_SAMPLES if fresh else self._known(state.samples, numbers)
+        known = NO_SAMPLES if fresh else state.samples.among(numbers, plan.particles)
         parts, total, searched = [], 0.0, 0.0
         for volume, members in _references(state, numbers):
             search = PoseSearch(
@@ -106,12 +106,6 @@ class Refinement:
             total += float(found.log_likelihood.sum())
             searched += found.searched
         return PoseSamples.concatenate(parts).sorted(), total, searched
-
-    def _known(self, samples: PoseSamples, chosen: NDArray[np.int64]) -> PoseSamples:
-        """The poses known of a batch's images, numbered as in the batch."""
-        place = np.full(self.problem.plan.particles, -1)
-        place[chosen] = np.arange(len(chosen))
-        return samples.select(place[samples.image] >= 0).renumbered(place).sorted()
 
 
 def _references(

@@ -6,18 +6,16 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from manyviews.errors import InputError
 from manyviews.jobs.device import resolve_device
 from manyviews.options import check_options
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.options import RefineOptions
 from manyviews.particles.plan import (
-    FILLED,
     MACHINE,
-    SHIFTS_OF_BOX,
-    check_diameter,
     check_size,
     fourier_radius,
+    resolve_diameter,
+    resolve_shift_sigma,
 )
 
 
@@ -72,11 +70,8 @@ def resolve_refinement(options: RefineOptions, count: int, box: int, pixel_size:
     check_options(options)
     check_size(count, box)
     side = box * pixel_size
-    diameter = FILLED * side if options.diameter is None else options.diameter
-    check_diameter(diameter, side)
-    shift_sigma = SHIFTS_OF_BOX * side if options.shift_sigma is None else options.shift_sigma
-    if not 0 < shift_sigma <= side / 4:
-        raise InputError(f"shifts of {shift_sigma:g} angstrom do not go with a box of {side:g}")
+    diameter = resolve_diameter(options.diameter, side)
+    shift_sigma = resolve_shift_sigma(options.shift_sigma, side)
     radius = fourier_radius(options.resolution, box, pixel_size)
     em = EmPlan(
         particles=count,

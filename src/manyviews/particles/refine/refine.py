@@ -28,15 +28,14 @@ from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
 from manyviews.particles.refine.report import PICTURES, sections
 from manyviews.particles.refine.results import RESULTS, Refined, write_refined
 from manyviews.particles.refine.solver import HalvesRefinement, final_maps
-from manyviews.particles.refine.start import Start, read_start, start_file, starts_of_halves
+from manyviews.particles.refine.start import Start, read_start, starts_of_halves
 from manyviews.particles.refine.state import HalvesState
 from manyviews.particles.results import far_from_images, preview
 from manyviews.particles.selection import Selection, select_particles
 from manyviews.runs.fingerprint import fingerprint
 
-_WELL_EXPLAINED = (
-    0.8  # of the power at the start's frequencies: 0.94 to 1.01 at the right structure, 0.64 at a wrong one
-)
+# Of the power at the start's frequencies: 0.94 to 1.01 at the right structure, 0.53 and 0.64 at wrong ones.
+_WELL_EXPLAINED = 0.8
 
 
 def refine(
@@ -75,7 +74,7 @@ def refine(
         run,
         options,
         record=plan.record(),
-        inputs={**fingerprints(particles, table), str(start.path): fingerprint(start_file(options.start))},
+        inputs={**fingerprints(particles, table), str(start.path): fingerprint(start.path)},
         results=RESULTS,
         pictures=PICTURES,
         sections=sections,
@@ -127,7 +126,7 @@ def run_refinement(
         warn=job.warn,
         device=str(own_device(plan.device, job.world)),
     )
-    starts, _ = starts_of_halves(problem, start, plan.start_radius)
+    starts = starts_of_halves(problem, start, plan.start_radius)
     job.say(f"both halves begin with {start.path.name} up to {plan.start_resolution:.3g} angstrom")
     solver = HalvesRefinement(problem, starts, plan.start_radius)
     show = preview(job, plan)
@@ -138,21 +137,17 @@ def run_refinement(
         settled=solver.settled,
         preview=lambda state: show(state.iterate),
     )
-    own = state.samples.select(np.isin(state.samples.image, numbers))
-    place = np.full(plan.em.particles, -1)
-    place[numbers] = np.arange(len(numbers))
+    own = state.samples.among(numbers, plan.em.particles)
     finished = replace(images, noise_variance=state.noise.numpy())
     # all frequencies, so that the curve of the halves is seen to fall
-    sums = solver.sums(finished, own.renumbered(place), plan.radius)
+    sums = solver.sums(finished, own, plan.radius)
     shape = problem.constraint(plan.box)
     agreed = half_correlation(sums, shape)
     volume = sums.volume(agreed, plan.box, at_points=AT_POINTS, mask=shape.mask)
-    every = np.full(plan.em.particles, -1)
-    every[chosen.numbers] = np.arange(len(chosen.numbers))
     return Refined(
         volume,
         final_maps(sums, plan.box),
-        state.samples.renumbered(every),
+        state.samples.among(chosen.numbers, plan.em.particles),
         {"passes": state.iteration, "stopped_because": str(reason), **_doubts(job, plan, state)},
     )
 

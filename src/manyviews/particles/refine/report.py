@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from manyviews.metrics.fsc import FscCurve
@@ -11,19 +10,16 @@ from manyviews.particles.postprocess_results import FSC_FILE
 from manyviews.particles.report import CITATIONS, pose_sections, reference_section, try_model
 from manyviews.particles.report import PICTURES as POSE_PICTURES
 from manyviews.particles.results import REFERENCE_FILE, VOLUME_FILE
-from manyviews.report.common import slices_section, what_is_readable
-from manyviews.report.data import RunData, as_number
-from manyviews.report.sections import Citation, Finding, Part
-from manyviews.report.words import summary_entry
+from manyviews.report.common import resolution_findings, slices_section, what_is_readable
+from manyviews.report.data import RunData
+from manyviews.report.sections import Citation, Part
 
 PICTURES = tuple(dict.fromkeys((*POSE_PICTURES, *postprocess_report.PICTURES)))
 
 
 def sections(run: RunData) -> Iterator[Part]:
     """What the folder of a refinement holds beside what every run has, finished or not."""
-    for name, value in run.summary.items():
-        if name.startswith("resolution_fsc") and math.isfinite(as_number(value)):
-            yield Finding(" ".join(summary_entry(name, value)))
+    yield from resolution_findings(run)
     if (run.path / FSC_FILE).exists():
         yield from postprocess_report.finished_sections(run.path)
     else:

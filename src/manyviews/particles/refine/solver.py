@@ -156,10 +156,7 @@ class HalvesRefinement:
         An image whose posterior spreads over more than a cell of the coarse grid is looked for everywhere.
         """
         problem, numbers = self.problem, self.problem.numbers
-        place = np.full(problem.plan.particles, -1)
-        place[numbers] = np.arange(len(numbers))
-        samples = state.samples
-        mine = samples.select(place[samples.image] >= 0).renumbered(place).sorted()
+        mine = state.samples.among(numbers, problem.plan.particles)
         if not len(mine):
             return mine
         _, spread, _ = summarise_poses(mine, len(numbers), problem.symmetry)

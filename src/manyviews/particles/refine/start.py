@@ -93,8 +93,8 @@ def _with_side(volume: Float32, count: int) -> Float32:
     return found
 
 
-def starts_of_halves(problem: EmProblem, start: Start, radius: int) -> tuple[tuple[torch.Tensor, ...], float]:
-    """What each half begins with, and how likely an image is under the start on average.
+def starts_of_halves(problem: EmProblem, start: Start, radius: int) -> tuple[torch.Tensor, ...]:
+    """What each half begins with.
 
     The start up to ``radius``, Fourier pixels, as bright as the images ask for, within the particle's sphere;
     and a little noise of each half's own, so that both do not begin alike. All ranks make this call.
@@ -121,7 +121,7 @@ def starts_of_halves(problem: EmProblem, start: Start, radius: int) -> tuple[tup
         rng = generator(problem.seed, Stream.HALF_START, half)
         noise = low_passed(torch.from_numpy(rng.standard_normal(low.shape).astype(np.float32)), radius)
         made.append(shape.applied(low + noise * (strength / float(noise.square().mean().sqrt()))))
-    return tuple(made), max(bright, dark)
+    return tuple(made)
 
 
 def low_passed(volume: torch.Tensor, radius: int) -> torch.Tensor:
