@@ -33,6 +33,7 @@ from manyviews.io.mrc import read_mrc
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.relion_particles import read_relion_particles
 from manyviews.metrics.fsc import fsc
+from manyviews.operators.fourier_sums import HALVES
 from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.maximisation import (
     RealSpaceConstraint,
@@ -91,8 +92,9 @@ def true_pose_resolution(folder: Path, diameter: float | None) -> dict[str, floa
         (table.shifts / pixel_size).astype(np.float32),
         np.ones(len(table), np.float32),
     )
-    numerator, denominator = add_up(images, samples, numbers % LANES, settings.radius, np.eye(3)[None])
-    sums = as_fourier_sums(torch.from_numpy(numerator), torch.from_numpy(denominator), settings.radius, 1.0)
+    lane, alone = numbers % LANES, np.eye(3)[None]
+    halves = (add_up(images, samples, lane, half, settings.radius, alone) for half in range(HALVES))
+    sums = as_fourier_sums(halves, settings.radius, 1.0)
     truth, _ = read_mrc(folder / "truth.mrc")
     found = {}
     for name, positive in (("true poses", False), ("true poses, not negative", True)):

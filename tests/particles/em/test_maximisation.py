@@ -40,8 +40,8 @@ def made():
 def sums_of(made, samples=None, symmetry=C1, device="cpu", scale=1.0):
     lane = np.arange(len(made.images)) % LANES
     samples = made.true_samples() if samples is None else samples
-    numerator, denominator = add_up(made.images, samples, lane, RADIUS, symmetry, device)
-    return as_fourier_sums(torch.from_numpy(numerator), torch.from_numpy(denominator), RADIUS, scale)
+    halves = (add_up(made.images, samples, lane, half, RADIUS, symmetry, device) for half in range(2))
+    return as_fourier_sums(halves, RADIUS, scale)
 
 
 def shape_of(box=BOX, positive=True):
@@ -92,22 +92,23 @@ def test_lanes_are_halves(made):
     assert not sums_of(made, NO_SAMPLES).denominator.any()
 
 
-def test_processes_that_hold_some_lanes_add_up_to_all(made):
+@pytest.mark.parametrize("half", [0, 1])
+def test_processes_that_hold_some_lanes_add_up_to_all(made, half):
     """To the last bit: what is added in double precision are single precision numbers."""
     lane = np.arange(len(made.images)) % LANES
     samples = made.true_samples()
-    whole = add_up(made.images, samples, lane, RADIUS, C1)
+    whole = add_up(made.images, samples, lane, half, RADIUS, C1)
     for size in (2, 3, 8):
-        total = [np.zeros_like(part) for part in whole]
+        total = [torch.zeros_like(part) for part in whole]
         for rank in range(size):
             own = np.flatnonzero(lane % size == rank)
             place = np.full(len(lane), -1)
             place[own] = np.arange(len(own))
             mine = samples.select(own).renumbered(place)
-            parts = add_up(made.images.select(own), mine, lane[own], RADIUS, C1)
+            parts = add_up(made.images.select(own), mine, lane[own], half, RADIUS, C1)
             total = [one + other for one, other in zip(total, parts, strict=True)]
-        for one, other, kind in zip(total, whole, (np.complex64, np.float32), strict=True):
-            np.testing.assert_array_equal(one.astype(kind), other.astype(kind))
+        for one, other, kind in zip(total, whole, (torch.complex64, torch.float32), strict=True):
+            assert torch.equal(one.to(kind), other.to(kind))
 
 
 def test_weights_split_an_image(made):

@@ -6,6 +6,7 @@ quotient of the sums, then masked and, if asked, cut at zero.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,52 +30,61 @@ def add_up(
     images: FourierImages,
     samples: PoseSamples,
     lane: NDArray[np.int64],
+    half: int,
     radius: int,
     symmetry: NDArray[np.float64],
     device: str = "cpu",
-) -> tuple[NDArray[np.complex128], Float64]:
-    """Sums of all samples, in float64 so that their order over processes does not show.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sums of all samples of one half, in float64 so that their order over processes does not show.
 
-    ``lane (N,)`` is the lane of each image; the halves are even and odd lanes, and memory is 12 bytes a grid
-    point for each lane that occurs. The radius is in Fourier pixels. Every image is added once for each
-    rotation of the volume in ``symmetry (n, 3, 3)``.
+    ``lane (N,)`` is the lane of each image; the halves 0 and 1 are even and odd lanes. As many lanes are
+    added up at once as there are threads: memory is 24 bytes a grid point, and 12 for each of them. The
+    radius is in Fourier pixels. Every image is added once for each rotation of the volume in ``symmetry
+    (n, 3, 3)``.
 
     Returns
     -------
-    Numerator and denominator, ``(2, 2h + 1, 2h + 1, h + 2)``.
+    Numerator complex128 and denominator, ``(2h + 1, 2h + 1, h + 2)``.
     """
-    half = grid_half(radius, PADDING)
-    present, place = np.unique(lane, return_inverse=True)
-    shape = (len(present), 2 * half + 1, 2 * half + 1, half + 2)
-    numerators = torch.zeros(shape, dtype=torch.complex64, device=device)
-    denominators = torch.zeros(shape, device=device)
-    ordered = samples.select(np.argsort(place[samples.image], kind="stable"))
-    starts = np.searchsorted(place[ordered.image], np.arange(len(present) + 1))
+    size = grid_half(radius, PADDING)
+    shape = (2 * size + 1, 2 * size + 1, size + 2)
+    numerator = torch.zeros(shape, dtype=torch.complex128, device=device)
+    denominator = torch.zeros(shape, dtype=torch.float64, device=device)
     seen = images.crop(radius)
     precision = images.group_precision()
     precision[:, 0] *= 2  # zero frequency is halved in the likelihood because it is real; here it counts once
-    for rotation in symmetry if len(samples) else ():
-        pose_sums(numerators.device).add_images(
-            native(numerators), native(denominators), PADDING, seen.points, images.box, images.values,
-            images.ctf, precision, images.group, ordered.image,
-            (ordered.rotations @ rotation).astype(np.float32), ordered.shifts, ordered.weights, starts,
-        )  # fmt: skip
-    members = [
-        torch.from_numpy(np.flatnonzero(present % HALVES == half)).to(device) for half in range(HALVES)
-    ]
-    # float32 numbers of like size add up without rounding in float64
-    return (
-        torch.stack([numerators[own].sum(0, dtype=torch.complex128) for own in members]).cpu().numpy(),
-        torch.stack([denominators[own].sum(0, dtype=torch.float64) for own in members]).cpu().numpy(),
-    )
+    own = samples.select(lane[samples.image] % HALVES == half)
+    present = np.unique(lane[own.image])
+    at_once = torch.get_num_threads() if numerator.device.type == "cpu" else 1
+    for first in range(0, len(present), at_once):
+        some = present[first : first + at_once]
+        ordered = own.select(np.flatnonzero(np.isin(lane[own.image], some)))
+        ordered = ordered.select(np.argsort(lane[ordered.image], kind="stable"))
+        starts = np.searchsorted(lane[ordered.image], np.append(some, some[-1] + 1))
+        numerators = torch.zeros((len(some), *shape), dtype=torch.complex64, device=device)
+        denominators = torch.zeros((len(some), *shape), device=device)
+        for rotation in symmetry:
+            pose_sums(numerators.device).add_images(
+                native(numerators), native(denominators), PADDING, seen.points, images.box, images.values,
+                images.ctf, precision, images.group, ordered.image,
+                (ordered.rotations @ rotation).astype(np.float32), ordered.shifts, ordered.weights, starts,
+            )  # fmt: skip
+        # float32 numbers of like size add up without rounding in float64
+        for place in range(len(some)):
+            numerator += numerators[place]
+            denominator += denominators[place]
+    return numerator.cpu(), denominator.cpu()
 
 
 def as_fourier_sums(
-    numerator: torch.Tensor, denominator: torch.Tensor, radius: int, scale: float
+    halves: Iterable[tuple[torch.Tensor, torch.Tensor]], radius: int, scale: float
 ) -> FourierSums:
-    """`FourierSums` of what `add_up` gave (added over all processes), times ``scale``."""
-    whole = (numerator * scale).to(torch.complex64), (denominator * scale).to(torch.float32)
-    return FourierSums(*whole, radius).mirrored()
+    """`FourierSums` of what `add_up` gave for each half (added over all processes), times ``scale``."""
+    whole = FourierSums.zeros(radius)
+    for half, (numerator, denominator) in enumerate(halves):
+        whole.numerator[half] = numerator * scale
+        whole.denominator[half] = denominator * scale
+    return whole.mirrored()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_slice import FourierVolume
-from manyviews.operators.fourier_sums import FourierSums
+from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.parallel.lanes import LANES, own_particles
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.particles.em.expectation import PoseGrid
@@ -110,9 +110,23 @@ class EmProblem:
         symmetry: NDArray[np.float64],
     ) -> FourierSums:
         """Sums of a batch over all processes, as if all particles had been in it."""
-        numerator, denominator = add_up(batch, samples, numbers % LANES, radius, symmetry, self.device)
-        total = self.world.sum(torch.from_numpy(numerator)), self.world.sum(torch.from_numpy(denominator))
-        return as_fourier_sums(*total, radius, self.plan.particles / size)
+        halves = (
+            self._half(batch, samples, numbers % LANES, half, radius, symmetry) for half in range(HALVES)
+        )
+        return as_fourier_sums(halves, radius, self.plan.particles / size)
+
+    def _half(
+        self,
+        batch: FourierImages,
+        samples: PoseSamples,
+        lane: NDArray[np.int64],
+        half: int,
+        radius: int,
+        symmetry: NDArray[np.float64],
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numerator and denominator of one half over all processes."""
+        parts = add_up(batch, samples, lane, half, radius, symmetry, self.device)
+        return self.world.sum(parts[0]), self.world.sum(parts[1])
 
     def volume(self, sums: FourierSums, *, last: bool = False) -> tuple[torch.Tensor, list[float]]:
         """The map of some sums, with the images' box in the ``last`` iteration, and the halves' FSC."""
