@@ -100,3 +100,16 @@ def test_threads_asked_for(text: str, threads: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert launch.local_threads(SingleWorld()) == threads
+
+
+def test_threads_are_as_many_as_asked_for_though_torch_was_at_work_before():
+    """In a process of its own: numba starts its threads once, and tells OpenMP how many."""
+    script = (
+        "import torch, numba; torch.ones(64, 64, 64).sum();"
+        "from manyviews.parallel.launch import set_threads; set_threads(1); print(torch.get_num_threads())"
+    )
+    given = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=given
+    )
+    assert done.stdout == "1\n"
