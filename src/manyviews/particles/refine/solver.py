@@ -10,42 +10,25 @@ between them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from manyviews.geometry.poses import random_rotations
 from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_sums import HALVES, FourierSums
-from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.maximisation import half_volumes
 from manyviews.particles.em.pose_grids import coarse_level
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
-from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.refine.residuals import Residuals, residuals
+from manyviews.particles.refine.expectation import expectation, over_all
 from manyviews.particles.refine.state import HalvesState
-from manyviews.random import Stream, generator
 
 _GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter; shells beyond where the halves agree no more
 _LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
 _PATIENCE = 2  # passes in which the halves agree no further, before it ends
-_NOISE_IMAGES = 2000  # that the noise is estimated from
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Of this process's images in a pass: their poses, sums over them, and what the maps leave."""
-
-    samples: PoseSamples
-    log_likelihood: float
-    searched: float
-    everywhere: float
-    left: Residuals
 
 
 class HalvesRefinement:
@@ -86,12 +69,15 @@ class HalvesRefinement:
         radius = self.next_radius(state)
         images = replace(problem.images, noise_variance=state.noise.numpy())
         again = radius >= _LOOK_AGAIN * state.looked
-        found = self._expectation(state, images, radius, again)
+        found = expectation(
+            problem, images, problem.numbers, state.halves, self._known(state, again), radius,
+            iteration=state.iteration, particles=self.particles,
+        )  # fmt: skip
         sums = self.sums(images, found.samples, radius)
         iterate, correlation = problem.volume(sums)
         shape = problem.constraint(iterate.shape[0])
         halves = half_volumes(sums, np.array(correlation), shape, self.start_radius)
-        left = self._over_all(found.left)
+        left = over_all(found.left, problem.world)
         agreed = agreed_radius(correlation)
         everyone = np.arange(problem.plan.particles)
         poses = problem.remembered(NO_SAMPLES, found.samples.renumbered(problem.numbers), everyone)
@@ -131,33 +117,6 @@ class HalvesRefinement:
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
 
-    def _expectation(self, state: HalvesState, images: FourierImages, radius: int, again: bool) -> _Found:
-        """Posteriors of this process's images, each with the map of its half.
-
-        ``again``: images whose poses are not yet sure are looked for everywhere.
-        """
-        problem, numbers = self.problem, self.problem.numbers
-        rng = generator(problem.seed, Stream.HALVES_PASS, state.iteration)
-        rotation = random_rotations(1, rng)[0].astype(np.float32)
-        offsets = rng.random(problem.plan.particles)[numbers]
-        known, seen = self._known(state, again), images.crop(radius)
-        parts, log_likelihood, searched = [], 0.0, 0.0
-        left = Residuals.none(len(images.noise_variance), radius + 1)
-        for half, volume in enumerate(state.halves):
-            members = np.flatnonzero(numbers % HALVES == half)
-            search = PoseSearch(
-                volume, radius, problem.plan, images.box, problem.shift_sigma, rotation, problem.device
-            )
-            found = search.find(seen, members, known, offsets, numbers % LANES)
-            judged = found.samples.select(self._judge_noise(found.samples.image))
-            left = left.added(residuals(images, search.fourier_volume, judged, radius))
-            parts.append(found.samples)
-            log_likelihood += float(found.log_likelihood.sum())
-            searched += found.searched
-        samples = PoseSamples.concatenate(parts).sorted()
-        everywhere = len(numbers) - len(np.unique(known.image))
-        return _Found(samples, log_likelihood, searched, everywhere, left)
-
     def _known(self, state: HalvesState, again: bool) -> PoseSamples:
         """Poses of this process's images, numbered as those, where they say where to look.
 
@@ -170,18 +129,6 @@ class HalvesRefinement:
         _, spread, _ = summarise_poses(mine, len(numbers), problem.symmetry)
         coarse = coarse_level(problem.plan.last_start_radius, problem.images.box, problem.plan.filled)
         return mine.select(spread[mine.image] <= math.degrees(coarse.spacing))
-
-    def _judge_noise(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which poses are of images that the noise is estimated from: some of each half."""
-        every = max(1, self.particles // _NOISE_IMAGES)
-        return np.asarray(self.problem.numbers[places] // HALVES % every == 0)
-
-    def _over_all(self, left: Residuals) -> Residuals:
-        """Sums of all processes."""
-        add = self.problem.world.sum
-        return Residuals(
-            *(add(torch.from_numpy(part)).numpy() for part in (left.power, left.left, left.images))
-        )
 
 
 def final_maps(sums: FourierSums, box: int) -> tuple[torch.Tensor, torch.Tensor]:
