@@ -27,13 +27,23 @@ from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.refine.judgement import (
+    HalfEvidence,
+    Judgement,
+    believed_samples,
+    half_evidence,
+    judge,
+    with_contrast,
+)
 from manyviews.particles.refine.residuals import Residuals, residuals
+from manyviews.particles.refine.scales import ContrastGroups, one_group
 from manyviews.particles.refine.state import HalvesState
 from manyviews.random import Stream, generator
 
 _GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter, and shells beyond where the halves agree
 _PATIENCE = 2  # passes in which the halves agree no further, before it ends
 _NOISE_IMAGES = 2000  # that the noise is estimated from
+_BELIEVED = 1  # passes in which all images are believed
 
 
 @dataclass(frozen=True)
@@ -45,17 +55,26 @@ class _Found:
     searched: float
     everywhere: float
     left: Residuals
+    halves: list[HalfEvidence]
 
 
 class HalvesRefinement:
     """Solver of a refinement.
 
     ``starts`` are the maps that the halves begin with, ``start_radius`` their highest frequency, Fourier
-    pixels, up to which the halves stay linked.
+    pixels, up to which the halves stay linked. ``groups`` are those of equal contrast, of all particles by
+    their numbers; left out: there is one.
     """
 
-    def __init__(self, problem: EmProblem, starts: tuple[torch.Tensor, ...], start_radius: int) -> None:
+    def __init__(
+        self,
+        problem: EmProblem,
+        starts: tuple[torch.Tensor, ...],
+        start_radius: int,
+        groups: ContrastGroups | None = None,
+    ) -> None:
         self.problem = problem
+        self.groups = groups or one_group(problem.plan.particles)
         self.starts = starts
         self.start_radius = start_radius
         self.particles = int(sum(problem.world.gather(len(problem.numbers))))
@@ -75,6 +94,7 @@ class HalvesRefinement:
             everywhere=0.0,
             furthest=0,
             stalled=0,
+            **vars(Judgement.none(self.problem.plan.particles, self.groups.count)),
             **NO_SAMPLES.tensors(),
         )
 
@@ -82,9 +102,12 @@ class HalvesRefinement:
         """One pass through all images."""
         problem = self.problem
         radius = self.next_radius(state)
-        images = replace(problem.images, noise_variance=state.noise.numpy())
+        images = self.images(state)
         found = self._expectation(state, images, radius)
-        sums = self.sums(images, found.samples, radius)
+        judged = Judgement(state.scales, state.credence, state.evidence, state.noise_gain)
+        if found.halves:
+            judged = judge(problem.world, problem.numbers, found.halves, self.groups, judged)
+        sums = self.sums(images, found.samples, radius, judged.credence)
         iterate, correlation = problem.volume(sums)
         shape = problem.constraint(iterate.shape[0])
         halves = half_volumes(sums, np.array(correlation), shape, self.start_radius)
@@ -106,6 +129,7 @@ class HalvesRefinement:
             everywhere=problem.mean(found.everywhere, self.particles),
             furthest=max(agreed, state.furthest),
             stalled=0 if agreed > state.furthest else state.stalled + 1,
+            **vars(judged),
             **poses.tensors(),
         )
 
@@ -120,9 +144,17 @@ class HalvesRefinement:
         """Whether the halves have agreed no further for some passes."""
         return state.stalled >= _PATIENCE
 
-    def sums(self, images: FourierImages, samples: PoseSamples, radius: int) -> FourierSums:
-        """Of this process's images at weighted poses and those of all others."""
+    def images(self, state: HalvesState) -> FourierImages:
+        """This process's images with the noise and the contrast that are known by now."""
+        known = replace(self.problem.images, noise_variance=state.noise.numpy())
+        return with_contrast(known, state.scales.numpy(), self.groups.group[self.problem.numbers])
+
+    def sums(
+        self, images: FourierImages, samples: PoseSamples, radius: int, credence: torch.Tensor
+    ) -> FourierSums:
+        """Of the images of all processes at weighted poses, as far as they are believed."""
         problem = self.problem
+        samples = believed_samples(samples, credence.numpy()[problem.numbers])
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
 
@@ -134,6 +166,7 @@ class HalvesRefinement:
         offsets = rng.random(problem.plan.particles)[numbers]
         known, seen = self._known(state), images.crop(radius)
         parts, log_likelihood, searched = [], 0.0, 0.0
+        believed, halves = state.credence.numpy()[numbers], []
         left = Residuals.none(len(images.noise_variance), radius + 1)
         for half, volume in enumerate(state.halves):
             members = np.flatnonzero(numbers % HALVES == half)
@@ -142,13 +175,18 @@ class HalvesRefinement:
             )
             found = search.find(seen, members, known, offsets, numbers % LANES)
             judged = found.samples.select(self._judge_noise(found.samples.image))
-            left = left.added(residuals(images, search.fourier_volume, judged, radius))
+            left = left.added(residuals(images, search.fourier_volume, judged, radius, believed))
+            if state.iteration >= _BELIEVED:
+                told = half_evidence(
+                    problem, images, search, members, found.samples, radius, state.iteration, half
+                )
+                halves.append(told)
             parts.append(found.samples)
             log_likelihood += float(found.log_likelihood.sum())
             searched += found.searched
         samples = PoseSamples.concatenate(parts).sorted()
         everywhere = len(numbers) - len(np.unique(known.image))
-        return _Found(samples, log_likelihood, searched, everywhere, left)
+        return _Found(samples, log_likelihood, searched, everywhere, left, halves)
 
     def _known(self, state: HalvesState) -> PoseSamples:
         """Poses of this process's images, numbered as those, where they say where to look.

@@ -34,6 +34,13 @@ class HalvesState:
         Mean of an image, without the images' own energy.
     searched, everywhere
         Poses scored for an image on average, and the share of the images that were looked for everywhere.
+    scales
+        ``(groups,)`` contrast of the groups of particles beside the map, 1 in the mean.
+    credence, evidence
+        ``(particles,)`` how far each is believed to show the particle, and ``(particles, 4)`` what it gained
+        beside noise, what the map predicts for it, what it left, and how far it is more than noise.
+    noise_gain
+        Of each half: what images of noise alone gain, its standard deviation, and 1 if particles gain more.
     furthest, stalled
         The last shell in which the halves have agreed so far, and passes since it last rose.
     image, rotations, shifts, weights
@@ -50,6 +57,10 @@ class HalvesState:
     log_likelihood: float
     searched: float
     everywhere: float
+    scales: torch.Tensor
+    credence: torch.Tensor
+    evidence: torch.Tensor
+    noise_gain: torch.Tensor
     furthest: int
     stalled: int
     image: torch.Tensor
@@ -70,4 +81,5 @@ class HalvesState:
             "agreed_radius": float(agreed_radius(self.correlation)),
             "poses_an_image": self.searched,
             "looked_everywhere": self.everywhere,
+            "believed": float(self.credence.mean()),
         }
