@@ -34,6 +34,8 @@ class HalvesState:
         Mean of an image, without the images' own energy.
     searched, everywhere
         Poses scored for an image on average, and the share of the images that were looked for everywhere.
+    looked
+        The radius at which images whose poses were not sure were last looked for everywhere.
     scales
         ``(groups,)`` contrast of the groups of particles beside the map, 1 in the mean.
     credence, evidence
@@ -57,6 +59,7 @@ class HalvesState:
     log_likelihood: float
     searched: float
     everywhere: float
+    looked: int
     scales: torch.Tensor
     credence: torch.Tensor
     evidence: torch.Tensor
