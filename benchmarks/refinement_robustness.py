@@ -43,7 +43,7 @@ WARNED = {
     "no further than the start": "halves agree no further",
     "than images of noise do": "no more than noise",
     "count for little": "images doubted",
-    "set aside": "images set aside",
+    "set aside: ": "images set aside",
 }
 CASES: dict[str, tuple[str, Recipe]] = {
     "clean": ("as they are", Recipe()),
@@ -53,6 +53,10 @@ CASES: dict[str, tuple[str, Recipe]] = {
     "hard": (
         "25 % noise images, coloured noise, contrast 0.5 to 1.5 by micrograph",
         Recipe(junk=0.25, junk_kinds=("noise",), colour=4.0, spread=0.5),
+    ),
+    "hard left out": (
+        "the 75 % of these without the noise images",
+        Recipe(junk=0.25, junk_kinds=("noise",), colour=4.0, spread=0.5, leave_out_junk=True),
     ),
     "weak": ("as they are", Recipe(snr=0.03)),
     "weak junk": ("25 % junk: noise, another object, ice", Recipe(snr=0.03, junk=0.25)),

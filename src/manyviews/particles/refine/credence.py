@@ -10,7 +10,7 @@ is doubt.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ _LEAST_IMAGES = 30
 _LEAST_SHARE, _MOST_SHARE = 0.005, 0.95  # of images that are not as they should be
 _APART = 3.0  # standard deviations of noise, that particles gain more
 _LEAST_DISTINCT = 0.05  # of the images gain so much more: else none is told from noise
+_ASTRAY = 0.01  # of the images: particles whose pose was not found, which gain no more than noise either
 _NEAR = 0.05  # of the mean: numbers that differ by so little tell no slope
 _BEYOND = 40.0  # standard deviations, over which what images of something else leave is spread
 _HALF_BELOW = 0.1587  # of a Gaussian's samples lie a standard deviation below the middle
@@ -65,8 +66,10 @@ def credence(found: Evidence, noise: Evidence) -> Credence:
     middle, spread = _gains_of_noise(noise, found.predicted)
     above = (found.gain - middle) / spread
     distinct = bool(np.mean(above > _APART) > _LEAST_DISTINCT and np.median(above) > 1)
-    particle = _more_than_noise(found, middle, spread, len(noise.gain)) if distinct else np.ones(count)
     told = float(np.median(middle)), float(np.median(spread))
+    if not distinct:
+        return replace(Credence.full(count), noise_gain=told[0], noise_spread=told[1])
+    particle = _more_than_noise(found, middle, spread, len(noise.gain))
     return Credence(particle, _nothing_else(found.excess, particle), *told, distinct)
 
 
@@ -103,7 +106,7 @@ def _more_than_noise(found: Evidence, middle: Float64, spread: Float64, made_up:
         as_particle = _gaussian(np.minimum(gain, level * predicted), level * predicted, deviation)
         as_noise = _gaussian(np.maximum(above, shift), shift, broad) / spread
         chance = (1 - share) * as_particle / ((1 - share) * as_particle + share * as_noise + 1e-300)
-        share = float(np.clip(1 - chance.mean(), _LEAST_SHARE, _MOST_SHARE))
+        share = float(np.clip(1 - chance.mean() - _ASTRAY, _LEAST_SHARE, _MOST_SHARE))
         # of noise: the images made up for it, and those that are like them
         doubt, all_noise = 1 - chance, made_up + float((1 - chance).sum())
         shift = min(float((doubt * above).sum()) / all_noise, 1.0)

@@ -43,7 +43,7 @@ def told(plan: RefinementPlan, state: HalvesState, chosen: Selection) -> Iterato
             "where a right one explains nearly all: the start may be of another structure, or "
             "many images of none; do not believe the map before another start has led to it"
         )
-    if state.furthest <= plan.start_radius + _LEAK:
+    if state.furthest <= min(plan.start_radius + _LEAK, plan.radius - 1):
         yield (
             "the halves agree no further than the start's frequencies, which they share, and the two shells "
             "beyond that a mask carries them into"

@@ -11,28 +11,32 @@ from numpy.typing import NDArray
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.particle_images import ParticleImages
 from manyviews.jobs.device import own_device
-from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.particles.em.maximisation import half_correlation
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.own_images import fingerprints, own_images
+from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import AT_POINTS
 from manyviews.particles.methods import check_lanes
+from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.plan import check_reference, load_table
 from manyviews.particles.refine import doubts
-from manyviews.particles.refine.halving import divide
+from manyviews.particles.refine.halving import divide, select_divided
 from manyviews.particles.refine.judgement import groups_of
 from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
 from manyviews.particles.refine.report import PICTURES, sections
 from manyviews.particles.refine.results import RESULTS, Refined, write_refined
 from manyviews.particles.refine.solver import HalvesRefinement, final_maps
 from manyviews.particles.refine.start import Start, read_start, starts_of_halves
-from manyviews.particles.results import far_from_images, preview
-from manyviews.particles.selection import Selection, select_particles
+from manyviews.particles.results import preview
+from manyviews.particles.selection import Selection
 from manyviews.runs.fingerprint import fingerprint
+
+STAGE = "halves"
+KIND = JobKind("particles refine", RESULTS, PICTURES, sections)
 
 
 def refine(
@@ -60,37 +64,25 @@ def refine(
     world = world or SingleWorld()
     table = load_table(particles)
     box = ParticleImages(table).box
-    plan = resolve_refinement(options, len(table), box, table.pixel_size)
+
+    def resolve(count: int) -> RefinementPlan:
+        return resolve_refinement(options, count, box, table.pixel_size)
+
+    plan = resolve(len(table))
     check_reference(options.reference, box)
     check_lanes(world.size)
     start = read_start(options.start, box, table.pixel_size)
-    half, told = divide(table, options.halves)
+    divided = divide(table, options.halves)
     symmetry_rotations(options.symmetry)
-    with start_job(
-        "particles refine",
-        run,
-        options,
-        record=plan.record(),
-        inputs={**fingerprints(particles, table), str(start.path): fingerprint(start.path)},
-        results=RESULTS,
-        pictures=PICTURES,
-        sections=sections,
-        seed=options.seed,
-        world=world,
-        began=began,
-    ) as job:
+    inputs = {str(start.path): fingerprint(start.path)}
+    with start_particle_job(
+        KIND, particles, table, options, run,
+        record=plan.record(), inputs=inputs, seed=options.seed, world=world, began=began,
+    ) as job:  # fmt: skip
         if job.finished:
             return job.result()
-        job.warn(*table.warnings)
-        if job.speaks:
-            job.warn(*far_from_images(table, job.folder))
-        job.say(told)
-        chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers, halves=half)
-        moved = int(np.count_nonzero(chosen.numbers % 2 != half[chosen.order]))
-        if moved:
-            job.warn(f"{moved} particles were moved to the half that their copies are in")
-        resolve_refinement(options, len(chosen.order), box, table.pixel_size)  # enough are left
-        plan = resolve_refinement(options, chosen.largest + 1, box, table.pixel_size)
+        chosen = select_divided(job, table, divided, plan.diameter, replaces=options.remove_outliers)
+        plan = planned_for(chosen, resolve)
         with contextlib.ExitStack() as stack:
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
             found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start)
@@ -131,7 +123,7 @@ def run_refinement(
     state, reason = job.solve(
         solver,
         plan.options.iterations,
-        stage="refinement",
+        stage=STAGE,
         settled=solver.settled,
         preview=lambda state: show(state.iterate),
     )
