@@ -25,6 +25,7 @@ _LEAST_SHARE, _MOST_SHARE = 0.005, 0.95  # of images that are not as they should
 _APART = 3.0  # standard deviations of noise, that particles gain more
 _LEAST_DISTINCT = 0.05  # of the images gain so much more: else none is told from noise
 _ASTRAY = 0.01  # of the images: particles whose pose was not found, which gain no more than noise either
+_NOTHING = 0.01  # what is believed less is not at all
 _NEAR = 0.05  # of the mean: numbers that differ by so little tell no slope
 _BEYOND = 40.0  # standard deviations, over which what images of something else leave is spread
 _HALF_BELOW = 0.1587  # of a Gaussian's samples lie a standard deviation below the middle
@@ -46,8 +47,12 @@ class Credence:
 
     @property
     def both(self) -> Float64:
-        """What is believed."""
-        return self.particle * self.alone
+        """What is believed: the product, and nothing of what is nearly nothing.
+
+        Sums over processes are exact only of numbers of like size.
+        """
+        product = self.particle * self.alone
+        return np.where(product < _NOTHING, 0.0, product)
 
     @classmethod
     def full(cls, count: int) -> Credence:
