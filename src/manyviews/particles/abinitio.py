@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.symmetry import symmetry_rotations
@@ -13,6 +16,7 @@ from manyviews.io.particle_images import ParticleImages
 from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.particles.estimate import Cost, announce, estimate_cost, reach_of
 from manyviews.particles.grey_levels import (
     GreyLevels,
     find_warnings,
@@ -76,20 +80,42 @@ def abinitio(
         plan = planned_for(chosen, resolve)
         with contextlib.ExitStack() as stack:
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
-            found = find_structure(job, plan, chosen, images, own)
+            reach = look_ahead(job, plan, chosen, images, own, partial(estimate_cost, plan))
+            found = find_structure(job, plan, chosen, images, own, reach)
         return job.finish(write_results(job.folder, plan, chosen, found) if job.speaks else {})
 
 
 def find_structure(
-    job: Job, plan: Plan, chosen: Selection, images: FourierImages, own: NDArray[np.int64]
+    job: Job, plan: Plan, chosen: Selection, images: FourierImages, own: NDArray[np.int64], reach: int
 ) -> Reconstruction:
-    """Tell what is doubtful in the images, then find map and poses by the plan's method.
+    """Map and poses by the plan's method; all ranks make this call.
 
-    ``images`` are those of this process, ``own`` their places among the chosen; all ranks make this call.
+    ``images`` are those of this process, ``own`` their places among the chosen; the halves are expected to
+    agree to ``reach``, Fourier pixels.
     """
-    job.warn(*find_warnings(chosen.table, plan, _grey_levels(job, chosen, images, own)))
     symmetry = symmetry_rotations(plan.options.symmetry)
-    return METHODS[plan.options.method](job, Particles(plan, images, chosen.numbers, own, symmetry))
+    particles = Particles(plan, images, chosen.numbers, own, symmetry, reach)
+    return METHODS[plan.options.method](job, particles)
+
+
+def look_ahead(
+    job: Job,
+    plan: Plan,
+    chosen: Selection,
+    images: FourierImages,
+    own: NDArray[np.int64],
+    count: Callable[[int, int], Cost],
+) -> int:
+    """Tell what is doubtful in the images and what the run takes; returns how far halves may agree.
+
+    ``images`` are those of this process, ``own`` their places among the chosen; ``count`` is given the reach,
+    Fourier pixels, and the threads. All ranks make this call.
+    """
+    grey = _grey_levels(job, chosen, images, own)
+    job.warn(*find_warnings(chosen.table, plan, grey))
+    reach = reach_of(plan, grey.signal_to_noise, len(chosen.order), grey.sampled)
+    announce(job, count(reach, torch.get_num_threads()), on_gpu=plan.device != "cpu")
+    return reach
 
 
 def _grey_levels(job: Job, chosen: Selection, images: FourierImages, places: NDArray[np.int64]) -> GreyLevels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 
 import torch
 
@@ -13,8 +14,9 @@ from manyviews.io.particle_images import ParticleImages
 from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.particles.abinitio import find_structure
+from manyviews.particles.abinitio import find_structure, look_ahead
 from manyviews.particles.em.starts import on_axes
+from manyviews.particles.estimate import estimate_solve
 from manyviews.particles.images.fourier_resample import regrid_volume, working_box
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.methods import check_lanes, check_ranks
@@ -67,10 +69,12 @@ def solve(
             images, own = own_images(
                 stack, job, chosen.table, plan.refinement, options, chosen.mend, chosen.numbers
             )
-            first = find_structure(job, plan.abinitio, chosen, images, own)
+            count = partial(estimate_solve, plan.abinitio, plan.refinement)
+            reach = look_ahead(job, plan.abinitio, chosen, images, own, count)
+            first = find_structure(job, plan.abinitio, chosen, images, own, reach)
             start = _start_of_halves(job, plan, first)
             numbers = chosen.numbers[own]
-            found = run_refinement(job, plan.refinement, images, chosen, numbers, start)
+            found = run_refinement(job, plan.refinement, images, chosen, numbers, start, reach)
         if not job.speaks:
             return job.finish({})
         told = {"method": options.method, **_summary(first)}

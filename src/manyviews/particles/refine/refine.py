@@ -6,6 +6,7 @@ import contextlib
 import time
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.symmetry import symmetry_rotations
@@ -14,8 +15,11 @@ from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.particles.cost import halves_work
 from manyviews.particles.em.maximisation import half_correlation
 from manyviews.particles.em.problem import EmProblem
+from manyviews.particles.estimate import announce, estimate_refinement, reach_of
+from manyviews.particles.grey_levels import shell_ratios, spread_over
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import AT_POINTS
@@ -85,7 +89,12 @@ def refine(
         plan = planned_for(chosen, resolve)
         with contextlib.ExitStack() as stack:
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
-            found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start)
+            sample = spread_over(len(chosen.order))
+            ratios = shell_ratios(images, np.flatnonzero(np.isin(own, sample)), job.world)
+            reach = reach_of(plan, ratios, len(chosen.order), len(sample))
+            cost = estimate_refinement(plan, reach, torch.get_num_threads())
+            announce(job, cost, on_gpu=plan.device != "cpu")
+            found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start, reach)
         return job.finish(write_refined(job, plan, chosen, found) if job.speaks else {})
 
 
@@ -96,10 +105,11 @@ def run_refinement(
     chosen: Selection,
     numbers: NDArray[np.int64],
     start: Start,
+    reach: int,
 ) -> Refined:
     """The passes through all images, and the maps in the end; all ranks make this call.
 
-    ``numbers (n,)`` are those of this process's images.
+    ``numbers (n,)`` are those of this process's images; the halves are expected to agree to ``reach``.
     """
     problem = EmProblem(
         images,
@@ -126,6 +136,7 @@ def run_refinement(
         stage=STAGE,
         settled=solver.settled,
         preview=lambda state: show(state.iterate),
+        cost=halves_work(plan, reach),
     )
     own = state.samples.among(numbers, plan.em.particles)
     # all frequencies, so that the curve of the halves is seen to fall
