@@ -24,7 +24,10 @@ from typing import Any
 import numpy as np
 
 from manyviews.alignment.map_alignment import aligned_fsc
+from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.mrc import read_mrc
+from manyviews.io.particle_images import read_particles
+from manyviews.metrics.pose_error import pose_errors
 from manyviews.options import RunOptions
 from manyviews.particles.options import ParticleOptions, ReconstructOptions, RefineOptions
 from manyviews.particles.reconstruct import reconstruct
@@ -36,6 +39,7 @@ RESULTS = Path(__file__).parent / "results"
 OF_TRUTH = "resolution_fsc05_with_the_reference_angstrom"
 OF_HALVES = "resolution_fsc0143_of_the_halves_angstrom"
 LISTS = ("doubtful.csv", "set_aside.csv", "outliers.csv")
+FOUND_DEGREES = 20.0
 START_RADIUS = 8  # 40 A in 64 pixels of 5 A
 # a sentence of a warning, and what it is called here
 WARNED = {
@@ -102,6 +106,30 @@ def listed(folder: Path, count: int) -> np.ndarray:
     return found
 
 
+def lost(folder: Path, given: Spoiled, bad: np.ndarray) -> float:
+    """Share of the good images that are listed though their pose was found, within 20 degrees."""
+    truth = read_particles(given.folder / "truth.star")
+    posed = read_particles(folder / "particles.star", data_root=given.folder)
+    place = {int(section): row for row, section in enumerate(posed.section)}
+    kept = np.array([number for number, section in enumerate(truth.section) if int(section) in place])
+    rows = [place[int(section)] for section in truth.section[kept]]
+    assert truth.angles is not None
+    assert posed.angles is not None
+    errors = pose_errors(euler_to_matrices(posed.angles[rows]), euler_to_matrices(truth.angles[kept])).angles
+    return round(float(np.mean((errors < FOUND_DEGREES) & bad[truth.section[kept]])), 4)
+
+
+def contrast_error(folder: Path, given: Spoiled) -> float | None:
+    """Root mean square error of the groups' contrast over their mean, if there is any to be found."""
+    if not np.ptp(given.scale) or not (folder / "contrast.csv").exists():
+        return None
+    with (folder / "contrast.csv").open() as file:
+        found = np.array([float(row["contrast"]) for row in csv.DictReader(file)])
+    _, first = np.unique(given.micrograph, return_index=True)
+    true = given.scale[first]
+    return round(float(np.std(found / found.mean() - true / true.mean())), 4)
+
+
 def beyond_the_start(folder: Path) -> list[float]:
     """FSC of the halves in the shells beyond those that they share, as the run tells it: masked and corrected."""
     with (folder / "fsc.csv").open() as file:
@@ -135,6 +163,8 @@ def one_run(case: str, args: argparse.Namespace) -> Record:
         "halves": told[OF_HALVES],
         "explained": told["power_explained"],
         "listed": kinds,
+        "found but listed": lost(out, given, bad) if known else None,
+        "contrast off by": contrast_error(out, given),
         "beyond the start": beyond_the_start(out),
         "warned": [name for words, name in WARNED.items() if any(words in text for text in warnings)],
         "passes": told["passes"],
@@ -144,7 +174,7 @@ def one_run(case: str, args: argparse.Namespace) -> Record:
 
 def page(record: Record) -> str:
     """The table, from what was stored."""
-    names = ["SNR", "images", "refined, A", "true poses, A", "worse by, %", "halves, A", "explained", "listed",
+    names = ["SNR", "images", "refined, A", "true poses, A", "worse by, %", "halves, A", "explained", "listed", "listed of the good in right pose, %", "contrast off by, %",
              "FSC in shells beyond the start", "warned", "passes", "cpu seconds"]  # fmt: skip
     lines = ["| " + " | ".join(names) + " |", "| " + " | ".join("---" for _ in names) + " |"]
     for row in sorted(record["rows"], key=lambda row: list(CASES).index(row["case"])):
@@ -153,6 +183,8 @@ def page(record: Record) -> str:
         cells = [
             row["snr"], f"{row['images']}, {CASES[row['case']][0]}", row["refined"], known or "", worse, row["halves"],
             row["explained"], ", ".join(f"{100 * share:.4g} % of {kind}" for kind, share in shares.items()),
+            "" if row["found but listed"] is None else f"{100 * row['found but listed']:.2g}",
+            "" if row["contrast off by"] is None else f"{100 * row['contrast off by']:.1f}",
             ", ".join(f"{value:.2f}" for value in row["beyond the start"][:4]), ", ".join(row["warned"]),
             row["passes"], f"{row['cpu seconds']:.0f}",
         ]  # fmt: skip

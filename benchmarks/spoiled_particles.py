@@ -28,12 +28,14 @@ PER_MICROGRAPH = 50
 class Spoiled:
     """A set in a folder: ``particles.star``, ``truth.star`` of the good images only, ``truth.mrc``.
 
-    ``kind (N,)`` says what each image is: ``good``, a kind of junk, or a fault; ``scale (N,)`` is its contrast.
+    ``kind (N,)`` says what each image is: ``good``, a kind of junk, or a fault; ``scale (N,)`` is its contrast,
+    ``micrograph (N,)`` the number of that which it shares it with.
     """
 
     folder: Path
     kind: NDArray[np.str_]
     scale: NDArray[np.float64]
+    micrograph: NDArray[np.int64]
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -178,4 +180,4 @@ def _write(
         replace(own, scale=scale).select(np.flatnonzero(kind == "good")) if (kind == "good").any() else own
     )
     write_relion_particles(out / "truth.star", known, overwrite=True)
-    return Spoiled(out, kind, scale)
+    return Spoiled(out, kind, scale, chosen // PER_MICROGRAPH)

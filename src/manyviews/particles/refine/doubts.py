@@ -16,10 +16,11 @@ from manyviews.particles.selection import Selection
 
 DOUBTFUL_FILE, CONTRAST_FILE = "doubtful.csv", "contrast.csv"
 REASONS = ("hardly more than noise", "leaves what the map does not explain")
-# Of the particles' power: 0.96 to 1.02 at the right structure, 0.25 and 0.6 at wrong ones.
+# Of the particles' power: 0.94 to 1.01 at the right structure, 0.21 and 0.54 at wrong ones.
 _WELL_EXPLAINED = 0.8
 _DISBELIEVED = 0.5
-_LEAK = 2  # shells, by which masks and interpolation carry on what the halves share
+_MANY = 0.01  # of the images: fewer are found where all are good, those whose pose is not
+_LEAK = 3  # shells, into which masks and interpolation carry what the halves share
 _SHOWN = 5
 
 
@@ -34,8 +35,8 @@ def reasons(state: HalvesState, numbers: NDArray[np.int64]) -> NDArray[np.int64]
     return np.asarray(particle >= _DISBELIEVED, np.int64)
 
 
-def told(plan: RefinementPlan, state: HalvesState, chosen: Selection) -> Iterator[str]:
-    """Warnings."""
+def told_of_map(plan: RefinementPlan, state: HalvesState) -> Iterator[str]:
+    """Warnings of what may be wrong with all of it."""
     share = power_explained(plan, state)
     if share < _WELL_EXPLAINED:
         yield (
@@ -45,8 +46,8 @@ def told(plan: RefinementPlan, state: HalvesState, chosen: Selection) -> Iterato
         )
     if state.furthest <= min(plan.start_radius + _LEAK, plan.radius - 1):
         yield (
-            "the halves agree no further than the start's frequencies, which they share, and the two shells "
-            "beyond that a mask carries them into"
+            "the halves agree no further than the start's frequencies, which they share, and three shells "
+            "beyond, into which a mask carries them"
         )
     judged, distinct = state.noise_gain.numpy()[:, 1] > 0, state.noise_gain.numpy()[:, 2] > 0
     if judged.any() and not distinct[judged].all():
@@ -54,15 +55,21 @@ def told(plan: RefinementPlan, state: HalvesState, chosen: Selection) -> Iterato
             "the images gain hardly more from the map than images of noise do: it may be one of noise, seen "
             "in noise; no image was set aside, because none can be told from noise"
         )
+
+
+def told_of_images(state: HalvesState, chosen: Selection) -> tuple[str, bool]:
+    """How many images are not believed, and whether that is to be a warning; an empty text if all are."""
     rows = disbelieved(state, chosen.numbers)
-    if len(rows):
-        kinds = np.bincount(reasons(state, chosen.numbers[rows]), minlength=2)
-        first = ", ".join(str(chosen.order[row] + 1) for row in rows[:_SHOWN])
-        yield (
-            f"{len(rows)} of {len(chosen.numbers)} particles count for little, since the map does not "
-            f"explain them ({first}{' ...' if len(rows) > _SHOWN else ''}): {kinds[0]} gain hardly more than "
-            f"noise does, {kinds[1]} leave power that it should explain; {DOUBTFUL_FILE} lists them"
-        )
+    if not len(rows):
+        return "", False
+    kinds = np.bincount(reasons(state, chosen.numbers[rows]), minlength=2)
+    first = ", ".join(str(chosen.order[row] + 1) for row in rows[:_SHOWN])
+    text = (
+        f"{len(rows)} of {len(chosen.numbers)} particles count for little, since the map does not explain "
+        f"them ({first}{' ...' if len(rows) > _SHOWN else ''}): {kinds[0]} gain hardly more than noise does, "
+        f"{kinds[1]} leave power that it should explain; {DOUBTFUL_FILE} lists them"
+    )
+    return text, len(rows) > _MANY * len(chosen.numbers)
 
 
 def power_explained(plan: RefinementPlan, state: HalvesState) -> float:

@@ -144,7 +144,10 @@ def run_refinement(
     shape = problem.constraint(plan.box)
     agreed = half_correlation(sums, shape)
     volume = sums.volume(agreed, plan.box, at_points=AT_POINTS, mask=shape.mask)
-    job.warn(*doubts.told(plan, state, chosen))
+    job.warn(*doubts.told_of_map(plan, state))
+    text, many = doubts.told_of_images(state, chosen)
+    if text:
+        (job.warn if many else job.say)(text)
     return Refined(
         volume,
         final_maps(sums, plan.box),
