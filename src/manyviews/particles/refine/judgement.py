@@ -73,6 +73,7 @@ def believed_samples(samples: PoseSamples, believed: Float64) -> PoseSamples:
 def half_evidence(
     problem: EmProblem,
     images: FourierImages,
+    numbers: Int64,
     search: PoseSearch,
     members: Int64,
     samples: PoseSamples,
@@ -80,21 +81,21 @@ def half_evidence(
     iteration: int,
     half: int,
 ) -> HalfEvidence:
-    """Of the images of a half with its map; ``samples`` are numbered as all images of this process.
+    """Of the images of a half with its map; ``numbers (n,)`` are the images', ``samples`` are numbered as they.
 
     Images of a lane keep to themselves: last bits may depend on where in an array an image is, and lanes are
     the same however many processes share them.
     """
     seen, own = images.crop(radius), Evidence.zeros(len(members))
-    for number in np.unique(problem.numbers[members] % LANES):
-        places = np.flatnonzero(problem.numbers[members] % LANES == number)
+    for number in np.unique(numbers[members] % LANES):
+        places = np.flatnonzero(numbers[members] % LANES == number)
         some = np.full(len(images), -1)
         some[members[places]] = np.arange(len(places))
         mine = samples.select(some[samples.image] >= 0).renumbered(some)
         found = evidence(seen.select(members[places]), search.fourier_volume, mine, radius)
         for name, values in vars(found).items():
             getattr(own, name)[places] = values
-    lane = np.flatnonzero(problem.numbers % LANES == half)  # of the half's lanes the first
+    lane = np.flatnonzero(numbers % LANES == half)  # of the half's lanes the first
     rng = generator(problem.seed, Stream.NOISE_IMAGES, iteration, half)
     return HalfEvidence(members, own, noise_evidence(seen.select(lane), search, radius, rng))
 

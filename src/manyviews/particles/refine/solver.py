@@ -186,7 +186,7 @@ class HalvesRefinement:
             left = left.added(residuals(images, search.fourier_volume, judged, radius, believed))
             if state.iteration >= _BELIEVED:
                 told = half_evidence(
-                    problem, images, search, members, found.samples, radius, state.iteration, half
+                    problem, images, numbers, search, members, found.samples, radius, state.iteration, half
                 )
                 halves.append(told)
             parts.append(found.samples)
