@@ -81,7 +81,7 @@ def half_evidence(
     iteration: int,
     half: int,
 ) -> HalfEvidence:
-    """Of the images of a half with its map; ``numbers (n,)`` are the images', ``samples`` are numbered as they.
+    """Of the images of a half with its map; ``numbers (n,)`` are the images', ``samples`` numbered as they.
 
     Images of a lane keep to themselves: last bits may depend on where in an array an image is, and lanes are
     the same however many processes share them.
