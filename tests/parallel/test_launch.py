@@ -57,6 +57,19 @@ def test_a_process_alone_does_without_mpi():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_threads_asked_for_are_had_from_the_first_call_on():
+    """Also where torch was used before: Numba's first threads set the number that torch reads from OpenMP."""
+    code = (
+        "import torch; torch.get_num_threads(); from manyviews.parallel.launch import set_threads; "
+        "set_threads(1); print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert found.stdout.split() == ["1"], found.stderr
+
+
 def test_there_is_no_job_to_end():
     with pytest.raises(RuntimeError, match="no job of several"):
         launch.end_job("message", 2)

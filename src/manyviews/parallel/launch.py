@@ -209,5 +209,5 @@ def set_threads(count: int) -> None:
     import numba
     import torch
 
-    torch.set_num_threads(count)
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    torch.set_num_threads(count)  # after Numba, whose first threads set the number that both share in OpenMP

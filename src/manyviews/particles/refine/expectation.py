@@ -20,6 +20,7 @@ from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.refine.judgement import HalfEvidence, half_evidence
 from manyviews.particles.refine.residuals import Residuals, residuals
 from manyviews.random import Stream, generator
 
@@ -31,7 +32,8 @@ class Expectation:
     """Of some of this process's images: their poses, sums over them, and what the maps leave.
 
     ``samples`` are numbered as the images; ``log_likelihood`` and ``searched``, poses scored, are sums over
-    images, ``everywhere`` is how many of them were looked for everywhere.
+    images, ``everywhere`` is how many of them were looked for everywhere; ``evidence`` is of each half, or of
+    none where it was not asked for.
     """
 
     samples: PoseSamples
@@ -39,6 +41,7 @@ class Expectation:
     searched: float
     everywhere: float
     left: Residuals
+    evidence: list[HalfEvidence]
 
 
 def expectation(
@@ -51,6 +54,8 @@ def expectation(
     *,
     iteration: int,
     particles: int,
+    credence: NDArray[np.float64],
+    judged: bool,
 ) -> Expectation:
     """Posteriors of some images of this process, each with the map of its half.
 
@@ -70,12 +75,16 @@ def expectation(
         Which random numbers are drawn: they are the same however images are shared and batched.
     particles
         Images of all processes together, of which some are enough to tell the noise from.
+    credence
+        ``(n,)`` how far each image is believed.
+    judged
+        Whether the images are judged: then each process holds whole lanes of them.
     """
     rng = generator(problem.seed, Stream.HALVES_PASS, iteration)
     rotation = random_rotations(1, rng)[0].astype(np.float32)
     offsets = rng.random(problem.plan.particles)[numbers]
     seen = images.crop(radius)
-    parts, log_likelihood, searched = [], 0.0, 0.0
+    parts, evidence, log_likelihood, searched = [], [], 0.0, 0.0
     left = Residuals.none(len(images.noise_variance), radius + 1)
     for half, volume in enumerate(halves):
         members = np.flatnonzero(numbers % HALVES == half)
@@ -83,17 +92,22 @@ def expectation(
             volume, radius, problem.plan, images.box, problem.shift_sigma, rotation, problem.device
         )
         found = search.find(seen, members, known, offsets, numbers % LANES)
-        judged = found.samples.select(_judge_noise(numbers[found.samples.image], particles))
-        left = left.added(residuals(images, search.fourier_volume, judged, radius))
+        some = found.samples.select(_tells_noise(numbers[found.samples.image], particles))
+        left = left.added(residuals(images, search.fourier_volume, some, radius, credence))
+        if judged:
+            told = half_evidence(
+                problem, images, numbers, search, members, found.samples, radius, iteration, half
+            )
+            evidence.append(told)
         parts.append(found.samples)
         log_likelihood += float(found.log_likelihood.sum())
         searched += found.searched
     samples = PoseSamples.concatenate(parts).sorted()
     everywhere = len(numbers) - len(np.unique(known.image))
-    return Expectation(samples, log_likelihood, searched, everywhere, left)
+    return Expectation(samples, log_likelihood, searched, everywhere, left, evidence)
 
 
-def _judge_noise(numbers: NDArray[np.int64], particles: int) -> NDArray[np.bool_]:
+def _tells_noise(numbers: NDArray[np.int64], particles: int) -> NDArray[np.bool_]:
     """Which of some numbers are of images that the noise is estimated from: some of each half."""
     every = max(1, particles // _NOISE_IMAGES)
     return np.asarray(numbers // HALVES % every == 0)

@@ -24,22 +24,33 @@ from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.refine.expectation import expectation, over_all
+from manyviews.particles.refine.judgement import Judgement, believed_samples, judge, with_contrast
+from manyviews.particles.refine.scales import ContrastGroups, one_group
 from manyviews.particles.refine.state import HalvesState
 
 _GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter; shells beyond where the halves agree no more
 _LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
 _PATIENCE = 2  # passes in which the halves agree no further, before it ends
+_BELIEVED = 1  # passes in which all images are believed
 
 
 class HalvesRefinement:
     """Solver of a refinement.
 
     ``starts`` are the maps that the halves begin with, ``start_radius`` their highest frequency, Fourier
-    pixels, up to which the halves stay linked.
+    pixels, up to which the halves stay linked. ``groups`` are those of equal contrast, of all particles by
+    their numbers; left out: there is one.
     """
 
-    def __init__(self, problem: EmProblem, starts: tuple[torch.Tensor, ...], start_radius: int) -> None:
+    def __init__(
+        self,
+        problem: EmProblem,
+        starts: tuple[torch.Tensor, ...],
+        start_radius: int,
+        groups: ContrastGroups | None = None,
+    ) -> None:
         self.problem = problem
+        self.groups = groups or one_group(problem.plan.particles)
         self.starts = starts
         self.start_radius = start_radius
         self.particles = int(sum(problem.world.gather(len(problem.numbers))))
@@ -60,6 +71,7 @@ class HalvesRefinement:
             looked=0,
             furthest=0,
             stalled=0,
+            **vars(Judgement.none(self.problem.plan.particles, self.groups.count)),
             **NO_SAMPLES.tensors(),
         )
 
@@ -67,13 +79,17 @@ class HalvesRefinement:
         """One pass through all images."""
         problem = self.problem
         radius = self.next_radius(state)
-        images = replace(problem.images, noise_variance=state.noise.numpy())
+        images = self.images(state)
         again = radius >= _LOOK_AGAIN * state.looked
         found = expectation(
             problem, images, problem.numbers, state.halves, self._known(state, again), radius,
             iteration=state.iteration, particles=self.particles,
+            credence=state.credence.numpy()[problem.numbers], judged=state.iteration >= _BELIEVED,
         )  # fmt: skip
-        sums = self.sums(images, found.samples, radius)
+        judged = Judgement(state.scales, state.credence, state.evidence, state.noise_gain)
+        if found.evidence:
+            judged = judge(problem.world, problem.numbers, found.evidence, self.groups, judged)
+        sums = self.sums(images, found.samples, radius, judged.credence)
         iterate, correlation = problem.volume(sums)
         shape = problem.constraint(iterate.shape[0])
         halves = half_volumes(sums, np.array(correlation), shape, self.start_radius)
@@ -96,6 +112,7 @@ class HalvesRefinement:
             looked=radius if again else state.looked,
             furthest=max(agreed, state.furthest),
             stalled=0 if agreed > state.furthest else state.stalled + 1,
+            **vars(judged),
             **poses.tensors(),
         )
 
@@ -111,9 +128,17 @@ class HalvesRefinement:
         """Whether the halves have agreed no further for some passes."""
         return state.stalled >= _PATIENCE
 
-    def sums(self, images: FourierImages, samples: PoseSamples, radius: int) -> FourierSums:
-        """Of this process's images at weighted poses and those of all others."""
+    def images(self, state: HalvesState) -> FourierImages:
+        """This process's images with the noise and the contrast that are known by now."""
+        known = replace(self.problem.images, noise_variance=state.noise.numpy())
+        return with_contrast(known, state.scales.numpy(), self.groups.group[self.problem.numbers])
+
+    def sums(
+        self, images: FourierImages, samples: PoseSamples, radius: int, credence: torch.Tensor
+    ) -> FourierSums:
+        """Of the images of all processes at weighted poses, as far as they are believed."""
         problem = self.problem
+        samples = believed_samples(samples, credence.numpy()[problem.numbers])
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
 
