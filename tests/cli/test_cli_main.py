@@ -159,13 +159,14 @@ def test_examples_parse(words: list[str]):
 def test_which_commands_are_for_all_ranks_and_which_have_a_report():
     parallel = {command.name for command in COMMANDS if command.parallel}
     reports = {command.name: command.report for command in COMMANDS if command.report}
-    assert parallel == {"tilt reconstruct", "particles abinitio", "particles refine", "subtomo align",
-                        "subtomo average", "nano reconstruct", "nano trust"}  # fmt: skip
+    assert parallel == {"tilt reconstruct", "particles abinitio", "particles refine", "particles solve",
+                        "subtomo align", "subtomo average", "nano reconstruct", "nano trust"}  # fmt: skip
     assert reports == {
         "tilt reconstruct": "manyviews.tilt.report",
         "particles abinitio": "manyviews.particles.report",
         "particles reconstruct": "manyviews.particles.report",
         "particles refine": "manyviews.particles.refine.report",
+        "particles solve": "manyviews.particles.solve_report",
         "particles postprocess": "manyviews.particles.postprocess_report",
         "particles condition": "manyviews.particles.fixed_poses.condition_report",
         "subtomo align": "manyviews.subtomo.report",

@@ -22,9 +22,16 @@ from manyviews.parallel.world import World
 from manyviews.particles.abinitio import abinitio
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.options import AbinitioOptions, ParticleOptions, RefineOptions, SimulateOptions
+from manyviews.particles.options import (
+    AbinitioOptions,
+    ParticleOptions,
+    RefineOptions,
+    SimulateOptions,
+    SolveOptions,
+)
 from manyviews.particles.refine.refine import refine
 from manyviews.particles.simulate import simulate
+from manyviews.particles.solve import solve
 from manyviews.simulate.phantoms import Gaussians
 
 BOX, RADIUS, PIXEL = 24, 8, 6.0
@@ -144,6 +151,16 @@ def refine_from_truth(particles: Path, out: Path, *, world: World | None = None,
         start=particles.with_name("truth.mrc"), start_resolution=60.0, threads=1, iterations=3
     )
     return refine(ParticleOptions(particles), options, RunOptions(out, quiet=True, **run), world=world)
+
+
+SOLVED = SolveOptions(starts=2, resolution=26.6, start_resolution=60.0, iterations=3, threads=1)
+
+
+def solve_example(
+    particles: Path, out: Path, options: SolveOptions = SOLVED, *, world: World | None = None, **run: object
+) -> JobResult:
+    """One short run from nothing to refined halves, without progress."""
+    return solve(ParticleOptions(particles), options, RunOptions(out, quiet=True, **run), world=world)
 
 
 def likeness(run: Path, truth: Path) -> float:

@@ -1,8 +1,8 @@
 """Ab initio runs by all ranks of an MPI job, for tests of what ranks give and what a killed one leaves.
 
-``mpiexec -n N python em_ranks.py PARTICLES OUT CHECKPOINT_SECONDS CASE...``; a case is a name of `CASES`, or
-`REFINED`, run in ``OUT/CASE``. The pids of the ranks are in ``OUT/pids``. ``EM_RANKS_FAIL=2`` makes rank 2
-raise an error in its fifth iteration.
+``mpiexec -n N python em_ranks.py PARTICLES OUT CHECKPOINT_SECONDS CASE...``; a case is a name of `CASES`,
+`REFINED` or `SOLVED`, run in ``OUT/CASE``. The pids of the ranks are in ``OUT/pids``. ``EM_RANKS_FAIL=2``
+makes rank 2 raise an error in its fifth iteration.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from em_example import QUICK, reconstruct, refine_from_truth
+from em_example import QUICK, reconstruct, refine_from_truth, solve_example
 
 from manyviews.errors import ManyviewsError
 from manyviews.jobs import run as job
@@ -19,7 +19,7 @@ from manyviews.particles.em import plan as em_plan
 from manyviews.particles.em.starts import RandomStarts
 
 SHORT = replace(QUICK, refinements=3)
-REFINED = "refined"
+REFINED, SOLVED = "refined", "solved"
 CASES = {
     "plain": SHORT,
     "halves": replace(SHORT, independent_halves=True, symmetry="C2"),
@@ -35,6 +35,8 @@ def rank_main(particles: Path, out: Path, checkpoint_seconds: float, cases: list
     for case in cases:
         if case == REFINED:
             refine_from_truth(particles, out / case, world=world)
+        elif case == SOLVED:
+            solve_example(particles, out / case, world=world)
         else:
             reconstruct(
                 particles, out / case, CASES[case], checkpoint_seconds=checkpoint_seconds, world=world

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from em_example import reconstruct, refine_from_truth, write_example
-from em_ranks import CASES, REFINED, shorten
+from em_example import reconstruct, refine_from_truth, solve_example, write_example
+from em_ranks import CASES, REFINED, SOLVED, shorten
 
 from manyviews.io.mrc import read_mrc
 from manyviews.jobs import run as job
@@ -18,7 +18,7 @@ from manyviews.particles.em import plan as em_plan
 from manyviews.runs.events import read_events
 
 SCRIPT = Path(__file__).with_name("em_ranks.py")
-SHARED = ("plain", "halves", REFINED)
+SHARED = ("plain", "halves", REFINED, SOLVED)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,8 @@ def alone(particles, tmp_path_factory, one_thread, monkeypatch):
     def run(case: str, folder: Path = out) -> Path:
         if case == REFINED:
             refine_from_truth(particles, folder / case)
+        elif case == SOLVED:
+            solve_example(particles, folder / case)
         else:
             reconstruct(particles, folder / case, CASES[case])
         return folder / case

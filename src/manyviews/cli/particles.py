@@ -1,4 +1,4 @@
-"""``manyviews particles``: simulate, check, reconstruct and refine particles, finish and compare maps."""
+"""``manyviews particles``: simulate, check, solve, refine and reconstruct particles, finish, compare maps."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from manyviews.particles.options import (
     ReconstructOptions,
     RefineOptions,
     SimulateOptions,
+    SolveOptions,
 )
 
 
@@ -100,6 +101,12 @@ def _refine(particles: ParticleOptions, options: RefineOptions, run: RunOptions)
     return run_job(refine, particles, options, run=run)
 
 
+def _solve(particles: ParticleOptions, options: SolveOptions, run: RunOptions) -> int:
+    from manyviews.particles.solve import solve
+
+    return run_job(solve, particles, options, run=run)
+
+
 def _reconstruct(particles: ParticleOptions, options: ReconstructOptions, run: RunOptions) -> int:
     from manyviews.particles.reconstruct import reconstruct
 
@@ -142,6 +149,20 @@ COMMANDS = (
         options=(ParticleOptions, AbinitioOptions, _CheckOptions),
         run=_check,
         required=False,
+    ),
+    Command(
+        name="particles solve",
+        summary="Find a structure from nothing and refine two halves apart: ab initio and refine in one run.",
+        usage="PARTICLES.star --out RUN [options]",
+        examples=(
+            "manyviews particles solve particles.star --diameter 180 --out run1",
+            "manyviews particles solve particles.star --diameter 180 --starts 6 --seed 1 --out run2",
+            "manyviews particles solve J12_particles.cs --symmetry C7 --halves micrograph --out run3",
+        ),
+        options=(ParticleOptions, SolveOptions, RunOptions),
+        run=_solve,
+        parallel=True,
+        report="manyviews.particles.solve_report",
     ),
     Command(
         name="particles abinitio",

@@ -17,7 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ from manyviews.runs.folder import FIGURES_FOLDER, LOG_FILE, SUMMARY_FILE, RunFol
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.memory import peak_memory_bytes
 from manyviews.runs.placement import Placement
-from manyviews.runs.progress import Progress
+from manyviews.runs.progress import Progress, Work
 from manyviews.runs.sessions import earlier_seconds
 from manyviews.runs.toml import TomlValue
 from manyviews.solvers.driver import Solver, StopReason
@@ -74,6 +74,8 @@ class Job:
         What it adds to its report.
     began
         When, by `time.monotonic`.
+    expected
+        What each stage will take by its name, in their order, in the unit of their costs; see `solve`.
     """
 
     run: RunFolder
@@ -84,6 +86,7 @@ class Job:
     sections: Sections
     began: float
     warnings: list[str] = field(default_factory=list)
+    expected: dict[str, float] = field(default_factory=dict)
 
     @property
     def world(self) -> World:
@@ -137,10 +140,12 @@ class Job:
         placement: Placement | None = None,
         space: Space | None = None,
         kept: int = KEPT,
+        cost: Callable[[S], Work] | None = None,
     ) -> tuple[S, StopReason]:
         """Run a solver as a stage; parameters as of `manyviews.runs.driver.drive`.
 
-        ``preview`` writes the present answer where the report finds it, all ranks together.
+        ``preview`` writes the present answer where the report finds it, all ranks together. Where ``cost`` is
+        given, stages that are `expected` to follow count for the time left of the run.
         """
         self.run.begin()
         viewer = None if preview is None else LiveReport(preview, self._refresh, self.say)
@@ -159,7 +164,14 @@ class Job:
             placement=placement or Placement.same(self.world),
             space=space,
             kept=kept,
+            cost=None if cost is None else lambda state: replace(cost(state), later=self._later(stage)),
         )
+
+    def _later(self, stage: str) -> float:
+        """What the stages after one will take."""
+        names = list(self.expected)
+        later = names[names.index(stage) + 1 :] if stage in names else []
+        return sum(self.expected[name] for name in later)
 
     def result(self) -> JobResult:
         """What a run that was finished before has left."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.particle_images import ParticleImages
-from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.particles.estimate import Cost, announce, estimate_cost, reach_of
 from manyviews.particles.grey_levels import (
     GreyLevels,
     find_warnings,
@@ -21,13 +25,16 @@ from manyviews.particles.grey_levels import (
     spread_over,
 )
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.own_images import fingerprints, own_images
+from manyviews.particles.images.own_images import own_images
 from manyviews.particles.methods import METHODS, Particles, check_ranks
+from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
-from manyviews.particles.plan import check_reference, load_table, resolve_plan
+from manyviews.particles.plan import Plan, check_reference, load_table, resolve_plan
 from manyviews.particles.report import PICTURES, sections
-from manyviews.particles.results import RESULTS, far_from_images, write_results
+from manyviews.particles.results import RESULTS, Reconstruction, write_results
 from manyviews.particles.selection import Selection, select_particles
+
+KIND = JobKind("particles abinitio", RESULTS, PICTURES, sections)
 
 
 def abinitio(
@@ -54,37 +61,61 @@ def abinitio(
     began = time.monotonic()
     world = world or SingleWorld()
     table = load_table(particles)
-    plan = resolve_plan(options, len(table), ParticleImages(table).box, table.pixel_size)
-    check_reference(options.reference, plan.box)
+    box = ParticleImages(table).box
+
+    def resolve(count: int) -> Plan:
+        return resolve_plan(options, count, box, table.pixel_size)
+
+    plan = resolve(len(table))
+    check_reference(options.reference, box)
     check_ranks(plan, world.size)
-    symmetry = symmetry_rotations(options.symmetry)
-    with start_job(
-        "particles abinitio",
-        run,
-        options,
-        record=plan.record(),
-        inputs=fingerprints(particles, table),
-        results=RESULTS,
-        pictures=PICTURES,
-        sections=sections,
-        seed=options.seed,
-        world=world,
-        began=began,
-    ) as job:
+    symmetry_rotations(options.symmetry)
+    with start_particle_job(
+        KIND, particles, table, options, run,
+        record=plan.record(), seed=options.seed, world=world, began=began,
+    ) as job:  # fmt: skip
         if job.finished:
             return job.result()
-        job.warn(*table.warnings)
-        if job.speaks:
-            job.warn(*far_from_images(table, job.folder))
         chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers)
-        resolve_plan(options, len(chosen.order), plan.box, plan.pixel_size)  # enough are left
-        plan = resolve_plan(options, chosen.largest + 1, plan.box, plan.pixel_size)
+        plan = planned_for(chosen, resolve)
         with contextlib.ExitStack() as stack:
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
-            grey = _grey_levels(job, chosen, images, own)
-            job.warn(*find_warnings(chosen.table, plan, grey))
-            found = METHODS[options.method](job, Particles(plan, images, chosen.numbers, own, symmetry))
+            reach = look_ahead(job, plan, chosen, images, own, partial(estimate_cost, plan))
+            found = find_structure(job, plan, chosen, images, own, reach)
         return job.finish(write_results(job.folder, plan, chosen, found) if job.speaks else {})
+
+
+def find_structure(
+    job: Job, plan: Plan, chosen: Selection, images: FourierImages, own: NDArray[np.int64], reach: int
+) -> Reconstruction:
+    """Map and poses by the plan's method; all ranks make this call.
+
+    ``images`` are those of this process, ``own`` their places among the chosen; the halves are expected to
+    agree to ``reach``, Fourier pixels.
+    """
+    symmetry = symmetry_rotations(plan.options.symmetry)
+    particles = Particles(plan, images, chosen.numbers, own, symmetry, reach)
+    return METHODS[plan.options.method](job, particles)
+
+
+def look_ahead(
+    job: Job,
+    plan: Plan,
+    chosen: Selection,
+    images: FourierImages,
+    own: NDArray[np.int64],
+    count: Callable[[int, int], Cost],
+) -> int:
+    """Tell what is doubtful in the images and what the run takes; returns how far halves may agree.
+
+    ``images`` are those of this process, ``own`` their places among the chosen; ``count`` is given the reach,
+    Fourier pixels, and the threads. All ranks make this call.
+    """
+    grey = _grey_levels(job, chosen, images, own)
+    job.warn(*find_warnings(chosen.table, plan, grey))
+    reach = reach_of(plan, grey.signal_to_noise, len(chosen.order), grey.sampled)
+    announce(job, count(reach, torch.get_num_threads()), on_gpu=plan.device != "cpu")
+    return reach
 
 
 def _grey_levels(job: Job, chosen: Selection, images: FourierImages, places: NDArray[np.int64]) -> GreyLevels:

@@ -14,7 +14,14 @@ from manyviews.io.particle_table import ParticleTable
 from manyviews.io.sizes import format_bytes
 from manyviews.parallel.launch import local_threads
 from manyviews.parallel.world import SingleWorld
-from manyviews.particles.estimate import Cost, Stage, estimate_cost, expected_reach
+from manyviews.particles.estimate import (
+    Cost,
+    Stage,
+    estimate_cost,
+    estimate_refinement,
+    estimate_solve,
+    reach_of,
+)
 from manyviews.particles.grey_levels import (
     SAMPLE,
     GreyLevels,
@@ -25,8 +32,9 @@ from manyviews.particles.grey_levels import (
 )
 from manyviews.particles.images.load import noise_spectrum, read_fourier_images
 from manyviews.particles.images.look import look_at
-from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.particles.options import AbinitioOptions, ParticleOptions, RefineOptions
 from manyviews.particles.plan import Plan, load_table, resolve_plan
+from manyviews.particles.refine.plan import resolve_refinement
 from manyviews.particles.selection import Selection
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.runs.progress import format_seconds
@@ -34,7 +42,6 @@ from manyviews.runs.progress import format_seconds
 _SHOWN_SHELLS = 8
 _MOST_GROUPS = 10
 _FEW_PIXELS = 2**26  # looked at in a few seconds
-_PARALLEL_SHARE = 0.85  # of perfect, with a few threads
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,8 @@ class Checked:
     """What `check` found.
 
     ``looked_at`` images were searched for faults; ``aside`` particles are left out. ``reach`` is where the
-    halves would stop agreeing with known poses, Fourier pixels; the time is for so many ``threads``;
-    ``warnings`` are sentences.
+    halves would stop agreeing with known poses, Fourier pixels. The times of ab initio, of a refinement of
+    halves and of both in one run are for so many ``threads``; ``warnings`` are sentences.
     """
 
     table: ParticleTable
@@ -53,6 +60,8 @@ class Checked:
     grey: GreyLevels
     reach: int
     cost: Cost
+    refined: Cost
+    solved: Cost
     threads: int
     warnings: tuple[str, ...]
 
@@ -65,6 +74,7 @@ class Checked:
             "",
             *self._plan_lines(),
             *self._cost_lines(),
+            *self._further_lines(),
             *([f"warning: {text}" for text in self.warnings] or ["no warnings"]),
         ]
 
@@ -107,18 +117,24 @@ class Checked:
         cost, free = self.cost, available_memory_bytes()
         room = "" if free is None else f"; {format_bytes(free)} is free"
         yield (
-            f"memory: about {format_bytes(cost.images_bytes + cost.working_bytes)}, "
+            f"memory: about {format_bytes(cost.memory_bytes())}, "
             f"of it {format_bytes(cost.images_bytes)} for the images{room}"
         )
-        if cost.seconds is None:
+        wall = cost.wall_seconds(self.threads)
+        if wall is None:
             yield f"time: not estimated for {self.plan.options.method}"
         elif self.plan.device != "cpu":
             yield "time: not estimated on a GPU"
         else:
-            share = 1 if self.threads == 1 else _PARALLEL_SHARE
             threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-            wall = cost.seconds / (self.threads * share)
             yield f"time: about {format_seconds(wall)} on {threads}, if the machine does nothing else"
+
+    def _further_lines(self) -> Iterator[str]:
+        on_gpu = self.plan.device != "cpu"
+        passes = sum(stage.iterations for stage in self.refined.stages)
+        told = self.refined.told(self.threads, on_gpu=on_gpu)
+        yield f"then particles refine, some {passes} passes through all images: {told}"
+        yield f"or particles solve, both in one run: {self.solved.told(self.threads, on_gpu=on_gpu)}"
 
 
 def check(particles: ParticleOptions, options: AbinitioOptions, *, all_images: bool = False) -> Checked:
@@ -146,18 +162,31 @@ def check(particles: ParticleOptions, options: AbinitioOptions, *, all_images: b
     plan = resolve_plan(options, len(found.order), images.box, table.pixel_size)
     threads = options.threads or local_threads(SingleWorld())
     grey = _sampled_levels(found, plan, threads)
-    guess = expected_reach(grey.signal_to_noise, len(found.order), grey.sampled, plan.em.filled)
-    reach = min(plan.radius, guess)
+    reach = reach_of(plan, grey.signal_to_noise, len(found.order), grey.sampled)
+    refinement = resolve_refinement(_refined_alike(options), len(found.order), images.box, table.pixel_size)
     return Checked(
         table=table,
         plan=plan,
         looked_at=len(chosen),
         grey=grey,
         reach=reach,
-        cost=estimate_cost(plan, reach),
+        cost=estimate_cost(plan, reach, threads),
+        refined=estimate_refinement(refinement, reach, threads),
+        solved=estimate_solve(plan, refinement, reach, threads),
         threads=threads,
         aside=len(found.aside),
         warnings=(*table.warnings, *found.warnings(), *find_warnings(found.table, plan, grey)),
+    )
+
+
+def _refined_alike(options: AbinitioOptions) -> RefineOptions:
+    """A refinement of the same particle."""
+    return RefineOptions(
+        diameter=options.diameter,
+        resolution=options.resolution,
+        symmetry=options.symmetry,
+        shift_sigma=options.shift_sigma,
+        device=options.device,
     )
 
 

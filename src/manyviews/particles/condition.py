@@ -14,7 +14,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.particle_images import ParticleImages
 from manyviews.io.particle_table import ParticleTable
-from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions, check_options
 from manyviews.parallel.world import World
 from manyviews.particles.fixed_poses.condition_report import (
@@ -28,12 +28,14 @@ from manyviews.particles.fixed_poses.objective import KnownPoses
 from manyviews.particles.fixed_poses.spectrum import PRECONDITIONERS, Spectrum, spectrum
 from manyviews.particles.grey_levels import spread_over
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.own_images import fingerprints, own_images
+from manyviews.particles.images.own_images import own_images
+from manyviews.particles.opening import JobKind, start_particle_job
 from manyviews.particles.options import ConditionOptions, ParticleOptions
 from manyviews.particles.plan import fourier_radius, load_table, resolve_diameter
 from manyviews.particles.selection import FILES, select_particles
 
 RESULTS = (TABLE_FILE, JSON_FILE, *FILES)
+KIND = JobKind("particles condition", RESULTS, PICTURES, sections)
 _COARSEST_RADIUS = 4
 
 
@@ -97,22 +99,12 @@ def condition(
     began = time.monotonic()
     table = load_table(particles)
     plan = resolve_condition(options, table, ParticleImages(table).box)
-    with start_job(
-        "particles condition",
-        run,
-        options,
-        record=plan.record(),
-        inputs=fingerprints(particles, table),
-        results=RESULTS,
-        pictures=PICTURES,
-        sections=sections,
-        seed=options.seed,
-        world=world,
-        began=began,
-    ) as job:
+    with start_particle_job(
+        KIND, particles, table, options, run,
+        record=plan.record(), seed=options.seed, world=world, began=began,
+    ) as job:  # fmt: skip
         if job.finished:
             return job.result()
-        job.warn(*table.warnings)
         chosen = select_particles(job, table, plan.diameter, replaces=False)
         some = spread_over(len(chosen.order), min(options.count or len(chosen.order), len(chosen.order)))
         with contextlib.ExitStack() as stack:

@@ -1,55 +1,61 @@
-"""What an ab initio run will take, counted before it starts: poses, points, bytes, and from these the time.
+"""What runs over particles will take, counted before they start: seconds of one core, and memory.
 
-The rates were measured on one core with AVX-512 (2,000 images of 64 pixels took 62 s with one start); another
-machine may be twice as fast or slow.
+For what single iterations take see `manyviews.particles.cost`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from manyviews.operators.fourier_points import half_plane
+from manyviews.io.sizes import format_bytes
+from manyviews.jobs.run import Job
 from manyviews.operators.fourier_slice import grid_half
-from manyviews.operators.fourier_sums import PADDING
+from manyviews.operators.fourier_sums import HALVES, PADDING
 from manyviews.parallel.lanes import LANES
+from manyviews.particles.cost import (
+    Planned,
+    Step,
+    finishing_seconds,
+    halves_steps,
+    refinement_steps,
+    start_seconds,
+)
 from manyviews.particles.em.plan import EmPlan
-from manyviews.particles.em.pose_grids import coarse_level, shifts_everywhere
 from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.images.load import image_bytes
 from manyviews.particles.plan import Plan
+from manyviews.particles.refine.plan import RefinementPlan
 from manyviews.particles.sagd.sagd import gradient_bytes
+from manyviews.runs.progress import format_seconds
 
-# Seconds of one core.
-_IMAGE_PIXEL = 2.5e-8  # reading, transforming
-_SCORE = 5e-9  # of an image and a pose of a grid, and for each coefficient of it
-_SCORE_POINT = 6.5e-11
-_NEIGHBOUR_POINT = 1.1e-9  # of an image, a pose near a known one, and a coefficient
-_SAMPLE_POINT = 1.6e-8  # added to the map: a coefficient of a pose
-_VOXEL = 2e-7  # transforms and masks of the maps in an iteration, for each voxel of a box
-_ITERATION = 0.02
-
+_IMAGE_PIXEL = 2.5e-8  # seconds of one core: reading, transforming
+_START = 5.0  # seconds of one core: loading programs, the report
+_PARALLEL_SHARE = 0.85  # of perfect, with a few threads
 _FITTED_SHELLS = 8
-_NEIGHBOURS_KNOWN, _NEIGHBOURS_ANYWHERE = 2000, 3500  # poses scored around candidates, as seen
-_SAMPLES = 20  # different poses of an image that are added
 
-_PROGRAM_BYTES = 470 << 20
+# Measured: what is held after the stages of a run beside all that is counted here.
+_ABINITIO_BYTES = 530 << 20
+_REFINEMENT_BYTES = 630 << 20
+_BOTH_BYTES = 740 << 20
 _READING_BYTES = 130 << 20
 _SCORES_BYTES = 60 << 20
-_GRID_POINT_BYTES = 12 * LANES + 24 * 4 + 12 * 4
 _FINE_VOXEL_BYTES = 12
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Some iterations alike, each of so many images.
+    """Some iterations alike of a ``stage`` of a run, each of so many images.
 
     Frequencies go from ``first_radius`` to ``last_radius``, Fourier pixels; ``seconds`` are of one core, for
-    all iterations.
+    all iterations. ``name`` is for people.
     """
 
+    stage: str
     name: str
     iterations: int
     images: int
@@ -67,92 +73,123 @@ class Cost:
     images_bytes: int
     working_bytes: int
 
+    def memory_bytes(self, ranks: int = 1) -> int:
+        """Of each rank."""
+        return self.images_bytes // ranks + self.working_bytes
 
-def estimate_cost(plan: Plan, reach: int) -> Cost:
-    """Count a run; the halves are expected to stop agreeing at ``reach``, Fourier pixels."""
+    def wall_seconds(self, cores: int) -> float | None:
+        """With so many threads in all ranks, if the machine does nothing else; None if not known."""
+        return (
+            None if self.seconds is None else self.seconds / (cores * (1 if cores == 1 else _PARALLEL_SHARE))
+        )
+
+    def of_stages(self) -> dict[str, float]:
+        """Seconds of one core by stage, in their order."""
+        found: dict[str, float] = {}
+        for stage in self.stages:
+            found[stage.stage] = found.get(stage.stage, 0.0) + stage.seconds
+        return found
+
+    def told(self, threads: int, ranks: int = 1, *, on_gpu: bool = False) -> str:
+        """Memory and time in words."""
+        memory = f"about {format_bytes(self.memory_bytes(ranks))} of memory"
+        wall = self.wall_seconds(threads * ranks)
+        each = " in each rank" if ranks > 1 else ""
+        if wall is None or on_gpu:
+            return f"{memory}{each}"
+        cores = "1 thread" if threads * ranks == 1 else f"{threads * ranks} threads"
+        return (
+            f"{memory}{each}, and about {format_seconds(wall)} on {cores}, if the machine does nothing else"
+        )
+
+
+def announce(job: Job, cost: Cost, *, on_gpu: bool) -> None:
+    """Say what a run will take when it begins; its stages count for the time that is left."""
+    job.expected.update(cost.of_stages())
+    job.say(f"this takes {cost.told(torch.get_num_threads(), job.world.size, on_gpu=on_gpu)}")
+
+
+def reach_of(plan: Planned, signal_to_noise: list[float], particles: int, sampled: int) -> int:
+    """Where the halves are expected to stop agreeing, Fourier pixels; see `expected_reach`."""
+    return min(plan.radius, expected_reach(signal_to_noise, particles, sampled, plan.em.filled))
+
+
+def estimate_cost(plan: Plan, reach: int, threads: int = 1) -> Cost:
+    """Count an ab initio run; the halves are expected to stop agreeing at ``reach``, Fourier pixels."""
     images = image_bytes(plan.em.particles, plan.radius)
     if plan.options.method == "sagd":
         size = plan.options.batch
         kept = gradient_bytes(plan.em.particles, plan.radius, plan.box, size)
-        return Cost((), None, images, kept + _working_bytes(plan, plan.radius))
-    stages = (_starts(plan), *_refinement(plan, reach))
-    read = _IMAGE_PIXEL * plan.em.particles * plan.box**2
+        return Cost((), None, images, kept + _working_bytes(plan, plan.radius, threads))
+    stages = (_starts(plan), *_joined("refinement", "refinement", refinement_steps(plan, reach)))
     last = max(stage.last_radius for stage in stages)
-    return Cost(stages, read + sum(stage.seconds for stage in stages), images, _working_bytes(plan, last))
+    seconds = _reading_seconds(plan) + sum(stage.seconds for stage in stages)
+    return Cost(stages, seconds, images, _working_bytes(plan, last, threads))
+
+
+def estimate_refinement(plan: RefinementPlan, reach: int, threads: int = 1) -> Cost:
+    """Count a refinement of halves, alike."""
+    stages = tuple(_joined("halves", "halves apart", halves_steps(plan, reach)))
+    seconds = _reading_seconds(plan) + sum(stage.seconds for stage in stages) + finishing_seconds(plan)
+    images = image_bytes(plan.em.particles, plan.radius)
+    return Cost(stages, seconds, images, _finishing_bytes(plan, threads) + _REFINEMENT_BYTES)
+
+
+def estimate_solve(first: Plan, then: RefinementPlan, reach: int, threads: int = 1) -> Cost:
+    """Count a run from nothing to refined halves; images are read once."""
+    found, refined = estimate_cost(first, reach, threads), estimate_refinement(then, reach, threads)
+    seconds = None
+    if found.seconds is not None and refined.seconds is not None:
+        seconds = found.seconds + refined.seconds - _reading_seconds(then)
+    working = max(found.working_bytes, _finishing_bytes(then, threads) + _BOTH_BYTES)
+    return Cost((*found.stages, *refined.stages), seconds, refined.images_bytes, working)
 
 
 def _starts(plan: Plan) -> Stage:
-    em = plan.em
-    seconds = 0.0
-    each = em.start_iterations - 1
-    for index in range(each):
-        radius = em.start_radius(index)
-        seconds += _everywhere(plan, em.batch, radius) + _mapping(plan, em.batch, radius)
+    em, each = plan.em, plan.em.start_iterations
+    seconds = em.starts * sum(start_seconds(plan, index) for index in range(each))
     name = "1 random start" if em.starts == 1 else f"{em.starts} random starts, each"
-    return Stage(name, each, em.batch, em.start_radius(0), em.start_radius(each - 1), em.starts * seconds)
+    return Stage("starts", name, each - 1, em.batch, em.start_radius(0), em.start_radius(each - 2), seconds)
 
 
-def _refinement(plan: Plan, reach: int) -> list[Stage]:
-    """Iterations of the refinement, joined where they see as many images at the same frequencies."""
-    em, radius = plan.em, plan.em.last_start_radius
-    stages: list[Stage] = []
-    agreed = radius
-    for index in range(em.refinements):
-        radius = em.next_radius(radius, agreed)
-        agreed = min(radius, max(reach, em.last_start_radius))
-        size = em.refine_size(index, radius)
-        seconds = _neighbours(plan, size, radius, anywhere=em.looks_everywhere(index))
-        seconds += _mapping(plan, size, radius)
-        previous = stages[-1] if stages else None
-        if previous is not None and (previous.images, previous.last_radius) == (size, radius):
-            joined = previous.iterations + 1, previous.seconds + seconds
-            stages[-1] = Stage("refinement", joined[0], size, radius, radius, joined[1])
-        else:
-            stages.append(Stage("refinement", 1, size, radius, radius, seconds))
-    return stages
+def _joined(stage: str, name: str, steps: Iterable[Step]) -> list[Stage]:
+    """Iterations of a stage, joined where they see as many images at the same frequencies."""
+    found: list[Stage] = []
+    for step in steps:
+        last = found[-1] if found else None
+        count, seconds = 1, step.seconds
+        if last is not None and (last.images, last.last_radius) == (step.images, step.radius):
+            found.pop()
+            count, seconds = last.iterations + 1, last.seconds + step.seconds
+        found.append(Stage(stage, name, count, step.images, step.radius, step.radius, seconds))
+    return found
 
 
-def _points(plan: Plan, radius: int) -> int:
-    return len(half_plane(radius, plan.box))
+def _reading_seconds(plan: Planned) -> float:
+    return _START + _IMAGE_PIXEL * plan.em.particles * plan.box**2
 
 
-def _everywhere(plan: Plan, images: int, radius: int) -> float:
-    """Seconds to score a whole grid."""
-    level = coarse_level(radius, plan.box, plan.em.filled)
-    shifts = shifts_everywhere(level.shift_step, plan.shift_sigma / plan.pixel_size)
-    poses = level.rotation_count * len(shifts)
-    return images * poses * (_SCORE + _SCORE_POINT * _points(plan, radius))
+def sums_bytes(radius: int, threads: int) -> int:
+    """Most memory that sums of images at frequencies up to ``radius`` take while they are made.
 
-
-def _neighbours(plan: Plan, images: int, radius: int, *, anywhere: bool) -> float:
-    """Seconds to find the poses of a refining batch."""
-    points = _points(plan, radius)
-    if not anywhere:
-        return images * _NEIGHBOURS_KNOWN * points * _NEIGHBOUR_POINT
-    near = images * _NEIGHBOURS_ANYWHERE * points * _NEIGHBOUR_POINT / 2  # coarser levels see fewer points
-    return near + _everywhere(plan, images, plan.em.last_start_radius)
-
-
-def _mapping(plan: Plan, images: int, radius: int) -> float:
-    """Seconds to make a map."""
-    turns = _order(plan.options.symmetry)
-    box = working_box(radius, plan.box)
-    return images * _SAMPLES * turns * _points(plan, radius) * _SAMPLE_POINT + _VOXEL * box**3 + _ITERATION
-
-
-def _order(symmetry: str) -> int:
-    from manyviews.geometry.symmetry import symmetry_rotations
-
-    return len(symmetry_rotations(symmetry))
-
-
-def _working_bytes(plan: Plan, radius: int) -> int:
+    A point of the grid has 24 bytes in the sum of a half and 24 in those of both, as much again in their
+    mirrored copy, 14 in passing, and 12 in each lane that is added up at once: as many as there are threads.
+    """
     half = grid_half(radius, PADDING)
-    grid = (2 * half + 1) ** 2 * (half + 2) * _GRID_POINT_BYTES
+    points = (2 * half + 1) ** 2 * (half + 2)
+    return points * (3 * 24 + 14 + 12 * min(threads, LANES // HALVES))
+
+
+def _working_bytes(plan: Plan, radius: int, threads: int) -> int:
     fine = (PADDING * working_box(radius, plan.box)) ** 3 * _FINE_VOXEL_BYTES
     batch = _largest_part(plan.em, radius) * image_bytes(plan.em.particles, plan.radius)
-    iterating = grid + fine + int(batch) + _SCORES_BYTES
-    return _PROGRAM_BYTES + max(iterating, _READING_BYTES)
+    iterating = sums_bytes(radius, threads) + fine + int(batch) + _SCORES_BYTES
+    return _ABINITIO_BYTES + max(iterating, _READING_BYTES)
+
+
+def _finishing_bytes(plan: RefinementPlan, threads: int) -> int:
+    """The half maps with all frequencies need most."""
+    return sums_bytes(plan.radius, threads)
 
 
 def _largest_part(em: EmPlan, radius: int) -> float:

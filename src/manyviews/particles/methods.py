@@ -13,6 +13,7 @@ from manyviews.errors import InputError
 from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job
 from manyviews.parallel.lanes import LANES
+from manyviews.particles.cost import refinement_work, starts_work
 from manyviews.particles.em.pose_assignment import PoseAssignment
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem
@@ -37,7 +38,7 @@ class Particles:
 
     ``numbers (K,)`` are those of all particles, ascending: even and odd ones are the halves, and some may be
     missing. ``images`` are the particles of this process, ``own`` their places among all; ``symmetry (n, 3,
-    3)`` are the rotations of the point group.
+    3)`` are the rotations of the point group. The halves are expected to agree to ``reach``, Fourier pixels.
     """
 
     plan: Plan
@@ -45,6 +46,7 @@ class Particles:
     numbers: NDArray[np.int64]
     own: NDArray[np.int64]
     symmetry: NDArray[np.float64]
+    reach: int
 
 
 def check_ranks(plan: Plan, ranks: int) -> None:
@@ -86,12 +88,14 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         plan.em.starts * plan.em.start_iterations,
         stage="starts",
         preview=lambda state: show(state.iterate),
+        cost=starts_work(plan),
     )
     state, reason = job.solve(
         Refinement(refinement_problem(problem, starts), starts),
         plan.em.iterations,
         stage="refinement",
         preview=lambda state: show(state.iterate),
+        cost=refinement_work(plan, particles.reach),
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
         job.warn("the halves share all frequencies that were used; their FSC says nothing")

@@ -5,9 +5,9 @@ Only the standard library is imported here, so that the command line can show it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from manyviews.options import SEEDS, MachineOptions, described, option
 
@@ -128,6 +128,71 @@ class RefineOptions(MachineOptions):
     reference: Path | None = option(None, section="output",
         help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
         "hand.")
+
+
+@described
+@dataclass(frozen=True)
+class SolveOptions(MachineOptions):
+    """How to come from nothing to two refined half maps: what matters of ab initio and of the refinement."""
+
+    remove_outliers: bool = option(False, section="input",
+        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
+        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
+    method: AbinitioMethod = option("stochastic-em", section="method", metavar="METHOD",
+        help="Find the first map in this way. stochastic-em: expectation maximisation on growing batches, "
+        "the quick default; sagd: the stochastic average gradients of Punjani, Brubaker and Fleet.")
+    starts: int = option(3, section="method", least=1,
+        help="Make this many random starts; the one that explains the images best is gone on with. You are "
+        "told how many of the others agree with it: give more where they do not.")
+    diameter: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Put a soft spherical mask of this diameter, in angstrom, around the particle: a little more "
+        "than its longest extent. Left out: 0.8 of the box.")
+    symmetry: str = option("C1", section="particle", metavar="GROUP",
+        help="Impose this point group, e.g. C1, C7, D2, T, O, I. Random starts do without it; what they come "
+        "to is laid on its axes, and you are told how symmetric it looked. Not sure: leave it out first.")
+    allow_negative: bool = option(False, section="particle", methods=_EM,
+        help="Let the density be below that of the solvent in all starts (stochastic-em). Left out: in every "
+        "second one. The refinement of the halves always lets it.")
+    resolution: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Go to this resolution and no finer, in angstrom. Left out: as far as the halves agree.")
+    start_resolution: float = option(40.0, section="method", metavar="ANGSTROM", above=0,
+        help="Give both halves of the first map what is coarser than this, in angstrom, or than 6.4 waves "
+        "across the particle where that is finer: they are apart from there on.")
+    halves: Halves | None = option(None, section="method", metavar="HALVES",
+        help="Divide the particles into halves by the table (rlnRandomSubset), by micrograph, or by "
+        "particle; copies of a particle stay together. Left out: as the table says where it has halves, "
+        "else by particle.")
+    iterations: int = option(25, section="method", least=1,
+        help="Refine the halves in so many passes through all images at most; it ends as soon as they agree "
+        "no further.")
+    shift_sigma: float | None = option(None, section="particle", metavar="ANGSTROM",
+        help="Expect particles off the middle of their images by this standard deviation, in angstrom, "
+        "along x and y. Left out: a fortieth of the box.")
+    seed: int = option(0, section="method", least=0, below=SEEDS,
+        help="Draw all random numbers from this seed: the same seed gives the same result.")
+    reference: Path | None = option(None, section="output",
+        help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
+        "hand.")
+
+    def abinitio(self) -> AbinitioOptions:
+        """Of the first part; sagd knows no symmetry."""
+        symmetry = self.symmetry if self.method in _EM else "C1"
+        return AbinitioOptions(
+            **self._of_both(), method=self.method, starts=self.starts, symmetry=symmetry,
+            allow_negative=self.allow_negative,
+        )  # fmt: skip
+
+    def refinement(self) -> RefineOptions:
+        """Of the second part, but for its start."""
+        return RefineOptions(
+            **self._of_both(), symmetry=self.symmetry, start_resolution=self.start_resolution,
+            halves=self.halves, iterations=self.iterations, reference=self.reference,
+        )  # fmt: skip
+
+    def _of_both(self) -> dict[str, Any]:
+        shared = ("remove_outliers", "diameter", "resolution", "shift_sigma", "seed")
+        machine = (item.name for item in fields(MachineOptions))
+        return {name: getattr(self, name) for name in (*shared, *machine)}
 
 
 @described

@@ -58,7 +58,7 @@ _PICTURES = {
         "Central planes of the mean of the halves with the outline of the mask",
         "Red: where the mask is a half; blue: where it ends.",
     ),
-    "directions": (
+    "cones": (
         "Resolution by direction",
         "Fourier shell correlation of the half maps in cones about many directions",
         "Frequencies in double cones of 20 degrees about directions of half a sphere, in the mask, not "
@@ -167,7 +167,7 @@ def _directions(path: Path) -> Iterator[Part]:
 
     cones = read_cones(path)
     if cones:
-        yield _section("directions", directions_figure(cones))
+        yield _section("cones", directions_figure(cones))
         yield Citation(directional_fsc.PAPER)
 
 

@@ -6,20 +6,23 @@ import contextlib
 import time
 
 from manyviews.io.particle_images import ParticleImages
-from manyviews.jobs.run import JobResult, start_job
+from manyviews.jobs.run import JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import World
-from manyviews.particles.images.own_images import fingerprints, own_images
+from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import (
     RESULTS,
     reconstruct_as_planned,
     resolve_reconstruction,
     write_reconstruction,
 )
+from manyviews.particles.opening import JobKind, start_particle_job
 from manyviews.particles.options import ParticleOptions, ReconstructOptions
 from manyviews.particles.plan import load_table
 from manyviews.particles.report import PICTURES, sections
 from manyviews.particles.selection import select_particles
+
+KIND = JobKind("particles reconstruct", RESULTS, PICTURES, sections)
 
 
 def reconstruct(
@@ -35,21 +38,12 @@ def reconstruct(
     began = time.monotonic()
     table = load_table(particles)
     plan = resolve_reconstruction(options, table, ParticleImages(table).box)
-    with start_job(
-        "particles reconstruct",
-        run,
-        options,
-        record=plan.record(),
-        inputs=fingerprints(particles, table),
-        results=RESULTS,
-        pictures=PICTURES,
-        sections=sections,
-        world=world,
-        began=began,
+    with start_particle_job(
+        KIND, particles, table, options, run, record=plan.record(), world=world, began=began
     ) as job:
         if job.finished:
             return job.result()
-        job.warn(*table.warnings, *plan.warnings)
+        job.warn(*plan.warnings)
         chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers)
         halves, moved = chosen.with_halves(plan.halves)
         job.warn(*moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
-from manyviews.particles.report_data import read_learning, read_spread
+from manyviews.particles.report_data import Learning, read_learning, read_spread
 from manyviews.report.common import resolution_findings, slices_section, table_section, what_is_readable
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part, Picture, Section
@@ -102,12 +102,15 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from map(Citation, CITATIONS.get(run.method, ()))
 
 
-def pose_sections(run: RunData, model: Model | None) -> Iterator[Part]:
-    """What any run that finds poses tells of them, of its iterations and of its images."""
+def pose_sections(run: RunData, model: Model | None, stages: Container[str] | None = None) -> Iterator[Part]:
+    """What any run that finds poses tells of them, of its iterations and of its images.
+
+    ``stages`` are those whose iterations are shown, see `read_learning`.
+    """
     yield from what_is_readable(
         lambda: _directions(run.path / "directions.csv"),
         lambda: _spread(run.path / "spread.csv"),
-        lambda: _learning(run, model),
+        lambda: _learning(run, model, stages),
         *(partial(table_section, run.path / file, title) for file, title in _TABLES),
     )
 
@@ -137,7 +140,9 @@ def reference_section(curve: FscCurve | None) -> Iterator[Section]:
     from manyviews.report.plots import resolution_figure
 
     if curve is not None:
-        yield _section("resolution", resolution_figure([(curve, "map and reference, aligned", 0.5)]))
+        title, alternative = "Resolution with the reference", "Fourier shell correlation with the reference"
+        figure = resolution_figure([(curve, "map and reference, aligned", 0.5)])
+        yield Section(title, Picture("reference", alternative, figure))
 
 
 def _directions(path: Path) -> Iterator[Section]:
@@ -154,12 +159,20 @@ def _spread(path: Path) -> Iterator[Section]:
         yield _section("spread", spread_figure(spread))
 
 
-def _learning(run: RunData, model: Model | None) -> Iterator[Section]:
-    from manyviews.particles.report_figures import learning_figure, poses_figure
+def learning_section(learning: Learning, name: str = "learning", of: str = "") -> Section:
+    """The curves of the iterations, ``of`` what, under the ``name`` of their picture."""
+    from manyviews.particles.report_figures import learning_figure
 
-    learning = read_learning(run, model)
+    title, alternative, caption = _PICTURES["learning"]
+    return Section(title + of, Picture(name, alternative, learning_figure(learning)), caption)
+
+
+def _learning(run: RunData, model: Model | None, stages: Container[str] | None) -> Iterator[Section]:
+    from manyviews.particles.report_figures import poses_figure
+
+    learning = read_learning(run, model, stages)
     if learning is not None:
-        yield _section("learning", learning_figure(learning))
+        yield learning_section(learning)
         if np.isfinite(learning.fraction).any():
             yield _section("poses", poses_figure(learning))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +70,14 @@ class Spread:
     particles: Float64
 
 
-def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
-    """What the iterations told, None if there are none; the map tells the side of the box."""
-    told = [event for event in run.told("iteration") if not _is_aside(str(event.get("stage", "")))]
+def read_learning(
+    run: RunData, model: Model | None = None, stages: Container[str] | None = None
+) -> Learning | None:
+    """What the iterations of some stages told, None if there are none; the map tells the side of the box.
+
+    Left out: all stages that lead to the map, and neither trials of starts nor the poses in the end.
+    """
+    told = [event for event in run.told("iteration") if _is_shown(str(event.get("stage", "")), stages)]
     if not told:
         return None
 
@@ -79,7 +85,8 @@ def read_learning(run: RunData, model: Model | None = None) -> Learning | None:
         return np.array([as_number(event.get(name)) for event in told])
 
     name = "log_likelihood" if any("log_likelihood" in event for event in told) else "objective"
-    starts = as_number(run.options.get("starts"))
+    told_of_starts = any("starts_done" in event for event in told)
+    starts = as_number(run.options.get("starts")) if told_of_starts else math.nan
     refines = np.array([event.get("stage") == "refinement" for event in told])
     done = _counts(np.where(refines, starts, column("starts_done")))
     poses = column("poses_an_image")
@@ -106,9 +113,10 @@ def _counts(values: Float64) -> NDArray[np.int64]:
     return np.clip(np.nan_to_num(values), 0, _MOST_ITERATIONS).astype(np.int64)
 
 
-def _is_aside(stage: str) -> bool:
-    """Whether a stage is none of those that lead to the map: a trial of a start, or the poses in the end."""
-    return stage == "poses" or stage.startswith("trial-")
+def _is_shown(stage: str, stages: Container[str] | None) -> bool:
+    if stages is not None:
+        return stage in stages
+    return stage != "poses" and not stage.startswith("trial-")
 
 
 def _all_poses(radius: Float64, shift_sigma: float) -> Float64:

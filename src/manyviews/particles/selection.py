@@ -202,7 +202,7 @@ def select_particles(
     ``halves`` are as of `Selection.of`.
     """
     everyone = np.arange(len(table))
-    job.progress.start("look at images", -(-len(table) // job.world.size))
+    job.progress.start("look at images", -(-len(table) // job.world.size), 0)
     look = look_at(ParticleImages(table), everyone, diameter, job.world, job.progress.update)
     found = Selection.of(table, look, diameter, replaces=replaces, halves=halves)
     job.warn(*found.warnings())

@@ -25,7 +25,9 @@ def what_is_readable(*makers: Callable[[], Iterable[Part]]) -> Iterator[Part]:
             yield Note(f"Not shown: {fault(error)}")
 
 
-def slices_section(path: Path) -> Iterator[Section | Note]:
+def slices_section(
+    path: Path, title: str = "Central slices", name: str = "slices"
+) -> Iterator[Section | Note]:
     """The central slices of a volume; a note if it cannot be read, nothing if it is not there."""
     from manyviews.report.plots import slices_figure
 
@@ -37,7 +39,7 @@ def slices_section(path: Path) -> Iterator[Section | Note]:
         yield Note(f"The volume is not shown: {error}.")
         return
     alternative = "Central planes of the volume in xy, xz and yz"
-    yield Section("Central slices", Picture("slices", alternative, figure))
+    yield Section(title, Picture(name, alternative, figure))
 
 
 def convergence_section(curve: Convergence | None) -> Iterator[Section]:

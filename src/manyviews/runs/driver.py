@@ -16,7 +16,7 @@ from manyviews.runs.checkpoint import KEPT, STAGE, has_checkpoints, load_checkpo
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
 from manyviews.runs.placement import Placement
-from manyviews.runs.progress import Progress
+from manyviews.runs.progress import Progress, Work
 from manyviews.runs.state import StateValue, state_from_arrays, state_to_arrays
 from manyviews.solvers.driver import Solver, StopReason, advance, stop_reason
 from manyviews.solvers.space import Space
@@ -102,13 +102,20 @@ class _Loop(Generic[S]):
     """One call of `drive`: what its steps share."""
 
     def __init__(
-        self, stage: str, run: RunFolder, progress: Progress, placement: Placement, kept: int
+        self,
+        stage: str,
+        run: RunFolder,
+        progress: Progress,
+        placement: Placement,
+        kept: int,
+        cost: Callable[[S], Work] | None,
     ) -> None:
         self.stage = stage
         self.run = run
         self.progress = progress
         self.placement = placement
         self.kept = kept
+        self.cost = cost
         self.resumed = False
         self.speaks = placement.world.rank == 0
 
@@ -167,12 +174,12 @@ class _Loop(Generic[S]):
             keep=self.kept,
         )
 
-    def start(self, iterations: int) -> None:
-        """Tell the user that it begins."""
+    def start(self, iterations: int, done: int) -> None:
+        """Tell the user that it begins, after so many iterations that are ``done``."""
         size = self.placement.world.size
         if self.speaks:
             ranks = f"{self.placement.layout} ranks, " if size > 1 else ""
-            self.progress.start(f"{ranks}{self.stage}", iterations)
+            self.progress.start(f"{ranks}{self.stage}", iterations, done)
 
     def record_start(self, state: S) -> None:
         """The first line of events of the stage."""
@@ -185,7 +192,8 @@ class _Loop(Generic[S]):
             measures = {**measures, "relative_change": change}
         self.run.event("iteration", stage=self.stage, iteration=state.iteration, **measures, **exchanged)
         if self.speaks:
-            self.progress.update(state.iteration, _note(measures))
+            work = None if self.cost is None else self.cost(state)
+            self.progress.update(state.iteration, _note(measures), work)
 
     def record_stop(self, iteration: int, reason: StopReason, text: str) -> None:
         """The last line of events of the stage."""
@@ -252,6 +260,7 @@ def drive(
     placement: Placement | None = None,
     space: Space | None = None,
     kept: int = KEPT,
+    cost: Callable[[S], Work] | None = None,
 ) -> tuple[S, StopReason]:
     """Run a solver as a stage of a run, from its newest checkpoint if the run is resumed.
 
@@ -284,6 +293,9 @@ def drive(
         Where the volumes live; left out: whole ones in memory.
     kept
         Checkpoints to keep.
+    cost
+        What the iteration that led to a state took, and what all to come will: for the time left. Left out:
+        they are alike.
 
     Returns
     -------
@@ -306,7 +318,7 @@ def drive(
     begin = start or solver.init
     state = begin()
     placement = (placement or Placement.alone()).holding(type(state))
-    loop: _Loop[S] = _Loop(stage, run, progress, placement, kept)
+    loop: _Loop[S] = _Loop(stage, run, progress, placement, kept, cost)
     resumed: tuple[S, float | None, StopReason | None] | None = None
     if run.resumed and placement.world.broadcast(has_checkpoints(run.path, stage)):
         kind, device = type(state), state.iterate.device
@@ -322,7 +334,7 @@ def drive(
     if not loop.resumed:
         loop.record_start(state)
     clock = _CheckpointClock(checkpoint_seconds)
-    loop.start(iterations)
+    loop.start(iterations, state.iteration)
 
     def ending(state: S, change: float | None) -> StopReason | None:
         return stop_reason(state.iteration, iterations, change, tolerance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0
 _LINE_FRACTION = 0.1
+_TOO_LITTLE = 0.05  # of the work, to say from the first step how long the rest will take
 
 
 def format_seconds(seconds: float) -> str:
@@ -55,6 +57,18 @@ class _OpenEnded:
         return getattr(self._stream, name)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What the last step of a task took, what those to come will, and later tasks; all in the same unit.
+
+    Steps that are not alike tell it, so that the time left is that of the work and not of their number.
+    """
+
+    step: float
+    left: float
+    later: float = 0.0
+
+
 class Progress:
     """Tells on ``stream``, or standard error, how far the task at hand is; if quiet, `warn` alone.
 
@@ -69,15 +83,19 @@ class Progress:
         self._bar_task: TaskID | None = None
         self._task = ""
         self._total = 0
-        self._first: int | None = None
-        self._began = self._said_at = 0.0
+        self._done: int | None = None
+        self._worked = self._first_work = 0.0
+        self._began = self._first_at = self._said_at = 0.0
         self._said_done = 0
 
-    def start(self, task: str, total: int) -> None:
-        """Begin a task of ``total`` steps."""
+    def start(self, task: str, total: int, done: int | None = None) -> None:
+        """Begin a task of ``total`` steps, of which some were ``done`` before.
+
+        Left out: all that are done at the first `update`, but for one.
+        """
         self._task, self._total = task, total
         self._began = self._said_at = time.monotonic()
-        self._first = None
+        self._done, self._worked = done, 0.0
         self._said_done = 0
         if self._quiet:
             return
@@ -86,17 +104,23 @@ class Progress:
         else:
             self._write(f"{task}: {total} step{'s' if total != 1 else ''}")
 
-    def update(self, done: int, note: str = "") -> None:
-        """``done`` steps are done; ``note`` is a word on how it goes."""
-        if self._first is None:
-            self._first = done - 1  # a resumed run starts in the middle: the time left counts new steps only
+    def update(self, done: int, note: str = "", work: Work | None = None) -> None:
+        """``done`` steps are done; ``note`` is how it goes, ``work`` what they take if they are not alike."""
+        before = done - 1 if self._done is None else self._done
+        self._done = done
         if self._quiet:
             return
+        work = work or Work(done - before, self._total - done)
+        if not self._worked:
+            self._first_work, self._first_at = work.step, time.monotonic()
+        self._worked += work.step
         if self._bar is not None and self._bar_task is not None:
-            self._bar.update(self._bar_task, completed=done, note=note)
+            left = self._time_left(done, work)
+            self._bar.update(self._bar_task, completed=done, note=note, left=left.removeprefix(", "))
         elif self._is_due(done):
             self._said_at, self._said_done = time.monotonic(), done
-            self._write(f"{self._task}: {done} of {self._total}{self._time_left(done)}{note and f', {note}'}")
+            left = self._time_left(done, work)
+            self._write(f"{self._task}: {done} of {self._total}{left}{note and f', {note}'}")
 
     def message(self, text: str) -> None:
         """Say one sentence, above the bar if there is one."""
@@ -128,12 +152,18 @@ class Progress:
         far = done - self._said_done >= _LINE_FRACTION * self._total
         return far or done >= self._total or time.monotonic() - self._said_at >= _LINE_SECONDS
 
-    def _time_left(self, done: int) -> str:
-        new = done - (self._first or 0)
-        if new <= 0 or done >= self._total:
+    def _time_left(self, done: int, work: Work) -> str:
+        """From the pace so far, but for the first step, in which programs are loaded and compiled too."""
+        since, worked = self._first_at, self._worked - self._first_work
+        if worked < self._first_work:
+            since, worked = self._began, self._worked
+            if worked <= _TOO_LITTLE * (worked + work.left):
+                return ""
+        if worked <= 0 or done >= self._total:
             return ""
-        seconds = (time.monotonic() - self._began) / new * (self._total - done)
-        return f", {format_seconds(seconds)} left"
+        pace = (time.monotonic() - since) / worked
+        whole = format_seconds(pace * (work.left + work.later))
+        return f", {format_seconds(pace * work.left)} left" + (f" ({whole} of the run)" if work.later else "")
 
     def _write(self, text: str) -> None:
         self._stream.write(text + "\n")
@@ -141,7 +171,7 @@ class Progress:
 
     def _start_bar(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
         self.close()
@@ -149,9 +179,9 @@ class Progress:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(file=cast(TextIO, self._stream)),
         )
-        self._bar_task = self._bar.add_task(self._task, total=self._total, note="")
+        self._bar_task = self._bar.add_task(self._task, total=self._total, note="", left="")
         self._bar.start()

@@ -43,7 +43,7 @@ def passes(made, one_thread_module):
     """States from the start on."""
     solver = solver_of(made)
     states = [solver.init()]
-    for _ in range(4):
+    for _ in range(6):
         states.append(solver.step(states[-1]))
     return states
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.fourier_slice import FourierVolume
+from manyviews.particles.em.distinct_poses import distinct_poses
 from manyviews.particles.em.expectation import PoseGrid, best_everywhere, search
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.em.pose_grids import coarse_level, finer_levels
@@ -17,6 +18,7 @@ from manyviews.particles.images.fourier_images import FourierImages
 
 DRAWS = 24
 _KNOWN_LEVELS = 2  # of the finest, for images whose poses are known: wide enough to move on
+_APART = 0.75  # of a cell of the first of these, that a pose and its neighbours down to the last reach
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ class PoseSearch:
             place[some] = np.arange(len(some))
             images = batch if len(some) == len(batch) else batch.select(some)
             if near:
-                candidates = known.select(place[known.image] >= 0).renumbered(place)
                 levels = self.levels[-_KNOWN_LEVELS:]
+                mine = known.select(place[known.image] >= 0).renumbered(place)
+                candidates = distinct_poses(mine, _APART * levels[0].spacing, levels[0].shift_step)
             else:
                 candidates, grid_size = self._anywhere(images, None if lane is None else lane[some])
                 levels = self.levels

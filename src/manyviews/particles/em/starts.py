@@ -7,6 +7,7 @@ best is gone on with, laid on the axes of the point group if there is one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -124,13 +125,7 @@ class RandomStarts:
         problem = self.problem
         if len(problem.symmetry) == 1:
             return volume
-        found = lay_on_axes(volume.numpy(), problem.symmetry, problem.seed)
-        problem.say(f"symmetry of the best start: correlation {found.correlation:.2f} with itself")
-        if found.correlation < _LOOKS_SYMMETRIC:
-            problem.warn(
-                "the structure does not look as symmetric as that; compare with a run without --symmetry"
-            )
-        laid = torch.from_numpy(found.volume)
+        laid = on_axes(volume, problem.symmetry, problem.seed, problem.say, problem.warn)
         return laid.clamp_(min=0.0) if problem.positive and negative_share(volume) <= _NEGATIVE else laid
 
     def _mini_batch(self, task: Task) -> NDArray[np.int64]:
@@ -141,6 +136,24 @@ class RandomStarts:
         epoch, place = divmod(task.index, a_pass)
         rng = generator(self.problem.seed, Stream.START_BATCHES, task.start, epoch)
         return np.sort(rng.permutation(count)[place * size : (place + 1) * size])
+
+
+def on_axes(
+    volume: torch.Tensor,
+    symmetry: NDArray[np.float64],
+    seed: int,
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> torch.Tensor:
+    """A map of low resolution laid on the axes of a point group, whose rotations are ``symmetry (n, 3, 3)``.
+
+    ``say`` is told how symmetric it looks, ``warn`` if that is little.
+    """
+    found = lay_on_axes(volume.numpy(), symmetry, seed)
+    say(f"symmetry of the best start: correlation {found.correlation:.2f} with itself")
+    if found.correlation < _LOOKS_SYMMETRIC:
+        warn("the structure does not look as symmetric as that; compare with a run without --symmetry")
+    return torch.from_numpy(found.volume)
 
 
 def start_problem(problem: EmProblem, start: int) -> EmProblem:

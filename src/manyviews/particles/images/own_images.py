@@ -65,7 +65,7 @@ def own_images(
         require_disk(folder, size)
         job.say(f"images are kept in files in {folder}: {format_bytes(size)}")
         allocate = stack.enter_context(ScratchFolder(folder / "scratch")).allocate
-    job.progress.start("read images", len(own))
+    job.progress.start("read images", len(own), 0)
     images, spectra, counts = read_fourier_images(
         table,
         own,

@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.particle_table import ParticleTable
+from manyviews.jobs.run import Job
 from manyviews.metrics.halves import together
 from manyviews.particles.options import Halves
+from manyviews.particles.selection import Selection, select_particles
 
 Int64 = NDArray[np.int64]
 
@@ -50,3 +52,16 @@ def divide(table: ParticleTable, by: Halves | None) -> tuple[Int64, str]:
         half = together(rows % 2, first[group.ravel()])
         return half, f"{len(first)} micrographs divided into halves of {(half == 0).sum()} and {half.sum()}"
     return rows % 2, "halves by particle, one after the other"
+
+
+def select_divided(
+    job: Job, table: ParticleTable, divided: tuple[Int64, str], diameter: float, *, replaces: bool
+) -> Selection:
+    """Choose particles as `select_particles` does, their halves and the sentence being those of `divide`."""
+    half, told = divided
+    job.say(told)
+    chosen = select_particles(job, table, diameter, replaces=replaces, halves=half)
+    moved = int(np.count_nonzero(chosen.numbers % 2 != half[chosen.order]))
+    if moved:
+        job.warn(f"{moved} particles were moved to the half that their copies are in")
+    return chosen

@@ -18,6 +18,9 @@ from manyviews.particles.plan import (
     resolve_shift_sigma,
 )
 
+PATIENCE = 2  # passes in which the halves agree no further, before it ends
+_GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter, and shells beyond where the halves agree
+
 
 @dataclass(frozen=True)
 class RefinementPlan:
@@ -41,6 +44,15 @@ class RefinementPlan:
     def start_resolution(self) -> float:
         """Angstrom, of the start's highest frequency."""
         return self.box * self.pixel_size / self.start_radius
+
+    def next_radius(self, radius: int, agreed: int) -> int:
+        """Frequencies of the pass after one to ``radius`` in which the halves ``agreed`` so far.
+
+        The rule of `HalvesRefinement.next_radius`, for estimates.
+        """
+        grown = math.ceil(_GROWTH * radius)
+        further = grown if agreed >= radius else min(grown, agreed + _AHEAD)
+        return max(self.start_radius, min(self.radius, further))
 
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""

@@ -7,35 +7,42 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.symmetry import symmetry_rotations
 from manyviews.io.particle_images import ParticleImages
 from manyviews.jobs.device import own_device
-from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.particles.cost import halves_work
 from manyviews.particles.em.maximisation import half_correlation
 from manyviews.particles.em.problem import EmProblem
+from manyviews.particles.estimate import announce, estimate_refinement, reach_of
+from manyviews.particles.grey_levels import shell_ratios, spread_over
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.images.own_images import fingerprints, own_images
+from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import AT_POINTS
 from manyviews.particles.methods import check_lanes
+from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.plan import check_reference, load_table
-from manyviews.particles.refine.halving import divide
+from manyviews.particles.refine.halving import divide, select_divided
 from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
 from manyviews.particles.refine.report import PICTURES, sections
 from manyviews.particles.refine.results import RESULTS, Refined, write_refined
 from manyviews.particles.refine.solver import HalvesRefinement, final_maps
 from manyviews.particles.refine.start import Start, read_start, starts_of_halves
 from manyviews.particles.refine.state import HalvesState
-from manyviews.particles.results import far_from_images, preview
-from manyviews.particles.selection import Selection, select_particles
+from manyviews.particles.results import preview
+from manyviews.particles.selection import Selection
 from manyviews.runs.fingerprint import fingerprint
 
 # Of the power at the start's frequencies: 0.94 to 1.01 at the right structure, 0.53 and 0.64 at wrong ones.
 _WELL_EXPLAINED = 0.8
+STAGE = "halves"
+KIND = JobKind("particles refine", RESULTS, PICTURES, sections)
 
 
 def refine(
@@ -63,40 +70,33 @@ def refine(
     world = world or SingleWorld()
     table = load_table(particles)
     box = ParticleImages(table).box
-    plan = resolve_refinement(options, len(table), box, table.pixel_size)
+
+    def resolve(count: int) -> RefinementPlan:
+        return resolve_refinement(options, count, box, table.pixel_size)
+
+    plan = resolve(len(table))
     check_reference(options.reference, box)
     check_lanes(world.size)
     start = read_start(options.start, box, table.pixel_size)
-    half, told = divide(table, options.halves)
+    divided = divide(table, options.halves)
     symmetry_rotations(options.symmetry)
-    with start_job(
-        "particles refine",
-        run,
-        options,
-        record=plan.record(),
-        inputs={**fingerprints(particles, table), str(start.path): fingerprint(start.path)},
-        results=RESULTS,
-        pictures=PICTURES,
-        sections=sections,
-        seed=options.seed,
-        world=world,
-        began=began,
-    ) as job:
+    inputs = {str(start.path): fingerprint(start.path)}
+    with start_particle_job(
+        KIND, particles, table, options, run,
+        record=plan.record(), inputs=inputs, seed=options.seed, world=world, began=began,
+    ) as job:  # fmt: skip
         if job.finished:
             return job.result()
-        job.warn(*table.warnings)
-        if job.speaks:
-            job.warn(*far_from_images(table, job.folder))
-        job.say(told)
-        chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers, halves=half)
-        moved = int(np.count_nonzero(chosen.numbers % 2 != half[chosen.order]))
-        if moved:
-            job.warn(f"{moved} particles were moved to the half that their copies are in")
-        resolve_refinement(options, len(chosen.order), box, table.pixel_size)  # enough are left
-        plan = resolve_refinement(options, chosen.largest + 1, box, table.pixel_size)
+        chosen = select_divided(job, table, divided, plan.diameter, replaces=options.remove_outliers)
+        plan = planned_for(chosen, resolve)
         with contextlib.ExitStack() as stack:
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
-            found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start)
+            sample = spread_over(len(chosen.order))
+            ratios = shell_ratios(images, np.flatnonzero(np.isin(own, sample)), job.world)
+            reach = reach_of(plan, ratios, len(chosen.order), len(sample))
+            cost = estimate_refinement(plan, reach, torch.get_num_threads())
+            announce(job, cost, on_gpu=plan.device != "cpu")
+            found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start, reach)
         return job.finish(write_refined(job, plan, chosen, found) if job.speaks else {})
 
 
@@ -107,10 +107,11 @@ def run_refinement(
     chosen: Selection,
     numbers: NDArray[np.int64],
     start: Start,
+    reach: int,
 ) -> Refined:
     """The passes through all images, and the maps in the end; all ranks make this call.
 
-    ``numbers (n,)`` are those of this process's images.
+    ``numbers (n,)`` are those of this process's images; the halves are expected to agree to ``reach``.
     """
     problem = EmProblem(
         images,
@@ -133,9 +134,10 @@ def run_refinement(
     state, reason = job.solve(
         solver,
         plan.options.iterations,
-        stage="refinement",
+        stage=STAGE,
         settled=solver.settled,
         preview=lambda state: show(state.iterate),
+        cost=halves_work(plan, reach),
     )
     own = state.samples.among(numbers, plan.em.particles)
     finished = replace(images, noise_variance=state.noise.numpy())

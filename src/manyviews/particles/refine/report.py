@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles import postprocess_report
@@ -14,16 +14,21 @@ from manyviews.report.common import resolution_findings, slices_section, what_is
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part
 
-PICTURES = tuple(dict.fromkeys((*POSE_PICTURES, *postprocess_report.PICTURES)))
+PICTURES = tuple(dict.fromkeys((*POSE_PICTURES, *postprocess_report.PICTURES, "reference")))
 
 
 def sections(run: RunData) -> Iterator[Part]:
     """What the folder of a refinement holds beside what every run has, finished or not."""
+    yield from refined_sections(run)
+    yield from map(Citation, CITATIONS["stochastic-em"])
+
+
+def refined_sections(run: RunData, stages: Container[str] | None = None) -> Iterator[Part]:
+    """Maps, their resolution, poses and iterations; ``stages`` are those whose iterations are shown."""
     yield from resolution_findings(run)
     if (run.path / FSC_FILE).exists():
         yield from postprocess_report.finished_sections(run.path)
     else:
         yield from what_is_readable(lambda: slices_section(run.path / VOLUME_FILE))
     yield from what_is_readable(lambda: reference_section(FscCurve.read_csv(run.path / REFERENCE_FILE)))
-    yield from pose_sections(run, try_model(run.path / VOLUME_FILE))
-    yield from map(Citation, CITATIONS["stochastic-em"])
+    yield from pose_sections(run, try_model(run.path / VOLUME_FILE), stages)

@@ -31,7 +31,8 @@ from manyviews.particles.refine.residuals import Residuals, residuals
 from manyviews.particles.refine.state import HalvesState
 from manyviews.random import Stream, generator
 
-_GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter, and shells beyond where the halves agree
+_GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter; shells beyond where the halves agree no more
+_LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
 _PATIENCE = 2  # passes in which the halves agree no further, before it ends
 _NOISE_IMAGES = 2000  # that the noise is estimated from
 
@@ -73,6 +74,7 @@ class HalvesRefinement:
             log_likelihood=0.0,
             searched=0.0,
             everywhere=0.0,
+            looked=0,
             furthest=0,
             stalled=0,
             **NO_SAMPLES.tensors(),
@@ -83,7 +85,8 @@ class HalvesRefinement:
         problem = self.problem
         radius = self.next_radius(state)
         images = replace(problem.images, noise_variance=state.noise.numpy())
-        found = self._expectation(state, images, radius)
+        again = radius >= _LOOK_AGAIN * state.looked
+        found = self._expectation(state, images, radius, again)
         sums = self.sums(images, found.samples, radius)
         iterate, correlation = problem.volume(sums)
         shape = problem.constraint(iterate.shape[0])
@@ -104,6 +107,7 @@ class HalvesRefinement:
             log_likelihood=problem.mean(found.log_likelihood, self.particles),
             searched=problem.mean(found.searched, self.particles),
             everywhere=problem.mean(found.everywhere, self.particles),
+            looked=radius if again else state.looked,
             furthest=max(agreed, state.furthest),
             stalled=0 if agreed > state.furthest else state.stalled + 1,
             **poses.tensors(),
@@ -113,7 +117,8 @@ class HalvesRefinement:
         """Frequencies of the next pass: those of the start first, then some beyond where the halves agree."""
         if state.iteration == 0:
             return self.start_radius
-        further = min(math.ceil(_GROWTH * state.radius), agreed_radius(state.correlation) + _AHEAD)
+        agreed, grown = agreed_radius(state.correlation), math.ceil(_GROWTH * state.radius)
+        further = grown if agreed >= state.radius else min(grown, agreed + _AHEAD)
         return max(self.start_radius, min(self.problem.plan.most_radius, further))
 
     def settled(self, state: HalvesState) -> bool:
@@ -126,13 +131,16 @@ class HalvesRefinement:
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
 
-    def _expectation(self, state: HalvesState, images: FourierImages, radius: int) -> _Found:
-        """Posteriors of this process's images, each with the map of its half."""
+    def _expectation(self, state: HalvesState, images: FourierImages, radius: int, again: bool) -> _Found:
+        """Posteriors of this process's images, each with the map of its half.
+
+        ``again``: images whose poses are not yet sure are looked for everywhere.
+        """
         problem, numbers = self.problem, self.problem.numbers
         rng = generator(problem.seed, Stream.HALVES_PASS, state.iteration)
         rotation = random_rotations(1, rng)[0].astype(np.float32)
         offsets = rng.random(problem.plan.particles)[numbers]
-        known, seen = self._known(state), images.crop(radius)
+        known, seen = self._known(state, again), images.crop(radius)
         parts, log_likelihood, searched = [], 0.0, 0.0
         left = Residuals.none(len(images.noise_variance), radius + 1)
         for half, volume in enumerate(state.halves):
@@ -150,14 +158,14 @@ class HalvesRefinement:
         everywhere = len(numbers) - len(np.unique(known.image))
         return _Found(samples, log_likelihood, searched, everywhere, left)
 
-    def _known(self, state: HalvesState) -> PoseSamples:
+    def _known(self, state: HalvesState, again: bool) -> PoseSamples:
         """Poses of this process's images, numbered as those, where they say where to look.
 
-        An image whose posterior spreads over more than a cell of the coarse grid is looked for everywhere.
+        If ``again``, an image whose posterior spreads over more than a cell of the coarse grid does not.
         """
         problem, numbers = self.problem, self.problem.numbers
         mine = state.samples.among(numbers, problem.plan.particles)
-        if not len(mine):
+        if not (again and len(mine)):
             return mine
         _, spread, _ = summarise_poses(mine, len(numbers), problem.symmetry)
         coarse = coarse_level(problem.plan.last_start_radius, problem.images.box, problem.plan.filled)

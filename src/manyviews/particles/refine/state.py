@@ -34,6 +34,8 @@ class HalvesState:
         Mean of an image, without the images' own energy.
     searched, everywhere
         Poses scored for an image on average, and the share of the images that were looked for everywhere.
+    looked
+        The radius at which images whose poses were not sure were last looked for everywhere.
     furthest, stalled
         The last shell in which the halves have agreed so far, and passes since it last rose.
     image, rotations, shifts, weights
@@ -50,6 +52,7 @@ class HalvesState:
     log_likelihood: float
     searched: float
     everywhere: float
+    looked: int
     furthest: int
     stalled: int
     image: torch.Tensor
