@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 
-from nano_study import judged, reconstructed, simulated
+from nano_runs import reconstructed
+from nano_study import judged, simulated
 
 RESULTS = Path(__file__).parent / "results"
 Record = dict[str, Any]
@@ -37,10 +38,11 @@ def measured(args: argparse.Namespace, seed: int) -> list[Record]:
     rows = []
     for method in args.methods:
         for inner in INNER:
-            volume, seconds = reconstructed(
-                scan, method, False, args, levels=1, inner_iterations=inner, iterations=(args.total // inner,)
-            )
-            found = judged(volume, scan.truth, seconds, False)
+            run = reconstructed(
+                scan.projections, scan.theta_degrees, scan.center, method, args, levels=1,
+                inner_iterations=inner, iterations=(args.total // inner,),
+            )  # fmt: skip
+            found = judged(run.volume, scan.truth, run.cpu_seconds, False)
             rows.append({"seed": seed, "method": method, "inner": inner, **found})
             print(seed, method, inner, found["error"], found["cpu seconds"], flush=True)
     return rows

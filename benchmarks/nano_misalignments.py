@@ -21,9 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
-import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,9 +29,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import manyviews as mv
-from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.nano.motion.registration import register_smoothly
+from nano_runs import reconstructed
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -158,22 +154,13 @@ def one_run(args: argparse.Namespace, name: str, moves: tuple[Schedule, ...], wa
         of_part[part] += schedule(shape, amount, args.views, random)
     images = projections(args.size, theta, of_part, blobs(args.size, np.random.default_rng(0)))
     images += NOISE * images.max() * random.standard_normal(images.shape).astype(np.float32)
-    scan, angles = args.work / "scan.mrc", args.work / "angles.txt"
-    write_mrc(scan, images, 10.0, overwrite=True, is_volume=False)
-    np.savetxt(angles, theta)
-    began, spent = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    run = mv.reconstruct_scan(
-        scan, out=args.work / "run", angles=angles, center=0.5 * (args.size - 1), minus_log=False,
-        method=args.method if moves else args.method.replace("of", "pcg"), halves=False, quiet=True, overwrite=True,
-        threads=args.threads, pixel_size_nm=1.0, **({} if moves else {"prealign": False}),
-    )  # fmt: skip
-    cpu = resource.getrusage(resource.RUSAGE_SELF).ru_utime - spent
-    found = error(np.asarray(run.volume, np.float32), wanted)
-    before = error(read_mrc(args.work / "run" / "volume_before.mrc")[0], wanted)
-    shutil.rmtree(args.work / "run")
+    method = args.method if moves else args.method.replace("of", "pcg")
+    run = reconstructed(images, theta, 0.5 * (args.size - 1), method, args)
+    assert run.before is not None
     return {
-        "name": name, "error": round(found, 4), "unaligned": round(before, 4), "cpu_s": round(cpu, 1),
-        "wall_s": round(time.monotonic() - began, 1),
+        "name": name, "error": round(error(run.volume, wanted), 4),
+        "unaligned": round(error(run.before, wanted), 4), "cpu_s": round(run.cpu_seconds, 1),
+        "wall_s": round(run.wall_seconds, 1),
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ tells a map that stays for the whole scan. Compared is with the specimen at the 
 that at rest. ``resolution`` is where the correlation with the truth falls to 0.5, in pixels. ``closed``: the share of
 what lies between pcg and oracle, or pcgtv and oracletv.
 
-Writes ``benchmarks/results/nano_study_NAME.json`` after each case, and ``.md``; cases that are there are not done again.
+Writes ``benchmarks/results/nano_study_NAME.json`` after each method of a case, and ``.md``; what is there is not done again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ import argparse
 import json
 import math
 import platform
-import resource
-import shutil
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +33,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import manyviews as mv
-from manyviews.io.mrc import write_mrc
 from manyviews.metrics.fsc import fsc
 from manyviews.nano.motion.registration import register_smoothly
 from manyviews.nano.simulate_options import SimulateOptions
 from manyviews.nano.simulated_scan import SimulatedScan, View
+from nano_runs import reconstructed
 
 RESULTS = Path(__file__).parent / "results"
 Float32 = NDArray[np.float32]
@@ -84,30 +81,6 @@ def _sums(scan: SimulatedScan, view: View) -> Float32:
     return np.asarray(-np.log(scan.detector.transmission(scan.measured(view))), np.float32)
 
 
-def reconstructed(
-    scan: Scan, method: str, mass: bool, args: argparse.Namespace, **options: Any
-) -> tuple[Float32, float]:
-    """The volume, and CPU seconds."""
-    images, angles, out = args.work / "scan.mrc", args.work / "angles.txt", args.work / "run"
-    write_mrc(images, scan.projections, 10.0, overwrite=True, is_volume=False)
-    np.savetxt(angles, scan.theta_degrees)
-    spent = _cpu_seconds()
-    run = mv.reconstruct_scan(
-        images, out=out, angles=angles, center=scan.center, minus_log=False, pixel_size_nm=1.0, method=method,
-        halves=False, quiet=True, overwrite=True, threads=args.threads, warp="mass" if mass else "move",
-        **({"prealign": False} if method in ("pcg", "pcgtv") else {}), **options,
-    )  # fmt: skip
-    spent = _cpu_seconds() - spent
-    volume = np.array(run.volume, np.float32)
-    shutil.rmtree(out)
-    return volume, spent
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 def judged(volume: Float32, truth: Float32, seconds: float, mass: bool) -> Record:
     laid = register_smoothly(volume, truth, mass=mass)
     norm = float(np.linalg.norm(truth))
@@ -122,24 +95,27 @@ def judged(volume: Float32, truth: Float32, seconds: float, mass: bool) -> Recor
     }
 
 
-def one_case(case: Record, args: argparse.Namespace) -> Record:
+def add_methods(case: Record, known: Record, args: argparse.Namespace) -> Iterator[None]:
+    """What methods that are not among ``known`` come to, one after the other."""
+    mass, kept = case["kept"] == "mass", {"warp": case["kept"]}
+    tasks = [("oracle", "pcg"), ("oracletv", "pcgtv"), *((method, method) for method in args.methods)]
+    tasks = [(name, method) for name, method in tasks if name not in known]
+    if not tasks:
+        return
     scan, oracle = simulated(case)
-    mass = case["kept"] == "mass"
-    tasks = [("oracle", "pcg", oracle), ("oracletv", "pcgtv", oracle)]
-    tasks += [(method, method, scan) for method in args.methods]
-    found: Record = {}
-    for name, method, given in tasks:
-        volume, seconds = reconstructed(given, method, mass, args)
-        found[name] = judged(volume, given.truth, seconds, mass)
-        print(case, name, found[name]["error"], found[name]["cpu seconds"], flush=True)
-    return {"case": case, "methods": found}
+    for name, method in tasks:
+        given = oracle if name.startswith("oracle") else scan
+        run = reconstructed(given.projections, given.theta_degrees, given.center, method, args, **kept)
+        known[name] = judged(run.volume, given.truth, run.cpu_seconds, mass)
+        print(case, name, known[name]["error"], known[name]["cpu seconds"], flush=True)
+        yield
 
 
 def closed(row: Record, method: str) -> float | None:
     """The share of the gap between pcg and oracle, in percent; methods with total variation among themselves."""
     errors: dict[str, float] = {name: result["error"] for name, result in row["methods"].items()}
     end = "tv" if "tv" in method or method == "auto" else ""
-    if "pcg" + end not in errors:
+    if not {"pcg" + end, "oracle" + end} <= errors.keys():
         return None
     worst, best = errors["pcg" + end], errors["oracle" + end]
     return 100.0 * (worst - errors[method]) / (worst - best)
@@ -238,13 +214,14 @@ def main() -> None:
     record: Record = {"rows": [], "machine": machine}
     if path.exists():
         record = json.loads(path.read_text(encoding="utf-8"))
-    known = [row["case"] for row in record["rows"]]
     for case in cases(args):
-        if case in known:
-            continue
-        record["rows"].append(one_case(case, args))
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        path.with_suffix(".md").write_text(page(record), encoding="utf-8")
+        row = next((row for row in record["rows"] if row["case"] == case), None)
+        if row is None:
+            row = {"case": case, "methods": {}}
+            record["rows"].append(row)
+        for _ in add_methods(case, row["methods"], args):
+            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            path.with_suffix(".md").write_text(page(record), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ class Stream(IntEnum):
     IMAGE_SIGNS = 46  # what images are told apart by
     HALF_START = 47  # noise of the start of each half; half, or 2 for the images that judge its sign
     HALVES_PASS = 48  # poses in a pass of a refinement of halves; pass
+    EVIDENCE_VIEWS = 49  # the views of a map that the evidence of an image is predicted with
 
     SAGD_BATCHES = 50  # which images are in which mini-batch; trial
     SAGD_ORDER = 51  # order of the mini-batches; trial, pass through all of them
@@ -77,6 +78,7 @@ class Stream(IntEnum):
     SCAN_BEAM = 85  # the beam; of its images: flats 0, darks 1, the number
     INJECTED_MOTION = 86  # the known motion that is put into given projections
 
+    NOISE_IMAGES = 89  # made-up images of noise that particles are told from; pass, half
     FSC_PHASES = 90  # phases of a half without its own; half, draw
     HALVES = 91  # which half a unit of subtomograms goes to
 

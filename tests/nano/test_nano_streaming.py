@@ -93,7 +93,7 @@ class _StoppedError(Exception):
 def test_a_run_that_stops_goes_on_with_flows_in_files(deformed, tmp_path, monkeypatch):
     options = replace(QUICK, halves=False)
     whole = run(deformed, tmp_path / "whole", options)
-    step, left = Joint.step, iter([*range(22, 0, -1), *[100] * 100])  # at the finest level
+    step, left = Joint.step, iter([*range(36, 0, -1), *[100] * 100])  # at the finest level
 
     def stopping(self, state):
         if next(left) == 1:

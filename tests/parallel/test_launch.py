@@ -57,6 +57,19 @@ def test_a_process_alone_does_without_mpi():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_threads_asked_for_are_had_from_the_first_call_on():
+    """Also where torch was used before: Numba's first threads set the number that torch reads from OpenMP."""
+    code = (
+        "import torch; torch.get_num_threads(); from manyviews.parallel.launch import set_threads; "
+        "set_threads(1); print(torch.get_num_threads())"
+    )
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert found.stdout.split() == ["1"], found.stderr
+
+
 def test_there_is_no_job_to_end():
     with pytest.raises(RuntimeError, match="no job of several"):
         launch.end_job("message", 2)
@@ -100,16 +113,3 @@ def test_threads_asked_for(text: str, threads: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert launch.local_threads(SingleWorld()) == threads
-
-
-def test_threads_are_as_many_as_asked_for_though_torch_was_at_work_before():
-    """In a process of its own: numba starts its threads once, and tells OpenMP how many."""
-    script = (
-        "import torch, numba; torch.ones(64, 64, 64).sum();"
-        "from manyviews.parallel.launch import set_threads; set_threads(1); print(torch.get_num_threads())"
-    )
-    given = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "3"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=given
-    )
-    assert done.stdout == "1\n"

@@ -68,6 +68,11 @@ class Plan:
         return self.options.method in MOVING
 
     @property
+    def aligning(self) -> bool:
+        """Whether whole views are aligned to their volume before anything else is found."""
+        return self.space or (self.moving and not self.printed)
+
+    @property
     def printed(self) -> bool:
         """Whether the paper's splitting is used."""
         return self.options.method in PRINTED

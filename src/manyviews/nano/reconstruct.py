@@ -14,6 +14,7 @@ import torch
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.nano.angles import angle_figures, refined_angles
 from manyviews.nano.choice import Chosen, affordable, choice_figures, choose
 from manyviews.nano.estimate import estimate_cost, require_disk_room, require_room
 from manyviews.nano.halves import half_views
@@ -117,6 +118,9 @@ def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, ob
         return write_filtered(job, plan, prepared, room)
     watcher = Watcher(job, plan, prepared)
     unaligned = watcher.unaligned(solve_unaligned(job, plan, views))
+    views = refined_angles(job, plan, views)
+    angles = angle_figures(prepared.theta_degrees, views)
+    prepared = replace(prepared, theta_degrees=views.theta_degrees)
     in_space = SpaceWatcher(watcher)
     chosen = choose(job, plan, views, in_space.note) if plan.choosing else Chosen(plan, None, None)
     plan = chosen.plan
@@ -127,7 +131,7 @@ def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, ob
         halves = _halves(job, plan, views, _volume_by_flows) if plan.options.halves else ()
         summary, table = write_results(job, plan, prepared, solved, unaligned, halves, room)
     job.warn(*result_warnings(plan, prepared, table))
-    return {**summary, **choice_figures(chosen.choice)}
+    return {**summary, **angles, **choice_figures(chosen.choice)}
 
 
 def _in_space(

@@ -81,6 +81,10 @@ class ReconstructOptions(MachineOptions):
     prealign: bool = option(True, section="method",
         methods=("auto", "oftv", "of", *SPACE, "shifts", "pcg", "pcgtv"),
         help="Begin with the shifts of whole views. --no-prealign: begin with no motion.")
+    refine_angles: bool = option(True, section="method", methods=("auto", "oftv", "of", *SPACE, "shifts"),
+        help="Look whether views were taken at other angles than given, and take those where rows that were "
+        "kept apart confirm them. --no-refine-angles: angles are as given, and so they are with "
+        "--no-prealign or more than 512 views.")
     halves: bool = option(True, section="output",
         help="Reconstruct two halves of the views apart too, each with its own motion, and compare them. "
         "--no-halves: leave that out, which takes half of the time.")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.io.array_file import open_array, write_array
 from manyviews.jobs.run import Job, JobResult, start_job
+from manyviews.nano.angles import changed_angles
 from manyviews.nano.choice import FLOWS
 from manyviews.nano.injection import Injected, Motion, Returned, inject, returned
 from manyviews.nano.plan import Plan, resolve_plan
@@ -29,9 +30,11 @@ from manyviews.nano.results import (
     FLOW_FILE,
     ITERATIONS_FILE,
     RETURNED_FILE,
+    VIEWS_FILE,
     VOLUME_FILE,
     read_center,
     read_choice,
+    read_views,
     write_returned,
 )
 from manyviews.nano.scan.options import ScanOptions
@@ -45,6 +48,7 @@ from manyviews.runs.record import read_record
 
 T = TypeVar("T")
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 
 RESULTS = (
     RETURNED_FILE, FLOW_FILE, VOLUME_FILE, ITERATIONS_FILE, CENTER_FILE, EXAMPLES_FILE, EXAMPLE_VIEWS_FILE,
@@ -55,11 +59,14 @@ _LITTLE = 0.5
 
 @dataclass(frozen=True)
 class Tested:
-    """A finished run: its options, its flow ``(view, 2, z, x)`` and fingerprints of its input."""
+    """A finished run: its options, its flow ``(view, 2, z, x)``, angles ``(view,)`` as in its table, and
+    fingerprints of its input.
+    """
 
     scan: ScanOptions
     options: ReconstructOptions
     flow: Float32
+    theta_degrees: Float64
     inputs: dict[str, str]
 
 
@@ -102,11 +109,13 @@ def trust(options: TrustOptions, run: RunOptions, *, world: World | None = None)
             return job.result()
         with contextlib.ExitStack() as stack:
             prepared, _ = prepared_projections(stack, job, plan, scan, correction, alone=True)
+            theta = changed_angles(prepared.theta_degrees, tested.theta_degrees)
+            prepared = replace(prepared, theta_degrees=theta)
             put = inject(
                 prepared.projections, amount, motion=motion, kept=plan.options.warp, seed=options.seed
             )
             watcher = Watcher(job, plan, replace(prepared, projections=put.projections))
-            views = Views(put.projections, prepared.theta_degrees, prepared.center)
+            views = Views(put.projections, theta, prepared.center)
             solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
             after = solved.state.flow.numpy()
             volume = whole_volume(solved.problem, solved.state.iterate)
@@ -172,8 +181,8 @@ def read_tested(folder: Path, machine: TrustOptions) -> Tested:
             f"holds a run that looks for no motion ({method})", path=folder,
             fix="reconstruct with --method oftv, of or shifts",
         )  # fmt: skip
-    center = read_center(folder / CENTER_FILE)
-    if center is None or not (folder / FLOW_FILE).exists():
+    center, told = read_center(folder / CENTER_FILE), read_views(folder / VIEWS_FILE)
+    if center is None or told is None or not (folder / FLOW_FILE).exists():
         raise InputError("holds a run that is not finished", path=folder, fix="finish it first")
     here = Path(str(record["working_directory"]))
     scan = _options(ScanOptions, given, "", here)
@@ -183,7 +192,8 @@ def read_tested(folder: Path, machine: TrustOptions) -> Tested:
         scratch=machine.scratch,
     )  # fmt: skip
     flow = open_array(folder / FLOW_FILE, 4)
-    return Tested(replace(scan, center=center.center_unbinned), how, flow, dict(record["inputs"]))
+    whole = replace(scan, center=center.center_unbinned)
+    return Tested(whole, how, flow, told.theta_degrees, dict(record["inputs"]))
 
 
 def _method_of(folder: Path, given: str) -> str:

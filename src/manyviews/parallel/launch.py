@@ -209,6 +209,5 @@ def set_threads(count: int) -> None:
     import numba
     import torch
 
-    # numba, when it starts its threads, tells OpenMP how many, from which torch takes its own
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    torch.set_num_threads(count)
+    torch.set_num_threads(count)  # after Numba, whose first threads set the number that both share in OpenMP

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -115,10 +115,12 @@ def write_poses(
     pixel_size: float,
     symmetry: str,
     halves: NDArray[np.int64] | None,
+    columns: Mapping[str, list[str]] | None = None,
 ) -> dict[str, object]:
     """Write the particles with their poses, and what the poses are like; returns key figures by name.
 
     ``halves (K,)``, 1 or 2, are of halves that were refined apart: RELION takes those of a table for such.
+    More ``columns`` of the table are in the order of the run.
     """
     table = chosen.table
     best, spread, shift_spread = summarise_poses(samples, len(table), symmetry_rotations(symmetry))
@@ -130,6 +132,7 @@ def write_poses(
             "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
             "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
             "manyviewsShiftSpreadAngst": [f"{value * pixel_size:.3f}" for value in shift_spread],
+            **(columns or {}),
         },
     )
     if not np.all(np.diff(chosen.order) > 0):

@@ -88,7 +88,12 @@ def test_halves_are_apart_in_a_pass(made, passes):
     poses = [one.samples.select(one.samples.image % 2 == 0) for one in (found, disturbed)]
     for name in ("image", "rotations", "shifts", "weights"):
         np.testing.assert_array_equal(getattr(poses[0], name), getattr(poses[1], name))
-    sums = solver.sums(made.images, found.samples, RADIUS), other.sums(images, disturbed.samples, RADIUS)
+    assert torch.equal(found.credence[::2], disturbed.credence[::2])
+    assert torch.equal(found.evidence[::2], disturbed.evidence[::2])
+    sums = (
+        solver.sums(made.images, found.samples, RADIUS, found.credence),
+        other.sums(images, disturbed.samples, RADIUS, disturbed.credence),
+    )
     assert torch.equal(sums[0].numerator[0], sums[1].numerator[0])
     assert torch.equal(sums[0].denominator[0], sums[1].denominator[0])
     assert not torch.equal(sums[0].numerator[1], sums[1].numerator[1])

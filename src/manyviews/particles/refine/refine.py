@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,19 +27,18 @@ from manyviews.particles.methods import check_lanes
 from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.plan import check_reference, load_table
+from manyviews.particles.refine import doubts
 from manyviews.particles.refine.halving import divide, select_divided
+from manyviews.particles.refine.judgement import groups_of
 from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
 from manyviews.particles.refine.report import PICTURES, sections
 from manyviews.particles.refine.results import RESULTS, Refined, write_refined
 from manyviews.particles.refine.solver import HalvesRefinement, final_maps
 from manyviews.particles.refine.start import Start, read_start, starts_of_halves
-from manyviews.particles.refine.state import HalvesState
 from manyviews.particles.results import preview
 from manyviews.particles.selection import Selection
 from manyviews.runs.fingerprint import fingerprint
 
-# Of the power at the start's frequencies: 0.94 to 1.01 at the right structure, 0.53 and 0.64 at wrong ones.
-_WELL_EXPLAINED = 0.8
 STAGE = "halves"
 KIND = JobKind("particles refine", RESULTS, PICTURES, sections)
 
@@ -129,7 +127,8 @@ def run_refinement(
     )
     starts = starts_of_halves(problem, start, plan.start_radius)
     job.say(f"both halves begin with {start.path.name} up to {plan.start_resolution:.3g} angstrom")
-    solver = HalvesRefinement(problem, starts, plan.start_radius)
+    groups = groups_of(chosen, plan.em.particles)
+    solver = HalvesRefinement(problem, starts, plan.start_radius, groups)
     show = preview(job, plan)
     state, reason = job.solve(
         solver,
@@ -140,29 +139,24 @@ def run_refinement(
         cost=halves_work(plan, reach),
     )
     own = state.samples.among(numbers, plan.em.particles)
-    finished = replace(images, noise_variance=state.noise.numpy())
     # all frequencies, so that the curve of the halves is seen to fall
-    sums = solver.sums(finished, own, plan.radius)
+    sums = solver.sums(solver.images(state), own, plan.radius, state.credence)
     shape = problem.constraint(plan.box)
     agreed = half_correlation(sums, shape)
     volume = sums.volume(agreed, plan.box, at_points=AT_POINTS, mask=shape.mask)
+    job.warn(*doubts.told_of_map(plan, state))
+    text, many = doubts.told_of_images(state, chosen)
+    if text:
+        (job.warn if many else job.say)(text)
     return Refined(
         volume,
         final_maps(sums, plan.box),
         state.samples.among(chosen.numbers, plan.em.particles),
-        {"passes": state.iteration, "stopped_because": str(reason), **_doubts(job, plan, state)},
+        state,
+        groups,
+        {
+            "passes": state.iteration,
+            "stopped_because": str(reason),
+            **doubts.summary(plan, state, chosen),
+        },
     )
-
-
-def _doubts(job: Job, plan: RefinementPlan, state: HalvesState) -> dict[str, object]:
-    """How much of the particles' power the map explains, with a warning where that is little."""
-    share = float(np.mean(state.explained[2 : plan.start_radius + 1]))
-    if share < _WELL_EXPLAINED:
-        job.warn(
-            f"the map explains {100 * share:.0f} % of the particles' power up to {plan.start_resolution:.3g} "
-            "angstrom, where a right one explains nearly all: the start may be of another structure, or "
-            "many images of none; do not believe the map before another start has led to it"
-        )
-    if state.radius <= plan.start_radius or state.furthest <= plan.start_radius:
-        job.warn("the halves agree no further than the start's frequencies, which they share")
-    return {"power_explained_at_the_start_resolution": round(share, 3)}

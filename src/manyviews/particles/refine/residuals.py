@@ -62,10 +62,17 @@ class Residuals:
         return np.where(signal > 0, gone / np.maximum(signal, 1e-30), 0.0)
 
 
-def residuals(images: FourierImages, volume: FourierVolume, samples: PoseSamples, radius: int) -> Residuals:
+def residuals(
+    images: FourierImages,
+    volume: FourierVolume,
+    samples: PoseSamples,
+    radius: int,
+    believed: Float64 | None = None,
+) -> Residuals:
     """Of images, cropped to ``radius``, under weighted poses with one map.
 
-    ``samples`` are numbered as the images; images without any do not count.
+    ``samples`` are numbered as the images; images without any do not count, others as much as they are
+    ``believed (N,)`` to show the particle: left out, all do.
     """
     seen = images.crop(radius)
     shells = seen.shells()
@@ -76,9 +83,11 @@ def residuals(images: FourierImages, volume: FourierVolume, samples: PoseSamples
     if not len(samples):
         return total
     present = np.unique(samples.image)
+    counted = np.ones(len(images)) if believed is None else believed
     energy = np.add.reduceat(_squared(seen.values[present]), first, axis=1) / size
+    energy *= counted[present, None]
     np.add.at(total.power, seen.group[present], energy)
-    np.add.at(total.images, seen.group[present], 1.0)
+    np.add.at(total.images, seen.group[present], counted[present])
     total.left[:] = total.power
     step = max(1, _POINTS_AT_ONCE // len(shells))
     for begin in range(0, len(samples), step):
@@ -87,7 +96,7 @@ def residuals(images: FourierImages, volume: FourierVolume, samples: PoseSamples
         phases = shift_phases(part.shifts, seen.points, images.box).numpy()
         centred = seen.values[part.image] * phases.astype(np.complex64)
         change = _squared(model) - 2 * (centred * model.conj()).real
-        change *= part.weights[:, None]
+        change *= (part.weights * counted[part.image])[:, None]
         np.add.at(total.left, seen.group[part.image], np.add.reduceat(change, first, axis=1) / size)
     return total
 

@@ -11,7 +11,10 @@ from manyviews.jobs.run import Job
 from manyviews.maps.postprocess import Postprocessing, postprocess
 from manyviews.particles import postprocess_results
 from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.refine.doubts import CONTRAST_FILE, DOUBTFUL_FILE, write_doubts
 from manyviews.particles.refine.plan import RefinementPlan
+from manyviews.particles.refine.scales import ContrastGroups
+from manyviews.particles.refine.state import HalvesState
 from manyviews.particles.results import (
     PARTICLES_FILE,
     REFERENCE_FILE,
@@ -27,6 +30,8 @@ RESULTS = (
     "directions.csv",
     "spread.csv",
     REFERENCE_FILE,
+    DOUBTFUL_FILE,
+    CONTRAST_FILE,
     *FILES,
 )
 
@@ -36,12 +41,14 @@ class Refined:
     """What was found: the map of both halves and one of each ``(D, D, D)``, and the poses of all particles.
 
     The map is weighted by what the halves agree in and masked by a sphere, the halves are as they are;
-    ``summary`` has key figures by name.
+    ``groups`` are those of equal contrast, ``state`` is the last; ``summary`` has key figures by name.
     """
 
     volume: torch.Tensor
     halves: tuple[torch.Tensor, torch.Tensor]
     samples: PoseSamples
+    state: HalvesState
+    groups: ContrastGroups
     summary: dict[str, object]
 
 
@@ -59,8 +66,9 @@ def write_refined(job: Job, plan: RefinementPlan, chosen: Selection, found: Refi
     volume = found.volume.numpy()
     write_mrc(folder / VOLUME_FILE, volume, plan.pixel_size, overwrite=True,
               labels=("manyviews particles refine",))  # fmt: skip
+    columns = write_doubts(folder, found.state, chosen, found.groups)
     spreads = write_poses(
-        folder, chosen, found.samples, plan.pixel_size, plan.options.symmetry, chosen.numbers % 2 + 1
+        folder, chosen, found.samples, plan.pixel_size, plan.options.symmetry, chosen.numbers % 2 + 1, columns
     )
     summary = {"particles": len(chosen.table), **chosen.summary(), **found.summary, **told, **spreads}
     if plan.options.reference is not None:

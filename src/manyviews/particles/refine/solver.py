@@ -10,53 +10,47 @@ between them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from manyviews.geometry.poses import random_rotations
 from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_sums import HALVES, FourierSums
-from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.maximisation import half_volumes
 from manyviews.particles.em.pose_grids import coarse_level
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
-from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.refine.residuals import Residuals, residuals
+from manyviews.particles.refine.expectation import expectation, over_all
+from manyviews.particles.refine.judgement import Judgement, believed_samples, judge, with_contrast
+from manyviews.particles.refine.scales import ContrastGroups, one_group
 from manyviews.particles.refine.state import HalvesState
-from manyviews.random import Stream, generator
 
 _GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter; shells beyond where the halves agree no more
 _LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
 _PATIENCE = 2  # passes in which the halves agree no further, before it ends
-_NOISE_IMAGES = 2000  # that the noise is estimated from
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Of this process's images in a pass: their poses, sums over them, and what the maps leave."""
-
-    samples: PoseSamples
-    log_likelihood: float
-    searched: float
-    everywhere: float
-    left: Residuals
+_BELIEVED = 1  # passes in which all images are believed
 
 
 class HalvesRefinement:
     """Solver of a refinement.
 
     ``starts`` are the maps that the halves begin with, ``start_radius`` their highest frequency, Fourier
-    pixels, up to which the halves stay linked.
+    pixels, up to which the halves stay linked. ``groups`` are those of equal contrast, of all particles by
+    their numbers; left out: there is one.
     """
 
-    def __init__(self, problem: EmProblem, starts: tuple[torch.Tensor, ...], start_radius: int) -> None:
+    def __init__(
+        self,
+        problem: EmProblem,
+        starts: tuple[torch.Tensor, ...],
+        start_radius: int,
+        groups: ContrastGroups | None = None,
+    ) -> None:
         self.problem = problem
+        self.groups = groups or one_group(problem.plan.particles)
         self.starts = starts
         self.start_radius = start_radius
         self.particles = int(sum(problem.world.gather(len(problem.numbers))))
@@ -77,6 +71,7 @@ class HalvesRefinement:
             looked=0,
             furthest=0,
             stalled=0,
+            **vars(Judgement.none(self.problem.plan.particles, self.groups.count)),
             **NO_SAMPLES.tensors(),
         )
 
@@ -84,14 +79,21 @@ class HalvesRefinement:
         """One pass through all images."""
         problem = self.problem
         radius = self.next_radius(state)
-        images = replace(problem.images, noise_variance=state.noise.numpy())
+        images = self.images(state)
         again = radius >= _LOOK_AGAIN * state.looked
-        found = self._expectation(state, images, radius, again)
-        sums = self.sums(images, found.samples, radius)
+        found = expectation(
+            problem, images, problem.numbers, state.halves, self._known(state, again), radius,
+            iteration=state.iteration, particles=self.particles,
+            credence=state.credence.numpy()[problem.numbers], judged=state.iteration >= _BELIEVED,
+        )  # fmt: skip
+        judged = Judgement(state.scales, state.credence, state.evidence, state.noise_gain)
+        if found.evidence:
+            judged = judge(problem.world, problem.numbers, found.evidence, self.groups, judged)
+        sums = self.sums(images, found.samples, radius, judged.credence)
         iterate, correlation = problem.volume(sums)
         shape = problem.constraint(iterate.shape[0])
         halves = half_volumes(sums, np.array(correlation), shape, self.start_radius)
-        left = self._over_all(found.left)
+        left = over_all(found.left, problem.world)
         agreed = agreed_radius(correlation)
         everyone = np.arange(problem.plan.particles)
         poses = problem.remembered(NO_SAMPLES, found.samples.renumbered(problem.numbers), everyone)
@@ -110,6 +112,7 @@ class HalvesRefinement:
             looked=radius if again else state.looked,
             furthest=max(agreed, state.furthest),
             stalled=0 if agreed > state.furthest else state.stalled + 1,
+            **vars(judged),
             **poses.tensors(),
         )
 
@@ -125,38 +128,19 @@ class HalvesRefinement:
         """Whether the halves have agreed no further for some passes."""
         return state.stalled >= _PATIENCE
 
-    def sums(self, images: FourierImages, samples: PoseSamples, radius: int) -> FourierSums:
-        """Of this process's images at weighted poses and those of all others."""
+    def images(self, state: HalvesState) -> FourierImages:
+        """This process's images with the noise and the contrast that are known by now."""
+        known = replace(self.problem.images, noise_variance=state.noise.numpy())
+        return with_contrast(known, state.scales.numpy(), self.groups.group[self.problem.numbers])
+
+    def sums(
+        self, images: FourierImages, samples: PoseSamples, radius: int, credence: torch.Tensor
+    ) -> FourierSums:
+        """Of the images of all processes at weighted poses, as far as they are believed."""
         problem = self.problem
+        samples = believed_samples(samples, credence.numpy()[problem.numbers])
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
-
-    def _expectation(self, state: HalvesState, images: FourierImages, radius: int, again: bool) -> _Found:
-        """Posteriors of this process's images, each with the map of its half.
-
-        ``again``: images whose poses are not yet sure are looked for everywhere.
-        """
-        problem, numbers = self.problem, self.problem.numbers
-        rng = generator(problem.seed, Stream.HALVES_PASS, state.iteration)
-        rotation = random_rotations(1, rng)[0].astype(np.float32)
-        offsets = rng.random(problem.plan.particles)[numbers]
-        known, seen = self._known(state, again), images.crop(radius)
-        parts, log_likelihood, searched = [], 0.0, 0.0
-        left = Residuals.none(len(images.noise_variance), radius + 1)
-        for half, volume in enumerate(state.halves):
-            members = np.flatnonzero(numbers % HALVES == half)
-            search = PoseSearch(
-                volume, radius, problem.plan, images.box, problem.shift_sigma, rotation, problem.device
-            )
-            found = search.find(seen, members, known, offsets, numbers % LANES)
-            judged = found.samples.select(self._judge_noise(found.samples.image))
-            left = left.added(residuals(images, search.fourier_volume, judged, radius))
-            parts.append(found.samples)
-            log_likelihood += float(found.log_likelihood.sum())
-            searched += found.searched
-        samples = PoseSamples.concatenate(parts).sorted()
-        everywhere = len(numbers) - len(np.unique(known.image))
-        return _Found(samples, log_likelihood, searched, everywhere, left)
 
     def _known(self, state: HalvesState, again: bool) -> PoseSamples:
         """Poses of this process's images, numbered as those, where they say where to look.
@@ -170,18 +154,6 @@ class HalvesRefinement:
         _, spread, _ = summarise_poses(mine, len(numbers), problem.symmetry)
         coarse = coarse_level(problem.plan.last_start_radius, problem.images.box, problem.plan.filled)
         return mine.select(spread[mine.image] <= math.degrees(coarse.spacing))
-
-    def _judge_noise(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which poses are of images that the noise is estimated from: some of each half."""
-        every = max(1, self.particles // _NOISE_IMAGES)
-        return np.asarray(self.problem.numbers[places] // HALVES % every == 0)
-
-    def _over_all(self, left: Residuals) -> Residuals:
-        """Sums of all processes."""
-        add = self.problem.world.sum
-        return Residuals(
-            *(add(torch.from_numpy(part)).numpy() for part in (left.power, left.left, left.images))
-        )
 
 
 def final_maps(sums: FourierSums, box: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -36,6 +36,13 @@ class HalvesState:
         Poses scored for an image on average, and the share of the images that were looked for everywhere.
     looked
         The radius at which images whose poses were not sure were last looked for everywhere.
+    scales
+        ``(groups,)`` contrast of the groups of particles beside the map, 1 in the mean.
+    credence, evidence
+        ``(particles,)`` how far each is believed to show the particle, and ``(particles, 4)`` what it gained
+        beside noise, what the map predicts for it, what it left, and how far it is more than noise.
+    noise_gain
+        Of each half: what images of noise alone gain, its standard deviation, and 1 if particles gain more.
     furthest, stalled
         The last shell in which the halves have agreed so far, and passes since it last rose.
     image, rotations, shifts, weights
@@ -53,6 +60,10 @@ class HalvesState:
     searched: float
     everywhere: float
     looked: int
+    scales: torch.Tensor
+    credence: torch.Tensor
+    evidence: torch.Tensor
+    noise_gain: torch.Tensor
     furthest: int
     stalled: int
     image: torch.Tensor
@@ -73,4 +84,5 @@ class HalvesState:
             "agreed_radius": float(agreed_radius(self.correlation)),
             "poses_an_image": self.searched,
             "looked_everywhere": self.everywhere,
+            "believed": float(self.credence.mean()),
         }
