@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from manyviews.api.arrays import TiltGeometry, back_project, fsc, project, read_mrc, write_mrc
-    from manyviews.api.jobs import abinitio, align_subtomograms, reconstruct, reconstruct_scan
+    from manyviews.api.jobs import abinitio, align_subtomograms, reconstruct, reconstruct_scan, refine, solve
     from manyviews.api.run import Run, open_run
     from manyviews.api.series import TiltSeries, read_tilt_series
     from manyviews.errors import InputError
@@ -13,5 +13,5 @@ else:
 
 __all__ = ["InputError", "Run", "TiltGeometry", "TiltSeries", "abinitio", "align_subtomograms",
            "back_project", "fsc", "open_run", "project", "read_mrc", "read_tilt_series", "reconstruct",
-           "reconstruct_scan", "write_mrc"]  # fmt: skip
+           "reconstruct_scan", "refine", "solve", "write_mrc"]  # fmt: skip
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from manyviews.geometry.poses import angular_distance, euler_to_matrices
 from manyviews.io.subtomogram_formats import read_subtomograms
 from manyviews.options import RunOptions
 from manyviews.particles import abinitio as particle_job
-from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.particles import solve as solve_job
+from manyviews.particles.options import AbinitioOptions, ParticleOptions, RefineOptions, SolveOptions
+from manyviews.particles.refine import refine as refine_job
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.subtomo.simulate import simulate as simulate_subtomograms
 from manyviews.subtomo.simulate_options import SimulateOptions as SubtomogramsOptions
@@ -113,6 +116,31 @@ def test_particles_come_to_their_job_and_back(tmp_path, monkeypatch):
         )
     ]
     assert len(run.poses) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "kind", "more"),
+    [
+        ("refine", refine_job, RefineOptions, {"start": "first.mrc"}),
+        ("solve", solve_job, SolveOptions, {"starts": 6}),
+    ],
+)
+def test_particles_come_to_the_jobs_that_refine(tmp_path, monkeypatch, name, module, kind, more):
+    told = []
+
+    def job(particles, options, run, world):
+        told.append((particles, options, run.command[:3]))
+        write_run(run.out, job=f"particles {name}")
+
+    monkeypatch.setattr(module, name, job)
+    out = tmp_path / "run"
+    run = getattr(mv, name)("particles.star", out=out, halves="particle", quiet=True, **more)
+    given = {key: Path(value) if key == "start" else value for key, value in more.items()}
+    command = ("manyviews", "particles", name)
+    assert told == [(ParticleOptions(Path("particles.star")), kind(halves="particle", **given), command)]
+    assert run.folder == out
+    with pytest.raises(mv.InputError, match="no option 'halfs'; did you mean 'halves'"):
+        getattr(mv, name)("particles.star", out=out, halfs="table", **more)
 
 
 def test_subtomograms_are_aligned_and_the_command_goes_on_with_it(tmp_path, capsys):

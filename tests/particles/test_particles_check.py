@@ -59,6 +59,8 @@ def test_tells_what_is_there(checked):
         "memory: about",
         "time: about",
         "on 1 thread",
+        "then particles refine, some",
+        "or particles solve, both in one run: about",
         "no warnings",
     ):
         assert words in text, words

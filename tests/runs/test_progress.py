@@ -3,7 +3,7 @@ import io
 import pytest
 
 from manyviews.runs import progress as module
-from manyviews.runs.progress import Progress, format_seconds
+from manyviews.runs.progress import Progress, Work, format_seconds
 
 
 class Terminal(io.StringIO):
@@ -35,6 +35,57 @@ def test_time_left_of_a_resumed_run_counts_new_steps(monkeypatch):
     progress.start("x", 100)
     progress.update(91)
     assert "91 of 100, 1 min 30 s left" in stream.getvalue()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds to set."""
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def told(stream):
+    return stream.getvalue().splitlines()[-1]
+
+
+def test_time_left_is_that_of_the_work(clock):
+    """Steps of 1, 1, 4 and 4 units, of two seconds each but for the first, which loads programs."""
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.start("x", 4, 0)
+    for now, done, work in ((60, 1, Work(1, 9)), (62, 2, Work(1, 8)), (70, 3, Work(4, 4))):
+        clock[0] = now
+        progress.update(done, work=work)
+        if done == 1:
+            assert "1 of 4, 9 min 00 s left" in told(stream)
+        if done == 2:
+            assert "2 of 4, 16 s left" in told(stream)
+    assert "3 of 4, 8 s left" in told(stream)
+    progress.update(4, "done", Work(4, 0))
+    assert told(stream) == "x: 4 of 4, done"
+
+
+def test_later_tasks_count_for_the_time_left_of_the_run(clock):
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.start("x", 10, 0)
+    for done in (1, 2):
+        clock[0] += 3
+        progress.update(done, work=Work(1, 10 - done, later=20))
+    assert "2 of 10, 24 s left (1 min 24 s of the run)" in told(stream)
+
+
+def test_nothing_is_told_from_a_first_step_that_is_little_of_the_work(clock):
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.start("x", 200, 0)
+    clock[0] = 30
+    progress.update(1)
+    assert told(stream) == "x: 1 of 200"
+    clock[0] = 41
+    progress.update(2)
+    assert "2 of 200, 36 min 18 s left" in told(stream)
 
 
 def test_quiet_says_warnings_only():

@@ -12,7 +12,7 @@ from manyviews.nano.reconstruct_options import ReconstructOptions as HowOptions
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.options import RunOptions
 from manyviews.parallel.launch import start_world
-from manyviews.particles.options import AbinitioOptions, ParticleOptions
+from manyviews.particles.options import AbinitioOptions, ParticleOptions, RefineOptions, SolveOptions
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
@@ -79,6 +79,62 @@ def abinitio(particles: str | PathLike[str], *, out: str | PathLike[str], **opti
         "particles abinitio", "particles", given, ParticleOptions, AbinitioOptions
     )
     from manyviews.particles.abinitio import abinitio as run_job
+
+    run_job(which, how, run, world=world)
+    world.barrier()
+    return open_run(run.out)
+
+
+@shows_options(ParticleOptions, RefineOptions, RunOptions)
+def refine(
+    particles: str | PathLike[str], *, start: str | PathLike[str], out: str | PathLike[str], **options: Any
+) -> Run:
+    """Refine particles from a map at low resolution, two halves of them apart.
+
+    Runs go on, and share the work, as those of `reconstruct` do, with the same errors.
+
+    Parameters
+    ----------
+    particles
+        RELION STAR file or cryoSPARC .cs file.
+    start
+        A map (MRC), or a run folder that holds one.
+    out
+        Run folder.
+    **options
+        The options of ``manyviews particles refine`` with underscores, e.g. ``diameter=180``,
+        ``halves="micrograph"``, ``quiet=True``: the fields of `manyviews.particles.options.ParticleOptions`
+        and ``RefineOptions`` and `manyviews.options.RunOptions`.
+    """
+    given = {"particles": particles, "start": start, "out": out, **options}
+    which, how, run, world = _options("particles refine", "particles", given, ParticleOptions, RefineOptions)
+    from manyviews.particles.refine.refine import refine as run_job
+
+    run_job(which, how, run, world=world)
+    world.barrier()
+    return open_run(run.out)
+
+
+@shows_options(ParticleOptions, SolveOptions, RunOptions)
+def solve(particles: str | PathLike[str], *, out: str | PathLike[str], **options: Any) -> Run:
+    """Find the structure of particles from nothing and refine two halves apart: `abinitio`, then `refine`.
+
+    Runs go on, and share the work, as those of `reconstruct` do, with the same errors.
+
+    Parameters
+    ----------
+    particles
+        RELION STAR file or cryoSPARC .cs file.
+    out
+        Run folder.
+    **options
+        The options of ``manyviews particles solve`` with underscores, e.g. ``diameter=180``, ``starts=6``,
+        ``quiet=True``: the fields of `manyviews.particles.options.ParticleOptions` and ``SolveOptions`` and
+        `manyviews.options.RunOptions`.
+    """
+    given = {"particles": particles, "out": out, **options}
+    which, how, run, world = _options("particles solve", "particles", given, ParticleOptions, SolveOptions)
+    from manyviews.particles.solve import solve as run_job
 
     run_job(which, how, run, world=world)
     world.barrier()

@@ -11,7 +11,14 @@ from typing import Any
 
 _NAMES = {
     "manyviews.api.arrays": ("TiltGeometry", "back_project", "fsc", "project", "read_mrc", "write_mrc"),
-    "manyviews.api.jobs": ("abinitio", "align_subtomograms", "reconstruct", "reconstruct_scan"),
+    "manyviews.api.jobs": (
+        "abinitio",
+        "align_subtomograms",
+        "reconstruct",
+        "reconstruct_scan",
+        "refine",
+        "solve",
+    ),
     "manyviews.api.run": ("Run", "open_run"),
     "manyviews.api.series": ("TiltSeries", "read_tilt_series"),
     "manyviews.errors": ("InputError",),

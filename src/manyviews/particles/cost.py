@@ -32,7 +32,8 @@ _VOXEL = 2e-7  # transforms and masks of the maps in an iteration, for each voxe
 _ITERATION = 0.02
 _FINISHING_VOXEL = 4e-6  # half maps of all frequencies, their mask, curves, local resolution, for each voxel
 
-_NEIGHBOURS_KNOWN, _NEIGHBOURS_ANYWHERE = 2000, 3500  # poses scored around candidates, as seen
+_NEIGHBOURS_KNOWN, _NEIGHBOURS_ANYWHERE = 1000, 2000  # poses scored around candidates, as seen
+_BEST = 0.75  # of the time for posteriors over a whole grid, that its best poses take
 _SAMPLES = 20  # different poses of an image that are added
 _LOST = 0.05  # of the images, that are looked for everywhere again after the first pass, as seen
 
@@ -131,7 +132,8 @@ def refinement_work(plan: Plan, reach: int) -> Callable[[RefinementState], Work]
     def work(state: RefinementState) -> Work:
         index = plan.em.task(state.iteration - 1).index
         agreed = agreed_radius(state.correlation)
-        left = refinement_steps(plan, max(reach, agreed), index=index + 1, radius=state.radius, agreed=agreed)
+        expected = reach if agreed >= state.radius else agreed  # what did not agree will hardly do
+        left = refinement_steps(plan, expected, index=index + 1, radius=state.radius, agreed=agreed)
         step = refinement_step(plan, index, state.radius)
         return Work(step.seconds, sum(one.seconds for one in left))
 
@@ -178,7 +180,7 @@ def _near(plan: Planned, images: int, radius: int, *, anywhere: bool) -> float:
     if not anywhere:
         return images * _NEIGHBOURS_KNOWN * points * _NEIGHBOUR_POINT
     near = images * _NEIGHBOURS_ANYWHERE * points * _NEIGHBOUR_POINT / 2  # coarser levels see fewer points
-    return near + _everywhere(plan, images, plan.em.last_start_radius)
+    return near + _BEST * _everywhere(plan, images, plan.em.last_start_radius)
 
 
 def _mapping(plan: Planned, images: int, radius: int) -> float:

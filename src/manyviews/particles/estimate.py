@@ -40,8 +40,8 @@ _FITTED_SHELLS = 8
 
 # Measured: what is held after the stages of a run beside all that is counted here.
 _ABINITIO_BYTES = 530 << 20
-_REFINEMENT_BYTES = 630 << 20
-_BOTH_BYTES = 740 << 20
+_REFINEMENT_BYTES = 610 << 20
+_BOTH_BYTES = 720 << 20
 _READING_BYTES = 130 << 20
 _SCORES_BYTES = 60 << 20
 _FINE_VOXEL_BYTES = 12
@@ -189,7 +189,7 @@ def _working_bytes(plan: Plan, radius: int, threads: int) -> int:
 
 def _finishing_bytes(plan: RefinementPlan, threads: int) -> int:
     """The half maps with all frequencies need most."""
-    return sums_bytes(plan.radius, threads)
+    return sums_bytes(plan.radius, threads) + (PADDING * plan.box) ** 3 * _FINE_VOXEL_BYTES
 
 
 def _largest_part(em: EmPlan, radius: int) -> float:
