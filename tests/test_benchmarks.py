@@ -34,6 +34,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "preconditioned_sgd_192": ("preconditioned_sgd", lambda script, found: script.table(found)),
     "refinement_1aon_128": ("refinement", lambda script, found: script.page(found)),
     "refinement_70s_64": ("refinement", lambda script, found: script.page(found)),
+    "refinement_relion_70s_64": ("refinement_relion", lambda script, found: script.page(found)),
     "refinement_robustness_70s_64": ("refinement_robustness", lambda script, found: script.page(found)),
     "scaling": ("scaling", lambda script, found: script.report(found)),
     "subtomo_accuracy_groel_60": ("subtomo_accuracy", lambda script, found: script.table(found["rows"])),
