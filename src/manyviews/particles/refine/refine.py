@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.symmetry import symmetry_rotations
@@ -23,6 +24,7 @@ from manyviews.particles.known_poses import AT_POINTS
 from manyviews.particles.methods import check_lanes
 from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.plan import check_reference, load_table
+from manyviews.particles.refine.batches import UPDATES, BatchRefinement, BatchState, batch_size
 from manyviews.particles.refine.halving import divide
 from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
 from manyviews.particles.refine.report import PICTURES, sections
@@ -128,15 +130,16 @@ def run_refinement(
     )
     starts = starts_of_halves(problem, start, plan.start_radius)
     job.say(f"both halves begin with {start.path.name} up to {plan.start_resolution:.3g} angstrom")
-    solver = HalvesRefinement(problem, starts, plan.start_radius)
+    solver = solver_of(problem, starts, plan)
     show = preview(job, plan)
     state, reason = job.solve(
         solver,
-        plan.options.iterations,
+        solver.steps(plan.options.iterations),
         stage="refinement",
         settled=solver.settled,
         preview=lambda state: show(state.iterate),
     )
+    passes = round(state.passes, 2) if isinstance(state, BatchState) else state.iteration
     own = state.samples.among(numbers, plan.em.particles)
     finished = replace(images, noise_variance=state.noise.numpy())
     # all frequencies, so that the curve of the halves is seen to fall
@@ -148,7 +151,23 @@ def run_refinement(
         volume,
         final_maps(sums, plan.box),
         state.samples.among(chosen.numbers, plan.em.particles),
-        {"passes": state.iteration, "stopped_because": str(reason), **_doubts(job, plan, state)},
+        {
+            "passes": passes,
+            "stopped_because": str(reason),
+            **_doubts(job, plan, state),
+        },
+    )
+
+
+def solver_of(problem: EmProblem, starts: tuple[torch.Tensor, ...], plan: RefinementPlan) -> HalvesRefinement:
+    """The solver of the method that was asked for."""
+    method = plan.options.method
+    if method == "em":
+        return HalvesRefinement(problem, starts, plan.start_radius)
+    batch = plan.options.batch or batch_size(plan.em.particles)
+    true_diagonal = method == "preconditioned-sgd" and plan.options.diagonal == "hutchinson"
+    return BatchRefinement(
+        problem, starts, plan.start_radius, UPDATES[method](), batch, true_diagonal=true_diagonal
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_sums import HALVES, FourierSums
@@ -67,7 +68,7 @@ class HalvesRefinement:
         radius = self.next_radius(state)
         images = replace(problem.images, noise_variance=state.noise.numpy())
         found = expectation(
-            problem, images, problem.numbers, state.halves, self._known(state), radius,
+            problem, images, problem.numbers, state.halves, self._known(state, problem.numbers), radius,
             iteration=state.iteration, particles=self.particles,
         )  # fmt: skip
         sums = self.sums(images, found.samples, radius)
@@ -95,6 +96,10 @@ class HalvesRefinement:
             **poses.tensors(),
         )
 
+    def steps(self, passes: int) -> int:
+        """Iterations in so many passes through all images."""
+        return passes
+
     def next_radius(self, state: HalvesState) -> int:
         """Frequencies of the next pass: those of the start first, then some beyond where the halves agree."""
         if state.iteration == 0:
@@ -112,12 +117,13 @@ class HalvesRefinement:
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
 
-    def _known(self, state: HalvesState) -> PoseSamples:
-        """Poses of this process's images, numbered as those, where they say where to look.
+    def _known(self, state: HalvesState, numbers: NDArray[np.int64]) -> PoseSamples:
+        """Poses of this process's images ``numbers (n,)``, numbered by place, where they say where to look.
 
-        An image whose posterior spreads over more than a cell of the coarse grid is looked for everywhere.
+        An image whose posterior spreads over more than a cell of the coarse grid is looked for everywhere;
+        those without poses are too.
         """
-        problem, numbers = self.problem, self.problem.numbers
+        problem = self.problem
         mine = state.samples.among(numbers, problem.plan.particles)
         if not len(mine):
             return mine
