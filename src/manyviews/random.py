@@ -54,13 +54,14 @@ class Stream(IntEnum):
     REFINEMENT = 45  # batch and poses (stochastic-em); iteration
     IMAGE_SIGNS = 46  # what images are told apart by
     HALF_START = 47  # noise of the start of each half; half, or 2 for the images that judge its sign
-    HALVES_PASS = 48  # poses in a pass of a refinement of halves; pass
+    HALVES_PASS = 48  # poses in a pass of a refinement of halves; pass, or batch
     EVIDENCE_VIEWS = 49  # the views of a map that the evidence of an image is predicted with
 
     SAGD_BATCHES = 50  # which images are in which mini-batch; trial
     SAGD_ORDER = 51  # order of the mini-batches; trial, pass through all of them
     SAGD_DRAWS = 52  # poses of an image; trial, iteration, its number
     SAGD_POSES = 53  # the grids that poses are looked for on, in the end
+    HALVES_BATCHES = 54  # order of the images in a refinement of halves by batches; pass through all of them
 
     PSGD_ORDER = 55  # order of the images (preconditioned SGD); pass through all of them
     PSGD_PROBES = 56  # probes of the Hessian's diagonal (preconditioned SGD); iteration

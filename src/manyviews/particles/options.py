@@ -14,6 +14,8 @@ from manyviews.options import SEEDS, MachineOptions, described, option
 AbinitioMethod = Literal["stochastic-em", "sagd"]
 Schedule = Literal["quick", "paper"]
 Prior = Literal["uniform", "exponential", "car"]
+RefineMethod = Literal["em", "accelerated-em", "preconditioned-sgd", "sgd", "vdam"]
+RefineDiagonal = Literal["em", "hutchinson"]
 Halves = Literal["table", "micrograph", "particle"]
 _EM: tuple[AbinitioMethod, ...] = ("stochastic-em",)
 _SAGD: tuple[AbinitioMethod, ...] = ("sagd",)
@@ -118,6 +120,17 @@ class RefineOptions(MachineOptions):
         help="Divide the particles into halves by the table (rlnRandomSubset), by micrograph, or by "
         "particle; copies of a particle stay together. Left out: as the table says where it has halves, "
         "else by particle.")
+    method: RefineMethod = option("em", section="method", metavar="METHOD",
+        help="Refine by em: expectation maximisation, a pass through all images an iteration; by "
+        "preconditioned-sgd: batches that grow to all images, with EM's diagonal (online EM), which takes "
+        "fewer passes but more CPU time an image where images are few (thousands); by accelerated-em: EM, "
+        "extrapolated. To compare with: vdam (RELION's formula) and sgd (no preconditioner).")
+    diagonal: RefineDiagonal = option("em", section="method", metavar="DIAGONAL",
+        help="Divide the gradient of preconditioned-sgd by the diagonal of EM's quadratic (em), or by that "
+        "of the true Hessian, shell by shell, estimated by probes (hutchinson).")
+    batch: int | None = option(None, section="method", metavar="IMAGES", least=1,
+        help="Take so many images a batch in the first pass, by the methods that take batches; in each "
+        "further pass there are half as many batches. Left out: a tenth of the images, but 500 at least.")
     iterations: int = option(25, section="method", least=1,
         help="Go through all images so many times at most; it ends as soon as the halves agree no further.")
     shift_sigma: float | None = option(None, section="particle", metavar="ANGSTROM",

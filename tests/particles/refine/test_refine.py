@@ -17,6 +17,7 @@ from manyviews.jobs import run as job
 from manyviews.metrics.pose_error import pose_errors
 from manyviews.options import RunOptions
 from manyviews.particles.options import ParticleOptions, RefineOptions
+from manyviews.particles.refine.batches import BatchRefinement
 from manyviews.particles.refine.refine import refine
 from manyviews.particles.refine.solver import HalvesRefinement
 
@@ -81,6 +82,30 @@ def test_a_stopped_run_ends_with_the_same_bytes(particles, refined, tmp_path, mo
     run(particles, tmp_path / "run", reference=truth)
     for name in SAME:
         assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("method", "diagonal"), [("preconditioned-sgd", "hutchinson"), ("vdam", "em")])
+def test_a_stopped_run_by_batches_ends_with_the_same_bytes(
+    particles, tmp_path, monkeypatch, method, diagonal
+):
+    given = {"method": method, "diagonal": diagonal, "batch": 34, "iterations": 3}
+    found = run(particles, tmp_path / "whole", **given)
+    assert found.summary["passes"] <= 3
+    step, calls = BatchRefinement.step, []
+
+    def interrupted(self, state):
+        calls.append(state.iteration)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return step(self, state)
+
+    monkeypatch.setattr(BatchRefinement, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(particles, tmp_path / "run", checkpoint_seconds=0, **given)
+    monkeypatch.setattr(BatchRefinement, "step", step)
+    run(particles, tmp_path / "run", **given)
+    for name in SAME:
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_another_structure_is_warned_of(particles, tmp_path):

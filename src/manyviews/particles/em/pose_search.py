@@ -67,12 +67,13 @@ class PoseSearch:
         known: PoseSamples,
         offsets: NDArray[np.float64],
         lane: NDArray[np.int64] | None = None,
+        draws: int = DRAWS,
     ) -> PoseEstimates:
         """Poses of the images ``members (n,)`` of a batch, in ascending order.
 
         Poses to begin with are ``known``, numbered as in the batch; images that have none are looked for
         everywhere. ``offsets (N,)`` are uniform random numbers, one for each image of the batch, ``lane
-        (N,)`` their lanes, see `manyviews.particles.em.expectation.chunks`.
+        (N,)`` their lanes, see `manyviews.particles.em.expectation.chunks`; ``draws`` are made an image.
         """
         has_pose = np.zeros(len(batch), bool)
         has_pose[known.image] = True
@@ -95,7 +96,7 @@ class PoseSearch:
                 levels = self.levels
                 searched += float(grid_size * len(some))
             found, logs[some], scored = search(
-                images, self.fourier_volume, candidates, levels, self.shift_sigma, offsets[some], DRAWS
+                images, self.fourier_volume, candidates, levels, self.shift_sigma, offsets[some], draws
             )
             searched += scored * len(some)
             parts.append(found.renumbered(some))

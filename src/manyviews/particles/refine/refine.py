@@ -28,11 +28,13 @@ from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.plan import check_reference, load_table
 from manyviews.particles.refine import doubts
+from manyviews.particles.refine.batches import UPDATES, BatchRefinement, BatchState, batch_size
 from manyviews.particles.refine.halving import divide, select_divided
 from manyviews.particles.refine.judgement import groups_of
 from manyviews.particles.refine.plan import RefinementPlan, resolve_refinement
 from manyviews.particles.refine.report import PICTURES, sections
 from manyviews.particles.refine.results import RESULTS, Refined, write_refined
+from manyviews.particles.refine.scales import ContrastGroups
 from manyviews.particles.refine.solver import HalvesRefinement, final_maps
 from manyviews.particles.refine.start import Start, read_start, starts_of_halves
 from manyviews.particles.results import preview
@@ -128,16 +130,17 @@ def run_refinement(
     starts = starts_of_halves(problem, start, plan.start_radius)
     job.say(f"both halves begin with {start.path.name} up to {plan.start_resolution:.3g} angstrom")
     groups = groups_of(chosen, plan.em.particles)
-    solver = HalvesRefinement(problem, starts, plan.start_radius, groups)
+    solver = solver_of(problem, starts, plan, groups)
     show = preview(job, plan)
     state, reason = job.solve(
         solver,
-        plan.options.iterations,
+        solver.steps(plan.options.iterations),
         stage=STAGE,
         settled=solver.settled,
         preview=lambda state: show(state.iterate),
-        cost=halves_work(plan, reach),
+        cost=halves_work(plan, reach) if plan.options.method == "em" else None,
     )
+    passes = round(state.passes, 2) if isinstance(state, BatchState) else state.iteration
     own = state.samples.among(numbers, plan.em.particles)
     # all frequencies, so that the curve of the halves is seen to fall
     sums = solver.sums(solver.images(state), own, plan.radius, state.credence)
@@ -155,8 +158,22 @@ def run_refinement(
         state,
         groups,
         {
-            "passes": state.iteration,
+            "passes": passes,
             "stopped_because": str(reason),
             **doubts.summary(plan, state, chosen),
         },
+    )
+
+
+def solver_of(
+    problem: EmProblem, starts: tuple[torch.Tensor, ...], plan: RefinementPlan, groups: ContrastGroups
+) -> HalvesRefinement:
+    """The solver of the method that was asked for."""
+    method = plan.options.method
+    if method == "em":
+        return HalvesRefinement(problem, starts, plan.start_radius, groups)
+    batch = plan.options.batch or batch_size(plan.em.particles)
+    true_diagonal = method == "preconditioned-sgd" and plan.options.diagonal == "hutchinson"
+    return BatchRefinement(
+        problem, starts, plan.start_radius, UPDATES[method](), batch, groups, true_diagonal=true_diagonal
     )

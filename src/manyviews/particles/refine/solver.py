@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_sums import HALVES, FourierSums
@@ -23,15 +24,15 @@ from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.particles.refine.expectation import expectation, over_all
+from manyviews.particles.refine.expectation import Expectation, expectation, over_all
 from manyviews.particles.refine.judgement import Judgement, believed_samples, judge, with_contrast
 from manyviews.particles.refine.scales import ContrastGroups, one_group
 from manyviews.particles.refine.state import HalvesState
 
 _GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter; shells beyond where the halves agree no more
-_LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
+LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
 _PATIENCE = 2  # passes in which the halves agree no further, before it ends
-_BELIEVED = 1  # passes in which all images are believed
+BELIEVED = 1  # passes in which all images are believed
 
 
 class HalvesRefinement:
@@ -80,15 +81,13 @@ class HalvesRefinement:
         problem = self.problem
         radius = self.next_radius(state)
         images = self.images(state)
-        again = radius >= _LOOK_AGAIN * state.looked
+        again = radius >= LOOK_AGAIN * state.looked
         found = expectation(
-            problem, images, problem.numbers, state.halves, self._known(state, again), radius,
-            iteration=state.iteration, particles=self.particles,
-            credence=state.credence.numpy()[problem.numbers], judged=state.iteration >= _BELIEVED,
+            problem, images, problem.numbers, state.halves, self._known(state, problem.numbers, again),
+            radius, iteration=state.iteration, particles=self.particles,
+            credence=state.credence.numpy()[problem.numbers], judged=state.iteration >= BELIEVED,
         )  # fmt: skip
-        judged = Judgement(state.scales, state.credence, state.evidence, state.noise_gain)
-        if found.evidence:
-            judged = judge(problem.world, problem.numbers, found.evidence, self.groups, judged)
+        judged = self.judgement(state, found)
         sums = self.sums(images, found.samples, radius, judged.credence)
         iterate, correlation = problem.volume(sums)
         shape = problem.constraint(iterate.shape[0])
@@ -116,6 +115,10 @@ class HalvesRefinement:
             **poses.tensors(),
         )
 
+    def steps(self, passes: int) -> int:
+        """Iterations in so many passes through all images."""
+        return passes
+
     def next_radius(self, state: HalvesState) -> int:
         """Frequencies of the next pass: those of the start first, then some beyond where the halves agree."""
         if state.iteration == 0:
@@ -127,6 +130,13 @@ class HalvesRefinement:
     def settled(self, state: HalvesState) -> bool:
         """Whether the halves have agreed no further for some passes."""
         return state.stalled >= _PATIENCE
+
+    def judgement(self, state: HalvesState, found: Expectation) -> Judgement:
+        """What is believed of the images after a pass: what it was before, where none were judged."""
+        before = Judgement(state.scales, state.credence, state.evidence, state.noise_gain)
+        if not found.evidence:
+            return before
+        return judge(self.problem.world, self.problem.numbers, found.evidence, self.groups, before)
 
     def images(self, state: HalvesState) -> FourierImages:
         """This process's images with the noise and the contrast that are known by now."""
@@ -142,12 +152,12 @@ class HalvesRefinement:
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
 
-    def _known(self, state: HalvesState, again: bool) -> PoseSamples:
-        """Poses of this process's images, numbered as those, where they say where to look.
+    def _known(self, state: HalvesState, numbers: NDArray[np.int64], again: bool) -> PoseSamples:
+        """Poses of this process's images ``numbers (n,)``, numbered by place, where they say where to look.
 
         If ``again``, an image whose posterior spreads over more than a cell of the coarse grid does not.
         """
-        problem, numbers = self.problem, self.problem.numbers
+        problem = self.problem
         mine = state.samples.among(numbers, problem.plan.particles)
         if not (again and len(mine)):
             return mine
