@@ -124,7 +124,7 @@ class RefineOptions(MachineOptions):
         help="Refine by em: expectation maximisation, a pass through all images an iteration; by "
         "preconditioned-sgd: batches that grow to all images, with EM's diagonal (online EM), which takes "
         "fewer passes but more CPU time an image where images are few (thousands); by accelerated-em: EM, "
-        "extrapolated. To compare with: vdam (RELION's formula) and sgd (no preconditioner).")
+        "extrapolated. To compare with: vdam (written after RELION's) and sgd (no preconditioner).")
     diagonal: RefineDiagonal = option("em", section="method", metavar="DIAGONAL",
         help="Divide the gradient of preconditioned-sgd by the diagonal of EM's quadratic (em), or by that "
         "of the true Hessian, shell by shell, estimated by probes (hutchinson).")

@@ -82,7 +82,7 @@ def test_poses_are_found(made, method):
 
 
 def test_vdam_finds_poses_less_well(made):
-    """A baseline: its map is shrunk twice, by f and by the damping of the halves' maps. EM is below 8."""
+    """Not known why; EM is below 8."""
     last = states_of(solver_of(made, "vdam"), 8)[-1]
     best, _, _ = summarise_poses(last.samples, COUNT)
     errors = angular_distance(best.rotations, made.rotations.astype(np.float32))
