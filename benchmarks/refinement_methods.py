@@ -12,7 +12,6 @@ Prints a line a pass, or a batch where the method takes batches; nothing is stor
 from __future__ import annotations
 
 import argparse
-import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,10 @@ from manyviews.particles.refine.plan import resolve_refinement
 from manyviews.particles.refine.refine import solver_of
 from manyviews.particles.refine.scales import one_group
 from manyviews.particles.refine.start import read_start, starts_of_halves
+from refinement import cpu_seconds
 
 Record = dict[str, Any]
 METHODS = ("em", "accelerated-em", "preconditioned-sgd", "vdam", "sgd")
-
-
-def cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def problem_of(folder: Path, options: RefineOptions) -> tuple[EmProblem, tuple[torch.Tensor, ...], Any]:

@@ -29,6 +29,7 @@ from manyviews.io.volume_files import read_volume
 from manyviews.options import RunOptions
 from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.refine.refine import refine
+from refinement import cpu_seconds
 
 Record = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"
@@ -38,11 +39,6 @@ FLAGS = (
     "--auto_local_healpix_order 4 --offset_range 5 --offset_step 2 --sym C1 --low_resol_join_halves 40 --norm "
     "--scale --j 1 --random_seed 1"
 )
-
-
-def cpu_seconds(who: int) -> float:
-    used = resource.getrusage(who)
-    return used.ru_utime + used.ru_stime
 
 
 def ours(args: argparse.Namespace) -> Record:

@@ -132,8 +132,9 @@ def refinement_work(plan: Plan, reach: int) -> Callable[[RefinementState], Work]
     def work(state: RefinementState) -> Work:
         index = plan.em.task(state.iteration - 1).index
         agreed = agreed_radius(state.correlation)
-        expected = reach if agreed >= state.radius else agreed  # what did not agree will hardly do
-        left = refinement_steps(plan, expected, index=index + 1, radius=state.radius, agreed=agreed)
+        left = refinement_steps(
+            plan, _expected(reach, agreed, state.radius), index=index + 1, radius=state.radius, agreed=agreed
+        )
         step = refinement_step(plan, index, state.radius)
         return Work(step.seconds, sum(one.seconds for one in left))
 
@@ -147,7 +148,7 @@ def halves_work(plan: RefinementPlan, reach: int) -> Callable[[HalvesState], Wor
         agreed = agreed_radius(state.correlation)
         left = halves_steps(
             plan,
-            reach if agreed >= state.radius else agreed,  # what did not agree will hardly do
+            _expected(reach, agreed, state.radius),
             done=state.iteration,
             radius=state.radius,
             agreed=agreed,
@@ -157,6 +158,11 @@ def halves_work(plan: RefinementPlan, reach: int) -> Callable[[HalvesState], Wor
         return Work(step.seconds, sum(one.seconds for one in left))
 
     return work
+
+
+def _expected(reach: int, agreed: int, radius: int) -> int:
+    """How far halves will come that agreed so far at frequencies to ``radius``: what did not, hardly will."""
+    return reach if agreed >= radius else agreed
 
 
 # --- parts of an iteration ---

@@ -20,6 +20,24 @@ Halves = Literal["table", "micrograph", "particle"]
 _EM: tuple[AbinitioMethod, ...] = ("stochastic-em",)
 _SAGD: tuple[AbinitioMethod, ...] = ("sagd",)
 
+# Said of more than one job.
+_OUTLIERS = (
+    "Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
+    "the median around them. Left out: they are cut down to three standard deviations of the noise."
+)
+_SHIFTS = (
+    "Expect particles off the middle of their images by this standard deviation, in angstrom, "
+    "along x and y. Left out: a fortieth of the box."
+)
+_HALVES = (
+    "Divide the particles into halves by the table (rlnRandomSubset), by micrograph, or by "
+    "particle; copies of a particle stay together. Left out: as the table says where it has halves, "
+    "else by particle."
+)
+_REFERENCE = (
+    "Compare the result with this true map (MRC, of the images' size), aligned first, in either hand."
+)
+
 
 # One option a paragraph.
 # fmt: off
@@ -49,8 +67,7 @@ class AbinitioOptions(MachineOptions):
     """How to reconstruct."""
 
     remove_outliers: bool = option(False, section="input",
-        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
-        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
+        help=_OUTLIERS)
     method: AbinitioMethod = option("stochastic-em", section="method", metavar="METHOD",
         help="Reconstruct in this way. stochastic-em: expectation maximisation on growing batches, no "
         "gradient step, the quick default; sagd: the stochastic average gradients of Punjani, Brubaker "
@@ -75,8 +92,7 @@ class AbinitioOptions(MachineOptions):
     iterations: int | None = option(None, section="method", least=1, methods=_SAGD,
         help="Let sagd go through this many mini-batches in all. Left out: as many as its schedule needs.")
     shift_sigma: float | None = option(None, section="particle", metavar="ANGSTROM",
-        help="Expect particles off the middle of their images by this standard deviation, in angstrom, "
-        "along x and y. Left out: a fortieth of the box.")
+        help=_SHIFTS)
     prior: Prior = option("exponential", section="method", metavar="PRIOR", methods=_SAGD,
         help="Give sagd this prior of the density: uniform, exponential, or car (each voxel is like its "
         "neighbours).")
@@ -91,8 +107,7 @@ class AbinitioOptions(MachineOptions):
     seed: int = option(0, section="method", least=0, below=SEEDS,
         help="Draw all random numbers from this seed: the same seed gives the same result.")
     reference: Path | None = option(None, section="output",
-        help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
-        "hand.")
+        help=_REFERENCE)
 
 
 @described
@@ -107,8 +122,7 @@ class RefineOptions(MachineOptions):
         help="Use of the start what is coarser than this, in angstrom, or than 6.4 waves across the particle "
         "where that is finer: the two halves are apart from there on.")
     remove_outliers: bool = option(False, section="input",
-        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
-        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
+        help=_OUTLIERS)
     diameter: float | None = option(None, section="particle", metavar="ANGSTROM",
         help="Put a soft spherical mask of this diameter, in angstrom, around the particle. Left out: 0.8 "
         "of the box.")
@@ -117,9 +131,7 @@ class RefineOptions(MachineOptions):
     symmetry: str = option("C1", section="particle", metavar="GROUP",
         help="Impose this point group, e.g. C1, C7, D2, T, O, I, on whose axes the start lies.")
     halves: Halves | None = option(None, section="method", metavar="HALVES",
-        help="Divide the particles into halves by the table (rlnRandomSubset), by micrograph, or by "
-        "particle; copies of a particle stay together. Left out: as the table says where it has halves, "
-        "else by particle.")
+        help=_HALVES)
     method: RefineMethod = option("em", section="method", metavar="METHOD",
         help="Refine by em: expectation maximisation, a pass through all images an iteration; by "
         "preconditioned-sgd: batches that grow to all images, with EM's diagonal (online EM), which takes "
@@ -134,13 +146,11 @@ class RefineOptions(MachineOptions):
     iterations: int = option(25, section="method", least=1,
         help="Go through all images so many times at most; it ends as soon as the halves agree no further.")
     shift_sigma: float | None = option(None, section="particle", metavar="ANGSTROM",
-        help="Expect particles off the middle of their images by this standard deviation, in angstrom, "
-        "along x and y. Left out: a fortieth of the box.")
+        help=_SHIFTS)
     seed: int = option(0, section="method", least=0, below=SEEDS,
         help="Draw all random numbers from this seed: the same seed gives the same result.")
     reference: Path | None = option(None, section="output",
-        help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
-        "hand.")
+        help=_REFERENCE)
 
 
 @described
@@ -149,8 +159,7 @@ class SolveOptions(MachineOptions):
     """How to come from nothing to two refined half maps: what matters of ab initio and of the refinement."""
 
     remove_outliers: bool = option(False, section="input",
-        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
-        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
+        help=_OUTLIERS)
     method: AbinitioMethod = option("stochastic-em", section="method", metavar="METHOD",
         help="Find the first map in this way. stochastic-em: expectation maximisation on growing batches, "
         "the quick default; sagd: the stochastic average gradients of Punjani, Brubaker and Fleet.")
@@ -172,20 +181,16 @@ class SolveOptions(MachineOptions):
         help="Give both halves of the first map what is coarser than this, in angstrom, or than 6.4 waves "
         "across the particle where that is finer: they are apart from there on.")
     halves: Halves | None = option(None, section="method", metavar="HALVES",
-        help="Divide the particles into halves by the table (rlnRandomSubset), by micrograph, or by "
-        "particle; copies of a particle stay together. Left out: as the table says where it has halves, "
-        "else by particle.")
+        help=_HALVES)
     iterations: int = option(25, section="method", least=1,
         help="Refine the halves in so many passes through all images at most; it ends as soon as they agree "
         "no further.")
     shift_sigma: float | None = option(None, section="particle", metavar="ANGSTROM",
-        help="Expect particles off the middle of their images by this standard deviation, in angstrom, "
-        "along x and y. Left out: a fortieth of the box.")
+        help=_SHIFTS)
     seed: int = option(0, section="method", least=0, below=SEEDS,
         help="Draw all random numbers from this seed: the same seed gives the same result.")
     reference: Path | None = option(None, section="output",
-        help="Compare the result with this true map (MRC, of the images' size), aligned first, in either "
-        "hand.")
+        help=_REFERENCE)
 
     def abinitio(self) -> AbinitioOptions:
         """Of the first part; sagd knows no symmetry."""
@@ -214,8 +219,7 @@ class ReconstructOptions(MachineOptions):
     """How to reconstruct from poses that the table holds."""
 
     remove_outliers: bool = option(False, section="input",
-        help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
-        "the median around them. Left out: they are cut down to three standard deviations of the noise.")
+        help=_OUTLIERS)
     diameter: float | None = option(None, section="particle", metavar="ANGSTROM", above=0,
         help="Put a soft spherical mask of this diameter around the particle, in angstrom. Left out: the "
         "largest in the box.")

@@ -54,23 +54,24 @@ def add_up(
     precision = images.group_precision()
     precision[:, 0] *= 2  # zero frequency is halved in the likelihood because it is real; here it counts once
     own = samples.select(lane[samples.image] % HALVES == half)
-    present = np.unique(lane[own.image])
+    own = own.select(np.argsort(lane[own.image], kind="stable"))
+    present, begins = np.unique(lane[own.image], return_index=True)
+    bounds = np.append(begins, len(own))
     at_once = torch.get_num_threads() if numerator.device.type == "cpu" else 1
     for first in range(0, len(present), at_once):
-        some = present[first : first + at_once]
-        ordered = own.select(np.flatnonzero(np.isin(lane[own.image], some)))
-        ordered = ordered.select(np.argsort(lane[ordered.image], kind="stable"))
-        starts = np.searchsorted(lane[ordered.image], np.append(some, some[-1] + 1))
-        numerators = torch.zeros((len(some), *shape), dtype=torch.complex64, device=device)
-        denominators = torch.zeros((len(some), *shape), device=device)
+        starts = bounds[first : first + at_once + 1]
+        some = own.select(slice(starts[0], starts[-1]))
+        lanes = len(starts) - 1
+        numerators = torch.zeros((lanes, *shape), dtype=torch.complex64, device=device)
+        denominators = torch.zeros((lanes, *shape), device=device)
         for rotation in symmetry:
             pose_sums(numerators.device).add_images(
                 native(numerators), native(denominators), PADDING, seen.points, images.box, images.values,
-                images.ctf, precision, images.group, ordered.image,
-                (ordered.rotations @ rotation).astype(np.float32), ordered.shifts, ordered.weights, starts,
+                images.ctf, precision, images.group, some.image,
+                (some.rotations @ rotation).astype(np.float32), some.shifts, some.weights, starts - starts[0],
             )  # fmt: skip
         # float32 numbers of like size add up without rounding in float64
-        for place in range(len(some)):
+        for place in range(lanes):
             numerator += numerators[place]
             denominator += denominators[place]
     return numerator.cpu(), denominator.cpu()

@@ -110,23 +110,13 @@ class EmProblem:
         symmetry: NDArray[np.float64],
     ) -> FourierSums:
         """Sums of a batch over all processes, as if all particles had been in it."""
-        halves = (
-            self._half(batch, samples, numbers % LANES, half, radius, symmetry) for half in range(HALVES)
-        )
-        return as_fourier_sums(halves, radius, self.plan.particles / size)
+        lane = numbers % LANES
 
-    def _half(
-        self,
-        batch: FourierImages,
-        samples: PoseSamples,
-        lane: NDArray[np.int64],
-        half: int,
-        radius: int,
-        symmetry: NDArray[np.float64],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Numerator and denominator of one half over all processes."""
-        parts = add_up(batch, samples, lane, half, radius, symmetry, self.device)
-        return self.world.sum(parts[0]), self.world.sum(parts[1])
+        def over_all(half: int) -> tuple[torch.Tensor, torch.Tensor]:
+            numerator, denominator = add_up(batch, samples, lane, half, radius, symmetry, self.device)
+            return self.world.sum(numerator), self.world.sum(denominator)
+
+        return as_fourier_sums(map(over_all, range(HALVES)), radius, self.plan.particles / size)
 
     def volume(self, sums: FourierSums, *, last: bool = False) -> tuple[torch.Tensor, list[float]]:
         """The map of some sums, with the images' box in the ``last`` iteration, and the halves' FSC."""

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from manyviews.operators.fourier_ball import FourierBall
 from manyviews.operators.fourier_slice import FourierVolume
-from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.refine.seen import images_and_model
 from manyviews.solvers.hutchinson import random_signs
 
 Float64 = NDArray[np.float64]
@@ -79,7 +79,8 @@ def shell_curvature(
     total = ShellCurvature.none(radius + 1)
     for part in _blocks(samples, max(1, _POINTS_AT_ONCE // len(seen.points))):
         weight = seen.group_precision()[seen.group[part.image]] * seen.ctf[part.image]
-        slope = _residual(seen, volume, part) * weight  # of f_s with respect to the conjugate of the slice
+        centred, model = images_and_model(seen, volume, part)
+        slope = (model - centred) * weight  # of f_s with respect to the conjugate of the slice
         curvature = weight * seen.ctf[part.image]
         first = np.flatnonzero(np.diff(part.image, prepend=-1))
         for shell, grid in probes.items():
@@ -95,13 +96,6 @@ def shell_curvature(
             total.em[shell] += em.astype(np.float32).sum(dtype=np.float64)
             total.covariance[shell] += (square - mean**2).astype(np.float32).sum(dtype=np.float64)
     return total
-
-
-def _residual(seen: FourierImages, volume: FourierVolume, part: PoseSamples) -> NDArray[np.complex64]:
-    """``C S - Y`` of centred images, a row a pose."""
-    model = volume.slices(part.rotations, seen.points).cpu().numpy() * seen.ctf[part.image]
-    phases = shift_phases(part.shifts, seen.points, seen.box).numpy().astype(np.complex64)
-    return np.asarray(model - seen.values[part.image] * phases, np.complex64)
 
 
 def _blocks(samples: PoseSamples, most: int) -> list[PoseSamples]:

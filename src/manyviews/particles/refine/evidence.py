@@ -11,7 +11,6 @@ noise alone find a pose too, so that their gain is not zero: it is measured with
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +18,11 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.poses import random_rotations
 from manyviews.operators.fourier_slice import FourierVolume
-from manyviews.operators.image_shift import shift_phases
 from manyviews.parallel.world import World
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.refine.seen import images_and_model, squared
 from manyviews.random import Stream, generator
 
 Float64 = NDArray[np.float64]
@@ -87,7 +86,7 @@ def evidence(images: FourierImages, volume: FourierVolume, samples: PoseSamples,
     first = np.searchsorted(shells, np.arange(radius + 1))
     size = np.diff(np.append(first, len(shells)))
     views = random_rotations(VIEWS, generator(0, Stream.EVIDENCE_VIEWS)).astype(np.float32)
-    strength = _squared(volume.slices(views, seen.points).cpu().numpy()).mean(0)
+    strength = squared(volume.slices(views, seen.points).cpu().numpy()).mean(0)
     strength = np.add.reduceat(strength, first) / size  # of the map by shell, mean of all views
     precision = seen.group_precision().astype(np.float64)
     step = max(1, _POINTS_AT_ONCE // len(shells))
@@ -95,11 +94,9 @@ def evidence(images: FourierImages, volume: FourierVolume, samples: PoseSamples,
         part = best.select(slice(begin, begin + step))
         rows = part.image
         weight, ctf = precision[seen.group[rows]], seen.ctf[rows]
-        model = volume.slices(part.rotations, seen.points).cpu().numpy() * ctf
-        phases = shift_phases(part.shifts, seen.points, images.box).numpy()
-        values = seen.values[rows] * phases.astype(np.complex64)
-        likeness, power = (values * model.conj()).real * weight, _squared(model) * weight
-        left = np.add.reduceat(_squared(values) * weight - 2 * likeness + power, first, axis=1)
+        values, model = images_and_model(seen, volume, part)
+        likeness, power = (values * model.conj()).real * weight, squared(model) * weight
+        left = np.add.reduceat(squared(values) * weight - 2 * likeness + power, first, axis=1)
         expected = np.add.reduceat(ctf.astype(np.float64) ** 2 * weight, first, axis=1) * strength
         found.cross[rows], found.power[rows] = likeness.sum(1), power.sum(1)
         found.predicted[rows] = expected.sum(1)
@@ -109,10 +106,6 @@ def evidence(images: FourierImages, volume: FourierVolume, samples: PoseSamples,
         spread = np.sqrt((stands_out**2 * size).sum(1))
         found.excess[rows] = (stands_out * (left - size)).sum(1) / np.maximum(spread, 1e-30)
     return found
-
-
-def _squared(values: NDArray[Any]) -> Float64:
-    return np.asarray(values.real.astype(np.float64) ** 2 + values.imag.astype(np.float64) ** 2)
 
 
 def noise_evidence(

@@ -19,7 +19,17 @@ from manyviews.particles.plan import (
 )
 
 PATIENCE = 2  # passes in which the halves agree no further, before it ends
-_GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter, and shells beyond where the halves agree
+_GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter; shells beyond where the halves agree no more
+
+
+def next_radius(radius: int, agreed: int, start: int, most: int) -> int:
+    """Frequencies of the pass after one to ``radius`` in which the halves ``agreed`` so far, Fourier pixels.
+
+    They are those of the ``start`` at least and ``most`` at most.
+    """
+    grown = math.ceil(_GROWTH * radius)
+    further = grown if agreed >= radius else min(grown, agreed + _AHEAD)
+    return max(start, min(most, further))
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,8 @@ class RefinementPlan:
         return self.box * self.pixel_size / self.start_radius
 
     def next_radius(self, radius: int, agreed: int) -> int:
-        """Frequencies of the pass after one to ``radius`` in which the halves ``agreed`` so far.
-
-        The rule of `HalvesRefinement.next_radius`, for estimates.
-        """
-        grown = math.ceil(_GROWTH * radius)
-        further = grown if agreed >= radius else min(grown, agreed + _AHEAD)
-        return max(self.start_radius, min(self.radius, further))
+        """Frequencies of the pass after one to ``radius`` in which the halves ``agreed`` so far."""
+        return next_radius(radius, agreed, self.start_radius, self.radius)
 
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""

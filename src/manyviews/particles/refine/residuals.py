@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.operators.fourier_slice import FourierVolume
-from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.images.fourier_images import FourierImages
+from manyviews.particles.refine.seen import images_and_model, squared
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -84,7 +83,7 @@ def residuals(
         return total
     present = np.unique(samples.image)
     counted = np.ones(len(images)) if believed is None else believed
-    energy = np.add.reduceat(_squared(seen.values[present]), first, axis=1) / size
+    energy = np.add.reduceat(squared(seen.values[present]), first, axis=1) / size
     energy *= counted[present, None]
     np.add.at(total.power, seen.group[present], energy)
     np.add.at(total.images, seen.group[present], counted[present])
@@ -92,14 +91,8 @@ def residuals(
     step = max(1, _POINTS_AT_ONCE // len(shells))
     for begin in range(0, len(samples), step):
         part = samples.select(slice(begin, begin + step))
-        model = volume.slices(part.rotations, seen.points).cpu().numpy() * seen.ctf[part.image]
-        phases = shift_phases(part.shifts, seen.points, images.box).numpy()
-        centred = seen.values[part.image] * phases.astype(np.complex64)
-        change = _squared(model) - 2 * (centred * model.conj()).real
+        centred, model = images_and_model(seen, volume, part)
+        change = squared(model) - 2 * (centred * model.conj()).real
         change *= (part.weights * counted[part.image])[:, None]
         np.add.at(total.left, seen.group[part.image], np.add.reduceat(change, first, axis=1) / size)
     return total
-
-
-def _squared(values: NDArray[Any]) -> Float64:
-    return np.asarray(values.real.astype(np.float64) ** 2 + values.imag.astype(np.float64) ** 2)

@@ -26,12 +26,11 @@ from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.refine.expectation import Expectation, expectation, over_all
 from manyviews.particles.refine.judgement import Judgement, believed_samples, judge, with_contrast
+from manyviews.particles.refine.plan import PATIENCE, next_radius
 from manyviews.particles.refine.scales import ContrastGroups, one_group
 from manyviews.particles.refine.state import HalvesState
 
-_GROWTH, _AHEAD = 1.25, 3  # of the radius in a pass: a quarter; shells beyond where the halves agree no more
 LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
-_PATIENCE = 2  # passes in which the halves agree no further, before it ends
 BELIEVED = 1  # passes in which all images are believed
 
 
@@ -123,13 +122,12 @@ class HalvesRefinement:
         """Frequencies of the next pass: those of the start first, then some beyond where the halves agree."""
         if state.iteration == 0:
             return self.start_radius
-        agreed, grown = agreed_radius(state.correlation), math.ceil(_GROWTH * state.radius)
-        further = grown if agreed >= state.radius else min(grown, agreed + _AHEAD)
-        return max(self.start_radius, min(self.problem.plan.most_radius, further))
+        agreed, most = agreed_radius(state.correlation), self.problem.plan.most_radius
+        return next_radius(state.radius, agreed, self.start_radius, most)
 
     def settled(self, state: HalvesState) -> bool:
         """Whether the halves have agreed no further for some passes."""
-        return state.stalled >= _PATIENCE
+        return state.stalled >= PATIENCE
 
     def judgement(self, state: HalvesState, found: Expectation) -> Judgement:
         """What is believed of the images after a pass: what it was before, where none were judged."""
