@@ -1,4 +1,4 @@
-"""Projections of slices that turn about an axis, each of which is tilted towards the beam by an angle of its own.
+"""Projections of slices that turn about an axis, each tilted towards the beam by an angle of its own.
 
 A view whose axis is pitched by beta shows a voxel at height z, and at depth s along the beam, in row
 ``z + s tan(beta)``. Along z this is one shift for each depth, so in the transform along z, with frequency k,
@@ -8,11 +8,11 @@ by ``k tan(beta)``:
     P(k, f) = U(k; f (cos, sin)(theta) + k tan(beta) (-sin, cos)(theta))
 
 Lines differ from one k to the next, so slices cannot share the weights of a point as in
-`manyviews.operators.radon`; each is read by a non-uniform transform (finufft; Barnett, Magland & af Klinteberg
-2019, SIAM J. Sci. Comput. 41:C479). The transform along z is a product of matrices, some frequencies at a time: beyond
-their results nothing is as large as the volume or the projections.
+`manyviews.operators.radon`; each is read by a non-uniform transform (finufft; Barnett, Magland & af
+Klinteberg 2019, SIAM J. Sci. Comput. 41:C479). The transform along z is a product of matrices, for some
+frequencies at a time: nothing as large as the volume or the projections is needed beside them.
 
-Not in it: that a pitched view is lower by cos(beta), 0.0006 of its height at 2 degrees.
+Not in it: that a pitched view is less high, by cos(beta), which is 0.0006 of its height at 2 degrees.
 """
 
 from __future__ import annotations
@@ -75,55 +75,59 @@ class PitchedRadon(LinearOperator):
         """Project ``(z, y, x)``; ``out (view, z, column)`` is for the result, None: a new tensor."""
         require_shape(x, self.domain, "the Radon transform of pitched views")
         images = x.new_empty(self.range) if out is None else out
-        rows, side, _ = self.domain
-        views, _, columns = self.range
-        flat, dtype = x.detach().reshape(rows, side * side), x.numpy().dtype
+        flat = x.detach().reshape(self.domain[0], -1)
         for number, (frequencies, down, up) in enumerate(self._heights.parts(x.dtype)):
-            count = len(frequencies)
-            slices = torch.mm(down, flat).numpy().reshape(2, count, side, side)
-            lines = np.empty((views, 2, count, columns), dtype)
-
-            def read(work: _Transform, one: slice) -> None:
-                k = one.start
-                found = work.read(slices[0, k] + 1j * slices[1, k], frequencies[k])
-                lines[:, 0, k], lines[:, 1, k] = found.real, found.imag
-
-            self._each(count, 2, dtype, read)
-            of_all = torch.from_numpy(lines.reshape(views, 2 * count, columns))
-            added = up.expand(views, *up.shape)
-            torch.baddbmm(images, added, of_all, beta=1.0 if number else 0.0, out=images)
+            lines = torch.from_numpy(self._read(torch.mm(down, flat).numpy(), frequencies))
+            # of what is there before, nothing counts in the first sum
+            torch.baddbmm(images, up.expand(len(lines), *up.shape), lines, beta=min(number, 1), out=images)
         return images
 
     def adjoint(self, y: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Back-project ``(view, z, column)``; ``out (z, y, x)`` is for the result, None: a new tensor."""
         require_shape(y, self.range, "the adjoint of the Radon transform of pitched views")
         volume = y.new_empty(self.domain) if out is None else out
-        rows, side, _ = self.domain
-        views, _, columns = self.range
-        flat, dtype = volume.view(rows, side * side), y.numpy().dtype
+        flat = volume.view(self.domain[0], -1)
         for number, (frequencies, down, up) in enumerate(self._heights.parts(y.dtype)):
-            count = len(frequencies)
-            lines = torch.matmul(up.T, y.detach()).numpy().reshape(views, 2, count, columns)
-            slices = np.empty((2, count, side, side), dtype)
-
-            def spread(work: _Transform, one: slice) -> None:
-                k = one.start
-                found = work.spread(lines[:, 0, k] + 1j * lines[:, 1, k], frequencies[k])
-                slices[0, k], slices[1, k] = found.real, found.imag
-
-            self._each(count, 1, dtype, spread)
-            added = torch.from_numpy(slices.reshape(2 * count, side * side))
-            torch.addmm(flat, down.T, added, beta=1.0 if number else 0.0, out=flat)
+            slices = torch.from_numpy(self._spread(torch.matmul(up.T, y.detach()).numpy(), frequencies))
+            torch.addmm(flat, down.T, slices, beta=min(number, 1), out=flat)
         return volume
+
+    def _read(self, slices: Array, frequencies: NDArray[np.float64]) -> Array:
+        """Lines ``(view, 2k, column)``, real parts first, of slices ``(2k, y * x)`` at ``frequencies (k,)``."""
+        count, side = len(frequencies), self.domain[1]
+        given = slices.reshape(2, count, side, side)
+        lines = np.empty((self.range[0], 2, count, self.range[2]), slices.dtype)
+
+        def read(work: _Transform, one: slice) -> None:
+            found = work.read(given[0, one.start] + 1j * given[1, one.start], frequencies[one.start])
+            lines[:, 0, one.start], lines[:, 1, one.start] = found.real, found.imag
+
+        self._each(count, 2, slices.dtype, read)
+        return lines.reshape(len(lines), 2 * count, -1)
+
+    def _spread(self, lines: Array, frequencies: NDArray[np.float64]) -> Array:
+        """The transpose of `_read`."""
+        count, side = len(frequencies), self.domain[1]
+        given = lines.reshape(len(lines), 2, count, -1)
+        slices = np.empty((2, count, side, side), lines.dtype)
+
+        def spread(work: _Transform, one: slice) -> None:
+            found = work.spread(given[:, 0, one.start] + 1j * given[:, 1, one.start], frequencies[one.start])
+            slices[0, one.start], slices[1, one.start] = found.real, found.imag
+
+        self._each(count, 1, lines.dtype, spread)
+        return slices.reshape(2 * count, -1)
 
     def _each(
         self, count: int, kind: int, dtype: np.dtype[Any], task: Callable[[_Transform, slice], None]
     ) -> None:
         """Call ``task`` for each of so many frequencies, with a transform that no other thread has."""
         lines, level = self._lines, self.level
-        each_block(
-            count, 1, level.threads, lambda: _Transform(kind, lines, level.domain[1], level.epsilon, dtype), task
-        )
+
+        def make() -> _Transform:
+            return _Transform(kind, lines, level.domain[1], level.epsilon, dtype)
+
+        each_block(count, 1, level.threads, make, task)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,9 @@ class _Heights:
     @classmethod
     def of(cls, rows: int, reach: int) -> _Heights:
         """For shifts of at most ``reach`` rows."""
-        taper = _TAPER + (rows + _TAPER + 1) % 2  # an odd number in all has no frequency that is its own mirror
+        taper = (
+            _TAPER + (rows + _TAPER + 1) % 2
+        )  # an odd number in all has no frequency that is its own mirror
         length = rows + 2 * reach + taper
         frequencies = np.arange(length // 2 + 1) / length
         along = np.exp(-2j * np.pi * frequencies[:, None] * np.arange(length))
@@ -154,9 +160,7 @@ class _Heights:
         up = (twice * np.conj(along[:, :rows])).T / length
         return cls(frequencies, down, up)
 
-    def parts(
-        self, dtype: torch.dtype
-    ) -> Iterator[tuple[NDArray[np.float64], torch.Tensor, torch.Tensor]]:
+    def parts(self, dtype: torch.dtype) -> Iterator[tuple[NDArray[np.float64], torch.Tensor, torch.Tensor]]:
         """Some frequencies ``(k,)`` at a time; ``(2k, z)`` and ``(z, 2k)`` for real and imaginary parts."""
         for start in range(0, len(self.frequencies), _TOGETHER):
             part = slice(start, start + _TOGETHER)
@@ -167,10 +171,10 @@ class _Heights:
 
 @dataclass(frozen=True)
 class _Lines:
-    """Points of all views without pitch in radians per pixel, where they go with it, and what is done to a line.
+    """Points of all views without pitch, in radians per pixel, and what pitch and the axis do to them.
 
-    ``y, x (view, line)``; ``tangents, sine, cosine (view,)``; ``phases (line,)`` move the axis to its column, and
-    are nought at the one frequency that has no counterpart.
+    ``y, x (view, line)``; ``tangents, sine, cosine (view,)``; ``phases (line,)`` move the axis to its column,
+    and are nought at the one frequency that has no counterpart.
     """
 
     y: NDArray[np.float64]
@@ -199,7 +203,7 @@ class _Lines:
 
 
 class _Transform:
-    """Lines of all views of one frequency along z: read from its slice (kind 2), or spread over it (kind 1)."""
+    """Lines of all views at one frequency along z: read from its slice (kind 2) or spread over it (kind 1)."""
 
     def __init__(self, kind: int, lines: _Lines, side: int, epsilon: float, dtype: np.dtype[Any]) -> None:
         self.lines, self.real = lines, dtype
