@@ -93,7 +93,7 @@ class PitchedRadon(LinearOperator):
         return volume
 
     def _read(self, slices: Array, frequencies: NDArray[np.float64]) -> Array:
-        """Lines ``(view, 2k, column)``, real parts first, of slices ``(2k, y * x)`` at ``frequencies (k,)``."""
+        """Lines ``(view, 2k, column)``, real parts first, of slices ``(2k, y * x)`` at frequencies."""
         count, side = len(frequencies), self.domain[1]
         given = slices.reshape(2, count, side, side)
         lines = np.empty((self.range[0], 2, count, self.range[2]), slices.dtype)
@@ -145,9 +145,8 @@ class _Heights:
     @classmethod
     def of(cls, rows: int, reach: int) -> _Heights:
         """For shifts of at most ``reach`` rows."""
-        taper = (
-            _TAPER + (rows + _TAPER + 1) % 2
-        )  # an odd number in all has no frequency that is its own mirror
+        # an odd number in all: no frequency but nought is its own mirror
+        taper = _TAPER + (rows + _TAPER + 1) % 2
         length = rows + 2 * reach + taper
         frequencies = np.arange(length // 2 + 1) / length
         along = np.exp(-2j * np.pi * frequencies[:, None] * np.arange(length))
@@ -203,7 +202,7 @@ class _Lines:
 
 
 class _Transform:
-    """Lines of all views at one frequency along z: read from its slice (kind 2) or spread over it (kind 1)."""
+    """Lines of all views at one frequency along z: read from a slice (kind 2) or spread over it (1)."""
 
     def __init__(self, kind: int, lines: _Lines, side: int, epsilon: float, dtype: np.dtype[Any]) -> None:
         self.lines, self.real = lines, dtype
