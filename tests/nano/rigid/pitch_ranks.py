@@ -29,5 +29,6 @@ def run(folder: Path, name: str = "run", pitch=BOX, *, world=None, **options):
 
 if __name__ == "__main__":
     job.build_report = lambda folder, sections: folder
-    run(Path(sys.argv[1]), "ranks", world=launch.start_world())
+    world = launch.start_world()
+    run(Path(sys.argv[1]), f"{world.size}-ranks", world=world, method="oftv")
     launch.leave_together()

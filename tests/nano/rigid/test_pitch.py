@@ -25,7 +25,7 @@ def images_pitched(pitch_degrees, seed=0, shift=None):
     rng = np.random.default_rng(seed)
     away, side = 7.0 * np.sqrt(rng.uniform(0, 1, 50)), rng.uniform(0, 2 * np.pi, 50)
     x, y, z = away * np.cos(side), away * np.sin(side), rng.uniform(-0.4 * ROWS, 0.4 * ROWS, 50)
-    widths = rng.uniform(1.2, 1.8, 50)
+    widths = rng.uniform(1.6, 2.2, 50)
     turns, pitch = np.radians(THETA)[:, None], np.radians(pitch_degrees)[:, None]
     depth = y * np.cos(turns) - x * np.sin(turns)
     rows = z * np.cos(pitch) + depth * np.sin(pitch) + 0.5 * (ROWS - 1)
