@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pitch_ranks import run
-from test_pitch import BOX, THETA, VIEWS
+from test_pitch import BOX, COLUMNS, ROWS, THETA, VIEWS
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import read_mrc
+from manyviews.nano.estimate import estimate_cost
+from manyviews.nano.footprint import Size
+from manyviews.nano.plan import resolve_plan
+from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.results import read_pitch, read_views
+from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.solve.joint import Joint
 from manyviews.nano.trust import read_tested, trust
 from manyviews.nano.trust_options import TrustOptions
@@ -87,6 +92,17 @@ def test_a_run_that_was_stopped_comes_to_the_same_bytes(pitched, tmp_path, monke
     again = run(tmp_path)
     for name in ("volume.mrc", "flow.npy", "pitch.csv", "views.csv", "projections_aligned.mrc"):
         assert (again.run_folder / name).read_bytes() == (found.run_folder / name).read_bytes(), name
+
+
+def test_arrays_in_files_give_the_same_bits(pitched, tmp_path):
+    found, _ = pitched
+    how = ReconstructOptions(method="shifts", levels=1, iterations=(4,), halves=False, threads=1)
+    plan = resolve_plan(ScanOptions(scan=Path("scan")), how, (VIEWS, ROWS, COLUMNS))
+    least = estimate_cost(plan, 1, Size(1, 0).bytes(plan)).streamed_bytes
+    outside = run(tmp_path, memory=(least + 1000) / 2**30)
+    assert outside.summary["peak_memory_counts_mapped_files"]
+    for name in ("volume.mrc", "flow.npy", "pitch.csv", "projections_aligned.mrc"):
+        assert (outside.run_folder / name).read_bytes() == (found.run_folder / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

@@ -114,7 +114,9 @@ class LevelProblem:
         """What projections ``(own views, z, x)`` would be more without pitch; None: there is none."""
         if self.tomography.pitched is None:
             return None
-        level: Float32 = self.ranks.to_views(self.tomography.radon.forward(volume)).numpy()
+        radon = self.tomography.radon
+        room = torch.from_numpy(self.allocate(radon.range))
+        level: Float32 = self.ranks.to_views(radon.forward(volume, out=room)).numpy()
         level -= self.project(volume)
         return level
 
