@@ -16,6 +16,7 @@ from manyviews.metrics.fsc import FscCurve
 from manyviews.nano import report_figures, report_motion
 from manyviews.nano.report import CITATIONS, PICTURES, sections
 from manyviews.nano.report_figures import flow_colours, half_bit_figure, half_bit_resolution_nm
+from manyviews.nano.results import write_pitch
 from manyviews.report import build
 from manyviews.report.data import read_run
 from manyviews.report.sections import Citation, Finding, Note, Picture, Section, Table
@@ -115,6 +116,13 @@ def test_the_page_names_bad_views_the_axis_and_the_papers(example):
     assert "Not shown" not in text
 
 
+def test_the_page_says_that_views_are_pitched(folder, undrawn):
+    write_pitch(folder / "pitch.csv", np.array([0.0, 90.0]), np.array([-0.5, 2.25]))
+    told = [part.text for part in parts(folder) if isinstance(part, Note) and "pitched" in part.text]
+    assert len(told) == 1
+    assert "by -0.5 to 2.2 degrees" in told[0]
+
+
 @pytest.mark.pictures
 def test_pictures_are_drawn(example):
     for name, figure in pictures(example).items():
@@ -153,6 +161,7 @@ def test_what_is_not_there_is_left_out(folder, undrawn, files, lost):
         ("iterations.csv", b"level,iteration\n1,1\n"),
         ("views.csv", b"view,theta_degrees\n1,many\n"),
         ("shifts.csv", b"view\n1\n"),
+        ("pitch.csv", b"view,theta_degrees,pitch_degrees\n1,0,75\n"),
         ("gauge.csv", b"slice,cosine,sine,vertical,dilation\n1,inf,0,0,0\n"),
         ("trust.csv", b"view,theta_degrees,injected_rms_pixels,left_rms_pixels\n1,0,,1\n"),
         ("center.toml", b"center = 'left'\n"),

@@ -67,7 +67,13 @@ def affordable(job: Job, plan: Plan, data_bytes: int) -> Plan:
 
 
 def choose(job: Job, plan: Plan, views: Views, note: Note | None = None) -> Chosen:
-    """Try both on all views of a scan; what comes of it is told, and written for the report."""
+    """Try both on all views of a scan; what comes of it is told, and written for the report.
+
+    Pitched views are left to flows: motion in space knows no pitch.
+    """
+    if views.pitch_degrees is not None:
+        job.say(f"motion in space is not tried, as it knows no pitch of views: going on with {FLOWS}")
+        return Chosen(plan.chosen(FLOWS), None, None)
     try:
         space = plan.chosen(SPACE)
     except InputError as error:

@@ -14,10 +14,11 @@ import torch
 
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.run import Job, JobResult, start_job
-from manyviews.nano.angles import angle_figures, refined_angles
+from manyviews.nano.angles import angle_figures
 from manyviews.nano.choice import Chosen, affordable, choice_figures, choose
 from manyviews.nano.estimate import estimate_cost, require_disk_room, require_room
 from manyviews.nano.halves import half_views
+from manyviews.nano.pitch import pitch_figures
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.reconstruct_results import (
@@ -27,7 +28,9 @@ from manyviews.nano.reconstruct_results import (
     write_filtered,
     write_results,
 )
+from manyviews.nano.refined_views import refined_views
 from manyviews.nano.report import PICTURES, sections
+from manyviews.nano.results import PITCH_FILE, write_pitch
 from manyviews.nano.room import Room
 from manyviews.nano.scan.normalise import Correction
 from manyviews.nano.scan.options import ScanOptions
@@ -118,8 +121,9 @@ def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, ob
         return write_filtered(job, plan, prepared, room)
     watcher = Watcher(job, plan, prepared)
     unaligned = watcher.unaligned(solve_unaligned(job, plan, views))
-    views = refined_angles(job, plan, views)
-    angles = angle_figures(prepared.theta_degrees, views)
+    views = refined_views(job, plan, views)
+    angles = angle_figures(prepared.theta_degrees, views.theta_degrees)
+    angles |= pitch_figures(views.pitch_degrees)
     prepared = replace(prepared, theta_degrees=views.theta_degrees)
     in_space = SpaceWatcher(watcher)
     chosen = choose(job, plan, views, in_space.note) if plan.choosing else Chosen(plan, None, None)
@@ -130,6 +134,8 @@ def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, ob
         solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
         halves = _halves(job, plan, views, _volume_by_flows) if plan.options.halves else ()
         summary, table = write_results(job, plan, prepared, solved, unaligned, halves, room)
+        if job.speaks and views.pitch_degrees is not None:
+            write_pitch(job.folder / PITCH_FILE, views.theta_degrees, views.pitch_degrees)
     job.warn(*result_warnings(plan, prepared, table))
     return {**summary, **angles, **choice_figures(chosen.choice)}
 

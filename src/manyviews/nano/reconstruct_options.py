@@ -82,8 +82,9 @@ class ReconstructOptions(MachineOptions):
         methods=("auto", "oftv", "of", *SPACE, "shifts", "pcg", "pcgtv"),
         help="Begin with the shifts of whole views. --no-prealign: begin with no motion.")
     refine_angles: bool = option(True, section="method", methods=("auto", "oftv", "of", *SPACE, "shifts"),
-        help="Look whether views were taken at other angles than given, and take those where rows that were "
-        "kept apart confirm them. --no-refine-angles: angles are as given, and so they are with "
+        help="Look whether views were taken at other angles than given, or are tilted towards the beam, each "
+        "by its own angle, and take what rows that were kept apart confirm. space, spacetv: tilts are not "
+        "looked for. --no-refine-angles: angles are as given and no view is tilted, and so they are with "
         "--no-prealign or more than 512 views.")
     halves: bool = option(True, section="output",
         help="Reconstruct two halves of the views apart too, each with its own motion, and compare them. "

@@ -184,6 +184,8 @@ def write_results(
     last = Told(plan.levels(prepared.center)[-1], problem, state, _NO_SECONDS)
     examples = example_views(last, prepared.projections, all_model, plan.mass)
     del model, all_model, own
+    more = problem.raised(state.iterate)
+    raised = None if more is None else problem.ranks.gather_views(torch.from_numpy(more)).numpy()
     parts = [whole_volume(half.problem, half.state.iterate) for half in halves]
     table = view_table(prepared, state.flow, misfit, size, before)
     figures = _figures(plan, prepared, solved, misfit, size, before, table)
@@ -197,7 +199,7 @@ def write_results(
             give_up(state.flow)
             flow = open_array(folder / FLOW_FILE, 4)
     write_volume(job, VOLUME_FILE, volume, prepared)
-    write_images(job, prepared, straightened_images(prepared.projections, flow, plan.mass))
+    write_images(job, prepared, straightened_images(prepared.projections, flow, plan.mass, raised))
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     write_examples(folder, examples)
@@ -234,10 +236,16 @@ def write_filtered(job: Job, plan: Plan, prepared: Prepared, room: Room = MEMORY
     return about(plan, prepared)
 
 
-def straightened_images(data: Float32, flow: Float32, mass: bool) -> Iterator[Float32]:
-    """Projections aligned by a flow, an empty one: as they are; some at a time."""
+def straightened_images(
+    data: Float32, flow: Float32, mass: bool, raised: Float32 | None = None
+) -> Iterator[Float32]:
+    """Projections aligned by a flow, an empty one: as they are; some at a time.
+
+    ``raised (view, z, x)`` is what projections of the volume would be more if no view were pitched.
+    """
     for part in blocks(len(data), 2 * data[0].size):
-        yield from straightened(data[part], flow[part], mass=mass) if flow.size else data[part]
+        aligned = straightened(data[part], flow[part], mass=mass) if flow.size else data[part]
+        yield from aligned if raised is None else aligned + raised[part]
 
 
 def write_images(job: Job, prepared: Prepared, images: Iterable[Float32]) -> None:

@@ -19,6 +19,7 @@ from manyviews.nano.results import (
     FSC_SLICES_FILE,
     GAUGE_FILE,
     ITERATIONS_FILE,
+    PITCH_FILE,
     RETURNED_FILE,
     SHIFTS_FILE,
     VIEWS_FILE,
@@ -30,6 +31,7 @@ from manyviews.nano.results import (
     read_gauge,
     read_iterations,
     read_motion,
+    read_pitch,
     read_returned,
     read_shifts,
     read_views,
@@ -138,6 +140,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: _displacement(folder),
         lambda: _iterations(folder / ITERATIONS_FILE),
         lambda: _views(folder),
+        lambda: _pitch(folder / PITCH_FILE),
         lambda: _resolution(folder),
         lambda: _gauge(folder / GAUGE_FILE),
         lambda: _returned(folder / RETURNED_FILE),
@@ -215,6 +218,15 @@ def _views(folder: Path) -> Iterator[Part]:
     shifts = None if found is None or len(found[1]) != len(views.theta_degrees) else found[1]
     yield _section("residuals", views_figure(views, shifts))
     yield from _listed(views)
+
+
+def _pitch(path: Path) -> Iterator[Note]:
+    pitch = read_pitch(path)
+    if pitch is not None:
+        yield Note(
+            f"Views are pitched, tilted towards the beam by {pitch.min():.2g} to {pitch.max():.2g} degrees, "
+            f"and were reconstructed so; {path.name} has each. Aligned projections are those of level views."
+        )
 
 
 def _listed(views: Views) -> Iterator[Part]:

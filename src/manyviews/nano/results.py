@@ -7,6 +7,7 @@ Tables have a header; an empty field is a number that is not known. Views are co
 iterations.csv        a row an iteration of a level, the fields of `Iteration` as columns
 views.csv             a row a view: the fields of `Views`
 shifts.csv            a row a view: angle, and the shift of the whole image along x (columns) and z (rows)
+pitch.csv             a row a view: angle, and its tilt towards the beam in degrees, if there is any
 gauge.csv             a row a slice: the common motion that was taken out, the fields of `GaugeTable`
 center.toml           where the rotation axis was taken to be, and by what: `Center`
 examples.npy, .csv    a few views for pictures, and which they are: `Examples`
@@ -20,6 +21,9 @@ fsc_reference.csv     correlation of the volume with a reference
 trust.csv             a row a view: rms of a motion that was injected, and of what did not come back
 volume_before.mrc     what the same projections give without alignment
 ===================== ========================================================================================
+
+Where ``pitch.csv`` is, a view shows what is at height z and depth ``s = y cos(angle) - x sin(angle)``, from
+the axis, in row ``z + s tan(pitch)``, before it is read along its flow.
 
 Where a motion in space was found, there is no ``flow.npy``. The specimen in a view is the volume read at
 moved places, ``u_view(X) = u(X + w(X))`` (times ``det(1 + grad w)`` with ``--warp mass``), with
@@ -50,6 +54,7 @@ from manyviews.io.array_file import open_array, write_array
 from manyviews.io.atomic import atomic_write
 from manyviews.io.nested import parse_toml
 from manyviews.io.tables import read_numbers, require_ordinary, write_table
+from manyviews.operators.pitched_radon import MOST_DEGREES as MOST_PITCH_DEGREES
 from manyviews.runs.toml import dump_toml
 
 Float32 = NDArray[np.float32]
@@ -58,6 +63,7 @@ Float64 = NDArray[np.float64]
 VOLUME_FILE, HALF1_FILE, HALF2_FILE = "volume.mrc", "half1.mrc", "half2.mrc"
 BEFORE_FILE, ALIGNED_FILE, FLOW_FILE = "volume_before.mrc", "projections_aligned.mrc", "flow.npy"
 ITERATIONS_FILE, VIEWS_FILE, SHIFTS_FILE = "iterations.csv", "views.csv", "shifts.csv"
+PITCH_FILE = "pitch.csv"
 GAUGE_FILE, CENTER_FILE, RETURNED_FILE = "gauge.csv", "center.toml", "trust.csv"
 MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE = "motion.npy", "motion.csv", "choice.toml"
 EXAMPLES_FILE, EXAMPLE_VIEWS_FILE = "examples.npy", "examples.csv"
@@ -65,7 +71,7 @@ FSC_FILE, FSC_SLICES_FILE, FSC_REFERENCE_FILE = "fsc.csv", "fsc_slices.csv", "fs
 FILES = (
     VOLUME_FILE, HALF1_FILE, HALF2_FILE, BEFORE_FILE, ALIGNED_FILE, FLOW_FILE, ITERATIONS_FILE, VIEWS_FILE,
     SHIFTS_FILE, GAUGE_FILE, CENTER_FILE, EXAMPLES_FILE, EXAMPLE_VIEWS_FILE, FSC_FILE, FSC_SLICES_FILE,
-    FSC_REFERENCE_FILE, RETURNED_FILE, MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE,
+    FSC_REFERENCE_FILE, RETURNED_FILE, MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE, PITCH_FILE,
 )  # fmt: skip
 """All of them, for the list of a job's results."""
 
@@ -260,6 +266,25 @@ def read_shifts(path: Path) -> tuple[Float64, Float64] | None:
         return None
     require_ordinary(table, path, least=-_MOST, most=_MOST)
     return table[:, 0], table[:, 1:]
+
+
+_PITCH = ("theta_degrees", "pitch_degrees")
+
+
+def write_pitch(path: Path, theta_degrees: Float64, pitch_degrees: Float64) -> None:
+    """Write ``pitch.csv``: by how much views ``(view,)`` are tilted towards the beam."""
+    columns = zip(theta_degrees, pitch_degrees, strict=True)
+    write_table(path, ("view", *_PITCH), ((view, *map(_text, row)) for view, row in enumerate(columns, 1)))
+
+
+def read_pitch(path: Path) -> Float64 | None:
+    """Degrees ``(view,)``; None if there is no file; `InputError` if it cannot be read."""
+    table = read_numbers(path, _PITCH)
+    if not len(table):
+        return None
+    require_ordinary(table[:, :1], path, least=-_MOST, most=_MOST)
+    require_ordinary(table[:, 1:], path, least=-MOST_PITCH_DEGREES, most=MOST_PITCH_DEGREES)
+    return table[:, 1]
 
 
 _RETURNED = ("theta_degrees", "injected_rms_pixels", "left_rms_pixels")

@@ -81,7 +81,8 @@ class Solved:
 class Views:
     """Projections of all views of a set, their angles, the centre; ``name`` stands before its stages.
 
-    ``room`` is where all that is made of them lives.
+    ``room`` is where all that is made of them lives; ``pitch_degrees (view,)``, where they are tilted towards
+    the beam.
     """
 
     projections: Float32
@@ -89,13 +90,15 @@ class Views:
     center: float
     name: str = ""
     room: Room = MEMORY
+    pitch_degrees: Float64 | None = None
 
     def of(self, places: NDArray[np.int64], name: str) -> Views:
         """Some of them."""
         made = self.room.allocate((len(places), *self.projections.shape[1:]))
         for part in blocks(len(places), made[0].size):
             made[part] = self.projections[places[part]]
-        return Views(made, self.theta_degrees[places], self.center, name, self.room)
+        pitch = None if self.pitch_degrees is None else self.pitch_degrees[places]
+        return Views(made, self.theta_degrees[places], self.center, name, self.room, pitch)
 
     def binned(self, factor: int) -> Float32:
         """Projections of so many times fewer pixels a side."""
@@ -171,7 +174,7 @@ class _Stages:
 def _problem(job: Job, plan: Plan, views: Views, level: Level) -> LevelProblem:
     return LevelProblem.of(
         views.binned(level.binning), views.theta_degrees, level.center, job.world, mass=plan.mass,
-        room=views.room,
+        room=views.room, pitch_degrees=views.pitch_degrees,
     )  # fmt: skip
 
 

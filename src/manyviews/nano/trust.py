@@ -29,11 +29,13 @@ from manyviews.nano.results import (
     EXAMPLES_FILE,
     FLOW_FILE,
     ITERATIONS_FILE,
+    PITCH_FILE,
     RETURNED_FILE,
     VIEWS_FILE,
     VOLUME_FILE,
     read_center,
     read_choice,
+    read_pitch,
     read_views,
     write_returned,
 )
@@ -59,8 +61,8 @@ _LITTLE = 0.5
 
 @dataclass(frozen=True)
 class Tested:
-    """A finished run: its options, its flow ``(view, 2, z, x)``, angles ``(view,)`` as in its table, and
-    fingerprints of its input.
+    """A finished run: its options, its flow ``(view, 2, z, x)``, angles ``(view,)`` as in its table,
+    fingerprints of its input, and the pitch of its views, if they have any.
     """
 
     scan: ScanOptions
@@ -68,6 +70,7 @@ class Tested:
     flow: Float32
     theta_degrees: Float64
     inputs: dict[str, str]
+    pitch_degrees: Float64 | None = None
 
 
 def trust(options: TrustOptions, run: RunOptions, *, world: World | None = None) -> JobResult:
@@ -115,7 +118,7 @@ def trust(options: TrustOptions, run: RunOptions, *, world: World | None = None)
                 prepared.projections, amount, motion=motion, kept=plan.options.warp, seed=options.seed
             )
             watcher = Watcher(job, plan, replace(prepared, projections=put.projections))
-            views = Views(put.projections, theta, prepared.center)
+            views = Views(put.projections, theta, prepared.center, pitch_degrees=tested.pitch_degrees)
             solved = solve_views(job, plan, views, note=watcher.note, show=watcher.show)
             after = solved.state.flow.numpy()
             volume = whole_volume(solved.problem, solved.state.iterate)
@@ -193,7 +196,8 @@ def read_tested(folder: Path, machine: TrustOptions) -> Tested:
     )  # fmt: skip
     flow = open_array(folder / FLOW_FILE, 4)
     whole = replace(scan, center=center.center_unbinned)
-    return Tested(whole, how, flow, told.theta_degrees, dict(record["inputs"]))
+    pitch = read_pitch(folder / PITCH_FILE)
+    return Tested(whole, how, flow, told.theta_degrees, dict(record["inputs"]), pitch)
 
 
 def _method_of(folder: Path, given: str) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.columns_cpu import bend_slices
 from manyviews.nano.admm.line_search import armijo_step
+from manyviews.nano.solve.pitched import PitchedViews
 from manyviews.operators.differences import add_laplacian, differences, divergence, neighbour_slices
 from manyviews.operators.fourier_preconditioner import FourierPreconditioner, circulant_spectrum
 from manyviews.operators.radon import Radon
@@ -65,6 +66,8 @@ class TomographyProblem:
         Where the volumes live; None: whole ones in memory.
     slabs, shares
         Ranks that share the volume, and the slices of each; None: this one has all.
+    pitched
+        In place of R where views are tilted towards the beam; ``normal`` is that of R nevertheless.
     """
 
     radon: Radon
@@ -77,6 +80,12 @@ class TomographyProblem:
     space: Space | None = None
     slabs: World | None = None
     shares: Sequence[slice] | None = None
+    pitched: PitchedViews | None = None
+
+    @property
+    def projector(self) -> Radon | PitchedViews:
+        """R as views are."""
+        return self.radon if self.pitched is None else self.pitched
 
     @classmethod
     def of(
@@ -105,7 +114,7 @@ class TomographyProblem:
         out of the volume must be zero, as those of volumes are.
         """
         weighted = residual if self.weights is None else residual * self.weights
-        found = self.radon.adjoint(weighted, out=None if self.space is None else self.space.allocate())
+        found = self.projector.adjoint(weighted, out=None if self.space is None else self.space.allocate())
         if rho.projections != 1.0:
             found.mul_(rho.projections)
         if rho.gradient > 0.0:
@@ -119,7 +128,7 @@ class TomographyProblem:
 
         ``residual (view, z, x)`` is ``L (R u - a)``.
         """
-        room = self.radon.adjoint(residual, out=(self.space or Space.like(slopes)).allocate())
+        room = self.projector.adjoint(residual, out=(self.space or Space.like(slopes)).allocate())
         slopes.mul_(-rho.gradient).sub_(room, alpha=rho.projections)
         return self._free(slopes)
 
@@ -168,7 +177,7 @@ class TomographyProblem:
             return self.hessian(x, one, torch.empty_like(x))
 
         def exact_gradient(x: torch.Tensor) -> tuple[torch.Tensor, float]:
-            residual = self.radon.forward(x).sub_(projections)
+            residual = self.projector.forward(x).sub_(projections)
             return self.half_gradient(x, residual, None, one).neg_(), self._energy(residual)
 
         target = self.half_gradient(projections.new_zeros(self.radon.domain), projections, None, one)
@@ -260,7 +269,7 @@ def printed_steps(
     gradient = problem.half_gradient(found, left, b, rho).mul_(scale)
     direction = gradient.neg()
     for step in range(steps):
-        projected = problem.radon.forward(direction)
+        projected = problem.projector.forward(direction)
         weighted = projected if problem.weights is None else projected * problem.weights
         curvature = rho.projections * images.inner(projected, weighted)
         if rho.gradient > 0.0:

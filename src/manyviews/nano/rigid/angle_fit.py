@@ -22,8 +22,8 @@ from manyviews.nano.rigid.slice_fit import SliceFit, project
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_LONGEST = np.array([1.0, 1.0, np.radians(2.0), 2.0])  # a step along x, z, of the turn, of the angle
-_HALF_DEGREE = 0.5  # for differences
+LONGEST = np.array([1.0, 1.0, np.radians(2.0), 2.0])  # a step along x, z, of the turn, of the angle
+HALF_DEGREE = 0.5  # for differences
 _DAMPING = 1e-2  # of the mean square of a view's slopes
 _DONE_DEGREES = 0.02
 _ROUNDS = 3
@@ -69,29 +69,29 @@ def fit_rigid(
     """
     found, weights = motion.copy(), np.ones(len(motion))
     for _ in range(_ROUNDS):  # views that do not belong must not draw their neighbours away first
-        weights = _weights(scan, scan.laid_back(found), scan.at(found, weights))
+        weights = weights_of_views(scan, scan.laid_back(found), scan.at(found, weights))
     for _ in range(steps):
         images, fit = scan.laid_back(found), scan.at(found, weights)
         volume, fitted = fit.fit(images)
-        slopes = _slopes(fit, volume, fitted, angles=angles)
-        change = _step(fit, slopes[:, :, rows], (images - fitted)[:, rows])
-        change = np.clip(change, -_LONGEST[: change.shape[1]], _LONGEST[: change.shape[1]])
+        slopes = slopes_of_motion(fit, volume, fitted, angles=angles)
+        change = gauss_newton_step(fit, slopes[:, :, rows], (images - fitted)[:, rows])
+        change = np.clip(change, -LONGEST[: change.shape[1]], LONGEST[: change.shape[1]])
         found[:, : change.shape[1]] += change
         found[:, ANGLE] -= weights @ found[:, ANGLE] / weights.sum()
         if angles and float(np.sqrt(np.mean(change[:, ANGLE] ** 2))) < _DONE_DEGREES:
             break
-        weights = _weights(scan, images, fit)
+        weights = weights_of_views(scan, images, fit)
     return found, weights
 
 
-def _weights(scan: RigidScan, images: Float32, fit: SliceFit) -> Float64:
-    """``(view,)`` of views by what is left of them."""
+def weights_of_views(scan: RigidScan, images: Float32, fit: SliceFit) -> Float64:
+    """``(view,)`` weights of views by what is left of them."""
     left = np.square(images - fit.fit(images)[1], dtype=np.float64).sum(axis=(1, 2))
     sizes = np.square(scan.images, dtype=np.float64).sum(axis=(1, 2))
     return view_weights(left, sizes, kind="student").weights
 
 
-def _slopes(fit: SliceFit, volume: Float32, fitted: Float32, *, angles: bool) -> Float32:
+def slopes_of_motion(fit: SliceFit, volume: Float32, fitted: Float32, *, angles: bool) -> Float32:
     """``(view, 3 or 4, z, x)`` by how much fitted projections change with a motion."""
     rows, columns = fitted.shape[1:]
     along_z, along_x = np.gradient(fitted, axis=(1, 2))
@@ -99,13 +99,13 @@ def _slopes(fit: SliceFit, volume: Float32, fitted: Float32, *, angles: bool) ->
     down = (np.arange(rows) - 0.5 * (rows - 1)).astype(np.float32)[:, None]
     slopes = [along_x, along_z, across * along_z - down * along_x]
     if angles:
-        ends = (project(volume, fit.theta_degrees + sign * _HALF_DEGREE, fit.center) for sign in (1.0, -1.0))
+        ends = (project(volume, fit.theta_degrees + sign * HALF_DEGREE, fit.center) for sign in (1.0, -1.0))
         after, before = ends
-        slopes.append((after - before) / np.float32(2 * _HALF_DEGREE))
+        slopes.append((after - before) / np.float32(2 * HALF_DEGREE))
     return np.stack(slopes, axis=1)
 
 
-def _step(fit: SliceFit, slopes: Float32, rest: Float32) -> Float64:
+def gauss_newton_step(fit: SliceFit, slopes: Float32, rest: Float32) -> Float64:
     """``(view, k)`` the change that leaves least, whatever volume answers it."""
     views, kinds, rows, _ = slopes.shape
     root = np.sqrt(fit.weights).astype(np.float32)

@@ -19,7 +19,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
 _RIDGE = 1e-3  # of the mean square of a column of the matrix
-_EPSILON = 1e-4
+EPSILON = 1e-4
 _REACH = 0.95  # of half the detector: where the specimen may be
 
 
@@ -85,6 +85,6 @@ class SliceFit:
 def project(volume: Float32, theta_degrees: Float64, center: float) -> Float32:
     """Sums along rays ``(view, z, column)`` of slices ``(z, y, x)``."""
     rows, _, columns = volume.shape
-    radon = Radon(theta_degrees, rows, columns, center, epsilon=_EPSILON, threads=1)
+    radon = Radon(theta_degrees, rows, columns, center, epsilon=EPSILON, threads=1)
     found: Float32 = radon.forward(torch.from_numpy(volume)).numpy()
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from manyviews.kernels.view_steps_cpu import back_views, deformed_squares
 from manyviews.kernels.warp_cpu import pull_back, push_forward
 from manyviews.nano.admm.tomography import TomographyProblem
 from manyviews.nano.room import Allocate, Room
+from manyviews.nano.solve.pitched import PitchedViews
 from manyviews.nano.solve.transpose import Transpose
 from manyviews.operators.radon import Radon
 from manyviews.parallel.world import World
@@ -56,9 +57,13 @@ class LevelProblem:
     @classmethod
     def of(
         cls, projections: Float32, theta_degrees: Float64, center: float, world: World, *,
-        mass: bool = False, threads: int = 0, room: Room | None = None,
+        mass: bool = False, threads: int = 0, room: Room | None = None, pitch_degrees: Float64 | None = None,
     ) -> LevelProblem:  # fmt: skip
-        """The part of this rank of all ``projections (view, z, x)``; ``room`` None: in memory."""
+        """The part of this rank of all ``projections (view, z, x)``; ``room`` None: in memory.
+
+        ``pitch_degrees (view,)`` tilt views towards the beam, where there are any. The Hessian of steps is
+        that of views without: it is near enough, and the length of a step is looked for.
+        """
         room = room or Room()
         views, rows, columns = projections.shape
         ranks = Transpose(world, views, rows, columns)
@@ -72,6 +77,8 @@ class LevelProblem:
         tomography = TomographyProblem.of(
             radon, support=disk(columns, center), space=space, slabs=slabs, shares=ranks.slabs
         )
+        if pitch_degrees is not None:
+            tomography = replace(tomography, pitched=PitchedViews(radon, pitch_degrees, ranks))
         data = np.ascontiguousarray(projections[ranks.own_views], dtype=np.float32)
         sizes = ranks.gather_views(torch.from_numpy(squares(data))).numpy()
         return cls(data, theta_degrees, center, tomography, ranks, mass, sizes, room.allocate)
@@ -98,10 +105,20 @@ class LevelProblem:
 
         ``out`` may be written and be the result where one rank has all.
         """
-        radon = self.tomography.radon
-        room = out if out is not None and out.shape == radon.range else self.allocate(radon.range)
-        found: Float32 = self.ranks.to_views(radon.forward(volume, out=torch.from_numpy(room))).numpy()
+        projector = self.tomography.projector
+        room = out if out is not None and out.shape == projector.range else self.allocate(projector.range)
+        found: Float32 = self.ranks.to_views(projector.forward(volume, out=torch.from_numpy(room))).numpy()
         return found
+
+    def raised(self, volume: torch.Tensor) -> Float32 | None:
+        """What projections ``(own views, z, x)`` would be more without pitch; None: there is none."""
+        if self.tomography.pitched is None:
+            return None
+        radon = self.tomography.radon
+        room = torch.from_numpy(self.allocate(radon.range))
+        level: Float32 = self.ranks.to_views(radon.forward(volume, out=room)).numpy()
+        level -= self.project(volume)
+        return level
 
     def deform(self, images: Float32, flow: Float32 | None) -> Float32:
         """``D_f`` of images of own views; no flow: themselves."""
