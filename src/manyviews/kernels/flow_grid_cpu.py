@@ -90,9 +90,9 @@ def _damping(gram: NDArray[np.float64], *, short: bool) -> NDArray[np.float64]:
     """
     knots = len(gram)
     if not short:
-        return _LEAST_DAMPING * np.trace(gram) / knots * np.eye(knots)
+        return np.asarray(_LEAST_DAMPING * np.trace(gram) / knots * np.eye(knots))
     differences = np.diff(np.eye(knots), axis=0)
-    return _SHORT_DAMPING * np.trace(gram) / knots * (differences.T @ differences)
+    return np.asarray(_SHORT_DAMPING * np.trace(gram) / knots * (differences.T @ differences))
 
 
 @inner(fastmath=_FAST, nogil=True, cache=True)
