@@ -96,3 +96,20 @@ def test_short_axes_have_splines_too(length):
     basis = make_basis(np.arange(length), length, 16.0)
     np.testing.assert_allclose(basis.weights.sum(axis=0), 1, rtol=1e-6)
     assert basis.knots == 4
+
+
+@pytest.mark.parametrize("spacing", [16.0, 64.0, 128.0])
+@pytest.mark.parametrize("length", [1, 2, 3, 8])
+def test_a_shift_of_few_rows_is_the_same_number_at_all_knots(length, spacing):
+    """Rows that are few as against the distance of knots do not tell four knots apart."""
+    bases = make_basis(np.arange(length), length, spacing), make_basis(np.arange(256), 256, spacing)
+    flow = np.empty((1, 2, length, 256), np.float32)
+    flow[:, 0], flow[:, 1] = 5.0, -2.0
+    knots = project_grids(flow, bases)
+    np.testing.assert_allclose(expand_grids(knots, bases), flow, atol=5e-3)
+    np.testing.assert_allclose(knots.mean(axis=(2, 3)), [[5.0, -2.0]], atol=0.05)
+
+
+def test_splines_that_are_read_nowhere_are_refused():
+    with pytest.raises(ValueError, match="at no place"):
+        make_basis(np.arange(0), 0, 16.0)

@@ -15,7 +15,7 @@ from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs import run as jobs_run
 from manyviews.nano import estimate
 from manyviews.nano.estimate import Cost, estimate_cost, require_disk_room, require_room, room_for_choice
-from manyviews.nano.footprint import Size, array_phases, kept_state, most_arrays, on_disk
+from manyviews.nano.footprint import Size, array_phases, kept_state, most_arrays, on_disk, raised_bytes
 from manyviews.nano.plan import Plan, resolve_plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
 from manyviews.nano.room import MEMORY, Room, blocks, give_up
@@ -168,6 +168,22 @@ def test_arrays_are_counted_phase_by_phase():
     # of cg: the volume without alignment, in a checkpoint and as a file, and one of the result in each
     disk = on_disk(plan_of(method="cg", halves=False, iterations=(1,)), 0, 1, in_files=False)
     assert disk.saved == (Size(0, 2) + Size(1, 2)).bytes(plan)
+
+
+def test_the_search_of_angles_and_pitch_is_counted_where_there_is_one():
+    searched = plan_of((128, 64, 64), method="oftv")
+    without = plan_of((128, 64, 64), method="oftv", refine_angles=False)
+    # 128 views of 32 columns: 6 CPU seconds were measured at 96 views, 10 at 192
+    more = cost_of(searched).core_seconds - cost_of(without).core_seconds
+    assert 4.0 < more < 12.0
+    assert cost_of(plan_of((128, 64, 64), method="space")).core_seconds - cost_of(
+        plan_of((128, 64, 64), method="space", refine_angles=False)
+    ).core_seconds == pytest.approx(more / 2)
+    assert cost_of(plan_of(LARGE)).core_seconds == cost_of(plan_of(LARGE, refine_angles=False)).core_seconds
+    # where views may be pitched, one more array as large as the projections in the end
+    assert raised_bytes(searched) == Size(1, 0).bytes(searched)
+    assert raised_bytes(without) == raised_bytes(plan_of(LARGE)) == 0
+    assert cost_of(searched).disk_bytes >= cost_of(without).disk_bytes
 
 
 def test_blocks_cover_all_once_and_what_is_given_up_is_gone(tmp_path):

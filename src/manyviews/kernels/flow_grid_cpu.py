@@ -33,6 +33,7 @@ __all__ = [
 Float32 = NDArray[np.float32]
 
 _FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
+_LEAST_DAMPING, _SHORT_DAMPING = 1e-6, 1e-3
 
 
 class Basis(NamedTuple):
@@ -47,7 +48,7 @@ class Basis(NamedTuple):
     knot i.
     """
     gram_inverse: Float32
-    """``(knots, knots)`` inverse of the products of all splines with each other, a little damped."""
+    """``(knots, knots)`` inverse of the products of all splines with each other, damped."""
 
     @property
     def knots(self) -> int:
@@ -60,7 +61,12 @@ Bases = tuple[Basis, Basis]
 
 
 def make_basis(places: NDArray[np.float64], length: int, spacing: float) -> Basis:
-    """Splines of knots ``spacing`` pixels apart at ``places`` (ascending) of an axis of ``length`` pixels."""
+    """Splines of knots ``spacing`` pixels apart at ``places`` (ascending) of an axis of ``length`` pixels.
+
+    `ValueError` if there are no places.
+    """
+    if not len(places):
+        raise ValueError("splines are read at no place")
     cells = max(1, int(np.ceil(length / spacing)))
     at = (np.asarray(places, dtype=np.float64) - 0.5 * (length - 1)) / spacing + 0.5 * cells
     first = np.clip(np.floor(at).astype(np.int64), 0, cells - 1)
@@ -70,9 +76,23 @@ def make_basis(places: NDArray[np.float64], length: int, spacing: float) -> Basi
     for j in range(4):
         matrix[first + j, np.arange(len(at))] = weights[j]
     gram = matrix @ matrix.T
-    damped = gram + 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    damped = gram + _damping(gram, short=length < spacing)
     starts = np.searchsorted(first, np.arange(cells + 1))
     return Basis(first, weights.astype(np.float32), starts, np.linalg.inv(damped).astype(np.float32))
+
+
+def _damping(gram: NDArray[np.float64], *, short: bool) -> NDArray[np.float64]:
+    """``(knots, knots)`` what is added to the products of splines.
+
+    An axis ``short`` of the distance of knots tells less than four of them. With the least damping their
+    inverse has entries so large that float32 leaves nothing of the flow; here knots that differ are damped,
+    so that a shift is the same number at all of them.
+    """
+    knots = len(gram)
+    if not short:
+        return np.asarray(_LEAST_DAMPING * np.trace(gram) / knots * np.eye(knots))
+    differences = np.diff(np.eye(knots), axis=0)
+    return np.asarray(_SHORT_DAMPING * np.trace(gram) / knots * (differences.T @ differences))
 
 
 @inner(fastmath=_FAST, nogil=True, cache=True)

@@ -16,10 +16,11 @@ from pathlib import Path
 from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
 from manyviews.jobs.memory import room_for_data
-from manyviews.nano.footprint import Size, compared_bytes, has_flow, most_arrays, on_disk
+from manyviews.nano.footprint import Size, compared_bytes, has_flow, most_arrays, on_disk, raised_bytes
 from manyviews.nano.motion.reconstruct import SPLIT_STEPS, VOLUME_STEPS, MotionOptions
 from manyviews.nano.plan import Plan
 from manyviews.nano.reconstruct_options import ReconstructOptions
+from manyviews.nano.refining import is_refining, may_be_pitched, refining_factor
 from manyviews.nano.stages import KEPT_IN_FILES
 from manyviews.parallel.world import World
 from manyviews.runs.checkpoint import KEPT
@@ -32,6 +33,8 @@ _STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
 _START_SECONDS, _READ = 13.0, 40.0
 _SETUP = 120.0  # of noise and a filtered back-projection, before a stage at the finest level
 _BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
+# Of angles, and of pitch, all steps of which may be gone: of a large pixel of the views and two of a slice
+_REFINE = 1.8
 
 # Of motion in space: a warp and projection of an interval, beside its voxels', in nanoseconds; of the volume
 # alone, and of volume and motion; and how many such an iteration takes.
@@ -121,6 +124,7 @@ def estimate_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
         arrays = most_arrays(plan)
     shared = Size(6 if plan.moving else 0, 3).bytes(plan) if ranks > 1 else 0
     ending = Size(2 if has_flow(plan) else 0, 3).bytes(plan) + compared_bytes(plan, bounded=False)
+    ending += raised_bytes(plan)
     working = max(beside + arrays // ranks, _PROGRAM_BYTES + ending) + shared
     disk = on_disk(plan, data_bytes, KEPT, in_files=False)
     cost = Cost(data_bytes, working, seconds, ranks, saved_bytes=disk.saved)
@@ -159,7 +163,20 @@ def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
         whole += _BEGUN * each[-1]
     halves = 2.0 if plan.options.halves else 1.0
     setup = 1e-9 * _SETUP * pixels * (1.0 + halves)
-    return seconds + setup + whole * halves + 4 * _still(plan, pixels, voxels)
+    return seconds + setup + whole * halves + 4 * _still(plan, pixels, voxels) + _refining_seconds(plan)
+
+
+def _refining_seconds(plan: Plan) -> float:
+    """At most, of one core, to look for angles and pitch of views; less where noise explains what is left.
+
+    Nearly all of it are products of the matrix of a slice with itself.
+    """
+    if not is_refining(plan):
+        return 0.0
+    columns = plan.shape[2] // refining_factor(plan)
+    unknowns = 0.71 * columns**2  # pixels of a disk
+    each = 1e-9 * _REFINE * plan.shape[0] * columns * unknowns**2
+    return each * (2.0 if may_be_pitched(plan) else 1.0)
 
 
 def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
@@ -198,6 +215,7 @@ def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     whole = sum(_level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
     halves = 2.0 if plan.options.halves else 1.0
     seconds = _START_SECONDS + 1e-9 * _READ * pixels + whole * halves + 4 * _still(plan, pixels, voxels)
+    seconds += _refining_seconds(plan)
     saved = Size(0, 4 if plan.variation else 1).bytes(plan) * KEPT + Size(1, 4).bytes(plan)
     return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks, saved_bytes=saved)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from manyviews.nano.halves import COMPARED_VOLUMES, comparison_binning
 from manyviews.nano.plan import Plan
+from manyviews.nano.refining import may_be_pitched
 
 FLOAT = 4
 _STEP_VOLUMES, _VARIATION_VOLUMES = 4, 3
@@ -83,6 +84,11 @@ def compared_bytes(plan: Plan, *, bounded: bool) -> int:
     return int(FLOAT * COMPARED_VOLUMES * math.prod(volume) / binning**3)
 
 
+def raised_bytes(plan: Plan) -> int:
+    """Of what projections are more without pitch, in the end, where views may be pitched."""
+    return Size(1 if may_be_pitched(plan) else 0, 0).bytes(plan)
+
+
 def results(plan: Plan) -> Size:
     """Files of the result, less the flows."""
     copies = int(plan.options.tiff) + int(plan.options.ome_zarr)
@@ -130,5 +136,5 @@ def on_disk(plan: Plan, data_bytes: int, kept: int, *, in_files: bool) -> OnDisk
     scratch, resting = data_bytes + most_arrays(plan), data_bytes + (flow + Size(0, 1)).bytes(plan)
     # the flows' file is written first, and those of the arrays are given up then
     with_flow = (earlier + ready + before + flow).bytes(plan)
-    ending = max(with_flow + resting, done + resting - flow.bytes(plan))
+    ending = max(with_flow + resting, done + resting - flow.bytes(plan)) + raised_bytes(plan)
     return OnDisk(scratch, saved, max(during + scratch, saving + resting, ending))

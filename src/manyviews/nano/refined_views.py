@@ -12,6 +12,7 @@ from manyviews.jobs.run import Job
 from manyviews.nano.angles import DIGITS, find_angles
 from manyviews.nano.pitch import find_pitch
 from manyviews.nano.plan import Plan
+from manyviews.nano.refining import is_refining, refining_factor
 from manyviews.nano.rigid.angle_fit import RigidScan
 from manyviews.nano.scan.binning import binned_center
 from manyviews.nano.solve.joint import Joint, Motion, first_state
@@ -23,7 +24,6 @@ from manyviews.nano.stages import Views
 
 Float64 = NDArray[np.float64]
 
-_MOST_COLUMNS, _FEWEST_ROWS, _MOST_VIEWS = 47, 4, 512
 _INNER_STEPS = 4
 
 
@@ -32,13 +32,13 @@ def refined_views(job: Job, plan: Plan, views: Views) -> Views:
 
     All ranks make this call.
     """
-    if not _wanted(plan):
+    if not is_refining(plan):
         return views
     scan, start = _coarse(job, plan, views)
     change: list[float] | None = None
     pitch: list[float] | None = None
     if job.world.rank == 0:
-        sigma = noise_of(views.projections) / _factor(plan)
+        sigma = noise_of(views.projections) / refining_factor(plan)
         angles = find_angles(scan, start, sigma)
         if angles is not None and angles.taken:
             change = _rounded(angles.change_degrees)
@@ -72,23 +72,9 @@ def _rounded(degrees: Float64) -> list[float]:
     return [float(value) for value in np.round(degrees, DIGITS)]
 
 
-def _wanted(plan: Plan) -> bool:
-    options, (views, rows, _) = plan.options, plan.shape
-    asked = options.refine_angles and options.prealign and plan.aligning
-    return asked and views <= _MOST_VIEWS and rows // _factor(plan) >= _FEWEST_ROWS
-
-
-def _factor(plan: Plan) -> int:
-    """The least power of two by which pixels are binned to be few enough."""
-    factor = 1
-    while plan.shape[2] // factor > _MOST_COLUMNS:
-        factor *= 2
-    return factor
-
-
 def _coarse(job: Job, plan: Plan, views: Views) -> tuple[RigidScan, Float64]:
     """Images of large pixels, and shifts ``(view, 2)`` of whole views by reprojection."""
-    factor = _factor(plan)
+    factor = refining_factor(plan)
     pixels, center = views.binned(factor), binned_center(views.center, factor)
     problem = LevelProblem.of(pixels, views.theta_degrees, center, job.world)
     shifts = begin_shifts(pixels, problem).shifts

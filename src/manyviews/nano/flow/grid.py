@@ -70,7 +70,8 @@ class Grid:
     def find(self, data: Float32, model: Float32, flow: Float32, window: float) -> Float32:
         """See `FlowEngine`; views must be in the order of acquisition where ``holding`` is above 0."""
         spacing = max(self.finest_spacing, window / 2)
-        factor = min(_LARGEST_BIN, max(1, int(spacing // _PIXELS_PER_KNOT)))
+        fewest = min(data.shape[1:])  # of two rows, binned by four, none would be left
+        factor = min(_LARGEST_BIN, fewest, max(1, int(spacing // _PIXELS_PER_KNOT)))
         shape, apart = tuple(length // factor for length in data.shape[1:]), spacing / factor
         full = _bases(shape, shape, apart, 1)
         small_data, small_model = self._small(data, factor), self._small(model, factor)
@@ -132,9 +133,13 @@ def _knots(flow: Float32, factor: int, bases: Bases) -> Float32:
 
 
 def _bases(places: tuple[int, ...], shape: tuple[int, ...], spacing: float, step: float) -> Bases:
-    """Splines at so many places ``step`` pixels apart, of images of a shape."""
+    """Splines at so many places ``step`` pixels apart, of images of a shape.
+
+    One place for all of a short axis is its middle: elsewhere a step's matrix would not see what its gradient
+    does.
+    """
     z, x = (
-        make_basis(np.arange(count, dtype=np.float64) * step + 0.5 * (step - 1), length, spacing)
+        make_basis(np.arange(count, dtype=np.float64) * step + 0.5 * (min(step, length) - 1), length, spacing)
         for count, length in zip(places, shape, strict=True)
     )
     return z, x
