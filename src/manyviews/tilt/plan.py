@@ -18,7 +18,15 @@ from manyviews.runs.memory import available_memory_bytes, free_disk_bytes
 from manyviews.tilt.options import SUBSET_METHODS, ReconstructOptions
 from manyviews.tilt.series.images import ImageSource
 
-_ITERATIONS = {"wbp": 1, "sirt": 100, "cg": 15, "direct-combine": 100, "wang2020": 10, "consensus": 20}
+_ITERATIONS = {
+    "wbp": 1,
+    "sirt": 100,
+    "cg": 15,
+    "admm": 20,
+    "direct-combine": 100,
+    "wang2020": 10,
+    "consensus": 20,
+}
 _INNER = {"wang2020": 10, "consensus": 3}
 _OVERLAP = {"wang2020": 2}
 _PAPER_SUBSETS = 32
@@ -44,6 +52,7 @@ class Plan:
     mann: float
     relaxation: float
     sirt_form: str
+    prior: str
     damping: float | None
     normal: str
     refresh: int
@@ -88,6 +97,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         mann=_or(options.mann, 0.8),
         relaxation=options.relaxation,
         sirt_form=options.sirt_form,
+        prior=_prior(options),
         damping=options.damping,
         normal=options.normal,
         refresh=options.refresh,
@@ -111,6 +121,13 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         )
     _check_size(plan, options.scratch or Path())
     return plan
+
+
+def _prior(options: ReconstructOptions) -> str:
+    """Whether the data choose a prior: where they are asked to, and the user has left anything open."""
+    if options.method != "admm" or options.prior == "none":
+        return "none"
+    return "none" if options.total_variation > 0 and options.non_negative else "auto"
 
 
 def _depth(options: ReconstructOptions, source: ImageSource) -> int:

@@ -188,6 +188,7 @@ def checkpoint_bytes(plan: Plan, kept: int = 2) -> int:
     agents = subsets + sum(bool(getattr(plan, name)) for name in _PRIORS)
     tensors = {
         "cg": 6,
+        "admm": 8,
         "direct-combine": 1 + subsets,
         "wang2020": 1 + subsets,
         "consensus": 1 + 2 * agents,

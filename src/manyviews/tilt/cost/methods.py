@@ -203,6 +203,20 @@ def _cg(work: Work) -> list[Parts]:
     return [*found, *work.passing(exact)] if rounds else found
 
 
+def _admm(work: Work) -> list[Parts]:
+    # kernel, tapered kernel, preconditioner; the target; the state before a step (with the first volume of a
+    # search for a prior), its multipliers, and what conjugate gradients go with
+    spectra = 2 * work.whole.spectrum_bytes
+    return [
+        {"making the kernel": work.whole.making_bytes + work.whole.circulant_bytes + spectra},
+        work.phase(1, work.own.back_bytes, spectra),
+        *work.summing(1, spectra),
+        work.phase(18 if work.plan.prior == "auto" else 17, work.whole.convolution_bytes, spectra),
+        work.phase(13, work.own.pass_bytes, spectra),
+        *work.summing(13, spectra),
+    ]
+
+
 def _direct_combine(work: Work) -> list[Parts]:
     count, union = len(work.parts), work.union is not None
     # targets, also of all; parts before and after; the volume before and after
@@ -244,6 +258,7 @@ _PHASES = {
     "wbp": _wbp,
     "sirt": _sirt,
     "cg": _cg,
+    "admm": _admm,
     "direct-combine": _direct_combine,
     "wang2020": _wang2020,
     "consensus": _consensus,
@@ -276,4 +291,5 @@ def iteration(work: Work) -> Load:
         return work.pass_load
     if method == "cg" and plan.refresh:
         return work.normal_load + (work.pass_load + work.normal_load).times(1.0 / plan.refresh)
-    return work.normal_load.times(2 if method == "wbp" else 1)
+    # each of two steps of admm has a preconditioner
+    return work.normal_load.times({"wbp": 2, "admm": 4}.get(method, 1))
