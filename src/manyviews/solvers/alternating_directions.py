@@ -137,17 +137,21 @@ class AlternatingDirections:
         )
 
     def begin(self, found: AlternatingState) -> AlternatingState:
-        """From the volume and the multipliers of another problem's state, with the projectors' gradient."""
-        state = replace(
-            self.init(),
+        """From the volume and the multipliers of another problem's state."""
+        normal = self.problem.normal(found.iterate)
+        inner = self.problem.vectors.inner
+        state = self.init()
+        value = 0.5 * inner(found.iterate, normal) - inner(state.target, found.iterate)
+        return replace(
+            state,
             iterate=found.iterate,
-            normal=self.problem.normal(found.iterate),
+            normal=normal,
             dual_z=found.dual_z,
             dual_y=found.dual_y,
             dual_x=found.dual_x,
             below=found.below,
+            objective=state.offset + value,
         )
-        return self.corrected(state)
 
     def step(self, state: S) -> S:
         """Multipliers, then a few conjugate directions, and the correction when it is due."""

@@ -78,12 +78,10 @@ class Choice:
     def _bound_words(self) -> str:
         if not self.bound_chosen:
             return ""
-        free, held = self.errors[:2].mean(axis=1)
-        verdict = (
-            "proved that nothing is below zero" if self.non_negative else "did not prove a bound at zero"
-        )
+        free, bound = self.errors[:2].mean(axis=1)
+        verdict = "spoke for that" if self.non_negative else "did not speak for a bound at zero"
         return (
-            f"; trials at strength {self.strengths[0]:.3g} {verdict} ({_percent(held)} with it, "
+            f"; trials at strength {self.strengths[0]:.3g} {verdict} ({_percent(bound)} with a bound, "
             f"{_percent(free)} without)"
         )
 

@@ -28,6 +28,8 @@ WITHOUT_STAGE, SEARCH_STAGE = "without-prior", "prior"
 # correct them.
 _ITERATIONS, _REFRESH = 10, 5
 _ITERATIONS_OF_CG = 15
+# The projectors correct the last stage where its volume is no more that of the last trial.
+_CORRECT_AFTER = 8
 # Least noise that strengths are counted from, of the spread of the images.
 _LEAST_NOISE = 1e-3
 
@@ -63,7 +65,8 @@ def choose_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: P
     if not choice.taken:
         return Chosen(*plain, choice=choice)
     plan = replace(plan, total_variation=choice.total_variation, non_negative=choice.non_negative)
-    solver = make_admm(problem, Terms(plan.total_variation, plan.non_negative), correct_after=0)
+    terms = Terms(plan.total_variation, plan.non_negative)
+    solver = make_admm(problem, terms, correct_after=min(_CORRECT_AFTER, plan.iterations))
     return Chosen(plan, problem, solver, lambda: solver.begin(found), choice)
 
 

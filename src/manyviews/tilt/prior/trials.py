@@ -1,7 +1,7 @@
 """Which priors are tried one after the other, and which of them is taken.
 
 Strengths are powers of two of a usual one. First a weak one without and with the bound at zero, from the same
-start: where the bound makes held-out views clearly better predicted, there is nothing below zero. Then
+start: where the bound predicts held-out views better by more than a standard error, it is taken. Then
 strengths are doubled or halved until the best has a worse one on both sides.
 """
 
@@ -18,8 +18,10 @@ Float64 = NDArray[np.float64]
 
 WEAK, USUAL = -2, 0
 _LOWEST, _HIGHEST = -6, 6
-_MOST_TRIALS = 10
-_STANDARD_ERRORS = 2.0
+_MOST_TRIALS = 12
+_OF_THE_BOUND = 2
+# Of the mean of the views that the bound has to gain.
+_STANDARD_ERRORS = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,26 +43,28 @@ class Freedom:
 
 def next_trial(freedom: Freedom, tried: Sequence[Trial], errors: Float64) -> Trial | None:
     """What to try next, None where nothing is left; ``errors (trial, view)`` are those of ``tried``."""
-    if freedom.bound and len(tried) < 2:
+    if freedom.bound and len(tried) < _OF_THE_BOUND:
         return Trial(WEAK if freedom.strength else USUAL, len(tried) == 1)
     if not freedom.strength:
         return None if freedom.bound or tried else Trial(USUAL, freedom.non_negative)
     bound = takes_bound(freedom, errors)
     means = _means(tried, errors, bound)
-    if USUAL not in means:
+    if len(tried) >= _MOST_TRIALS:
+        return None
+    if means.keys() <= {WEAK}:
         return Trial(USUAL, bound)
     best = min(means, key=lambda exponent: means[exponent])
     for near in (best + 1, best - 1):
-        if near not in means and _LOWEST <= near <= _HIGHEST and len(tried) < _MOST_TRIALS:
+        if near not in means and _LOWEST <= near <= _HIGHEST:
             return Trial(near, bound)
     return None
 
 
 def takes_bound(freedom: Freedom, errors: Float64) -> bool:
-    """Whether voxels are kept at zero or above: where it is asked for, or the data prove it."""
+    """Whether voxels are kept at zero or above: where it is asked for, or the data speak for it."""
     if not freedom.bound:
         return freedom.non_negative
-    without, within = errors[:2]
+    without, within = errors[:_OF_THE_BOUND]
     gain = np.log(without / within)  # shares: views differ in what fits them at all
     return bool(gain.mean() > _STANDARD_ERRORS * standard_error(gain))
 
