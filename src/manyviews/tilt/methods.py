@@ -39,9 +39,9 @@ _WEIGHTING_FLOOR = 1.0
 # objective in the fewest passes (benchmarks/consensus_anchor.py); 0.023, as here, is as good
 # (docs/convergence.md).
 _ANCHOR = 0.03
-# Penalties of admm for each view, as the kernel of a view is about 1 at most frequencies, and when it applies
-# the projectors (docs/decisions/0014-tilt-priors.md).
-_SLOPES, _BOUND = 2.0, 0.6
+# Penalties of admm as fractions of `TiltProblem.spectral_bound`, and when it applies the projectors
+# (docs/decisions/0014-tilt-priors.md).
+_SLOPES, _BOUND = 0.03, 0.01
 _CORRECT_AFTER = 10
 
 Objective = Callable[[torch.Tensor], float]
@@ -95,8 +95,8 @@ def make_admm(
     ``known`` are its kernel, with a circulant, and its least squares, where they are there already.
     """
     kernel = known[0] if known else problem.kernel(circulant=True)
-    views = float(problem.weights.sum())
-    penalties = SplitPenalties(slopes=_SLOPES * views, bound=_BOUND * views)
+    size = problem.spectral_bound
+    penalties = SplitPenalties(slopes=_SLOPES * size, bound=_BOUND * size)
     smoothness = penalties.slopes if terms.total_variation > 0 else 0.0
     shift = penalties.bound + problem.damping * problem.one_view
     precondition = normal_preconditioner(

@@ -27,6 +27,8 @@ _ITERATIONS = {
     "wang2020": 10,
     "consensus": 20,
 }
+# Where the search for a prior has come near already.
+_ITERATIONS_FROM_A_PRIOR = 12
 _INNER = {"wang2020": 10, "consensus": 3}
 _OVERLAP = {"wang2020": 2}
 _PAPER_SUBSETS = 32
@@ -88,7 +90,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     method = options.method
     plan = Plan(
         method=method,
-        iterations=_or(options.iterations, _ITERATIONS[method]),
+        iterations=_or(options.iterations, _iterations(options)),
         tolerance=options.tolerance,
         inner_iterations=_or(options.inner_iterations, _INNER.get(method, 1)),
         subsets=_or(options.subsets, _default_subsets(method, geometry)),
@@ -121,6 +123,11 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         )
     _check_size(plan, options.scratch or Path())
     return plan
+
+
+def _iterations(options: ReconstructOptions) -> int:
+    """What suits a method."""
+    return _ITERATIONS_FROM_A_PRIOR if _prior(options) == "auto" else _ITERATIONS[options.method]
 
 
 def _prior(options: ReconstructOptions) -> str:

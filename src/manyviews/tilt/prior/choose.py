@@ -129,7 +129,8 @@ def _choice(found: SearchState, freedom: Freedom, usual: float, held: HeldOut, v
     without = np.asarray(found.errors[0].numpy(), dtype=np.float64)
     more = math.sqrt(views / len(held.training.weights)) if freedom.strength else 1.0
     return Choice(
-        taken=not freedom.strength or float(errors[best.trial].mean()) < float(without.mean()),
+        taken=not (freedom.strength and freedom.bound)
+        or float(errors[best.trial].mean()) < float(without.mean()),
         total_variation=usual * 2.0**best.exponent * more,
         non_negative=takes_bound(freedom, errors),
         best=best.trial,

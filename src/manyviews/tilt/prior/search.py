@@ -15,7 +15,7 @@ from manyviews.tilt.prior.trials import USUAL, Float64, Freedom, Trial, next_tri
 
 # Iterations of the two trials that decide the bound, of the usual strength, and of others, which begin close
 # to where they go.
-_OF_THE_BOUND, _USUAL, _OTHERS = 6, 12, 5
+_OF_THE_BOUND, _USUAL, _OTHERS = 10, 12, 5
 # After so many of the usual strength the projectors are applied. Not before: what the quick normal operator
 # lacks is most wrong at fine noise, of which volumes without a prior are full.
 _CORRECT_AFTER = 6
