@@ -45,11 +45,17 @@ def normal_preconditioner(
     rank = 0 if exchange is None or exchange.size == 1 else exchange.rank
     rows = kernel.rows.own(rank)
     size_z, size_y, size_x = kernel.padded
-    along_z, along_y = (_bend(scipy.fft.fftfreq(size)) for size in (size_z, size_y))
-    along_x = _bend(scipy.fft.rfftfreq(size_x))
-    laplacian = along_z[:, None, None] + along_y[rows][:, None] + along_x
-    found = kernel.circulant[:, torch.from_numpy(rows)].clamp(min=0.0)
-    found.add_(torch.from_numpy(smoothness * laplacian + shift).to(found)).reciprocal_()
+    found = kernel.circulant[:, torch.from_numpy(rows)].clamp_(min=0.0)
+    for axis, bend in enumerate(
+        (
+            _bend(scipy.fft.fftfreq(size_z)),
+            _bend(scipy.fft.fftfreq(size_y))[rows],
+            _bend(scipy.fft.rfftfreq(size_x)),
+        )
+    ):
+        along = torch.from_numpy(smoothness * bend).to(found)
+        found.add_(along.view([-1 if axis == one else 1 for one in range(3)]))
+    found.add_(shift).reciprocal_()
     return Convolution(volume_shape, kernel.padded, found, rows=kernel.rows, exchange=exchange)
 
 

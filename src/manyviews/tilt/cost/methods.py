@@ -17,6 +17,8 @@ Parts = dict[str, int]
 
 # Parts that are in files where a run keeps its volumes there.
 IN_FILES = ("kernels", "volumes", "row sums")
+# Iterations of a search for a prior that tries five of them (`manyviews.tilt.prior.search`).
+_SEARCHING = 45
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
 _PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
 _WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
@@ -276,6 +278,11 @@ def once(work: Work) -> tuple[Load, float]:
         serial += work.own_image_bytes / FLOAT * _WEIGHTING_SECONDS
     seconds = sum(views.kernel_load.seconds for views in kernels)
     return Load(seconds) + work.pass_load.times(2), serial
+
+
+def iterations(plan: Plan) -> int:
+    """Iterations of a run, those of a search for a prior included, which are nearly as long."""
+    return plan.iterations + (_SEARCHING if plan.prior == "auto" else 0)
 
 
 def iteration(work: Work) -> Load:

@@ -110,7 +110,8 @@ def _search(job: Job, held: HeldOut, usual: float, freedom: Freedom, damping: fl
     without = ConjugateGradient(damped, refresh_every=_REFRESH)
     begun, _ = job.solve(without, _ITERATIONS, stage=WITHOUT_STAGE, placement=placement, space=training.space)
     solver = make_admm(training, Terms(usual), correct_after=0, known=(kernel, problem))
-    search = PriorSearch(solver, usual, freedom, held.errors, begun)
+    search = PriorSearch(solver, usual, freedom, held.errors, begun.iterate)
+    del begun, without
     found, _ = job.solve(
         search,
         MOST_ITERATIONS,

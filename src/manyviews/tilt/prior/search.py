@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from manyviews.solvers.alternating_directions import AlternatingDirections, AlternatingState, Terms
-from manyviews.solvers.conjugate_gradient import ConjugateGradientState
 from manyviews.solvers.state import Slab
 from manyviews.tilt.prior.trials import USUAL, Float64, Freedom, Trial, next_trial
 
@@ -74,8 +73,8 @@ class PriorSearch:
         What is to be chosen.
     errors
         What a volume leaves of each held-out view, ``(view,)``.
-    begun
-        Conjugate gradients without a prior on the same views.
+    start
+        Volume of the same views without a prior.
     """
 
     def __init__(
@@ -84,33 +83,32 @@ class PriorSearch:
         strength: float,
         freedom: Freedom,
         errors: Callable[[torch.Tensor], torch.Tensor],
-        begun: ConjugateGradientState,
+        start: torch.Tensor,
     ) -> None:
         self.solver = solver
         self.strength = strength
         self.freedom = freedom
         self.errors = errors
-        self.begun = begun
+        self.start = start
 
     def init(self) -> SearchState:
         """At the volume without a prior."""
-        begun = self.begun
         first = next_trial(self.freedom, (), np.zeros((0, 1)))
         assert first is not None
         empty = self.solver.init()
         return SearchState(
             **{
                 **{item.name: getattr(empty, item.name) for item in fields(AlternatingState)},
-                "iterate": begun.iterate,
-                "normal": self.solver.problem.normal(begun.iterate),
+                "iterate": self.start,
+                "normal": self.solver.problem.normal(self.start),
             },
-            start=begun.iterate,
+            start=self.start,
             exponent=first.exponent,
             non_negative=first.non_negative,
             done=0,
             finished=False,
             tried=(),
-            errors=self.errors(begun.iterate)[None],
+            errors=self.errors(self.start)[None],
         )
 
     def step(self, state: SearchState) -> SearchState:
