@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from manyviews.operators.differences import differences, divergence
-from manyviews.operators.slopes import products_of_slopes, pull, shorten
+from manyviews.operators.slopes import products_of_slopes, pull, pull_by_torch, shorten, shorten_by_torch
 from manyviews.random import Stream, generator
 from thread_world import run_ranks
 
@@ -72,3 +72,12 @@ def test_slabs_are_parts_of_the_whole():
     torch.testing.assert_close(torch.cat(parts, dim=1), torch.stack(new))
     assert sum(sums) == pytest.approx(lengths)
     torch.testing.assert_close(torch.cat(pulled), whole)
+
+
+def test_torch_does_the_same_on_other_devices():
+    u, duals = noise(1), some_duals()
+    found, lengths = shorten(u, duals, REACH, room)
+    other, others = shorten_by_torch(u, duals, REACH)
+    torch.testing.assert_close(torch.stack(other), torch.stack(found))
+    assert others == pytest.approx(lengths)
+    torch.testing.assert_close(pull_by_torch(other, duals), pull(found, duals, room), atol=1e-12, rtol=1e-12)

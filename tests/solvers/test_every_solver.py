@@ -19,8 +19,11 @@ from dense_problem import SHAPE, VOXELS, flat, random_dense, volume
 from scipy.optimize import lsq_linear
 
 from manyviews import solvers
+from manyviews.operators.differences import differences
+from manyviews.random import Stream, generator
 from manyviews.runs.checkpoint import load_checkpoint, save_checkpoint
 from manyviews.runs.state import state_from_arrays, state_to_arrays
+from manyviews.solvers.alternating_directions import AlternatingDirections, SplitPenalties, Terms
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
 from manyviews.solvers.consensus import Consensus
 from manyviews.solvers.driver import Solver, iterate
@@ -144,7 +147,40 @@ def preconditioned():
     return PreconditionedSgd(OneImage(), start, diagonal=Probing(), threshold=1e-3, search=search)
 
 
+def penalised(x, strength):
+    """The objective with total variation, infinite below zero."""
+    slopes = torch.linalg.vector_norm(differences(x), dim=0)
+    return ONE.objective(x) + strength * float(slopes.sum())
+
+
+def steepness(x, strength):
+    """How much lower the objective is at the best of many places near the part of x that is not negative."""
+    x = x.clamp(min=0.0)
+    here = penalised(x, strength)
+    draw = generator(0, Stream.TEST, 7)
+    steps = [torch.from_numpy(draw.standard_normal(SHAPE)) for _ in range(200)]
+    near = [(x + size * step).clamp(min=0.0) for step in steps for size in (0.1, 0.01, 1e-3)]
+    gradient = volume(ONE.gradient(x)) - ONE.damping * x
+    near += [(x + size * gradient).clamp(min=0.0) for size in (1e-2, 1e-3, 1e-4)]
+    return max(here - min(penalised(one, strength) for one in near), 0.0) / abs(here)
+
+
+def alternating(terms, **options):
+    penalties = SplitPenalties(slopes=5.0, bound=5.0)
+    return AlternatingDirections(ONE.least_squares(), terms, penalties, steps=3, **options)
+
+
 CASES = {
+    "alternating directions": Case(lambda: alternating(Terms()), distance_from(ONE.answer()), 40, 1e-6),
+    "alternating directions with a bound": Case(
+        lambda: alternating(Terms(0.0, True)), distance_from(non_negative_answer()), 400, 1e-6
+    ),
+    "alternating directions with total variation": Case(
+        lambda: alternating(Terms(3.0, True), correct_after=3),
+        lambda state: steepness(state.iterate, 3.0),
+        400,
+        1e-3,
+    ),
     "preconditioned SGD": Case(preconditioned, distance_from(ONE.answer()), 200, 1e-4),
     "conjugate gradients": Case(
         lambda: ConjugateGradient(ONE.least_squares()), distance_from(ONE.answer()), 30, 1e-8

@@ -22,6 +22,7 @@ CASES = {
     "sirt": {"method": "sirt", "iterations": 5},
     "normalised": {"method": "sirt", "sirt_form": "normalised", "iterations": 3},
     "consensus": {"method": "consensus", "iterations": 4, "subsets": 4, "overlap": 1, "non_negative": True},
+    "admm": {"method": "admm", "iterations": 4},
     "wang2020": {"method": "wang2020", "iterations": 3, "subsets": 4, "inner_iterations": 4},
     "wbp": {"method": "wbp"},
     "long": {"method": "consensus", "iterations": 60, "subsets": 3},

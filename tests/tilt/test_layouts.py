@@ -27,6 +27,7 @@ METHODS = {
     "priors": {
         "method": "consensus", "subsets": 2, "non_negative": True, "total_variation": 0.05, "smoothness": 0.1,
     },
+    "admm": {"method": "admm", "total_variation": 0.05, "non_negative": True},
     "wang2020": {"method": "wang2020", "subsets": 4},
     "direct-combine": {"method": "direct-combine", "subsets": 4, "overlap": 1},
 }  # fmt: skip

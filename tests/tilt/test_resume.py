@@ -17,7 +17,7 @@ from manyviews.simulate.phantoms import Gaussians
 
 PIXEL = 4.0
 SHAPE = (16, 36, 40)
-ITERATIONS = {"cg": 20, "consensus": 8}
+ITERATIONS = {"cg": 20, "consensus": 8, "admm": 8}
 KILLS_A_METHOD = 10
 
 # Imports everything once, then forks a process for every line "method folder" it reads: what is killed is a
@@ -145,7 +145,7 @@ def assert_same(run, reference):
     assert not [path.name for path in run.iterdir() if path.name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize("method", ["cg", "consensus"])
+@pytest.mark.parametrize("method", ["cg", "consensus", "admm"])
 def test_kills_at_random_moments_change_nothing(method, driver, tmp_path):
     reference = tmp_path / "reference"
     driver.run(method, tmp_path / "warm-up")
@@ -162,7 +162,7 @@ def test_kills_at_random_moments_change_nothing(method, driver, tmp_path):
         code = driver.run(method, run, kill_after=0.1 * delay if aimed else delay, once_iterating=aimed)
         if code == -signal.SIGKILL:
             kills += 1
-            resumed += any((run / "checkpoint").glob("reconstruct-*"))
+            resumed += any((run / "checkpoint").glob("*-*"))
         else:
             assert code == 0
             assert_same(run, reference)

@@ -146,23 +146,51 @@ def test_numbers_out_of_range_are_refused_by_name(options):
     assert caught.value.fix is not None
 
 
+WITH_PRIOR = {"total_variation": ("admm", "consensus"), "smoothness": ("consensus",)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ({}, "auto"),
+        ({"prior": "auto", "non_negative": True}, "auto"),
+        ({"total_variation": 0.5}, "auto"),
+        ({"total_variation": 0.5, "non_negative": True}, "none"),
+        ({"prior": "none"}, "none"),
+    ],
+)
+def test_data_choose_what_the_user_leaves_open(asked, chosen):
+    plan = settled(method="admm", **asked)
+    assert plan.prior == chosen
+    assert plan.total_variation == asked.get("total_variation", 0.0)
+
+
+def test_only_admm_chooses_priors():
+    assert settled(method="consensus").prior == "none"
+    with pytest.raises(InputError, match=r"--prior: consensus has no such option; .* --method admm"):
+        settled(method="consensus", prior="auto")
+
+
 def test_an_unknown_method_is_refused():
     with pytest.raises(InputError, match="--method: 'magic' is no method; choose from wbp, sirt, cg"):
         settled(method="magic")
 
 
-@pytest.mark.parametrize("prior", ["total_variation", "smoothness"])
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "consensus"])
-def test_priors_belong_to_consensus(prior, method):
+@pytest.mark.parametrize(
+    ("prior", "method"),
+    [(name, method) for name, having in WITH_PRIOR.items() for method in METHODS if method not in having],
+)
+def test_priors_belong_to_some_methods(prior, method):
     flag = "--" + prior.replace("_", "-")
-    sentence = f"{flag}: {method} has no such option; leave it out, or use --method consensus"
+    methods = " or ".join(WITH_PRIOR[prior])
+    sentence = f"{flag}: {method} has no such option; leave it out, or use --method {methods}$"
     with pytest.raises(InputError, match=sentence):
         settled(method=method, **{prior: 0.1})
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_who_can_keep_voxels_non_negative(method):
-    if method in {"sirt", "consensus"}:
+    if method in {"sirt", "admm", "consensus"}:
         assert settled(method=method, non_negative=True).non_negative
     else:
         with pytest.raises(InputError, match=f"--non-negative: {method} has no such option; .* sirt or"):

@@ -46,7 +46,10 @@ def divergence(d: torch.Tensor, slabs: World | None = None) -> torch.Tensor:
 
 
 def add_laplacian(x: torch.Tensor, scale: float, out: torch.Tensor, slabs: World | None = None) -> None:
-    """Add ``-scale div grad x`` to ``out`` in place: ``(z, y, x)`` both, on the CPU."""
+    """Add ``-scale div grad x`` to ``out`` in place: ``(z, y, x)`` both."""
+    if x.is_cuda:
+        out.sub_(divergence(differences(x, slabs), slabs), alpha=scale)
+        return
     first, last = neighbour_slices(x, slabs)
     volume, written = x.detach().numpy(), out.detach().numpy()
     factor = volume.dtype.type(scale)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.kernels.slopes_cpu import pull_slopes, shorten_slopes, slope_products
-from manyviews.operators.differences import neighbour_slices
+from manyviews.operators.differences import differences, divergence, neighbour_slices
 from manyviews.operators.slice_threads import each_block
 from manyviews.parallel.world import World
 
@@ -42,6 +42,8 @@ def shorten(
 
     Also returns the sum of the lengths of u's slopes, its total variation.
     """
+    if u.is_cuda:
+        return shorten_by_torch(u, duals, reach, slabs)
     _, behind = neighbour_slices(u, slabs)
     volume, old = u.detach().numpy(), tuple(part.detach().numpy() for part in duals)
     found = tuple(allocate() for _ in duals)
@@ -57,6 +59,8 @@ def shorten(
 
 def pull(new: Vector, old: Vector, allocate: Allocate, slabs: World | None = None) -> torch.Tensor:
     """The transpose of the slopes of ``2 new - old``, zero where they lead out of the whole volume."""
+    if new[0].is_cuda:
+        return pull_by_torch(new, old, slabs)
     out = allocate()
     last = 2.0 * new[0][-1] - old[0][-1]
     before = None if slabs is None else slabs.shift(last.contiguous(), 1)
@@ -69,3 +73,21 @@ def pull(new: Vector, old: Vector, allocate: Allocate, slabs: World | None = Non
 
     each_block(len(written), 1, 0, lambda: np.empty(written.shape[2], written.dtype), some)
     return out
+
+
+def shorten_by_torch(
+    u: torch.Tensor, duals: Vector, reach: float, slabs: World | None = None
+) -> tuple[Vector, float]:
+    """`shorten` on any device, with room for a few volumes more."""
+    slopes = differences(u, slabs)
+    variation = float(torch.linalg.vector_norm(slopes, dim=0).sum(dtype=torch.float64))
+    for part, dual in zip(slopes, duals, strict=True):
+        part.add_(dual)
+    slopes *= reach / torch.linalg.vector_norm(slopes, dim=0).clamp_(min=reach)
+    return tuple(part.contiguous() for part in slopes), variation
+
+
+def pull_by_torch(new: Vector, old: Vector, slabs: World | None = None) -> torch.Tensor:
+    """`pull` on any device; slopes that lead out of the whole volume must be zero."""
+    ahead = torch.stack([2.0 * one - other for one, other in zip(new, old, strict=True)])
+    return divergence(ahead, slabs).neg_()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.operators.normal_preconditioner import normal_preconditioner
+from manyviews.operators.view_kernel import ViewKernel
 from manyviews.operators.view_weighting import Overlap, weight_image
+from manyviews.solvers.alternating_directions import AlternatingDirections, SplitPenalties, Terms
 from manyviews.solvers.conjugate_gradient import ConjugateGradient
 from manyviews.solvers.consensus import Consensus, ProximalMap, Together
 from manyviews.solvers.driver import Solver
@@ -36,6 +39,10 @@ _WEIGHTING_FLOOR = 1.0
 # objective in the fewest passes (benchmarks/consensus_anchor.py); 0.023, as here, is as good
 # (docs/convergence.md).
 _ANCHOR = 0.03
+# Penalties of admm as fractions of `TiltProblem.spectral_bound`, and when it applies the projectors
+# (docs/decisions/0014-tilt-priors.md).
+_SLOPES, _BOUND = 0.03, 0.01
+_CORRECT_AFTER = 10
 
 Objective = Callable[[torch.Tensor], float]
 
@@ -70,6 +77,39 @@ def _wbp(problem: TiltProblem, plan: Plan) -> Solver[Any]:
 
 def _cg(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     return ConjugateGradient(problem.least_squares(), refresh_every=plan.refresh)
+
+
+def _admm(problem: TiltProblem, plan: Plan) -> AlternatingDirections:
+    return make_admm(problem, Terms(plan.total_variation, plan.non_negative))
+
+
+def make_admm(
+    problem: TiltProblem,
+    terms: Terms,
+    *,
+    correct_after: int = _CORRECT_AFTER,
+    known: tuple[ViewKernel, LeastSquares] | None = None,
+) -> AlternatingDirections:
+    """Alternating directions for the views of a problem.
+
+    ``known`` are its kernel, with a circulant, and its least squares, where they are there already.
+    """
+    kernel = known[0] if known else problem.kernel(circulant=True)
+    size = problem.spectral_bound
+    penalties = SplitPenalties(slopes=_SLOPES * size, bound=_BOUND * size)
+    smoothness = penalties.slopes if terms.total_variation > 0 else 0.0
+    shift = penalties.bound + problem.damping * problem.one_view
+    precondition = normal_preconditioner(
+        kernel, problem.volume_shape, smoothness, shift, exchange=problem.projector.exchange
+    )
+    least_squares = known[1] if known else problem.least_squares(replace(kernel, circulant=None))
+    return AlternatingDirections(
+        least_squares,
+        terms,
+        penalties,
+        lambda x: precondition.forward(x, out=problem.space.allocate()),
+        correct_after=correct_after,
+    )
 
 
 def _sirt(problem: TiltProblem, plan: Plan) -> Solver[Any]:
@@ -220,6 +260,7 @@ _MAKERS: dict[str, Callable[[TiltProblem, Plan], Solver[Any]]] = {
     "wbp": _wbp,
     "sirt": _sirt,
     "cg": _cg,
+    "admm": _admm,
     "direct-combine": _direct_combine,
     "wang2020": _wang2020,
     "consensus": _consensus,

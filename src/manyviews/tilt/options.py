@@ -11,8 +11,8 @@ from typing import Literal
 
 from manyviews.options import SEEDS, MachineOptions, described, option
 
-Method = Literal["wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus"]
-METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "direct-combine", "wang2020", "consensus")
+Method = Literal["wbp", "sirt", "cg", "admm", "direct-combine", "wang2020", "consensus"]
+METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "admm", "direct-combine", "wang2020", "consensus")
 SubsetOrder = Literal["adjacent", "interleaved"]
 SUBSET_METHODS: tuple[Method, ...] = ("direct-combine", "wang2020", "consensus")
 
@@ -68,8 +68,13 @@ class ReconstructOptions(MachineOptions):
         help="Make the volume this wide and high (x y), in unbinned pixels. Left out: the size of the "
         "images, with width and height exchanged where they lie on their side.")
     method: Method = option("cg", section="method", metavar="METHOD",
-        help="Reconstruct in this way: consensus, cg, sirt, wbp, or the paper's wang2020 and "
-        "direct-combine.")
+        help="Reconstruct in this way: cg, admm, consensus, sirt, wbp, or the paper's wang2020 and "
+        "direct-combine. admm is least squares with priors that the data choose.")
+    prior: Literal["auto", "none"] | None = option(None, section="method", metavar="PRIOR",
+        methods=("admm",),
+        help="Choose what admm takes for granted of the specimen. auto: held-out views choose the strength "
+        "of total variation, and whether no voxel is below zero; none: nothing but what --total-variation "
+        "and --non-negative say. Left out: auto, where these two leave anything open.")
     iterations: int | None = option(None, section="method", least=1,
         help="Do this many iterations (outer iterations of consensus and wang2020). Left out: a default for "
         "each method.")
@@ -97,20 +102,21 @@ class ReconstructOptions(MachineOptions):
     sirt_form: Literal["landweber", "normalised"] = option("landweber", section="method", metavar="FORM",
         methods=("sirt",),
         help="Choose the form of sirt: landweber (the paper's) or normalised (by row and column sums).")
-    damping: float | None = option(None, section="method", least=0, methods=("cg", "consensus", "wbp"),
-        help="Set the Tikhonov damping of cg, consensus and wbp, in units of one view (1: as strong as one "
-        'image that says "zero"). Left out: ten times the noise-to-signal ratio measured in the '
-        "images; 0: plain least squares.")
+    damping: float | None = option(None, section="method", least=0,
+        methods=("cg", "admm", "consensus", "wbp"),
+        help="Set the Tikhonov damping of cg, admm, consensus and wbp, in units of one view (1: as strong as "
+        'one image that says "zero"). Left out: ten times the noise-to-signal ratio measured in the '
+        "images, none where admm has a prior; 0: plain least squares.")
     normal: Literal["convolution", "exact"] = option("convolution", section="method", metavar="HOW",
         help="Choose how to project and back-project in one. convolution: as one Fourier product, quick, "
         "true up to detector edges; exact: by the projectors.")
     refresh: int = option(5, section="method", least=0, methods=("cg",),
         help="Make an exact pass over the images, which corrects the convolution, after every so many "
         "iterations of cg; 0: never.")
-    non_negative: bool = option(False, section="method", methods=("sirt", "consensus"),
-        help="Keep every voxel at zero or above (sirt, consensus).")
-    total_variation: float = option(0.0, section="method", least=0, methods=("consensus",),
-        help="Add a total-variation agent of this strength (consensus); 0 is off.")
+    non_negative: bool = option(False, section="method", methods=("sirt", "admm", "consensus"),
+        help="Keep every voxel at zero or above (sirt, admm, consensus).")
+    total_variation: float = option(0.0, section="method", least=0, methods=("admm", "consensus"),
+        help="Add total variation of this strength (admm, consensus); 0 is off, or chosen by --prior auto.")
     smoothness: float = option(0.0, section="method", least=0, methods=("consensus",),
         help="Add a quadratic smoothness agent of this strength (consensus); 0 is off.")
     normalise: Literal["none", "background", "statistics"] = option("none", section="input", metavar="HOW",

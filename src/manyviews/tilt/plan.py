@@ -18,7 +18,17 @@ from manyviews.runs.memory import available_memory_bytes, free_disk_bytes
 from manyviews.tilt.options import SUBSET_METHODS, ReconstructOptions
 from manyviews.tilt.series.images import ImageSource
 
-_ITERATIONS = {"wbp": 1, "sirt": 100, "cg": 15, "direct-combine": 100, "wang2020": 10, "consensus": 20}
+_ITERATIONS = {
+    "wbp": 1,
+    "sirt": 100,
+    "cg": 15,
+    "admm": 20,
+    "direct-combine": 100,
+    "wang2020": 10,
+    "consensus": 20,
+}
+# Where the search for a prior has come near already.
+_ITERATIONS_FROM_A_PRIOR = 12
 _INNER = {"wang2020": 10, "consensus": 3}
 _OVERLAP = {"wang2020": 2}
 _PAPER_SUBSETS = 32
@@ -44,6 +54,7 @@ class Plan:
     mann: float
     relaxation: float
     sirt_form: str
+    prior: str
     damping: float | None
     normal: str
     refresh: int
@@ -79,7 +90,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     method = options.method
     plan = Plan(
         method=method,
-        iterations=_or(options.iterations, _ITERATIONS[method]),
+        iterations=_or(options.iterations, _iterations(options)),
         tolerance=options.tolerance,
         inner_iterations=_or(options.inner_iterations, _INNER.get(method, 1)),
         subsets=_or(options.subsets, _default_subsets(method, geometry)),
@@ -88,6 +99,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         mann=_or(options.mann, 0.8),
         relaxation=options.relaxation,
         sirt_form=options.sirt_form,
+        prior=_prior(options),
         damping=options.damping,
         normal=options.normal,
         refresh=options.refresh,
@@ -111,6 +123,18 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         )
     _check_size(plan, options.scratch or Path())
     return plan
+
+
+def _iterations(options: ReconstructOptions) -> int:
+    """What suits a method."""
+    return _ITERATIONS_FROM_A_PRIOR if _prior(options) == "auto" else _ITERATIONS[options.method]
+
+
+def _prior(options: ReconstructOptions) -> str:
+    """Whether the data choose a prior: where they are asked to, and the user has left anything open."""
+    if options.method != "admm" or options.prior == "none":
+        return "none"
+    return "none" if options.total_variation > 0 and options.non_negative else "auto"
 
 
 def _depth(options: ReconstructOptions, source: ImageSource) -> int:

@@ -26,22 +26,19 @@ from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
+from manyviews.tilt.prior.choice import PRIOR_FILE
+from manyviews.tilt.prior.choose import Chosen, choose_prior
 from manyviews.tilt.report import PICTURES, sections
 from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_volume
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
+from manyviews.tilt.solve.damping import DAMPED, damping_of
 from manyviews.tilt.solve.problem import TiltProblem
 from manyviews.tilt.solve.storage import Storage
 from manyviews.tilt.warnings import find_warnings
 
-_DAMPED = ("cg", "consensus", "wbp")
-# Damping in units of one view for a noise-to-signal ratio of 1. With a white signal the best linear answer
-# has 1; real ones have little signal at high frequency, and 10 is about best there (docs/accuracy.md).
-_DAMPING_PER_NOISE = 10.0
-
-
-RESULTS = (VOLUME_FILE, *TABLES, "fsc.csv")
+RESULTS = (VOLUME_FILE, *TABLES, PRIOR_FILE, "fsc.csv")
 
 
 def reconstruct(
@@ -115,11 +112,14 @@ def _solve(
     if job.speaks:
         require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
         job.progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
+    chosen = choose_prior(job, problem, images, plan) if plan.prior == "auto" else Chosen(plan, problem)
+    plan, problem = chosen.plan, chosen.problem
     state, reason = job.solve(
-        make_solver(problem, plan),
+        chosen.solver or make_solver(problem, plan),
         plan.iterations,
         stage="reconstruct",
         tolerance=plan.tolerance,
+        start=chosen.start,
         preview=lambda state: write_volume(job.folder, plan, problem.place, state.iterate),
         placement=Placement.at(problem.place, problem.volume_shape[0], agent_count(plan)),
         space=problem.space,
@@ -139,7 +139,8 @@ def _solve(
         "method": plan.method,
         "volume_voxels": list(plan.volume_shape[::-1]),
         "stopped_because": str(reason),
-        **({"damping": problem.damping} if plan.method in _DAMPED else {}),
+        **({"damping": problem.damping} if plan.method in DAMPED else {}),
+        **({} if chosen.choice is None else chosen.choice.figures()),
         **measures,
         **ranks,
     }
@@ -178,7 +179,7 @@ def make_problem(
     """The least-squares problem of a series, and its images as the problem sees them."""
     place = place or alone()
     device = own_device(plan.device, place.world)
-    asks_noise = plan.method in _DAMPED and plan.damping is None
+    asks_noise = plan.method in DAMPED and plan.damping is None
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
     projector = SlabProjector(
@@ -194,7 +195,7 @@ def make_problem(
         projector=projector,
         read=images.read,
         weights=np.ones(len(geometry)),
-        damping=_damping(plan, images),
+        damping=damping_of(plan, images),
         convolve=plan.normal == "convolution",
         device=device,
         place=place,
@@ -208,13 +209,6 @@ def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> S
         return Storage()
     scratch = stack.enter_context(ScratchFolder(folder / "scratch"))
     return Storage(scratch, schedule.work_bytes)
-
-
-def _damping(plan: Plan, images: PreparedImages) -> float:
-    """What was asked for, or what suits the noise; the paper's own methods are not damped."""
-    if plan.damping is not None:
-        return plan.damping
-    return _DAMPING_PER_NOISE * images.noise_to_signal if plan.method in _DAMPED else 0.0
 
 
 def _check_reference(reference: Path | None, plan: Plan) -> None:

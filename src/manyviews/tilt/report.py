@@ -21,6 +21,8 @@ from manyviews.report.common import (
 )
 from manyviews.report.data import RunData, convergence
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
+from manyviews.tilt.prior.choice import PICTURE as PRIOR_PICTURE
+from manyviews.tilt.prior.choice import PRIOR_FILE, prior_section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +49,10 @@ _HESTENES = (
     "Hestenes MR, Stiefel E (1952) Methods of conjugate gradients for solving linear systems. Journal of "
     "Research of the National Bureau of Standards 49:409-436."
 )
+_BOYD = (
+    "Boyd S, Parikh N, Chu E, Peleato B, Eckstein J (2011) Distributed optimization and statistical learning "
+    "via the alternating direction method of multipliers. Foundations and Trends in Machine Learning 3:1-122."
+)
 _HARAUZ = (
     "Harauz G, van Heel M (1986) Exact filters for general geometry three dimensional reconstruction. "
     "Optik 73:146-156."
@@ -55,7 +61,7 @@ _LARGEST = 1e4  # of numbers of series and of degrees
 _MOST_SERIES = 40
 
 # of all that a page may have
-PICTURES = ("slices", "ncc", "convergence", "fsc")
+PICTURES = ("slices", PRIOR_PICTURE, "ncc", "convergence", "fsc")
 # by method
 CITATIONS = {
     "consensus": (_WANG, _SRIDHAR, _BUZZARD),
@@ -63,6 +69,7 @@ CITATIONS = {
     "direct-combine": (_WANG,),
     "sirt": (_GILBERT,),
     "cg": (_HESTENES,),
+    "admm": (_BOYD,),
     "wbp": (_HARAUZ,),
 }
 
@@ -91,6 +98,7 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from what_is_readable(
         lambda: slices_section(run.path / "volume.mrc"),
         lambda: _fit_to_the_data(ncc_curves(run.path / "ncc.csv")),
+        lambda: prior_section(run.path / PRIOR_FILE),
         lambda: convergence_section(fall),
         lambda: fsc_section(run.path / "fsc.csv", "Comparison with the reference"),
         lambda: table_section(run.path / "geometry.csv", "Geometry of the {rows} views"),

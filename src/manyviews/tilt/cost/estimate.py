@@ -20,7 +20,7 @@ from manyviews.operators.axis_groups import group_by_axis
 from manyviews.parallel.layout import Layout, dealt
 from manyviews.parallel.world import shares
 from manyviews.tilt.cost.blocks import FLOAT, Slab, Stream
-from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, iteration, once, phases
+from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, iteration, iterations, once, phases
 from manyviews.tilt.cost.views import ViewCosts, choose_views
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.plan import Plan
@@ -188,6 +188,7 @@ def checkpoint_bytes(plan: Plan, kept: int = 2) -> int:
     agents = subsets + sum(bool(getattr(plan, name)) for name in _PRIORS)
     tensors = {
         "cg": 6,
+        "admm": 8,
         "direct-combine": 1 + subsets,
         "wang2020": 1 + subsets,
         "consensus": 1 + 2 * agents,
@@ -225,7 +226,7 @@ def _wall_seconds(work: Work, local: int) -> float:
     here = (os.cpu_count() or 1) / local
     cores = min(work.plan.threads or here, here)
     beginning, serial = once(work)
-    load = beginning + iteration(work).times(work.plan.iterations)
+    load = beginning + iteration(work).times(iterations(work.plan))
     found = _START_SECONDS + serial + load.seconds * _CORES / cores + load.sent_bytes / _SENT_BYTES_A_SECOND
     if work.slab.stream is not None:
         found += load.file_bytes * local / _FILE_BYTES_A_SECOND

@@ -17,6 +17,8 @@ Parts = dict[str, int]
 
 # Parts that are in files where a run keeps its volumes there.
 IN_FILES = ("kernels", "volumes", "row sums")
+# Iterations of a search for a prior that tries five of them (`manyviews.tilt.prior.search`).
+_SEARCHING = 45
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
 _PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
 _WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
@@ -203,6 +205,21 @@ def _cg(work: Work) -> list[Parts]:
     return [*found, *work.passing(exact)] if rounds else found
 
 
+def _admm(work: Work) -> list[Parts]:
+    # kernel, tapered kernel, preconditioner; the target; the state before a step (after a search for a prior
+    # that state too), multipliers, what conjugate gradients go with, and as much as the C library was seen to
+    # keep of steps before: 2.4 GiB in all, with a search 3.1, at 320 x 320 x 64 and 244 views
+    spectra = 2 * work.whole.spectrum_bytes
+    return [
+        {"making the kernel": work.whole.making_bytes + work.whole.circulant_bytes + spectra},
+        work.phase(1, work.own.back_bytes, spectra),
+        *work.summing(1, spectra),
+        work.phase(68 if work.plan.prior == "auto" else 46, work.whole.convolution_bytes, spectra),
+        work.phase(13, work.own.pass_bytes, spectra),
+        *work.summing(13, spectra),
+    ]
+
+
 def _direct_combine(work: Work) -> list[Parts]:
     count, union = len(work.parts), work.union is not None
     # targets, also of all; parts before and after; the volume before and after
@@ -244,6 +261,7 @@ _PHASES = {
     "wbp": _wbp,
     "sirt": _sirt,
     "cg": _cg,
+    "admm": _admm,
     "direct-combine": _direct_combine,
     "wang2020": _wang2020,
     "consensus": _consensus,
@@ -263,6 +281,11 @@ def once(work: Work) -> tuple[Load, float]:
     return Load(seconds) + work.pass_load.times(2), serial
 
 
+def iterations(plan: Plan) -> int:
+    """Iterations of a run, those of a search for a prior included, which are nearly as long."""
+    return plan.iterations + (_SEARCHING if plan.prior == "auto" else 0)
+
+
 def iteration(work: Work) -> Load:
     """One iteration."""
     plan, method = work.plan, work.plan.method
@@ -276,4 +299,5 @@ def iteration(work: Work) -> Load:
         return work.pass_load
     if method == "cg" and plan.refresh:
         return work.normal_load + (work.pass_load + work.normal_load).times(1.0 / plan.refresh)
-    return work.normal_load.times(2 if method == "wbp" else 1)
+    # each of two steps of admm has a preconditioner
+    return work.normal_load.times({"wbp": 2, "admm": 4}.get(method, 1))

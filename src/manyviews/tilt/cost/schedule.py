@@ -281,6 +281,7 @@ class _Planner:
         reasons = {
             "a GPU": (plan.device == "cuda", "use --device cpu"),
             "weighted back-projection": (plan.method == "wbp", "use --method cg"),
+            "--method admm": (plan.method == "admm", "use --method cg"),
             "--total-variation": (plan.total_variation > 0, "do without it"),
             "--smoothness": (plan.smoothness > 0, "do without it"),
         }

@@ -53,7 +53,8 @@ class PreparedImages:
     ``levels`` are grey levels as they were read, ``outliers`` the hot pixels and X-rays in the stored images.
 
     ``offset`` and ``gain`` are ``(view,)``. ``noise_to_signal`` is the variance of the noise over that of the
-    signal, the median over the views; 0 where not measured.
+    signal, ``noise_deviation`` its standard deviation in images as they are read here; medians over the
+    views, 0 where not measured.
     """
 
     source: ImageSource
@@ -63,6 +64,7 @@ class PreparedImages:
     levels: GreyLevels
     outliers: Outliers
     noise_to_signal: float = 0.0
+    noise_deviation: float = 0.0
 
     def read(self, views: NDArray[np.int64]) -> torch.Tensor:
         """Images ``(k, y, x)`` of the given views."""
@@ -125,7 +127,9 @@ def prepare(
     ratios = noise[spread > 0] ** 2 / signal[spread > 0]
     levels = GreyLevels(mean, spread)
     outliers = Outliers.gathered(specks, count, world)
-    return PreparedImages(source, offset, gain, device, levels, outliers, float(np.median(ratios)))
+    deviation = float(np.median((gain * noise)[spread > 0]))
+    ratio = float(np.median(ratios))
+    return PreparedImages(source, offset, gain, device, levels, outliers, ratio, deviation)
 
 
 def noise_deviation(image: NDArray[np.float32]) -> float:

@@ -226,6 +226,15 @@ class TiltProblem:
     def _over_world(self, value: float) -> float:
         return self._over_groups_number(self.space.total(value))
 
+    def select(self, views: NDArray[np.int64]) -> TiltProblem:
+        """The problem of some of the views, for all ranks."""
+        return replace(
+            self,
+            projector=self.projector.select(views),
+            read=lambda indices: self.read(views[indices]),
+            weights=self.weights[views],
+        )
+
     def part(self, subset: Subset, *, weighted: bool) -> TiltProblem:
         """The problem of one subset, for this process's group alone.
 
