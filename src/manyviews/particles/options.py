@@ -34,6 +34,11 @@ _HALVES = (
     "particle; copies of a particle stay together. Left out: as the table says where it has halves, "
     "else by particle."
 )
+_SOLVENT = (
+    "Mask the noise about the particle out of the maps that poses are found with, softly, as soon as the "
+    "halves tell where the particle is. Somewhat sharper maps; but weak density of the particle may be lost "
+    "with the noise: compare power_explained. Left out: all that is in the sphere stays."
+)
 _REFERENCE = (
     "Compare the result with this true map (MRC, of the images' size), aligned first, in either hand."
 )
@@ -130,6 +135,8 @@ class RefineOptions(MachineOptions):
         help="Go to this resolution and no finer, in angstrom. Left out: as far as the halves agree.")
     symmetry: str = option("C1", section="particle", metavar="GROUP",
         help="Impose this point group, e.g. C1, C7, D2, T, O, I, on whose axes the start lies.")
+    flat_solvent: bool = option(False, section="particle",
+        help=_SOLVENT)
     halves: Halves | None = option(None, section="method", metavar="HALVES",
         help=_HALVES)
     method: RefineMethod = option("em", section="method", metavar="METHOD",
@@ -175,6 +182,8 @@ class SolveOptions(MachineOptions):
     allow_negative: bool = option(False, section="particle", methods=_EM,
         help="Let the density be below that of the solvent in all starts (stochastic-em). Left out: in every "
         "second one. The refinement of the halves always lets it.")
+    flat_solvent: bool = option(False, section="particle",
+        help=_SOLVENT)
     resolution: float | None = option(None, section="particle", metavar="ANGSTROM",
         help="Go to this resolution and no finer, in angstrom. Left out: as far as the halves agree.")
     start_resolution: float = option(40.0, section="method", metavar="ANGSTROM", above=0,
@@ -205,6 +214,7 @@ class SolveOptions(MachineOptions):
         return RefineOptions(
             **self._of_both(), symmetry=self.symmetry, start_resolution=self.start_resolution,
             halves=self.halves, iterations=self.iterations, reference=self.reference,
+            flat_solvent=self.flat_solvent,
         )  # fmt: skip
 
     def _of_both(self) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.parallel.lanes import LANES
-from manyviews.particles.em.maximisation import half_volumes
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
@@ -134,9 +133,10 @@ class BatchRefinement(HalvesRefinement):
         batch: int,
         groups: ContrastGroups | None = None,
         *,
+        flat_solvent: bool = False,
         true_diagonal: bool = False,
     ) -> None:
-        super().__init__(problem, starts, start_radius, groups)
+        super().__init__(problem, starts, start_radius, groups, flat_solvent=flat_solvent)
         self.true_diagonal = true_diagonal
         self.update = update
         self.schedule = Schedule(1 if update.whole else math.ceil(problem.plan.particles / batch))
@@ -203,7 +203,7 @@ class BatchRefinement(HalvesRefinement):
         """The state after a batch: maps, noise and poses."""
         problem, sums = self.problem, after.sums()
         iterate, correlation = problem.volume(sums)
-        shape = problem.constraint(iterate.shape[0])
+        halves, solvent = self.halves(sums, correlation, iterate.shape[0])
         agreed = agreed_radius(correlation)
         number, place = self.schedule.place(state.iteration)
         whole = self._ends_pass(state)
@@ -214,7 +214,8 @@ class BatchRefinement(HalvesRefinement):
             state,
             iteration=state.iteration + 1,
             iterate=iterate,
-            halves=half_volumes(sums, np.array(correlation), shape, self.start_radius),
+            halves=halves,
+            solvent=solvent,
             radius=after.radius,
             correlation=correlation,
             noise=torch.from_numpy(sofar.noise(background)),

@@ -89,6 +89,8 @@ def summary(plan: RefinementPlan, state: HalvesState, chosen: Selection) -> dict
         "power_explained": round(power_explained(plan, state), 3),
         "power_explained_at_the_start_resolution": round(at_start, 3),
     }
+    if plan.options.flat_solvent:
+        found["noise_left_in_the_sphere"] = round(state.solvent, 3)
     rows = disbelieved(state, chosen.numbers)
     if len(rows):
         found["particles_not_believed"] = len(rows)

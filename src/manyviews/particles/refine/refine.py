@@ -171,9 +171,18 @@ def solver_of(
     """The solver of the method that was asked for."""
     method = plan.options.method
     if method == "em":
-        return HalvesRefinement(problem, starts, plan.start_radius, groups)
+        return HalvesRefinement(
+            problem, starts, plan.start_radius, groups, flat_solvent=plan.options.flat_solvent
+        )
     batch = plan.options.batch or batch_size(plan.em.particles)
     true_diagonal = method == "preconditioned-sgd" and plan.options.diagonal == "hutchinson"
     return BatchRefinement(
-        problem, starts, plan.start_radius, UPDATES[method](), batch, groups, true_diagonal=true_diagonal
+        problem,
+        starts,
+        plan.start_radius,
+        UPDATES[method](),
+        batch,
+        groups,
+        flat_solvent=plan.options.flat_solvent,
+        true_diagonal=true_diagonal,
     )

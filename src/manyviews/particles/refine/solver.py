@@ -28,6 +28,7 @@ from manyviews.particles.refine.expectation import Expectation, expectation, ove
 from manyviews.particles.refine.judgement import Judgement, believed_samples, judge, with_contrast
 from manyviews.particles.refine.plan import PATIENCE, next_radius
 from manyviews.particles.refine.scales import ContrastGroups, one_group
+from manyviews.particles.refine.solvent import with_flat_solvent
 from manyviews.particles.refine.state import HalvesState
 
 LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
@@ -39,7 +40,8 @@ class HalvesRefinement:
 
     ``starts`` are the maps that the halves begin with, ``start_radius`` their highest frequency, Fourier
     pixels, up to which the halves stay linked. ``groups`` are those of equal contrast, of all particles by
-    their numbers; left out: there is one.
+    their numbers; left out: there is one. ``flat_solvent``: the noise about the particle is
+    masked out of the maps that poses are found with.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class HalvesRefinement:
         starts: tuple[torch.Tensor, ...],
         start_radius: int,
         groups: ContrastGroups | None = None,
+        *,
+        flat_solvent: bool = False,
     ) -> None:
         self.problem = problem
+        self.flat_solvent = flat_solvent
         self.groups = groups or one_group(problem.plan.particles)
         self.starts = starts
         self.start_radius = start_radius
@@ -69,6 +74,7 @@ class HalvesRefinement:
             searched=0.0,
             everywhere=0.0,
             looked=0,
+            solvent=1.0,
             furthest=0,
             stalled=0,
             **vars(Judgement.none(self.problem.plan.particles, self.groups.count)),
@@ -89,8 +95,7 @@ class HalvesRefinement:
         judged = self.judgement(state, found)
         sums = self.sums(images, found.samples, radius, judged.credence)
         iterate, correlation = problem.volume(sums)
-        shape = problem.constraint(iterate.shape[0])
-        halves = half_volumes(sums, np.array(correlation), shape, self.start_radius)
+        halves, solvent = self.halves(sums, correlation, iterate.shape[0])
         left = over_all(found.left, problem.world)
         agreed = agreed_radius(correlation)
         everyone = np.arange(problem.plan.particles)
@@ -100,6 +105,7 @@ class HalvesRefinement:
             iteration=state.iteration + 1,
             iterate=iterate,
             halves=halves,
+            solvent=solvent,
             radius=radius,
             correlation=correlation,
             noise=torch.from_numpy(left.noise(problem.images.noise_variance)),
@@ -135,6 +141,16 @@ class HalvesRefinement:
         if not found.evidence:
             return before
         return judge(self.problem.world, self.problem.numbers, found.evidence, self.groups, before)
+
+    def halves(
+        self, sums: FourierSums, correlation: list[float], box: int
+    ) -> tuple[tuple[torch.Tensor, ...], float]:
+        """Each half's map on ``box`` voxels, and the share of the solvent's noise that is left in it."""
+        shape, left = self.problem.constraint(box), 1.0
+        if self.flat_solvent:
+            images = self.problem.images
+            shape, left = with_flat_solvent(sums, shape, images.pixel_size * images.box / box)
+        return half_volumes(sums, np.array(correlation), shape, self.start_radius), left
 
     def images(self, state: HalvesState) -> FourierImages:
         """This process's images with the noise and the contrast that are known by now."""

@@ -36,6 +36,8 @@ class HalvesState:
         Poses scored for an image on average, and the share of the images that were looked for everywhere.
     looked
         The radius at which images whose poses were not sure were last looked for everywhere.
+    solvent
+        Share of the noise in the sphere about the particle that is left in the maps; 1 where it is all of it.
     scales
         ``(groups,)`` contrast of the groups of particles beside the map, 1 in the mean.
     credence, evidence
@@ -60,6 +62,7 @@ class HalvesState:
     searched: float
     everywhere: float
     looked: int
+    solvent: float
     scales: torch.Tensor
     credence: torch.Tensor
     evidence: torch.Tensor
@@ -84,5 +87,6 @@ class HalvesState:
             "agreed_radius": float(agreed_radius(self.correlation)),
             "poses_an_image": self.searched,
             "looked_everywhere": self.everywhere,
+            "solvent": self.solvent,
             "believed": float(self.credence.mean()),
         }
