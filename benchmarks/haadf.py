@@ -96,7 +96,7 @@ def tables(runs: dict[str, Figures]) -> str:
         "| method | mean NCC | lowest NCC | mean without shifts | lowest without shifts | seconds |",
     ]
     lines.append("|---|---|---|---|---|---|")
-    for name in (*METHODS, POSITIVE):
+    for name in (method for method in (*METHODS, POSITIVE) if method in runs):
         run, other = runs[name], runs.get(f"{name}, no shifts")
         without = [f"{other[key]:.4f}" if other else "" for key in ("mean NCC", "lowest NCC")]
         cells = [f"{run['mean NCC']:.4f}", f"{run['lowest NCC']:.4f}", *without, f"{run['wall seconds']:.0f}"]
@@ -110,7 +110,7 @@ def draw_correlations(runs: dict[str, Figures], path: Path) -> None:
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    for number, method in enumerate(METHODS):
+    for number, method in enumerate(method for method in METHODS if method in runs):
         for name, style in ((method, "-"), (f"{method}, no shifts", ":")):
             axes.plot(
                 runs[name]["tilt"], runs[name]["NCC"], style, color=f"C{number}", marker=".", label=name

@@ -35,8 +35,8 @@ def with_flat_solvent(
 
     Returns
     -------
-    The mask and the noise's power in it beside that in the sphere; the sphere itself and 1 where the halves do
-    not tell.
+    The mask, and the noise's power in it beside that in the sphere; the sphere itself and 1 where the halves
+    do not tell.
     """
     first, second = ((sums.half_volume(half, shape.box) * shape.mask).numpy() for half in range(HALVES))
     curve = fsc(first, second, pixel_size)
