@@ -220,7 +220,7 @@ def test_unknown_option_and_what_was_meant(tmp_path, out, refused):
         (("--relaxation", "nan"), "relaxation"),
         (("--damping", "-1"), "--damping"),
         (("--subsets", "40", "--method", "consensus"), "9 views cannot be divided into 40 subsets"),
-        (("--total-variation", "1"), "leave it out, or use --method consensus"),
+        (("--total-variation", "1"), "leave it out, or use --method admm or consensus"),
         (("--exclude", "1-9"), "every view is left out"),
         (("--axis-angle", "0", "90"), "2 angles were given for 1 stacks"),
         (("--pixel-size", "0"), "--pixel-size: 0 is too small"),
