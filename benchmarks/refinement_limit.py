@@ -59,9 +59,8 @@ class OtherNoise(HalvesRefinement):
         return super().sums(replace(images, values=self.values), samples, radius, credence)
 
 
-def renewed(data: Path, folder: Path) -> ParticleTable:
-    """The particles with other noise of the same kind, their stack in ``folder``."""
-    given = tomllib.loads((data / "simulate.toml").read_text())["options"]
+def renewed(data: Path, given: Record, folder: Path) -> ParticleTable:
+    """The particles with other noise of the same kind, their stack in ``folder``; ``given`` are the options of `data`."""
     images, _ = read_mrc(data / "particles.mrcs")
     noise = [
         particle_noise(0, len(images), given["box"], given["pixel_size"], given["noise_colour"], seed)
@@ -82,7 +81,8 @@ def renewed(data: Path, folder: Path) -> ParticleTable:
 
 
 def limit(data: Path, args: argparse.Namespace) -> Record:
-    table = renewed(data, args.work / "renewed")
+    given = tomllib.loads((data / "simulate.toml").read_text())["options"]
+    table = renewed(data, given, args.work / "renewed")
 
     def solver(
         problem: EmProblem, starts: tuple[torch.Tensor, ...], plan: RefinementPlan, groups: ContrastGroups
@@ -101,7 +101,6 @@ def limit(data: Path, args: argparse.Namespace) -> Record:
     with mock.patch.object(job, "solver_of", solver):
         told = job.refine(ParticleOptions(data / "particles.star"), options, run).summary
     args.pixel_size = table.pixel_size
-    given = tomllib.loads((data / "simulate.toml").read_text())["options"]
     return {
         "box": given["box"], "images": len(table), "snr": given["snr"], "seed": given["seed"], "scored to": args.resolution, "limit": told[OF_TRUTH],
         "true poses": round(true_poses(args.work / "renewed", args.work / "known", args), 2),

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.nano.rigid.angle_fit import ANGLE, RigidScan, fit_rigid, left_by_rows
-from manyviews.nano.rigid.explained import Explained, noise_below, rows_apart
+from manyviews.nano.rigid.explained import Explained, unchanged
 
 Float64 = NDArray[np.float64]
 
 DIGITS = 2
 """Of a degree: what rounds differently with more threads is less, and tables tell as many."""
-_STEPS_WITHOUT, _STEPS_WITH = 3, 8
+_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,14 @@ def find_angles(scan: RigidScan, shifts: Float64, sigma: float) -> FoundAngles |
 
     None: there are too few numbers to tell, or the given angles leave nothing but noise.
     """
-    told, checked = rows_apart(scan.images.shape[1])
-    motion = np.zeros((len(shifts), 4))
-    motion[:, :2] = shifts
-    noise = noise_below(scan, motion, sigma, checked)
-    if noise is None:
+    given = unchanged(scan, shifts, sigma)
+    if given is None:
         return None
-    without, _ = fit_rigid(scan, motion, told, _STEPS_WITHOUT, angles=False)
-    found, weights = fit_rigid(scan, motion, told, _STEPS_WITH, angles=True)
-    left = [left_by_rows(scan, one, weights, checked) for one in (without, found)]
+    found, weights = fit_rigid(scan, given.start, given.told, _STEPS, angles=True)
+    left = [left_by_rows(scan, one, weights, given.checked) for one in (given.motion, found)]
     share = float(weights.mean())
     return FoundAngles(
-        without=left[0], found=left[1], noise=noise * share, by_chance=sigma**2 * len(shifts) * share,
+        without=left[0], found=left[1], noise=given.noise * share, by_chance=sigma**2 * len(shifts) * share,
         change_degrees=found[:, ANGLE],
     )  # fmt: skip
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.nano.rigid.angle_fit import RigidScan, fit_rigid, left_by_rows
-from manyviews.nano.rigid.explained import Explained, noise_below, rows_apart
+from manyviews.nano.rigid.angle_fit import RigidScan, left_by_rows
+from manyviews.nano.rigid.explained import Explained, unchanged
 from manyviews.nano.rigid.pitch_fit import fit_pitch, left_with_pitch
 
 Float64 = NDArray[np.float64]
 
-_STEPS_WITHOUT, _STEPS_WITH = 3, 8
+_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,15 @@ def find_pitch(scan: RigidScan, shifts: Float64, sigma: float) -> FoundPitch | N
 
     None: there are too few numbers to tell, or views without pitch leave nothing but noise.
     """
-    told, checked = rows_apart(scan.images.shape[1])
-    motion = np.zeros((len(shifts), 4))
-    motion[:, :2] = shifts
-    noise = noise_below(scan, motion, sigma, checked)
-    if noise is None:
+    given = unchanged(scan, shifts, sigma)
+    if given is None:
         return None
-    without, weights = fit_rigid(scan, motion, told, _STEPS_WITHOUT, angles=False)
-    found = fit_pitch(scan, without, weights, told, _STEPS_WITH)
+    found = fit_pitch(scan, given.motion, given.weights, given.told, _STEPS)
     share = float(found.weights.mean())
     return FoundPitch(
-        without=left_by_rows(scan, without, found.weights, checked),
-        found=left_with_pitch(scan, found, checked),
-        noise=noise * share,
+        without=left_by_rows(scan, given.motion, found.weights, given.checked),
+        found=left_with_pitch(scan, found, given.checked),
+        noise=given.noise * share,
         by_chance=sigma**2 * len(shifts) * share,
         pitch_degrees=found.pitch_degrees,
     )

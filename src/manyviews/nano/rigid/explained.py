@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.nano.rigid.angle_fit import RigidScan, left_by_rows
+from manyviews.nano.rigid.angle_fit import RigidScan, fit_rigid, left_by_rows
 
 Float64 = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 
 _MOST_ROWS = 12
+_STEPS = 3  # of views as they are given
 _REDUNDANT = 1.5  # numbers of a row for each pixel of its slice, at least
 _BEYOND_NOISE = 1.01  # of what noise leaves
 _BEYOND_CHANCE = 5.0  # times
@@ -54,7 +55,38 @@ class Explained:
         return self.found < _HARDLY_MORE * self.noise
 
 
-def rows_apart(rows: int) -> tuple[Rows, Rows]:
+@dataclass(frozen=True)
+class Unchanged:
+    """Views as they are given, fitted to some rows.
+
+    ``told, checked (z,)`` are the rows that are fitted to and those kept apart, ``start`` and
+    ``motion (view, 4)`` the views before and after, ``weights (view,)`` theirs; ``noise`` what noise leaves
+    of the rows kept apart.
+    """
+
+    told: Rows
+    checked: Rows
+    noise: float
+    start: Float64
+    motion: Float64
+    weights: Float64
+
+
+def unchanged(scan: RigidScan, shifts: Float64, sigma: float) -> Unchanged | None:
+    """Views at ``shifts (view, 2)`` and from there on; ``sigma`` is the noise of a pixel.
+
+    None: there are too few numbers to tell, or they leave nothing but noise.
+    """
+    told, checked = _rows_apart(scan.images.shape[1])
+    start = np.zeros((len(shifts), 4))
+    start[:, :2] = shifts
+    noise = _noise_below(scan, start, sigma, checked)
+    if noise is None:
+        return None
+    return Unchanged(told, checked, noise, start, *fit_rigid(scan, start, told, _STEPS, angles=False))
+
+
+def _rows_apart(rows: int) -> tuple[Rows, Rows]:
     """``(z,)`` rows to fit to, not too many, and those that are kept apart: pairs in turns."""
     pairs = np.arange(rows) // 2 % 2 == 0
     used = np.flatnonzero(pairs)
@@ -63,7 +95,7 @@ def rows_apart(rows: int) -> tuple[Rows, Rows]:
     return told, ~pairs
 
 
-def noise_below(scan: RigidScan, motion: Float64, sigma: float, checked: Rows) -> float | None:
+def _noise_below(scan: RigidScan, motion: Float64, sigma: float, checked: Rows) -> float | None:
     """What noise ``sigma`` of a pixel leaves of rows.
 
     None where a motion ``(view, 4)`` leaves nothing more, or views are too few to tell.

@@ -20,7 +20,7 @@ from manyviews.tilt.prior.held_out import HeldOut, held_out_views
 from manyviews.tilt.prior.search import MOST_ITERATIONS, PriorSearch, SearchState
 from manyviews.tilt.prior.trials import Freedom, best_of, takes_bound
 from manyviews.tilt.series.normalise import PreparedImages
-from manyviews.tilt.solve.damping import noise_damping
+from manyviews.tilt.solve.damping import damping_of
 from manyviews.tilt.solve.problem import TiltProblem
 
 WITHOUT_STAGE, SEARCH_STAGE = "without-prior", "prior"
@@ -47,7 +47,8 @@ class Chosen:
 
 def choose_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan) -> Chosen:
     """Keep views apart, try priors on the others, and take what predicts them best."""
-    plain = _without_prior(plan), replace(problem, damping=plain_damping(plan, images))
+    plain_plan = _without_prior(plan)
+    plain = plain_plan, replace(problem, damping=damping_of(plain_plan, images))
     freedom = _freedom(plan)
     views = held_out_views(problem.projector.geometry)
     if not len(views):
@@ -74,11 +75,6 @@ def usual_strength(images: PreparedImages, views: int) -> float:
     """Noise of a pixel times the root of the number of views: what its back-projection is like in a voxel."""
     spread = float(np.median(images.levels.spread * images.gain))
     return max(images.noise_deviation, _LEAST_NOISE * spread) * math.sqrt(views)
-
-
-def plain_damping(plan: Plan, images: PreparedImages) -> float:
-    """Of conjugate gradients without a prior."""
-    return noise_damping(images) if plan.damping is None else plan.damping
 
 
 def _without_prior(plan: Plan) -> Plan:

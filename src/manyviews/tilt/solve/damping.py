@@ -18,9 +18,4 @@ def damping_of(plan: Plan, images: PreparedImages) -> float:
     has_prior = plan.method == "admm" and (
         plan.prior == "auto" or plan.total_variation > 0 or plan.non_negative
     )
-    return noise_damping(images) if plan.method in DAMPED and not has_prior else 0.0
-
-
-def noise_damping(images: PreparedImages) -> float:
-    """What suits the noise."""
-    return _DAMPING_PER_NOISE * images.noise_to_signal
+    return _DAMPING_PER_NOISE * images.noise_to_signal if plan.method in DAMPED and not has_prior else 0.0
