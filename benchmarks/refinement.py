@@ -54,8 +54,9 @@ def true_poses(folder: Path, out: Path, args: argparse.Namespace) -> float:
     return float(aligned_fsc(volume, read_mrc(folder / "truth.mrc")[0], header)[0].resolution(0.5))
 
 
-def one_run(snr: float, seed: int, start: str, args: argparse.Namespace) -> Record:
-    folder = args.work / f"data_{snr:g}_{seed}"
+def simulated(snr: float, seed: int, args: argparse.Namespace) -> Path:
+    """The folder of a set of particles, made where it is not there yet."""
+    folder: Path = args.work / f"data_{snr:g}_{seed}"
     if not (folder / "truth.mrc").exists():
         simulate(
             SimulateOptions(
@@ -64,6 +65,11 @@ def one_run(snr: float, seed: int, start: str, args: argparse.Namespace) -> Reco
             ),
             folder,
         )  # fmt: skip
+    return folder
+
+
+def one_run(snr: float, seed: int, start: str, args: argparse.Namespace) -> Record:
+    folder = simulated(snr, seed, args)
     particles, truth = ParticleOptions(folder / "particles.star"), folder / "truth.mrc"
     found: Record = {"snr": snr, "seed": seed, "start": start, "box": args.box, "images": args.count}
     begin = truth

@@ -72,15 +72,16 @@ CASES: dict[str, tuple[str, Recipe]] = {
 }
 
 
-def make(case: str, args: argparse.Namespace) -> tuple[Spoiled, Path]:
-    """The set of a case, and the map that its refinement begins with."""
+def make(case: str, args: argparse.Namespace, noise_seed: int | None = None) -> tuple[Spoiled, Path]:
+    """The set of a case, and the map that its refinement begins with; ``noise_seed`` gives it other noise."""
     own, other = args.work / "specimen", args.work / "other"
     clean_images(args.specimen, own, args.box, args.pixel_size, args.count, args.seed)
     clean_images(args.other, other, args.box, args.pixel_size, args.count, args.seed + 1)
-    out, recipe = args.work / case.replace(" ", "_"), CASES[case][1]
+    other_noise = "" if noise_seed is None else f"_{noise_seed}"
+    out, recipe = args.work / (case.replace(" ", "_") + other_noise), CASES[case][1]
     if case == "wrong object":
-        return spoiled(other, own, out, recipe, args.seed), own / "truth.mrc"
-    found = spoiled(own, other, out, recipe, args.seed)
+        return spoiled(other, own, out, recipe, args.seed, noise_seed), own / "truth.mrc"
+    found = spoiled(own, other, out, recipe, args.seed, noise_seed)
     if case == "phases":
         found = without_phases(found, args.work / "phases_random", START_RADIUS, args.seed)
     return found, (other if case == "wrong start" else own) / "truth.mrc"

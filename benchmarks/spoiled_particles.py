@@ -69,8 +69,13 @@ def clean_images(
     return read_particles(folder / "truth.star")
 
 
-def spoiled(clean: Path, other: Path, out: Path, recipe: Recipe, seed: int) -> Spoiled:
-    """Write a set by a recipe from noise-free images in two folders, of the particle and of another object."""
+def spoiled(
+    clean: Path, other: Path, out: Path, recipe: Recipe, seed: int, noise_seed: int | None = None
+) -> Spoiled:
+    """Write a set by a recipe from noise-free images in two folders, of the particle and of another object.
+
+    ``noise_seed`` gives the same set other noise.
+    """
     table, strangers = read_particles(clean / "truth.star"), read_particles(other / "truth.star")
     count, rng = len(table), np.random.default_rng(seed + 100)
     images, wrong = ParticleImages(table).read(), ParticleImages(strangers).read()
@@ -93,7 +98,8 @@ def spoiled(clean: Path, other: Path, out: Path, recipe: Recipe, seed: int) -> S
         images[row] = _ice(box, rng)
     if recipe.noise_only:
         images[:], kind[:] = 0, "noise"
-    images += particle_noise(0, count, box, table.pixel_size, recipe.colour, seed)
+    noise_seed = seed if noise_seed is None else noise_seed
+    images += particle_noise(0, count, box, table.pixel_size, recipe.colour, noise_seed)
     _put_faults(images, kind, order[len(junk) :][: round(recipe.faults * count)], rng)
     chosen = np.flatnonzero((kind == "good") | (not recipe.leave_out_junk))
     return _write(out, table, images, kind, scale, chosen)
