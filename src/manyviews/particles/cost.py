@@ -35,7 +35,6 @@ _FINISHING_VOXEL = 4e-6  # half maps of all frequencies, their mask, curves, loc
 _NEIGHBOURS_KNOWN, _NEIGHBOURS_ANYWHERE = 1000, 2000  # poses scored around candidates, as seen
 _BEST = 0.75  # of the time for posteriors over a whole grid, that its best poses take
 _SAMPLES = 20  # different poses of an image that are added
-_LOST = 0.05  # of the images, that are looked for everywhere again after the first pass, as seen
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def halves_steps(
         agreed = min(radius, max(reach, plan.start_radius))
         stalled = 0 if agreed > furthest else stalled + 1
         furthest = max(agreed, furthest)
-        yield halves_step(plan, radius, 1.0 if number == 0 else _LOST)
+        yield halves_step(plan, radius, 1.0 if number == 0 else 0.0)
 
 
 def halves_step(plan: RefinementPlan, radius: int, everywhere: float) -> Step:

@@ -19,7 +19,9 @@ from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.parallel.lanes import LANES
+from manyviews.particles.em.pose_grids import coarse_level
 from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import RefineMethod
@@ -28,7 +30,7 @@ from manyviews.particles.refine.expectation import expectation, over_all
 from manyviews.particles.refine.judgement import believed_samples
 from manyviews.particles.refine.residuals import Residuals
 from manyviews.particles.refine.scales import ContrastGroups
-from manyviews.particles.refine.solver import BELIEVED, LOOK_AGAIN, HalvesRefinement
+from manyviews.particles.refine.solver import BELIEVED, HalvesRefinement
 from manyviews.particles.refine.state import HalvesState
 from manyviews.particles.refine.updates import (
     Anderson,
@@ -49,6 +51,7 @@ UPDATES: dict[RefineMethod, Callable[[], Update]] = {
     "vdam": Vdam,
 }
 
+_LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
 _BATCH_SHARE, _LEAST_BATCH = 0.1, 500  # of the images
 _PROBED = 100  # images of each half's batch that probes of the Hessian see
 
@@ -66,6 +69,8 @@ class BatchState(HalvesState):
     em_curvature, covariance
         ``(2, shells)`` `ShellCurvature` of each half's batches so far, likewise; zeros where EM's diagonal is
         taken as it is.
+    looked
+        The radius at which images whose poses were not sure were last looked for everywhere.
     passes
         Through all images so far.
     """
@@ -78,6 +83,7 @@ class BatchState(HalvesState):
     counted: torch.Tensor
     em_curvature: torch.Tensor
     covariance: torch.Tensor
+    looked: int
     passes: float
 
     def measures(self) -> dict[str, float]:
@@ -156,6 +162,7 @@ class BatchRefinement(HalvesRefinement):
             counted=torch.from_numpy(none.images),
             em_curvature=torch.zeros(HALVES, self.start_radius + 1, dtype=torch.float64),
             covariance=torch.zeros(HALVES, self.start_radius + 1, dtype=torch.float64),
+            looked=0,
             passes=0.0,
         )
 
@@ -169,7 +176,7 @@ class BatchRefinement(HalvesRefinement):
         batch, whole = self.images(state), len(chosen) == problem.plan.particles
         if not whole:
             batch = batch.crop(radius).select(places)  # a copy
-        again = radius >= LOOK_AGAIN * state.looked
+        again = not self.update.whole and radius >= _LOOK_AGAIN * state.looked
         found = expectation(
             problem, batch, numbers, state.halves, self._known_among(state, numbers, again), radius,
             iteration=state.iteration, particles=len(chosen), credence=state.credence.numpy()[numbers],
@@ -256,9 +263,19 @@ class BatchRefinement(HalvesRefinement):
         return np.sort(np.array_split(order, self.schedule.batches(number))[place])
 
     def _known_among(self, state: HalvesState, numbers: NDArray[np.int64], again: bool) -> PoseSamples:
-        """Poses to look around, numbered by place among ``numbers (n,)``, of which some may have none yet."""
+        """Poses to look around, numbered by place among ``numbers (n,)``, of which some may have none yet.
+
+        If ``again``, an image whose posterior spreads over more than a cell of the coarse grid has none: what
+        the first batches found was found with poor maps.
+        """
+        problem = self.problem
         seen = np.isin(numbers, state.samples.image)
-        return self._known(state, numbers[seen], again).renumbered(np.flatnonzero(seen))
+        known = self._known(state, numbers[seen]).renumbered(np.flatnonzero(seen))
+        if not (again and len(known)):
+            return known
+        _, spread, _ = summarise_poses(known, len(numbers), problem.symmetry)
+        coarse = coarse_level(problem.plan.last_start_radius, problem.images.box, problem.plan.filled)
+        return known.select(spread[known.image] <= math.degrees(coarse.spacing))
 
     def _parts(
         self, batch: FourierImages, samples: PoseSamples, numbers: NDArray[np.int64], radius: int, size: int

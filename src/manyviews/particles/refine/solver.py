@@ -1,15 +1,13 @@
 """Expectation maximisation of two halves apart: a pass through all images is an iteration.
 
-Each image's posterior is found with the map of its own half (`manyviews.particles.em.pose_search`), around
-the poses of the pass before as soon as those say where to look, else everywhere. Of all images at their
-weighted poses each half makes a new map, to as far as the halves agree and a little further. Up to the
-start's frequencies the two share what they find, which keeps them in one place; beyond, nothing passes
-between them.
+Each image's posterior is found with the map of its own half (`manyviews.particles.em.pose_search`), in the
+first pass everywhere, then around the poses of the pass before. Of all images at their weighted poses each
+half makes a new map, to as far as the halves agree and a little further. Up to the start's frequencies the
+two share what they find, which keeps them in one place; beyond, nothing passes between them.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +17,7 @@ from numpy.typing import NDArray
 from manyviews.metrics.fsc import agreed_radius
 from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.particles.em.maximisation import half_volumes
-from manyviews.particles.em.pose_grids import coarse_level
 from manyviews.particles.em.pose_samples import NO_SAMPLES, PoseSamples
-from manyviews.particles.em.pose_summary import summarise_poses
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.refine.expectation import Expectation, expectation, over_all
@@ -31,7 +27,6 @@ from manyviews.particles.refine.scales import ContrastGroups, one_group
 from manyviews.particles.refine.solvent import with_flat_solvent
 from manyviews.particles.refine.state import HalvesState
 
-LOOK_AGAIN = 1.5  # times the radius at which images were last looked for everywhere, before they are again
 BELIEVED = 1  # passes in which all images are believed
 
 
@@ -73,7 +68,6 @@ class HalvesRefinement:
             log_likelihood=0.0,
             searched=0.0,
             everywhere=0.0,
-            looked=0,
             solvent=1.0,
             furthest=0,
             stalled=0,
@@ -86,9 +80,8 @@ class HalvesRefinement:
         problem = self.problem
         radius = self.next_radius(state)
         images = self.images(state)
-        again = radius >= LOOK_AGAIN * state.looked
         found = expectation(
-            problem, images, problem.numbers, state.halves, self._known(state, problem.numbers, again),
+            problem, images, problem.numbers, state.halves, self._known(state, problem.numbers),
             radius, iteration=state.iteration, particles=self.particles,
             credence=state.credence.numpy()[problem.numbers], judged=state.iteration >= BELIEVED,
         )  # fmt: skip
@@ -113,7 +106,6 @@ class HalvesRefinement:
             log_likelihood=problem.mean(found.log_likelihood, self.particles),
             searched=problem.mean(found.searched, self.particles),
             everywhere=problem.mean(found.everywhere, self.particles),
-            looked=radius if again else state.looked,
             furthest=max(agreed, state.furthest),
             stalled=0 if agreed > state.furthest else state.stalled + 1,
             **vars(judged),
@@ -166,18 +158,9 @@ class HalvesRefinement:
         every = problem.plan.particles
         return problem.sums(images, samples, problem.numbers, radius, every, problem.symmetry)
 
-    def _known(self, state: HalvesState, numbers: NDArray[np.int64], again: bool) -> PoseSamples:
-        """Poses of this process's images ``numbers (n,)``, numbered by place, where they say where to look.
-
-        If ``again``, an image whose posterior spreads over more than a cell of the coarse grid does not.
-        """
-        problem = self.problem
-        mine = state.samples.among(numbers, problem.plan.particles)
-        if not (again and len(mine)):
-            return mine
-        _, spread, _ = summarise_poses(mine, len(numbers), problem.symmetry)
-        coarse = coarse_level(problem.plan.last_start_radius, problem.images.box, problem.plan.filled)
-        return mine.select(spread[mine.image] <= math.degrees(coarse.spacing))
+    def _known(self, state: HalvesState, numbers: NDArray[np.int64]) -> PoseSamples:
+        """Poses of this process's images ``numbers (n,)``, numbered by place."""
+        return state.samples.among(numbers, self.problem.plan.particles)
 
 
 def final_maps(sums: FourierSums, box: int) -> tuple[torch.Tensor, torch.Tensor]:

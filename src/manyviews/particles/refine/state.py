@@ -34,8 +34,6 @@ class HalvesState:
         Mean of an image, without the images' own energy.
     searched, everywhere
         Poses scored for an image on average, and the share of the images that were looked for everywhere.
-    looked
-        The radius at which images whose poses were not sure were last looked for everywhere.
     solvent
         Share of the noise in the sphere about the particle that is left in the maps; 1 where it is all of it.
     scales
@@ -61,7 +59,6 @@ class HalvesState:
     log_likelihood: float
     searched: float
     everywhere: float
-    looked: int
     solvent: float
     scales: torch.Tensor
     credence: torch.Tensor
