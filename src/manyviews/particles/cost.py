@@ -121,8 +121,15 @@ def finishing_seconds(plan: RefinementPlan) -> float:
 def starts_work(plan: Plan) -> Callable[[StartsState], Work]:
     """What an iteration of the random starts took and the others will."""
     each = [start_seconds(plan, index) for index in range(plan.em.start_iterations)]
-    every = each * plan.em.starts
-    return lambda state: Work(every[state.iteration - 1], sum(every[state.iteration :]))
+    every = sum(each)
+
+    def work(state: StartsState) -> Work:
+        """Of the starts that are asked for, and of one that is made beyond them."""
+        begun, index = divmod(state.iteration - 1, len(each))
+        later = max(0, plan.em.starts - begun - 1)
+        return Work(each[index], sum(each[index + 1 :]) + later * every)
+
+    return work
 
 
 def refinement_work(plan: Plan, reach: int) -> Callable[[RefinementState], Work]:

@@ -149,6 +149,9 @@ def _starts(plan: Plan) -> Stage:
     em, each = plan.em, plan.em.start_iterations
     seconds = em.starts * sum(start_seconds(plan, index) for index in range(each))
     name = "1 random start" if em.starts == 1 else f"{em.starts} random starts, each"
+    if plan.options.starts is None:
+        most = em.with_more_starts().starts
+        name = f"{em.starts} random starts (up to {most} where none agrees with the best), each"
     return Stage("starts", name, each - 1, em.batch, em.start_radius(0), em.start_radius(each - 2), seconds)
 
 

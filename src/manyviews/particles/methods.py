@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.errors import InputError
 from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job
 from manyviews.parallel.lanes import LANES
 from manyviews.particles.cost import refinement_work, starts_work
+from manyviews.particles.em.confirmation import agreeing_starts
 from manyviews.particles.em.pose_assignment import PoseAssignment
 from manyviews.particles.em.pose_search import PoseSearch
 from manyviews.particles.em.problem import EmProblem
@@ -28,7 +28,6 @@ from manyviews.particles.sagd.sagd import Sagd
 from manyviews.random import Stream, generator
 from manyviews.solvers.stochastic_average_gradient import SagState
 
-_STARTS_AGREE = 0.8
 _TRIAL_ITERATIONS = 100  # of each of several starts of sagd, at low frequency
 
 
@@ -71,7 +70,7 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
     problem = EmProblem(
         particles.images,
         particles.numbers[particles.own],
-        plan.em,
+        plan.em.with_more_starts() if options.starts is None else plan.em,
         shift_sigma=plan.shift_sigma / plan.pixel_size,
         seed=options.seed,
         positive=not options.allow_negative,
@@ -85,17 +84,19 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
     show = preview(job, plan)
     starts, _ = job.solve(
         RandomStarts(problem),
-        plan.em.starts * plan.em.start_iterations,
+        problem.plan.starts * plan.em.start_iterations,
         stage="starts",
+        settled=(lambda state: state.enough) if options.starts is None else None,
         preview=lambda state: show(state.iterate),
         cost=starts_work(plan),
     )
+    made = replace(plan.em, starts=len(starts.finished))
     state, reason = job.solve(
-        Refinement(refinement_problem(problem, starts), starts),
-        plan.em.iterations,
+        Refinement(refinement_problem(replace(problem, plan=made), starts), starts),
+        made.iterations,
         stage="refinement",
         preview=lambda state: show(state.iterate),
-        cost=refinement_work(plan, particles.reach),
+        cost=refinement_work(replace(plan, em=made), particles.reach),
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
         job.warn("the halves share all frequencies that were used; their FSC says nothing")
@@ -112,17 +113,14 @@ def _compare_starts(job: Job, plan: Plan, state: StartsState) -> dict[str, objec
     """How far the other starts agree with the best: the lowest common resolution, and a warning."""
     if len(state.start_scores) < 2 or not job.speaks:
         return {}
-    best = int(np.argmax(state.start_scores))
-    side = plan.box * plan.pixel_size
-    limit = side / plan.em.last_start_radius
-    found = []
-    for number, volume in enumerate(state.finished):
-        if number != best:
-            curve, _ = aligned_fsc(
-                volume.numpy(), state.finished[best].numpy(), side / len(volume), radius=plan.diameter / 2
-            )
-            found.append(curve.resolution(0.5))
-    others = sum(value <= limit / _STARTS_AGREE for value in found)
+    found = agreeing_starts(
+        state.finished,
+        state.start_scores,
+        plan.box * plan.pixel_size,
+        plan.diameter,
+        plan.em.last_start_radius,
+    )
+    others = sum(found)
     if others < len(found):
         job.warn(
             f"{len(found) - others} of {len(found)} other random starts came to another structure; "
@@ -139,7 +137,7 @@ def run_sagd(job: Job, particles: Particles) -> Reconstruction:
     """The paper's stochastic average gradients: trials where there are several starts, the map, its poses."""
     plan, images = particles.plan, particles.images
     chosen = sagd_options(plan)
-    trials = [Sagd(images, replace(chosen, trial=number)) for number in range(plan.options.starts)]
+    trials = [Sagd(images, replace(chosen, trial=number)) for number in range(plan.em.starts)]
     sagd, start = best_trial(job, trials)
     show = preview(job, plan)
     state, reason = job.solve(

@@ -86,8 +86,9 @@ class AbinitioOptions(MachineOptions):
     symmetry: str = option("C1", section="particle", metavar="GROUP", methods=_EM,
         help="Impose this point group, e.g. C1, C7, D2, T, O, I (stochastic-em). Starts do without it; the "
         "best of them is laid on its axes and refined with it.")
-    starts: int = option(3, section="method", least=1,
-        help="Make this many random starts; the one that explains the images best is gone on with.")
+    starts: int | None = option(None, section="method", least=1,
+        help="Make this many random starts; the one that explains the images best is gone on with. Left out: "
+        "3, and by stochastic-em one more, up to 8, as long as no other agrees with the best.")
     refinements: int = option(8, section="method", least=1, methods=_EM,
         help="Refine for this many iterations (stochastic-em).")
     batch: int = option(200, section="method", least=1, help="Take this many images to a mini-batch.")
@@ -170,9 +171,10 @@ class SolveOptions(MachineOptions):
     method: AbinitioMethod = option("stochastic-em", section="method", metavar="METHOD",
         help="Find the first map in this way. stochastic-em: expectation maximisation on growing batches, "
         "the quick default; sagd: the stochastic average gradients of Punjani, Brubaker and Fleet.")
-    starts: int = option(3, section="method", least=1,
+    starts: int | None = option(None, section="method", least=1,
         help="Make this many random starts; the one that explains the images best is gone on with. You are "
-        "told how many of the others agree with it: give more where they do not.")
+        "told how many of the others agree with it. Left out: 3, and by stochastic-em one more, up to 8, as "
+        "long as no other agrees with the best.")
     diameter: float | None = option(None, section="particle", metavar="ANGSTROM",
         help="Put a soft spherical mask of this diameter, in angstrom, around the particle: a little more "
         "than its longest extent. Left out: 0.8 of the box.")

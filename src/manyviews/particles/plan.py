@@ -13,7 +13,7 @@ from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.jobs.device import resolve_device
 from manyviews.options import check_options
-from manyviews.particles.em.plan import EmPlan
+from manyviews.particles.em.plan import STARTS, EmPlan
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.sagd.priors import PriorName
 from manyviews.particles.sagd.sagd import SagdOptions
@@ -113,7 +113,7 @@ def resolve_plan(options: AbinitioOptions, count: int, box: int, pixel_size: flo
     radius = fourier_radius(options.resolution, box, pixel_size)
     em = EmPlan(
         particles=count,
-        starts=options.starts,
+        starts=STARTS if options.starts is None else options.starts,
         refinements=options.refinements,
         batch=min(options.batch, count),
         filled=diameter / side,

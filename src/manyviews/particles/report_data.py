@@ -85,9 +85,8 @@ def read_learning(
         return np.array([as_number(event.get(name)) for event in told])
 
     name = "log_likelihood" if any("log_likelihood" in event for event in told) else "objective"
-    told_of_starts = any("starts_done" in event for event in told)
-    starts = as_number(run.options.get("starts")) if told_of_starts else math.nan
     refines = np.array([event.get("stage") == "refinement" for event in told])
+    starts = _starts_begun(column("starts_done"))
     done = _counts(np.where(refines, starts, column("starts_done")))
     poses = column("poses_an_image")
     poses[poses <= 0] = math.nan
@@ -106,6 +105,12 @@ def read_learning(
         fraction=column("work") if name == "objective" else poses / every,
         side_angstrom=None if model is None else model.side_angstrom,
     )
+
+
+def _starts_begun(done: Float64) -> float:
+    """How many random starts were begun: ``done`` of them after each iteration, NaN where it was another."""
+    told = done[np.isfinite(done)]
+    return float(max(told[-1], told[-2] + 1)) if len(told) > 1 else float(len(told))
 
 
 def _counts(values: Float64) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _FIRST_WAVES = 4.0  # cycles across the particle that a start begins with ...
 _LAST_WAVES = 6.4  # ... and ends with
@@ -11,6 +11,7 @@ _START_ITERATIONS = 65
 _FIRST_SHARE, _LAST_SHARE = 0.3, 0.2
 _LOOK_EVERYWHERE = (0, 3)
 _GROWTH = 1.25
+STARTS, _MOST_STARTS = 3, 8  # where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class EmPlan:
         Highest frequency that may be reached, in Fourier pixels.
     final_passes
         Iterations at the end that see all images.
+    least_starts
+        After so many starts it is enough if another agrees with the best; 0: all are made.
     """
 
     particles: int
@@ -54,6 +57,7 @@ class EmPlan:
     most_radius: int
     refine_batch: int = 4000
     final_passes: int = 3
+    least_starts: int = 0
 
     @property
     def start_iterations(self) -> int:
@@ -64,6 +68,10 @@ class EmPlan:
     def iterations(self) -> int:
         """Iterations of the whole run."""
         return self.starts * self.start_iterations + self.refinements
+
+    def with_more_starts(self) -> EmPlan:
+        """With as many starts as are made at most where no other agrees with the best of the first ones."""
+        return replace(self, starts=max(self.starts, _MOST_STARTS), least_starts=self.starts)
 
     def task(self, done: int) -> Task:
         """The iteration after ``done`` ones."""

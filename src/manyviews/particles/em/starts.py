@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from manyviews.alignment.symmetry_axes import lay_on_axes
 from manyviews.operators.fourier_sums import FourierSums
 from manyviews.parallel.lanes import LANES
+from manyviews.particles.em.confirmation import agreeing_starts
 from manyviews.particles.em.expectation import sample_everywhere
 from manyviews.particles.em.plan import Task
 from manyviews.particles.em.problem import NO_SYMMETRY, EmProblem
@@ -112,13 +113,33 @@ class RandomStarts:
         _, logs = sample_everywhere(batch, grid, problem.shift_sigma, np.zeros(len(batch)), 1, lane)
         score = problem.mean(float(logs.sum()), count)
         scores, finished = [*state.start_scores, score], (*state.finished, state.iterate)
-        problem.say(f"start {len(scores)} of {plan.starts}: log likelihood {score:.2f}")
-        last = len(scores) == plan.starts
+        made = max(len(scores), plan.least_starts or plan.starts)
+        problem.say(f"start {len(scores)} of {made}: log likelihood {score:.2f}")
+        last = self._enough(finished, scores)
         best = int(np.argmax(scores))
         volume = self._on_axes(finished[best]) if last else state.iterate
         return replace(
-            state, start_scores=scores, finished=finished, iterate=volume, log_likelihood=score, searched=0.0
-        )
+            state, start_scores=scores, finished=finished, iterate=volume, log_likelihood=score, searched=0.0,
+            enough=last,
+        )  # fmt: skip
+
+    def _enough(self, maps: tuple[torch.Tensor, ...], scores: list[float]) -> bool:
+        """Whether the best start is gone on with: all are made, or enough, and another agrees with it."""
+        problem, plan = self.problem, self.problem.plan
+        if len(scores) == plan.starts:
+            return True
+        if not 0 < plan.least_starts <= len(scores):
+            return False
+        confirmed = 0.0
+        if problem.world.rank == 0:
+            side = problem.images.box * problem.images.pixel_size
+            confirmed = float(
+                any(agreeing_starts(maps, scores, side, plan.filled * side, plan.last_start_radius))
+            )
+        if problem.world.broadcast(confirmed):
+            return True
+        problem.say(f"no other start agrees with the best: one more, of {plan.starts} at most")
+        return False
 
     def _on_axes(self, volume: torch.Tensor) -> torch.Tensor:
         """A map of a start, which knows no symmetry, turned so that symmetry may be imposed from here on."""

@@ -31,6 +31,8 @@ class StartsState:
         Of the halves, by shell.
     searched
         Poses scored for an image on average in the last iteration.
+    enough
+        Whether no more starts are made.
     """
 
     iteration: int
@@ -43,6 +45,7 @@ class StartsState:
     log_likelihood: float
     correlation: list[float]
     searched: float
+    enough: bool = False
 
     @property
     def sums(self) -> FourierSums:
