@@ -33,7 +33,7 @@ from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_vol
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
-from manyviews.tilt.solve.damping import DAMPED, damping_of
+from manyviews.tilt.solve.damping import DAMPED, damped
 from manyviews.tilt.solve.problem import TiltProblem
 from manyviews.tilt.solve.storage import Storage
 from manyviews.tilt.warnings import find_warnings
@@ -195,13 +195,12 @@ def make_problem(
         projector=projector,
         read=images.read,
         weights=np.ones(len(geometry)),
-        damping=damping_of(plan, images),
         convolve=plan.normal == "convolution",
         device=device,
         place=place,
         storage=storage or Storage(),
     )
-    return problem, images
+    return damped(problem, plan, images), images
 
 
 def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> Storage:
