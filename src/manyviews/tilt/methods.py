@@ -97,8 +97,8 @@ def make_cg(
         roughness, exchange = problem.scaled_roughness, problem.projector.exchange
         nearly = periodic_preconditioner(kernel, problem.volume_shape, roughness, shift, exchange=exchange)
         precondition = lambda x: nearly.forward(x, out=problem.space.allocate())  # noqa: E731
+        kernel = replace(kernel, periodic=None)
     target, energy = (known[1].target, known[1].data_energy) if known else problem.back_projection()
-    kernel = replace(kernel, periodic=None)
     least_squares = problem.quadratic_problem(kernel, target, energy)
     return ConjugateGradient(least_squares, refresh_every=refresh, precondition=precondition)
 

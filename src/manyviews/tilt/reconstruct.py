@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ def reconstruct(
     plan = resolve_plan(options, source)
     _check_reference(options.reference, plan)
     schedule = make_run_schedule(source, plan, options, world)
+    if schedule.streamed:  # where there is no preconditioner
+        plan = replace(plan, damping_by_frequency=False)
     place = take_place(world, schedule.layout)
     if place is None:
         return JobResult.elsewhere(run.out)
@@ -139,11 +142,17 @@ def _solve(
         "method": plan.method,
         "volume_voxels": list(plan.volume_shape[::-1]),
         "stopped_because": str(reason),
-        **({"damping": problem.damping} if plan.method in DAMPED else {}),
+        **(_damping(problem) if plan.method in DAMPED else {}),
         **({} if chosen.choice is None else chosen.choice.figures()),
         **measures,
         **ranks,
     }
+
+
+def _damping(problem: TiltProblem) -> dict[str, object]:
+    """In units of one view: at all frequencies, and for minus the Laplacian, its square and so on."""
+    by_frequency = {"damping_by_frequency": list(problem.roughness)} if problem.roughness else {}
+    return {"damping": problem.damping, **by_frequency}
 
 
 def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptions, world: World) -> Schedule:
