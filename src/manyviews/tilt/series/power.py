@@ -32,7 +32,8 @@ class Power:
     frequencies
         How many there are in a shell of one image.
     power
-        Mean over all views; white noise of variance s^2 has s^2 in every shell.
+        Mean over all views; white noise of variance s^2 has s^2 in every shell, and less in the first few,
+        from which the level is taken.
     noise
         Variance of white noise in a pixel.
     """

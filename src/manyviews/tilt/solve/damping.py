@@ -63,7 +63,8 @@ def noise_to_signal(power: Power) -> tuple[float, ...]:
     The fit is of relative errors (Lawson & Hanson 1974, non-negative least squares). Where noise is all there
     is, the constant alone.
     """
-    noise = max(min(power.noise, float(power.power.min())), _LEAST_NOISE * float(power.power.max()))
+    fine = power.power[len(power.power) // 2 :]
+    noise = max(min(power.noise, float(fine.min())), _LEAST_NOISE * float(power.power.max()))
     above = power.power / noise - 1.0 if noise > 0.0 else np.full(power.power.shape, np.inf)
     heard = np.flatnonzero(above > _LAST_SIGNAL)
     if noise == 0.0 or len(heard) < 2:
