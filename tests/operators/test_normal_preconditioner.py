@@ -1,5 +1,7 @@
 """The preconditioner is self-adjoint, positive, near the inverse, and the same in slabs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ import torch
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.differences import add_laplacian
-from manyviews.operators.normal_preconditioner import normal_preconditioner
+from manyviews.operators.normal_preconditioner import normal_preconditioner, periodic_preconditioner
+from manyviews.operators.roughness import add_roughness
 from manyviews.operators.slab_projector import SlabProjector
 from manyviews.operators.view_kernel import make_kernel
 from manyviews.parallel.world import shares
@@ -27,7 +30,9 @@ GEOMETRY = TiltGeometry.concatenate(
 
 def kernel(exchange=None, **options):
     groups = SlabProjector(GEOMETRY, SHAPE, SHAPE[1:], exchange=exchange).groups
-    return make_kernel(groups, np.ones(len(GEOMETRY)), SHAPE, circulant=True, exchange=exchange, **options)
+    return make_kernel(
+        groups, np.ones(len(GEOMETRY)), SHAPE, circulant=True, periodic=True, exchange=exchange, **options
+    )
 
 
 def noise(number):
@@ -75,6 +80,38 @@ def test_slabs_are_parts_of_the_whole():
         torch.testing.assert_close(torch.cat(run_ranks(ranks, slab)), whole, atol=1e-7, rtol=1e-4)
 
 
+ROUGHNESS = (0.5, 2.0)
+
+
+def test_the_periodic_one_is_self_adjoint_positive_and_near_the_inverse():
+    views = kernel(dtype=torch.float64)
+    found = periodic_preconditioner(views, SHAPE, ROUGHNESS, SHIFT)
+    x, y = noise(1), noise(2)
+    assert float((found.forward(x) * y).sum()) == pytest.approx(float((x * found.forward(y)).sum()), rel=1e-9)
+    assert float((x * found.forward(x)).sum()) > 0.0
+    spectrum = add_roughness(views.spectrum.clone(), ROUGHNESS, views.padded, np.arange(views.padded[1]))
+    normal = Convolution(SHAPE, views.padded, spectrum)
+    unit = torch.eye(int(np.prod(SHAPE)), dtype=torch.float64).view(-1, *SHAPE)
+    hessian = torch.stack([normal.forward(x).add_(x, alpha=SHIFT).flatten() for x in unit])
+    both = torch.stack([found.forward(row.view(SHAPE)).flatten() for row in hessian])
+    assert condition(both) < 0.4 * condition(hessian)
+
+
+def test_slabs_of_the_periodic_one_are_parts_of_the_whole():
+    x = noise(3).float()
+    whole = periodic_preconditioner(kernel(), SHAPE, ROUGHNESS, SHIFT).forward(x)
+
+    def slab(world):
+        own = shares(SHAPE[0], world.size)[world.rank]
+        found = periodic_preconditioner(kernel(world), SHAPE, ROUGHNESS, SHIFT, exchange=world)
+        return found.forward(x[own].contiguous())
+
+    for ranks in (2, 3):
+        torch.testing.assert_close(torch.cat(run_ranks(ranks, slab)), whole, atol=1e-7, rtol=1e-4)
+
+
 def test_what_it_cannot_be_made_of_is_refused():
     with pytest.raises(ValueError, match="positive shift"):
         normal_preconditioner(kernel(), SHAPE, SMOOTHNESS, 0.0)
+    with pytest.raises(ValueError, match="periodic kernel"):
+        periodic_preconditioner(replace(kernel(), periodic=None), SHAPE, (), 1.0)

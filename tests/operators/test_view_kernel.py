@@ -139,6 +139,20 @@ def test_the_circulant_is_not_negative(axes):
     assert make_kernel(projector.groups, np.ones(len(projector.geometry)), VOLUME).circulant is None
 
 
+@pytest.mark.parametrize("depth", [1, 2, 7, 8])
+def test_the_periodic_kernel_is_the_tapered_one_at_every_other_frequency(depth):
+    """On a grid twice as long as the volume, these are the frequencies with the depth as their period."""
+    projector = projector_for((0.0, 22.5), (depth, 12, 13), (12, 13))
+    grid = (2 * depth, *padded_shape(projector.groups, projector.volume_shape)[1:])
+    views = np.ones(len(projector.geometry))
+    kernel = make_kernel(
+        projector.groups, views, projector.volume_shape, circulant=True, periodic=True, padded=grid
+    )
+    assert kernel.periodic.shape == (depth, *kernel.spectrum.shape[1:])
+    torch.testing.assert_close(kernel.periodic, kernel.circulant[::2], rtol=0, atol=1e-5 * kernel.largest)
+    assert make_kernel(projector.groups, views, projector.volume_shape).periodic is None
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
 def test_ranks_make_their_rows_of_the_whole_kernel(ranks, rng):
     projector = projector_for((0.0, 22.5), (7, 24, 21), (30, 31), TILTS[::6])

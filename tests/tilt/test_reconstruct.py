@@ -118,7 +118,9 @@ def test_other_options_are_refused_by_name_until_overwrite(tiny, tmp_path):
     reconstruct(tiny, OPTIONS, quiet_run(out))
     before = (out / "volume.mrc").read_bytes()
     other = replace(OPTIONS, method="sirt", iterations=2)
-    said = "other options: iterations was 15, now 2, method was 'cg'"
+    said = (
+        "other options: damping_by_frequency was True, now False, iterations was 15, now 2, method was 'cg'"
+    )
     with pytest.raises(InputError, match=said) as caught:
         reconstruct(tiny, other, quiet_run(out))
     assert caught.value.path == str(out)

@@ -7,11 +7,12 @@ self-adjoint and positive. It makes conjugate gradients quick and does not chang
 
 from __future__ import annotations
 
-import numpy as np
-import scipy.fft
+from collections.abc import Sequence
+
 import torch
 
 from manyviews.operators.convolution import Convolution
+from manyviews.operators.roughness import add_roughness, bends
 from manyviews.operators.view_kernel import ViewKernel
 from manyviews.parallel.world import World
 
@@ -44,21 +45,46 @@ def normal_preconditioner(
         raise ValueError("a preconditioner needs a circulant kernel and a positive shift")
     rank = 0 if exchange is None or exchange.size == 1 else exchange.rank
     rows = kernel.rows.own(rank)
-    size_z, size_y, size_x = kernel.padded
     found = kernel.circulant[:, torch.from_numpy(rows)].clamp_(min=0.0)
-    for axis, bend in enumerate(
-        (
-            _bend(scipy.fft.fftfreq(size_z)),
-            _bend(scipy.fft.fftfreq(size_y))[rows],
-            _bend(scipy.fft.rfftfreq(size_x)),
-        )
-    ):
-        along = torch.from_numpy(smoothness * bend).to(found)
-        found.add_(along.view([-1 if axis == one else 1 for one in range(3)]))
+    for along in bends(kernel.padded, rows):
+        found.add_(smoothness * along.to(found))
     found.add_(shift).reciprocal_()
     return Convolution(volume_shape, kernel.padded, found, rows=kernel.rows, exchange=exchange)
 
 
-def _bend(frequency: np.ndarray) -> np.ndarray:
-    """Eigenvalues of minus the second difference on a ring."""
-    return np.asarray(2.0 - 2.0 * np.cos(2.0 * np.pi * frequency))
+def periodic_preconditioner(
+    kernel: ViewKernel,
+    volume_shape: tuple[int, int, int],
+    roughness: Sequence[float],
+    shift: float,
+    *,
+    exchange: World | None = None,
+) -> Convolution:
+    """Nearly the inverse of ``W' L W + sum_j c_j (-Laplacian)^j + shift``, cyclic along z.
+
+    A volume that is the same in all slices is, without padding along z, a frequency by itself; padded, it
+    leaks to neighbours that no view sees, and these are raised most. It has half the size of
+    `normal_preconditioner`, and needs a third of its iterations where a specimen is damped by frequency.
+
+    Parameters
+    ----------
+    kernel
+        Of the views, made with ``periodic`` and with the same ``exchange``, on a grid of one tile.
+    roughness
+        c_1, c_2, ...
+    shift
+        Positive, since no view may look at a frequency.
+
+    Raises
+    ------
+    ValueError
+        If the kernel has no periodic spectrum, or ``shift`` is not positive.
+    """
+    if kernel.periodic is None or not shift > 0.0:
+        raise ValueError("a preconditioner needs a periodic kernel and a positive shift")
+    rank = 0 if exchange is None or exchange.size == 1 else exchange.rank
+    grid = (volume_shape[0], *kernel.padded[1:])
+    found = kernel.periodic.clamp(min=0.0)
+    add_roughness(found, roughness, grid, kernel.rows.own(rank))
+    found.add_(shift).reciprocal_()
+    return Convolution(volume_shape, grid, found, rows=kernel.rows, exchange=exchange)

@@ -44,6 +44,9 @@ class ViewKernel:
         Transform of the kernel tapered by ``1 - |dz| / Z``: the best cyclic stand-in (T. Chan 1988), from
         which weights and preconditioners are made. Negative by 3e-5 of its largest value at most (profiles
         are tabulated): clamp it. Whole on every rank. None if not asked for.
+    periodic
+        Transform of the kernel made cyclic with the depth of the volume as its period, tapered likewise, on
+        the grid ``(volume z, y, x)``: this rank's rows. None if not asked for.
     largest
         Greatest value of the whole spectrum.
     rows
@@ -55,6 +58,7 @@ class ViewKernel:
     circulant: torch.Tensor | None
     largest: float
     rows: RowShares
+    periodic: torch.Tensor | None = None
 
 
 def make_kernel(
@@ -63,6 +67,7 @@ def make_kernel(
     volume_shape: tuple[int, int, int],
     *,
     circulant: bool = False,
+    periodic: bool = False,
     padded: tuple[int, int, int] | None = None,
     exchange: World | None = None,
     dtype: torch.dtype = torch.float32,
@@ -74,8 +79,8 @@ def make_kernel(
     ----------
     volume_shape
         ``(z, y, x)`` of the whole volume.
-    circulant
-        Whether the tapered spectrum is wanted too.
+    circulant, periodic
+        Whether the tapered spectra are wanted too.
     padded
         Grid to use: at least `padded_shape`, or that of a `manyviews.operators.tiling.Tiling`; None: the
         smallest good one.
@@ -100,6 +105,7 @@ def make_kernel(
         circulant=torch.from_numpy(along.tapered(planes, spectrum.dtype)).to(device) if circulant else None,
         largest=max(others.gather(largest)) if others else largest,
         rows=along.rows,
+        periodic=torch.from_numpy(along.periodic(planes, spectrum.dtype)).to(device) if periodic else None,
     )
 
 
@@ -191,6 +197,21 @@ class _AlongZ:
             counts = [share.stop - share.start for share in self.rows.shares(block)]
             rows_first = torch.from_numpy(np.ascontiguousarray(own.swapaxes(0, 1)))
             out[:, block] = self.exchange.all_gather(rows_first, counts).numpy().swapaxes(0, 1)
+        return out
+
+    def periodic(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
+        """Own rows of the tapered kernel with ``depth`` as its period, ``(depth, own rows, columns)``."""
+        rank = self.exchange.rank if self.exchange else 0
+        out = np.empty((self.depth, self.rows.count(rank), planes.shape[2]), dtype)
+        taper = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)[:, None, None]
+        for block, stored in zip(self.rows.blocks, self.rows.stored(rank), strict=True):
+            part = self._gather(planes, block) * taper
+            if not part.size:
+                continue
+            # what lies behind comes round to the front
+            part[1:] += np.conj(part[:0:-1])
+            half = part[: self.depth // 2 + 1]
+            out[:, stored] = scipy.fft.hfft(half, n=self.depth, axis=0, workers=torch.get_num_threads())
         return out
 
     def _gather(self, planes: NDArray[np.complex64], block: slice) -> NDArray[np.complex64]:

@@ -22,7 +22,7 @@ class ConjugateGradientState:
     direction
         Next search direction.
     slope
-        Squared norm of the residual.
+        ``<residual, M residual>``, with the preconditioner M.
     base, base_gradient, base_energy
         Where the projectors were last applied: the volume, its exact gradient ``W' L (p - W x)``, and its
         residual energy.
@@ -57,22 +57,29 @@ class ConjugateGradient:
     how far to go along the way to it, because the objective is a parabola whose gradient is now known at both
     ends. The exact objective therefore falls with every round, however rough the quick operator is. A round
     has ``refresh_every`` iterations; 0: it is endless.
+
+    ``precondition`` is M, nearly the inverse of the Hessian, self-adjoint and positive; None: none. It makes
+    the way shorter and does not change where it ends.
     """
 
-    def __init__(self, problem: LeastSquares, *, refresh_every: int = 0) -> None:
+    def __init__(
+        self, problem: LeastSquares, *, refresh_every: int = 0, precondition: Map | None = None
+    ) -> None:
         self.problem = problem
         self.refresh_every = refresh_every
+        self.precondition = precondition
 
     def init(self) -> ConjugateGradientState:
         """Start from an empty volume, where the target is the exact gradient."""
         problem = self.problem
         start = problem.vectors.zeros()
+        direction = self._preconditioned(problem.target)
         return ConjugateGradientState(
             iteration=0,
             iterate=start,
             residual=problem.target,
-            direction=problem.target,
-            slope=problem.vectors.inner(problem.target, problem.target),
+            direction=direction,
+            slope=problem.vectors.inner(problem.target, direction),
             base=start,
             base_gradient=problem.target,
             base_energy=problem.data_energy,
@@ -97,7 +104,8 @@ class ConjugateGradient:
         length = state.slope / curvature if curvature > 0.0 else 0.0
         volume = space.add(state.iterate, state.direction, length)
         residual = bent.mul_(-length).add_(state.residual)
-        slope = inner(residual, residual)
+        preconditioned = self._preconditioned(residual)
+        slope = inner(residual, preconditioned)
         ratio = slope / state.slope if state.slope > 0.0 else 0.0
         # 1/2 <x, H x> - <b, x> with H x = b - r, less the damping term
         value = -0.5 * (inner(volume, residual) + inner(volume, state.target))
@@ -106,11 +114,15 @@ class ConjugateGradient:
             iteration=state.iteration + 1,
             iterate=volume,
             residual=residual,
-            direction=space.add(residual, state.direction, ratio),
+            direction=space.add(preconditioned, state.direction, ratio),
             slope=slope,
             objective=state.offset + value - 0.5 * problem.damping * inner(volume, volume),
             data_passes=state.data_passes + 1.0,
         )
+
+    def _preconditioned(self, residual: torch.Tensor) -> torch.Tensor:
+        """``M residual``; the residual itself where there is no M."""
+        return residual if self.precondition is None else self.precondition(residual)
 
     def _corrected(self, state: ConjugateGradientState) -> ConjugateGradientState:
         """Go from the base towards the proposal as far as the exact objective falls, and make it the base."""
@@ -133,12 +145,13 @@ class ConjugateGradient:
         normal = problem.normal(volume)
         target = space.add(gradient, normal)
         residual = space.add(gradient, volume, -damping)
+        direction = self._preconditioned(residual)
         return replace(
             state,
             iterate=volume,
             residual=residual,
-            direction=residual,
-            slope=inner(residual, residual),
+            direction=direction,
+            slope=inner(residual, direction),
             base=volume,
             base_gradient=gradient,
             base_energy=energy,

@@ -105,8 +105,9 @@ class ReconstructOptions(MachineOptions):
     damping: float | None = option(None, section="method", least=0,
         methods=("cg", "admm", "consensus", "wbp"),
         help="Set the Tikhonov damping of cg, admm, consensus and wbp, in units of one view (1: as strong as "
-        'one image that says "zero"). Left out: ten times the noise-to-signal ratio measured in the '
-        "images, none where admm has a prior; 0: plain least squares.")
+        'one image that says "zero"). Left out: the noise-to-signal ratio of every frequency measured in the '
+        "images for cg, ten times the mean one for others, none where admm has a prior; 0: plain least "
+        "squares.")
     normal: Literal["convolution", "exact"] = option("convolution", section="method", metavar="HOW",
         help="Choose how to project and back-project in one. convolution: as one Fourier product, quick, "
         "true up to detector edges; exact: by the projectors.")

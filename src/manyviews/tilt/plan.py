@@ -27,6 +27,7 @@ _ITERATIONS = {
     "wang2020": 10,
     "consensus": 20,
 }
+DAMPED_BY_FREQUENCY = ("cg",)
 # Where the search for a prior has come near already.
 _ITERATIONS_FROM_A_PRIOR = 12
 _INNER = {"wang2020": 10, "consensus": 3}
@@ -41,6 +42,7 @@ _LEAST_VOLUMES = 3
 class Plan:
     """Options of a reconstruction with nothing left open; see `ReconstructOptions`.
 
+    ``damping_by_frequency``: where `damping` is left open, it is found for every frequency, not for all.
     ``volume_shape`` is ``(z, y, x)`` after binning and ``pixel_size`` is angstrom after binning.
     """
 
@@ -56,6 +58,7 @@ class Plan:
     sirt_form: str
     prior: str
     damping: float | None
+    damping_by_frequency: bool
     normal: str
     refresh: int
     non_negative: bool
@@ -101,6 +104,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         sirt_form=options.sirt_form,
         prior=_prior(options),
         damping=options.damping,
+        damping_by_frequency=method in DAMPED_BY_FREQUENCY and options.damping is None,
         normal=options.normal,
         refresh=options.refresh,
         non_negative=options.non_negative,

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_vol
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
-from manyviews.tilt.solve.damping import DAMPED, damping_of
+from manyviews.tilt.solve.damping import DAMPED, damped
 from manyviews.tilt.solve.problem import TiltProblem
 from manyviews.tilt.solve.storage import Storage
 from manyviews.tilt.warnings import find_warnings
@@ -69,6 +70,8 @@ def reconstruct(
     plan = resolve_plan(options, source)
     _check_reference(options.reference, plan)
     schedule = make_run_schedule(source, plan, options, world)
+    if schedule.streamed:  # where there is no preconditioner
+        plan = replace(plan, damping_by_frequency=False)
     place = take_place(world, schedule.layout)
     if place is None:
         return JobResult.elsewhere(run.out)
@@ -139,11 +142,17 @@ def _solve(
         "method": plan.method,
         "volume_voxels": list(plan.volume_shape[::-1]),
         "stopped_because": str(reason),
-        **({"damping": problem.damping} if plan.method in DAMPED else {}),
+        **(_damping(problem) if plan.method in DAMPED else {}),
         **({} if chosen.choice is None else chosen.choice.figures()),
         **measures,
         **ranks,
     }
+
+
+def _damping(problem: TiltProblem) -> dict[str, object]:
+    """In units of one view: at all frequencies, and for minus the Laplacian, its square and so on."""
+    by_frequency = {"damping_by_frequency": list(problem.roughness)} if problem.roughness else {}
+    return {"damping": problem.damping, **by_frequency}
 
 
 def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptions, world: World) -> Schedule:
@@ -195,13 +204,12 @@ def make_problem(
         projector=projector,
         read=images.read,
         weights=np.ones(len(geometry)),
-        damping=damping_of(plan, images),
         convolve=plan.normal == "convolution",
         device=device,
         place=place,
         storage=storage or Storage(),
     )
-    return problem, images
+    return damped(problem, plan, images), images
 
 
 def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> Storage:

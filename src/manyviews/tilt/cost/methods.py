@@ -63,6 +63,11 @@ class Work:
         return [*self.parts, *([self.union] if self.union else [])]
 
     @property
+    def preconditioned(self) -> bool:
+        """Whether conjugate gradients are damped by frequency, with a preconditioner: in memory only."""
+        return self.plan.damping_by_frequency and self.slab.stream is None
+
+    @property
     def _convolves(self) -> bool:
         return self.plan.normal == "convolution"
 
@@ -201,8 +206,32 @@ def _cg(work: Work) -> list[Parts]:
     # volumes while the projectors run, and while the convolution after them runs: those of the state before
     # the step, of the step, and of the base; the first rounds share some of them
     exact, quick = ((0, 6), (9, 11), (11, 13))[min(rounds, 2)]
+    if work.preconditioned:
+        return _damped_by_frequency(work, exact, quick + 1)
     found = [*work.setting_up(), *work.iterating(quick)]
     return [*found, *work.passing(exact)] if rounds else found
+
+
+def _damped_by_frequency(work: Work, exact: int, quick: int) -> list[Parts]:
+    whole = work.whole
+    # the kernel, the same again with its damping, and the preconditioner
+    spectra = whole.spectrum_bytes + whole.periodic_bytes
+    found = [
+        {"making the kernel": whole.making_bytes + whole.periodic_bytes},
+        work.phase(1, work.own.back_bytes, spectra),
+        work.phase(1, 0, spectra + whole.spectrum_bytes),
+        *work.summing(1, spectra),
+        work.phase(quick, whole.convolution_bytes if whole.convolve else work.own.pass_bytes, spectra),
+    ]
+    if not exact:
+        return found
+    # the projectors; then the damping of the volume, whose spectrum is made anew
+    return [
+        *found,
+        work.phase(exact, work.own.pass_bytes, spectra),
+        *work.summing(exact, spectra),
+        work.phase(exact + 2, whole.convolution_bytes, spectra + whole.spectrum_bytes),
+    ]
 
 
 def _admm(work: Work) -> list[Parts]:
@@ -297,7 +326,10 @@ def iteration(work: Work) -> Load:
         return work.answers_load(plan.inner_iterations + 1)
     if method == "sirt" and plan.sirt_form == "normalised":
         return work.pass_load
-    if method == "cg" and plan.refresh:
-        return work.normal_load + (work.pass_load + work.normal_load).times(1.0 / plan.refresh)
+    if method == "cg":
+        # a preconditioner is half a convolution; damping by frequency wants another after an exact pass
+        quick = work.normal_load.times(1.5 if work.preconditioned else 1.0)
+        after = work.normal_load.times(2.0 if work.preconditioned else 1.0)
+        return quick + (work.pass_load + after).times(1.0 / plan.refresh if plan.refresh else 0.0)
     # each of two steps of admm has a preconditioner
     return work.normal_load.times({"wbp": 2, "admm": 4}.get(method, 1))

@@ -119,6 +119,11 @@ class ViewCosts:
         return _kernel_bytes(self.tiling, 1)
 
     @cached_property
+    def periodic_bytes(self) -> int:
+        """Own rows of the kernel with the depth as its period, or of a preconditioner made of it."""
+        return self.spectrum_bytes * self.slab.volume_shape[0] // self.tiling.grid[0]
+
+    @cached_property
     def making_bytes(self) -> int:
         """Work space in which the kernel is made, the kernel included."""
         return self.convolution_bytes + self.spectrum_bytes

@@ -11,16 +11,15 @@ import numpy as np
 from manyviews.jobs.run import Job
 from manyviews.runs.placement import Placement
 from manyviews.solvers.alternating_directions import AlternatingState, Terms
-from manyviews.solvers.conjugate_gradient import ConjugateGradient
 from manyviews.solvers.driver import Solver
-from manyviews.tilt.methods import make_admm
+from manyviews.tilt.methods import make_admm, make_cg
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.prior.choice import PRIOR_FILE, Choice
 from manyviews.tilt.prior.held_out import HeldOut, held_out_views
 from manyviews.tilt.prior.search import MOST_ITERATIONS, PriorSearch, SearchState
 from manyviews.tilt.prior.trials import Freedom, best_of, takes_bound
 from manyviews.tilt.series.normalise import PreparedImages
-from manyviews.tilt.solve.damping import damping_of
+from manyviews.tilt.solve.damping import damped
 from manyviews.tilt.solve.problem import TiltProblem
 
 WITHOUT_STAGE, SEARCH_STAGE = "without-prior", "prior"
@@ -48,7 +47,7 @@ class Chosen:
 def choose_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan) -> Chosen:
     """Keep views apart, try priors on the others, and take what predicts them best."""
     plain_plan = _without_prior(plan)
-    plain = plain_plan, replace(problem, damping=damping_of(plain_plan, images))
+    plain = plain_plan, damped(problem, plain_plan, images)
     freedom = _freedom(plan)
     views = held_out_views(problem.projector.geometry)
     if not len(views):
@@ -58,7 +57,7 @@ def choose_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: P
         job.say(text)
     held = HeldOut.of(problem, images, views)
     usual = plan.total_variation or usual_strength(images, len(held.training.weights))
-    found = _search(job, held, usual, freedom, plain[1].damping)
+    found = _search(job, held, usual, freedom, plain[1])
     choice = _choice(found, freedom, usual, held, len(problem.weights))
     job.say(choice.words)
     if job.speaks:
@@ -78,7 +77,12 @@ def usual_strength(images: PreparedImages, views: int) -> float:
 
 
 def _without_prior(plan: Plan) -> Plan:
-    return replace(plan, method="cg", iterations=min(plan.iterations, _ITERATIONS_OF_CG))
+    return replace(
+        plan,
+        method="cg",
+        iterations=min(plan.iterations, _ITERATIONS_OF_CG),
+        damping_by_frequency=plan.damping is None,
+    )
 
 
 def _freedom(plan: Plan) -> Freedom:
@@ -96,14 +100,14 @@ def _given(plan: Plan) -> list[str]:
     ]
 
 
-def _search(job: Job, held: HeldOut, usual: float, freedom: Freedom, damping: float) -> SearchState:
-    """Conjugate gradients with ``damping`` on the views that are used, then trials."""
+def _search(job: Job, held: HeldOut, usual: float, freedom: Freedom, plain: TiltProblem) -> SearchState:
+    """Conjugate gradients, damped as ``plain`` is, on the views that are used, then trials."""
     training = held.training
     placement = Placement.at(training.place, training.volume_shape[0])
-    kernel = training.kernel(circulant=True)
+    kernel = training.kernel(circulant=True, periodic=any(plain.roughness))
     problem = training.least_squares(kernel)
-    damped = replace(problem, damping=damping * training.one_view)
-    without = ConjugateGradient(damped, refresh_every=_REFRESH)
+    like_plain = replace(training, damping=plain.damping, roughness=plain.roughness)
+    without = make_cg(like_plain, _REFRESH, known=(kernel, problem))
     begun, _ = job.solve(without, _ITERATIONS, stage=WITHOUT_STAGE, placement=placement, space=training.space)
     solver = make_admm(training, Terms(usual), correct_after=0, known=(kernel, problem))
     search = PriorSearch(solver, usual, freedom, held.errors, begun.iterate)

@@ -13,6 +13,7 @@ from manyviews.kernels.specks import Specks
 from manyviews.parallel.world import SingleWorld, World, shares
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.outliers import Outliers
+from manyviews.tilt.series.power import SHELLS, Power, power_by_shell
 
 _BORDER = 0.05
 _LOW_TILT_DEGREES = 15.0
@@ -54,7 +55,7 @@ class PreparedImages:
 
     ``offset`` and ``gain`` are ``(view,)``. ``noise_to_signal`` is the variance of the noise over that of the
     signal, ``noise_deviation`` its standard deviation in images as they are read here; medians over the
-    views, 0 where not measured.
+    views, 0 where not measured. ``power`` is that of the images by frequency, None where not measured.
     """
 
     source: ImageSource
@@ -65,6 +66,7 @@ class PreparedImages:
     outliers: Outliers
     noise_to_signal: float = 0.0
     noise_deviation: float = 0.0
+    power: Power | None = None
 
     def read(self, views: NDArray[np.int64]) -> torch.Tensor:
         """Images ``(k, y, x)`` of the given views."""
@@ -96,6 +98,7 @@ def prepare(
     own = shares(count, world.size)[world.rank]
     offset, gain = np.zeros(count, np.float32), np.ones(count, np.float32)
     mean, spread, noise = np.zeros(count), np.zeros(count), np.zeros(count)
+    power = np.zeros((count, SHELLS))
     specks: dict[int, Specks] = {}
     for view in range(own.start, own.stop):
         image, specks[view] = source.inspect(view)
@@ -104,11 +107,12 @@ def prepare(
         spread[view] = float(image.std()) if image.min() < image.max() else 0.0
         if measure_noise:
             noise[view] = noise_deviation(_middle(image))
+            power[view] = power_by_shell(_middle(image))
         if normalise == "background":
             offset[view] = np.median(_border(image))
         elif normalise == "statistics":
             offset[view] = image.mean()
-    for measured in (offset, mean, spread, noise):
+    for measured in (offset, mean, spread, noise, power):
         measured[:] = world.sum(torch.from_numpy(measured)).numpy()
     if not spread.any():
         raise InputError("all images are blank", fix="check the stack and its data mode")
@@ -129,7 +133,18 @@ def prepare(
     outliers = Outliers.gathered(specks, count, world)
     deviation = float(np.median((gain * noise)[spread > 0]))
     ratio = float(np.median(ratios))
-    return PreparedImages(source, offset, gain, device, levels, outliers, ratio, deviation)
+    by_frequency = _mean_power(source, gain, power, noise) if measure_noise else None
+    return PreparedImages(source, offset, gain, device, levels, outliers, ratio, deviation, by_frequency)
+
+
+def _mean_power(
+    source: ImageSource, gain: NDArray[np.float32], power: NDArray[np.float64], noise: NDArray[np.float64]
+) -> Power | None:
+    """Of normalised images, from ``power (view, shell)`` and ``noise (view,)`` as they are stored."""
+    squares = np.square(gain.astype(np.float64))
+    rows, columns = source.shape[1:]
+    shape = min(rows, _NOISE_SIDE), min(columns, _NOISE_SIDE)
+    return Power.of(shape, (squares[:, None] * power).mean(axis=0), float((squares * noise**2).mean()))
 
 
 def noise_deviation(image: NDArray[np.float32]) -> float:

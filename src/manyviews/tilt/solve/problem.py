@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.convolution import Convolution
+from manyviews.operators.roughness import add_roughness
+from manyviews.operators.row_shares import RowShares
 from manyviews.operators.slab_projector import Block, ReadViews, SlabProjector, image_energies
 from manyviews.operators.tiling import Tiling
 from manyviews.operators.tilt_projector import pick
@@ -32,6 +34,8 @@ Shape3 = tuple[int, int, int]
 # One application of the convolution costs as much as projecting the volume along this many views there and
 # back, for each voxel of the padded grid over each voxel of the volume (measured: 7 ns against 0.5 ns).
 VIEWS_PER_CONVOLUTION = 14
+# Largest eigenvalue of minus the Laplacian.
+_STEEPEST = 12.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class TiltProblem:
         ``(view,)``.
     damping
         Tikhonov term in units of one fully overlapping view.
+    roughness
+        Damping by frequency beside it: coefficients of minus the Laplacian, its square and so on, in units of
+        one view.
     convolve
         Apply ``W' L W`` as a convolution; else by the projectors.
     place, storage
@@ -58,6 +65,7 @@ class TiltProblem:
     read: ReadViews
     weights: NDArray[np.float64]
     damping: float = 0.0
+    roughness: tuple[float, ...] = ()
     convolve: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     place: Place = field(default_factory=alone)
@@ -103,13 +111,14 @@ class TiltProblem:
         """How the lateral plane is divided for the convolution."""
         return self.storage.tiling(self.projector.groups, self.volume_shape, self.place.within.size)
 
-    def kernel(self, *, circulant: bool = False) -> ViewKernel:
-        """Convolution kernel of all views, this process's rows of it."""
+    def kernel(self, *, circulant: bool = False, periodic: bool = False) -> ViewKernel:
+        """Convolution kernel of all views, this process's rows of it, without any damping."""
         kernel = make_kernel(
             self.projector.groups,
             self.weights,
             self.volume_shape,
             circulant=circulant,
+            periodic=periodic,
             padded=self.tiling.grid,
             device=self.device,
             exchange=self.projector.exchange,
@@ -123,7 +132,12 @@ class TiltProblem:
         return self.quadratic_problem(kernel, target, energy)
 
     def quadratic_problem(self, kernel: ViewKernel, target: torch.Tensor, energy: float) -> LeastSquares:
-        """The problem from ``W' L p`` and ``sum_v l_v |p_v|^2``, however they were found."""
+        """The problem from ``W' L p`` and ``sum_v l_v |p_v|^2``, however they were found.
+
+        Damping by frequency is a part of its normal operator and of its exact gradient and energy.
+        """
+        if any(self.roughness):
+            kernel = self._damped(kernel)
         convolution = self._convolution(kernel) if self.convolve else None
         return LeastSquares(
             normal=self.normal_map(convolution),
@@ -131,14 +145,45 @@ class TiltProblem:
             data_energy=energy,
             lipschitz=largest(kernel),
             damping=self.damping * self.one_view,
-            exact_gradient=self.exact_gradient,
+            exact_gradient=self.damped_gradient if any(self.roughness) else self.exact_gradient,
             quadratic=None if convolution is None else convolution.quadratic,
             space=self.space,
         )
 
+    @property
+    def scaled_roughness(self) -> tuple[float, ...]:
+        """Coefficients of powers of minus the Laplacian, as they add to the normal operator."""
+        return tuple(self.one_view * factor for factor in self.roughness)
+
+    def _damped(self, kernel: ViewKernel) -> ViewKernel:
+        own = kernel.rows.own(self.place.within.rank)
+        spectrum = add_roughness(kernel.spectrum.clone(), self.scaled_roughness, kernel.padded, own)
+        most = sum(factor * _STEEPEST**power for power, factor in enumerate(self.scaled_roughness, 1))
+        return replace(kernel, spectrum=spectrum, largest=kernel.largest + most)
+
+    def _roughen(self, x: torch.Tensor) -> torch.Tensor:
+        """The damping by frequency of a volume; its spectrum is made anew, so that it takes no room else."""
+        grid = self.tiling.grid
+        rows = RowShares.of(grid, self.place.within.size)
+        own = rows.own(self.place.within.rank)
+        spectrum = torch.zeros((grid[0], len(own), grid[2] // 2 + 1), dtype=x.dtype, device=x.device)
+        add_roughness(spectrum, self.scaled_roughness, grid, own)
+        convolution = Convolution(
+            self.volume_shape, grid, spectrum, tiling=self.tiling, rows=rows, exchange=self.projector.exchange
+        )
+        return convolution.forward(x, out=self.space.allocate())
+
+    def damped_gradient(self, x: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """`exact_gradient` less the damping by frequency, and the energy with it."""
+        gradient, energy = self.exact_gradient(x)
+        rough = self._roughen(x)
+        return gradient.sub_(rough), energy + self.space.inner(x, rough)
+
     def normal_map(self, convolution: Convolution | None) -> Map:
         """``x -> W' L W x``, quick or exact."""
         if convolution is None:
+            if any(self.roughness):
+                return lambda x: self.weighted_normal(x).add_(self._roughen(x))
             return self.weighted_normal
         return lambda x: convolution.forward(x, out=self.space.allocate())
 
@@ -257,6 +302,7 @@ class TiltProblem:
             read=lambda indices: self.read(views[indices]),
             weights=weights,
             damping=self.damping * float(share),
+            roughness=tuple(float(share) * factor for factor in self.roughness),
             convolve=self.convolve and not (few and upright),
             place=self.place.group_alone(),
         )
@@ -273,6 +319,7 @@ class TiltProblem:
             read=lambda indices: self.read(views[indices]),
             weights=self.weights[views] * weights[views],
             damping=0.0,
+            roughness=(),
             place=self.place.group_alone(),
         )
 
