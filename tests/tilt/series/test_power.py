@@ -14,7 +14,7 @@ def test_white_noise_has_its_variance_in_every_shell(shape, rng):
     found = Power.of(shape, many, 4.0)
     assert found.power[3:] == pytest.approx(np.full(len(found.power) - 3, 4.0), rel=0.1)
     assert found.power[0] < 3.5
-    assert found.power[-5:] == pytest.approx(np.full(5, 4.0), rel=0.02)
+    assert found.power[-5:] == pytest.approx(np.full(5, 4.0), rel=0.05)
     assert found.frequencies.sum() == shape[0] * shape[1] - 1
     assert np.all(np.diff(found.roughness) > 0.0)
     assert found.roughness[-1] < 8.0
