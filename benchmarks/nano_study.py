@@ -44,6 +44,7 @@ Float32 = NDArray[np.float32]
 Record = dict[str, Any]
 VIEWS_A_PIXEL = 1.5  # 384 views of 256 pixels
 PHOTONS, BACKGROUND = 20_000.0, 0.02
+NOT_ALIGNED = ("pcg", "pcgtv")
 METHODS = ("pcg", "pcgtv", "of-printed", "oftv-printed", "of", "oftv", "space", "spacetv", "auto")
 
 
@@ -97,7 +98,7 @@ def judged(volume: Float32, truth: Float32, seconds: float, mass: bool) -> Recor
 
 def add_methods(case: Record, known: Record, args: argparse.Namespace) -> Iterator[None]:
     """What methods that are not among ``known`` come to, one after the other."""
-    mass, kept = case["kept"] == "mass", {"warp": case["kept"]}
+    mass, warp = case["kept"] == "mass", {"warp": case["kept"]}
     tasks = [("oracle", "pcg"), ("oracletv", "pcgtv"), *((method, method) for method in args.methods)]
     tasks = [(name, method) for name, method in tasks if name not in known]
     if not tasks:
@@ -105,6 +106,7 @@ def add_methods(case: Record, known: Record, args: argparse.Namespace) -> Iterat
     scan, oracle = simulated(case)
     for name, method in tasks:
         given = oracle if name.startswith("oracle") else scan
+        kept = {} if method in NOT_ALIGNED else warp
         run = reconstructed(given.projections, given.theta_degrees, given.center, method, args, **kept)
         known[name] = judged(run.volume, given.truth, run.cpu_seconds, mass)
         print(case, name, known[name]["error"], known[name]["cpu seconds"], flush=True)

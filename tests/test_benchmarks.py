@@ -30,6 +30,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "nano_peers": ("nano_peers", lambda script, found: script.table(found["rows"])),
     "refinement_limit_70s_1aon": ("refinement_limit", lambda script, found: script.page(found)),
     "refinement_limit_spoiled_70s_64": ("refinement_limit_spoiled", lambda script, found: script.page(found)),
+    "refinement_methods_70s_64": ("refinement_methods", lambda script, found: script.page(found)),
     "paper_job": ("paper_job", lambda script, found: script.table(found["methods"]) + "\n"),
     "peers_one_axis": ("tomography_peers", lambda script, found: script.markdown(found)),
     "preconditioned_sgd_64": ("preconditioned_sgd", lambda script, found: script.table(found)),
