@@ -64,6 +64,10 @@ class Plan:
     normalise: str
     invert_contrast: bool
     remove_outliers: bool
+    ctf: str
+    defocus_hand: str
+    wiener_constant: float
+    dose_weighting: bool
     bin: int
     volume_shape: tuple[int, int, int]
     pixel_size: float
@@ -109,6 +113,10 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         normalise=options.normalise,
         invert_contrast=options.invert_contrast,
         remove_outliers=options.remove_outliers,
+        ctf=options.ctf,
+        defocus_hand=options.defocus_hand if options.ctf != "none" else "none",
+        wiener_constant=options.wiener_constant,
+        dose_weighting=options.dose_weighting or options.dose_per_view is not None,
         bin=options.bin,
         volume_shape=(_depth(options, source), *_width_and_height(options, source)[::-1]),
         pixel_size=source.pixel_size,
