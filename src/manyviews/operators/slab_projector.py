@@ -26,6 +26,7 @@ from manyviews.operators.tilt_projector import (
     pick,
     spline_coefficients,
 )
+from manyviews.operators.view_kernel import RodPlanes
 from manyviews.parallel.world import World, shares
 
 ReadViews = Callable[[NDArray[np.int64]], torch.Tensor]
@@ -100,6 +101,11 @@ class SlabProjector(LinearOperator):
             piece_slices=self.piece_slices,
             block_bytes=self.block_bytes,
         )
+
+    @property
+    def rods(self) -> RodPlanes | None:
+        """What the kernel of the normal operator is drawn with; None: plain rods."""
+        return None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images ``(view, y, x)`` of a slab ``(z, y, x)``; of all views and slabs, on every rank."""

@@ -6,6 +6,7 @@ W_k what projects a slab, T_k the transfer at its defocus (`manyviews.operators.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.view_depth import DepthPlane
 from manyviews.geometry.views import TiltGeometry
-from manyviews.operators.contrast_transfer import Optics
+from manyviews.operators.contrast_transfer import Optics, phase_coefficients
 from manyviews.operators.defocus_strips import DefocusStrips
 from manyviews.operators.linear import register
 from manyviews.operators.slab_projector import (
@@ -26,6 +27,7 @@ from manyviews.operators.slab_projector import (
     usual_block_bytes,
 )
 from manyviews.operators.tilt_projector import EXAMPLE_SHAPES, AxisProjector, Shape3, example_geometry
+from manyviews.operators.transfer_kernel import TransferRods, fading_tables, ring_tables
 from manyviews.operators.view_transfer import TransferGrid, ViewTransfer
 
 
@@ -83,6 +85,22 @@ class TransferProjector(SlabProjector):
         """The transfer of a view, slab by slab."""
         depth = DepthPlane.of(self.geometry.matrices[view])
         return DefocusStrips(self.transfer, view, depth, self.slab_heights * self.pixel_size, self.grid)
+
+    @functools.cached_property
+    def rods(self) -> TransferRods:
+        """What the kernel of the normal operator is drawn with."""
+        levels = [self.strips(view).levels for view in range(len(self.geometry))]
+        optics, size = self.transfer.optics, self.pixel_size
+        return TransferRods(
+            geometry=self.geometry,
+            pixel_size=size,
+            phases=phase_coefficients(optics),
+            rings=ring_tables(
+                [one.change for one in levels], [one.occupancy() for one in levels], optics.voltage_kv, size
+            ),
+            fading=fading_tables(self.transfer.dose, optics.voltage_kv, size),
+            spread=2 * self.transfer.spread_pixels(size),
+        )
 
     def back_project(self, read: ReadViews, allocate: Allocate | None = None) -> torch.Tensor:
         """As of `SlabProjector`; every view is asked for once."""

@@ -25,7 +25,13 @@ from manyviews.runs.fingerprint import files_fingerprint
 from manyviews.runs.memory import available_memory_bytes, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
-from manyviews.tilt.ctf.apply import CANNOT_BE_TOLD, correction_of, refuse_unfit, settle_hand
+from manyviews.tilt.ctf.apply import (
+    CANNOT_BE_TOLD,
+    before_transfer,
+    correction_of,
+    refuse_unfit,
+    settle_hand,
+)
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
 from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
@@ -197,6 +203,7 @@ def make_problem(
     arguments = (geometry, plan.volume_shape, source.shape[1:], source.pixel_size)
     if transfer is not None and plan.ctf == "3d":
         projector: SlabProjector = TransferProjector(*arguments, transfer.transfer)
+        images = before_transfer(images, transfer.transfer, source)
     else:
         projector = SlabProjector(
             *arguments,

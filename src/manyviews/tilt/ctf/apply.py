@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.geometry.view_depth import DepthPlane
+from manyviews.operators.contrast_transfer import ctf_values
 from manyviews.operators.view_transfer import ViewTransfer, defocus_levels
 from manyviews.tilt.ctf.correct import Correction, make_correction
 from manyviews.tilt.ctf.hand import HandTest, find_hand
 from manyviews.tilt.ctf.transfer import ResolvedTransfer
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.normalise import PreparedImages
+
+_RADII = 256
 
 CANNOT_BE_TOLD = (
     "the hand of the defocus gradient cannot be told from the images: one defocus is taken for all of an "
@@ -61,6 +67,20 @@ def correction_of(plan: Plan, resolved: ResolvedTransfer | None, source: ImageSo
         source.pixel_size,
         plan.wiener_constant,
     )
+
+
+def before_transfer(images: PreparedImages, transfer: ViewTransfer, source: ImageSource) -> PreparedImages:
+    """Images whose signal is that of the specimen before the microscope has taken most of it away.
+
+    Of a specimen with as much power in every octave of frequency, which is nearly so of real ones, the images
+    keep the mean over octaves of the squared transfer: so much less is the noise, over the specimen's signal,
+    than over what is left of it.
+    """
+    nyquist = 0.5 / source.pixel_size
+    radius = np.geomspace(2 / (min(source.shape[1:]) * source.pixel_size), nyquist, _RADII)
+    points = np.stack([radius, np.zeros(_RADII)], axis=1)
+    kept = float(ctf_values(transfer.optics, points, 1, 1.0).double().square().mean())
+    return replace(images, noise_to_signal=kept * images.noise_to_signal)
 
 
 def check_transfer(

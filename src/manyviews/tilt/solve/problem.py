@@ -101,7 +101,9 @@ class TiltProblem:
     @cached_property
     def tiling(self) -> Tiling:
         """How the lateral plane is divided for the convolution."""
-        return self.storage.tiling(self.projector.groups, self.volume_shape, self.place.within.size)
+        rods = self.projector.rods
+        beyond = 0 if rods is None else rods.reach
+        return self.storage.tiling(self.projector.groups, self.volume_shape, self.place.within.size, beyond)
 
     def kernel(self, *, circulant: bool = False) -> ViewKernel:
         """Convolution kernel of all views, this process's rows of it."""
@@ -113,6 +115,7 @@ class TiltProblem:
             padded=self.tiling.grid,
             device=self.device,
             exchange=self.projector.exchange,
+            rods=self.projector.rods,
         )
         return replace(kernel, spectrum=self.storage.keep(kernel.spectrum))
 
