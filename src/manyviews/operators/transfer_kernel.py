@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -65,12 +64,22 @@ class TransferRods(RodPlanes):
         cosines = np.abs(np.linalg.det(self.geometry.matrices[:, :2, :2]))
         return math.ceil(self.spread / max(float(cosines.min()), 0.05))
 
-    def draw(self, planes: Float32, first_dz: int, group: AxisGroup, weights: Float64) -> None:
-        """Add the rods of a group to planes ``(dz, y, x)`` of differences, which wrap around."""
-        count, height, width = planes.shape
-        reach_y, reach_x = lateral_reach([group], first_dz + count)
-        rows = scipy.fft.next_fast_len(height + reach_y + self.reach)
-        columns = 2 * scipy.fft.next_fast_len((width + reach_x + self.reach + 1) // 2)
+    def draw(
+        self,
+        planes: Float32,
+        first_dz: int,
+        group: AxisGroup,
+        weights: Float64,
+        reach: tuple[int, int],
+    ) -> None:
+        """Add the rods of a group to planes ``(dz, y, x)`` of differences up to ``reach (y, x)``.
+
+        They wrap around; what lies beyond is drawn on a larger grid and left away.
+        """
+        count = len(planes)
+        far_y, far_x = (end + self.reach for end in lateral_reach([group], first_dz + count))
+        rows = scipy.fft.next_fast_len(reach[0] + max(reach[0], far_y) + 1)
+        columns = 2 * scipy.fft.next_fast_len((reach[1] + max(reach[1], far_x) + 2) // 2)
         spectra = np.zeros((rows, columns // 2 + 1, count), np.complex64)
         views = group.views
         profiles = (_transforms(profile_across(group)), float(_PROFILE_STEPS))
@@ -82,7 +91,9 @@ class TransferRods(RodPlanes):
         )  # fmt: skip
         for plane in range(count):
             whole = scipy.fft.irfft2(spectra[:, :, plane], s=(rows, columns))
-            planes[plane] += _centre(whole, height, width)
+            for y, whole_y in _ends(reach[0]):
+                for x, whole_x in _ends(reach[1]):
+                    planes[plane, y, x] += whole[whole_y, whole_x]
 
     def _to_image(self, group: AxisGroup) -> Float64:
         """Frequencies on the detector of each view to those of its image: ``(view, 2, 2)``."""
@@ -96,16 +107,10 @@ class TransferRods(RodPlanes):
         return found
 
 
-def _centre(whole: NDArray[np.floating[Any]], height: int, width: int) -> Float64:
-    """Differences below half of ``height`` and ``width``, which still wrap around."""
-    up, right = (height + 1) // 2, (width + 1) // 2
-    out = np.zeros((height, width))
-    down, left = height - up, width - right
-    out[:up, :right] = whole[:up, :right]
-    out[:up, right:] = whole[:up, whole.shape[1] - left :]
-    out[up:, :right] = whole[whole.shape[0] - down :, :right]
-    out[up:, right:] = whole[whole.shape[0] - down :, whole.shape[1] - left :]
-    return out
+def _ends(reach: int) -> tuple[tuple[slice, slice], ...]:
+    """Differences from 0 to ``reach``, and those below 0, which wrap around: the same at any length."""
+    upper = slice(0, reach + 1), slice(0, reach + 1)
+    return (upper, (slice(-reach, None), slice(-reach, None))) if reach else (upper,)
 
 
 def _transforms(profiles: Float64) -> Float64:

@@ -41,9 +41,17 @@ class RodPlanes(ABC):
 
     @abstractmethod
     def draw(
-        self, planes: NDArray[np.float32], first_dz: int, group: AxisGroup, weights: NDArray[np.float64]
+        self,
+        planes: NDArray[np.float32],
+        first_dz: int,
+        group: AxisGroup,
+        weights: NDArray[np.float64],
+        reach: tuple[int, int],
     ) -> None:
-        """Add the rods of a group, ``weights (its views,)``, to planes ``(dz, y, x)`` of differences."""
+        """Add the rods of a group, ``weights (its views,)``, to planes ``(dz, y, x)`` of differences.
+
+        ``reach`` is the largest difference in y and x that is wanted; differences wrap around.
+        """
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ def _add_planes(
         planes = np.zeros((count, size[1], size[2]), np.float32)
         for group, profile in zip(groups, profiles, strict=True):
             if rods is not None:
-                rods.draw(planes, first_dz + first, group, weights[group.views])
+                rods.draw(planes, first_dz + first, group, weights[group.views], (height - 1, width - 1))
                 continue
             draw_rods(
                 planes, first_dz + first, group.cosines, group.sines, weights[group.views],

@@ -44,7 +44,7 @@ from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
 from manyviews.tilt.solve.damping import DAMPED, damping_of
-from manyviews.tilt.solve.problem import TiltProblem
+from manyviews.tilt.solve.problem import TiltProblem, projected_sooner
 from manyviews.tilt.solve.storage import Storage
 from manyviews.tilt.warnings import find_warnings
 
@@ -217,7 +217,7 @@ def make_problem(
         read=images.read,
         weights=np.ones(len(geometry)),
         damping=damping_of(plan, images),
-        convolve=plan.normal == "convolution",
+        convolve=plan.normal == "convolution" and not (plan.ctf == "3d" and projected_sooner(projector)),
         device=device,
         place=place,
         storage=storage or Storage(),
