@@ -22,7 +22,7 @@ _LEAST = 1e-4
 _TOGETHER = 8
 
 
-@inner(inline="always")
+@inner()
 def _entry(table, steps, distance):  # type: ignore[no-untyped-def]
     """Linear interpolation in a table with ``steps`` entries a unit from 0; zero beyond."""
     place = abs(distance) * steps
@@ -33,7 +33,7 @@ def _entry(table, steps, distance):  # type: ignore[no-untyped-def]
     return (1.0 - fraction) * table[index] + fraction * table[index + 1]
 
 
-@inner(fastmath={"contract"})
+@inner()
 def _add_line(line, first_dz, turn, size):  # type: ignore[no-untyped-def]
     """Add ``size exp(i turn dz)``; several planes at once, each from the one so many before."""
     real, imaginary = np.empty(_TOGETHER, np.float64), np.empty(_TOGETHER, np.float64)
@@ -52,7 +52,7 @@ def _add_line(line, first_dz, turn, size):  # type: ignore[no-untyped-def]
         line[plane] += complex(real[plane - whole], imaginary[plane - whole])
 
 
-@inner(inline="always")
+@inner()
 def _mean_square(kx, ky, phase, rings, fading, steps, pixel_size):  # type: ignore[no-untyped-def]
     """Squared transfer at an image frequency in cycles a pixel, its defocus averaged."""
     kx -= np.round(kx)

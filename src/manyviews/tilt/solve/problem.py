@@ -139,7 +139,7 @@ class TiltProblem:
             normal=self.normal_map(convolution),
             target=target,
             data_energy=energy,
-            lipschitz=self.spectral_bound if kernel is None else largest(kernel),
+            lipschitz=1.1 * self.spectral_bound if kernel is None else largest(kernel),
             damping=self.damping * self.one_view,
             exact_gradient=self.exact_gradient,
             quadratic=None if convolution is None else convolution.quadratic,
