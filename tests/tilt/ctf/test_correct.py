@@ -19,16 +19,16 @@ from manyviews.tilt.options import ReconstructOptions, SimulateOptions
 from manyviews.tilt.plan import resolve_plan
 from manyviews.tilt.simulate import simulate
 
-SHAPE, PIXEL = (48, 192), 2.0
+SHAPE, PIXEL = (48, 384), 2.0
 
 
 def points_in_a_plane(hand):
     """A tilted layer of points far from the edges, perfect and with contrast transfer."""
     rng = np.random.default_rng(2)
-    places = rng.uniform(-1, 1, (60, 3)) * [260.0, 30.0, 0.0]
+    places = rng.uniform(-1, 1, (60, 3)) * [640.0, 30.0, 0.0]
     points = Gaussians.isotropic(np.ones(60), places, 1.6)
     geometry = TiltGeometry.from_tilt_axis([60.0])
-    transfer = ViewTransfer(Optics.make(300.0, 2.7, 0.07, [[6000.0, 6000.0]]), np.zeros(1), hand)
+    transfer = ViewTransfer(Optics.make(100.0, 2.7, 0.07, [[6000.0, 6000.0]]), np.zeros(1), hand)
     perfect = points.project(geometry, SHAPE, PIXEL)[0]
     return geometry, transfer, perfect, next(transferred_views(points, geometry, SHAPE, PIXEL, transfer))
 
@@ -48,9 +48,9 @@ def test_strips_bring_points_back_and_the_wrong_hand_does_not(how):
     wrong = ViewTransfer(transfer.optics, transfer.dose, -1)
     flat = ViewTransfer(transfer.optics, transfer.dose, 0)
     right = correlation(corrected(how, geometry, transfer, image), perfect)
-    assert right > correlation(corrected(how, geometry, flat, image), perfect) + 0.01
-    assert right > correlation(corrected(how, geometry, wrong, image), perfect) + 0.03
-    assert right > correlation(image, perfect) + 0.2
+    assert right > correlation(corrected(how, geometry, flat, image), perfect) + 0.05
+    assert right > correlation(corrected(how, geometry, wrong, image), perfect) + 0.15
+    assert right > correlation(image, perfect) + 0.5
 
 
 def test_the_level_of_an_image_stays_when_phases_are_flipped():
@@ -60,10 +60,11 @@ def test_the_level_of_an_image_stays_when_phases_are_flipped():
 
 
 def test_dose_alone_is_a_filter_of_each_view():
-    geometry, transfer, perfect, _ = points_in_a_plane(0)
-    weighted = corrected("none", geometry, ViewTransfer(transfer.optics, np.array([40.0]), 0), perfect)
+    geometry, _, perfect, _ = points_in_a_plane(0)
+    optics = Optics.make(200.0, 2.7, 0.07, [[6000.0, 6000.0]])
+    weighted = corrected("none", geometry, ViewTransfer(optics, np.array([40.0]), 0), perfect)
     spectrum, before = np.abs(np.fft.rfft2(weighted)), np.abs(np.fft.rfft2(perfect))
-    expected = fading(5 / (SHAPE[1] * PIXEL), 40.0, 300.0)
+    expected = fading(5 / (SHAPE[1] * PIXEL), 40.0, 200.0)
     assert spectrum[0, 5] / before[0, 5] == pytest.approx(expected, rel=1e-3)
     assert spectrum[0, 0] == pytest.approx(before[0, 0], rel=1e-4)
 
@@ -108,7 +109,7 @@ def test_the_true_model_explains_the_images_best(data, tmp_path):
         assert run(data, out, "--ctf", how, "--reference", data.truth, "--damping", "0.5") == 0
         volume, truth = read_mrc(out / "volume.mrc")[0], read_mrc(data.truth)[0]
         errors[how] = np.linalg.norm(volume - truth) / np.linalg.norm(truth)
-    assert errors["3d"] < 0.9 * errors["none"]
+    assert errors["3d"] < 0.97 * errors["none"]
 
 
 def test_check_tells_numbers_sources_and_the_hand(data, capsys):
