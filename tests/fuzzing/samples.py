@@ -96,6 +96,34 @@ ALN = b"""# AreTomo Alignment / Priims bprmMn
 # Local Alignment
    0   0  -558.42   -802.00   -100.07     24.43   1.0
 """
+CTFFIND = b"""# Output from CTFFind version 4.1.14
+# Pixel size: 2.000 Angstroms ; acceleration voltage: 300.0 keV ; spherical aberration: 2.70 mm
+# Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2
+1.000000 25951.41 24469.37 88.08 0.000000 0.081 7.1
+2.000000 24973.29 23547.11 83.57 0.000000 0.070 7.3
+3.000000 24973.29 23547.11 83.57 0.000000 0.070 inf
+4.000000 24973.29 23547.11 83.57 0.000000 0.070 7.3
+"""
+IMOD_DEFOCUS = b"""5 0 0. 0. 0 3
+1 1 -30.0 -30.0 2500 2400 12.0 0.0
+2 2 -15.25 -15.25 2600 2500 14.0 0.0
+3 4 0.0 15.5 2600 2500 14.0 0.0
+"""
+DEFOCUS_STAR = b"""
+data_TS_1
+
+loop_
+_rlnMicrographName #1
+_rlnTomoNominalStageTiltAngle #2
+_rlnMicrographPreExposure #3
+_rlnDefocusU #4
+_rlnDefocusV #5
+_rlnDefocusAngle #6
+000001@a.mrc -30.0 9.0 26000 25000 14.0
+000002@a.mrc -15.25 3.0 25000 24000 12.0
+000003@a.mrc 0.0 0.0 25000 24000 12.0
+000004@a.mrc 15.5 6.0 25000 24000 12.0
+"""
 TOMO_STAR = b"""
 # version 50001
 

@@ -146,8 +146,8 @@ def _choice(choices: tuple[Any, ...]) -> Callable[[str], Any]:
     by_name = {str(choice): choice for choice in choices}
 
     def convert(text: str) -> Any:
-        if text in by_name:
-            return by_name[text]
+        if text.strip() in by_name:  # a blank goes before what is a negative number
+            return by_name[text.strip()]
         near = difflib.get_close_matches(text, by_name, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(by_name)}"
         raise argparse.ArgumentTypeError(f"there is no {text.strip()!r}; {hint}")

@@ -10,7 +10,7 @@ than the tilt axis angle in SerialEM's files, that angle itself in Tomography 5'
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ _DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 _SAME_DEGREES = 0.05
 _MOST_QUOTED = 120
 
-_Block = dict[str, tuple[str, str]]  # value and place of every key
+MdocBlock = dict[str, tuple[str, str]]  # value and place of every key
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def read_mdoc(path: Path) -> Mdoc:
         If there is no section, one has no TiltAngle, or a number is bad. Sections that are missing or
         repeated are told in `Mdoc.fault`: whether they matter depends on the stack.
     """
-    blocks = _read_blocks(path)
+    blocks = read_blocks(path)
     if not blocks.sections:
         what = (
             "describes stacks of frames ([FrameSet]), not the sections of a tilt series"
@@ -96,7 +96,7 @@ def read_mdoc(path: Path) -> Mdoc:
         _number(path, block, "TiltAngle", f"section {number}")
         for number, block in zip(sorted(numbers), ordered, strict=True)
     ]
-    rotations = [_optional(path, block, "RotationAngle") for block in ordered]
+    rotations = [optional_number(path, block, "RotationAngle") for block in ordered]
     rotation_degrees = tuple(r for r in rotations if r is not None) if None not in rotations else ()
     axes = _axes(blocks, ordered, rotation_degrees)
     return Mdoc(
@@ -112,29 +112,30 @@ def read_mdoc(path: Path) -> Mdoc:
 
 
 @dataclass
-class _Blocks:
+class MdocBlocks:
     """The file taken apart: global keys, keys of every [ZValue] with its number, titles."""
 
-    preamble: _Block
-    sections: list[tuple[int, _Block]]
+    preamble: MdocBlock
+    sections: list[tuple[int, MdocBlock]]
     titles: list[str]
-    others: list[_Block] = field(default_factory=list)
+    others: list[MdocBlock] = field(default_factory=list)
     has_frame_sets: bool = False
 
 
 def read_axis_quote(path: Path) -> str:
     """What a file that `read_mdoc` refuses holds about the direction of the image; empty if nothing."""
     try:
-        blocks = _read_blocks(path)
+        blocks = read_blocks(path)
         of_blocks = [block for _, block in blocks.sections] + blocks.others
-        rotations = [_optional(path, block, "RotationAngle") for block in of_blocks]
+        rotations = [optional_number(path, block, "RotationAngle") for block in of_blocks]
     except InputError:
         return ""
     return _quote(blocks.titles, [rotation for rotation in rotations if rotation is not None])
 
 
-def _read_blocks(path: Path) -> _Blocks:
-    blocks = _Blocks({}, [], [])
+def read_blocks(path: Path) -> MdocBlocks:
+    """Take an .mdoc file apart; `InputError` if it cannot be read or a section has no number."""
+    blocks = MdocBlocks({}, [], [])
     current = blocks.preamble
     open_title = False
     for number, line in content_lines(path):
@@ -172,20 +173,23 @@ def _numbering_fault(numbers: Sequence[int]) -> str:
     return f"section {missing} is missing"
 
 
-def _number(path: Path, block: _Block, key: str, name: str) -> float:
+def _number(path: Path, block: MdocBlock, key: str, name: str) -> float:
     if key not in block:
         raise InputError(f"{key} is missing", path=path, where=name, fix="add it or give an angle file")
     value, where = block[key]
     return parse_number(_DECIMAL_COMMA.sub(r"\1.\2", value), path=path, where=where)
 
 
-def _optional(path: Path, block: _Block, key: str) -> float | None:
+def optional_number(path: Path, block: MdocBlock, key: str) -> float | None:
+    """The number of a key of a block, None where it has none; `InputError` if it is no number."""
     return _number(path, block, key, "") if key in block else None
 
 
-def _pixel_size(path: Path, blocks: Sequence[_Block]) -> float | None:
+def _pixel_size(path: Path, blocks: Sequence[MdocBlock]) -> float | None:
     """PixelSpacing, which must be the same wherever it is given."""
-    values = [value for block in blocks if (value := _optional(path, block, "PixelSpacing")) is not None]
+    values = [
+        value for block in blocks if (value := optional_number(path, block, "PixelSpacing")) is not None
+    ]
     if not values:
         return None
     if min(values) <= 0 or max(values) > min(values) * 1.001:
@@ -201,7 +205,7 @@ def _pixel_size(path: Path, blocks: Sequence[_Block]) -> float | None:
 
 
 def _axes(
-    blocks: _Blocks, sections: Sequence[_Block], rotation_degrees: Sequence[float]
+    blocks: MdocBlocks, sections: Sequence[MdocBlock], rotation_degrees: Sequence[float]
 ) -> tuple[tuple[str, float], ...]:
     """Everything that names the tilt axis, the most trusted first."""
     found = [
@@ -220,7 +224,7 @@ def _axes(
     return tuple((words, within_half_turn(value)) for words, value in found)
 
 
-def _axis_keys(block: _Block) -> list[tuple[str, float]]:
+def _axis_keys(block: MdocBlock) -> list[tuple[str, float]]:
     """Keys such as TiltAxisAngle or ``Tilt axis angle`` with a number."""
     found = []
     for key, (value, _) in block.items():
@@ -256,7 +260,7 @@ def _quote(titles: Sequence[str], rotation_degrees: Sequence[float]) -> str:
     return ", ".join(parts)
 
 
-def _image_size(path: Path, preamble: _Block) -> tuple[int, int] | None:
+def _image_size(path: Path, preamble: MdocBlock) -> tuple[int, int] | None:
     if "ImageSize" not in preamble:
         return None
     value, where = preamble["ImageSize"]
@@ -275,15 +279,24 @@ def write_mdoc(
     *,
     axis_degrees: float | None = None,
     image_file: str = "",
+    voltage_kv: float | None = None,
+    of_sections: Mapping[str, ArrayLike] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a minimal .mdoc: angles, pixel size (angstrom), image shape (rows, columns) and tilt axis."""
+    """Write a minimal .mdoc: angles, pixel size (angstrom), image shape (rows, columns) and tilt axis.
+
+    ``of_sections`` are further numbers of every section, ``(section,)`` by key.
+    """
     lines = [f"PixelSpacing = {pixel_size:.9g}"]
+    if voltage_kv is not None:
+        lines.append(f"Voltage = {voltage_kv:g}")
     if image_file:
         lines.append(f"ImageFile = {image_file}")
     lines += [f"ImageSize = {image_shape[1]} {image_shape[0]}", ""]
     if axis_degrees is not None:
         lines += [f"[T =     Tilt axis angle = {axis_degrees:.9g}, binning = 1]", ""]
     for index, tilt in enumerate(np.asarray(tilt_degrees, dtype=np.float64)):
-        lines += [f"[ZValue = {index}]", f"TiltAngle = {tilt:.9g}", f"PixelSpacing = {pixel_size:.9g}", ""]
+        lines += [f"[ZValue = {index}]", f"TiltAngle = {tilt:.9g}", f"PixelSpacing = {pixel_size:.9g}"]
+        lines += [f"{key} = {np.asarray(values)[index]:.9g}" for key, values in (of_sections or {}).items()]
+        lines.append("")
     atomic_write(path, "\n".join(lines).encode("utf-8"), overwrite=overwrite)

@@ -69,16 +69,7 @@ def read_tilt_series_star(path: Path) -> RelionTiltSeries:
     InputError
         If it is not STAR, lacks a column, or holds something that is not a number.
     """
-    from gemmi import cif
-
-    text = read_text(path)
-    try:
-        document = cif.read_string(text)
-    except (ValueError, RuntimeError) as error:
-        reason = shortened(str(error).splitlines()[0]) if str(error) else "unreadable"
-        raise InputError(
-            f"is not a STAR file ({reason})", path=path, fix="give RELION's tilt-series file"
-        ) from error
+    document = parse_star(path)
     for block in document:
         if block.find_loop("_rlnTomoYTilt") or block.find_loop("_rlnTomoNominalStageTiltAngle"):
             return _from_block(block, path)
@@ -91,8 +82,22 @@ def read_tilt_series_star(path: Path) -> RelionTiltSeries:
     )
 
 
+def parse_star(path: Path) -> Any:
+    """The blocks of a STAR file; `InputError` if it is none."""
+    from gemmi import cif
+
+    text = read_text(path)
+    try:
+        return cif.read_string(text)
+    except (ValueError, RuntimeError) as error:
+        reason = shortened(str(error).splitlines()[0]) if str(error) else "unreadable"
+        raise InputError(
+            f"is not a STAR file ({reason})", path=path, fix="give RELION's tilt-series file"
+        ) from error
+
+
 def _from_block(block: Any, path: Path) -> RelionTiltSeries:
-    columns = {name: _numbers(block, name, path) for name in _REQUIRED}
+    columns = {name: column_numbers(block, name, path) for name in _REQUIRED}
     for name, values in columns.items():
         if values is None:
             raise InputError(f"column {name} is missing", path=path, fix="align the tilt series first")
@@ -100,8 +105,8 @@ def _from_block(block: Any, path: Path) -> RelionTiltSeries:
     y_tilt, z_rotation, x_shift, y_shift = (np.asarray(columns[name], dtype=np.float64) for name in _REQUIRED)
     if not len(y_tilt):
         raise InputError("holds no views", path=path, fix="give the STAR file of an aligned tilt series")
-    x_tilt = _numbers(block, "rlnTomoXTilt", path)
-    sections = _sections(block, len(y_tilt), path)
+    x_tilt = column_numbers(block, "rlnTomoXTilt", path)
+    sections = stack_sections(block, len(y_tilt), path)
     return RelionTiltSeries(
         name=block.name,
         x_tilt=np.zeros_like(y_tilt) if x_tilt is None else x_tilt,
@@ -110,8 +115,8 @@ def _from_block(block: Any, path: Path) -> RelionTiltSeries:
         shifts=np.stack([x_shift, y_shift], axis=1),
         sections=np.arange(len(y_tilt), dtype=np.int64) if sections is None else sections,
         names_sections=sections is not None,
-        nominal_tilt=_numbers(block, "rlnTomoNominalStageTiltAngle", path),
-        nominal_axis=_numbers(block, "rlnTomoNominalTiltAxisAngle", path),
+        nominal_tilt=column_numbers(block, "rlnTomoNominalStageTiltAngle", path),
+        nominal_axis=column_numbers(block, "rlnTomoNominalTiltAxisAngle", path),
     )
 
 
@@ -126,7 +131,8 @@ def _require_one_loop(block: Any, path: Path) -> None:
         )
 
 
-def _numbers(block: Any, name: str, path: Path) -> NDArray[np.float64] | None:
+def column_numbers(block: Any, name: str, path: Path) -> NDArray[np.float64] | None:
+    """``(row,)`` of a column, None where the block has none; `InputError` for what is no number."""
     column = block.find_loop(f"_{name}")
     if not column:
         return None
@@ -134,7 +140,7 @@ def _numbers(block: Any, name: str, path: Path) -> NDArray[np.float64] | None:
     return np.array([parse_number(v, path=path, where=where + str(i + 1)) for i, v in enumerate(column)])
 
 
-def _sections(block: Any, count: int, path: Path) -> NDArray[np.int64] | None:
+def stack_sections(block: Any, count: int, path: Path) -> NDArray[np.int64] | None:
     """The numbers before '@', from 0; None where a name has none."""
     names = [str(name) for name in block.find_loop("_rlnMicrographName")]
     found = [_SECTION_OF_STACK.match(name) for name in names]

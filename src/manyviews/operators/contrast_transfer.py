@@ -124,7 +124,7 @@ def ctf_values(
     functions, squared = (
         torch.as_tensor(part, device=device) for part in _functions(points, box, pixel_size)
     )
-    coefficients = torch.as_tensor(_phase_coefficients(optics), device=device)
+    coefficients = torch.as_tensor(phase_coefficients(optics), device=device)
     decay = torch.as_tensor(-optics.b_factor / 4, device=device)
     scale = torch.as_tensor(optics.scale, device=device)
     out = torch.empty((len(optics), len(points)), dtype=dtype, device=device)
@@ -151,7 +151,7 @@ def _functions(points: NDArray[Any], box: int, pixel_size: float) -> tuple[Float
     return functions, squared
 
 
-def _phase_coefficients(optics: Optics) -> Float64:
+def phase_coefficients(optics: Optics) -> Float64:
     """``(N, 5)`` coefficients of `_functions` in ``chi - phase - atan(w / sqrt(1 - w^2))``."""
     length = wavelength(optics.voltage_kv)
     mean = optics.defocus.mean(axis=1)

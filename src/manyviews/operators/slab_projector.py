@@ -26,6 +26,7 @@ from manyviews.operators.tilt_projector import (
     pick,
     spline_coefficients,
 )
+from manyviews.operators.view_kernel import RodPlanes
 from manyviews.parallel.world import World, shares
 
 ReadViews = Callable[[NDArray[np.int64]], torch.Tensor]
@@ -101,6 +102,11 @@ class SlabProjector(LinearOperator):
             block_bytes=self.block_bytes,
         )
 
+    @property
+    def rods(self) -> RodPlanes | None:
+        """What the kernel of the normal operator is drawn with; None: plain rods."""
+        return None
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images ``(view, y, x)`` of a slab ``(z, y, x)``; of all views and slabs, on every rank."""
         require_shape(x, self.domain, "projecting")
@@ -119,7 +125,7 @@ class SlabProjector(LinearOperator):
 
         Every rank gets its share of every block.
         """
-        frames = _Frames(self.axes, self.pieces, x)
+        frames = SlabFrames(self.axes, self.pieces, x)
         for number, axis in enumerate(self.axes):
             for part in axis.blocks(self.block_bytes):
                 own, images = self._project_part(number, part, frames)
@@ -132,13 +138,13 @@ class SlabProjector(LinearOperator):
         through all pieces with every block of views. ``allocate`` gives the tensor for the result; left out:
         a new one like the images.
         """
-        sums: _Sums | None = None
+        sums: SlabSums | None = None
         for axis in self.axes:
             for piece, height in zip(self.pieces, self.heights, strict=True):
                 for part in axis.blocks(self.block_bytes):
                     own = self._own(part)
                     images = read(axis.group.views[own])
-                    sums = sums or _Sums(images.new_empty(self.domain) if allocate is None else allocate())
+                    sums = sums or SlabSums(images.new_empty(self.domain) if allocate is None else allocate())
                     sums.add(axis, piece, height, part, self._all_detectors(axis, part, own, images))
                 assert sums is not None
                 sums.bring_home(axis, piece)
@@ -159,8 +165,8 @@ class SlabProjector(LinearOperator):
         ``l`` (``weights (view,)``, the diagonal L). ``row_scale(views)`` gives further weights ``(k, y, x)``
         for the gradient alone.
         """
-        frames = _Frames(self.axes, self.pieces, x)
-        sums = _Sums(x.new_empty(self.domain) if allocate is None else allocate())
+        frames = SlabFrames(self.axes, self.pieces, x)
+        sums = SlabSums(x.new_empty(self.domain) if allocate is None else allocate())
         residual_energy = data_energy = 0.0
         for number, axis in enumerate(self.axes):
             for part in axis.blocks(self.block_bytes):
@@ -172,8 +178,8 @@ class SlabProjector(LinearOperator):
                 data_energy += weighted_energy(images, weights[views])
                 residual_energy += weighted_energy(residual, weights[views])
                 residual.mul_(scale if row_scale is None else scale * row_scale(views))
-                detector = self._all_detectors(axis, part, own, residual)
-                for piece, height in zip(self.pieces, self.heights, strict=True):
+                detectors = self._piece_detectors(axis, part, own, residual)
+                for piece, height, detector in zip(self.pieces, self.heights, detectors, strict=True):
                     sums.add(axis, piece, height, part, detector)
                     if len(self.pieces) > 1:
                         sums.bring_home(axis, piece)
@@ -191,7 +197,7 @@ class SlabProjector(LinearOperator):
         share = shares(part.stop - part.start, self.exchange.size)[self.exchange.rank]
         return slice(part.start + share.start, part.start + share.stop)
 
-    def _project_part(self, number: int, part: slice, frames: _Frames) -> tuple[slice, torch.Tensor]:
+    def _project_part(self, number: int, part: slice, frames: SlabFrames) -> tuple[slice, torch.Tensor]:
         """This rank's share of a block of views, and its images."""
         axis = self.axes[number]
         if self.exchange is None and len(self.pieces) == 1:
@@ -207,6 +213,12 @@ class SlabProjector(LinearOperator):
         own = self._own(part)
         return own, axis.to_images(detector, own)
 
+    def _piece_detectors(
+        self, axis: AxisProjector, part: slice, own: slice, images: torch.Tensor
+    ) -> Sequence[torch.Tensor]:
+        """Detectors ``(k, t, w)`` to back-project into each piece: here the same for all."""
+        return [self._all_detectors(axis, part, own, images)] * len(self.pieces)
+
     def _all_detectors(
         self, axis: AxisProjector, part: slice, own: slice, images: torch.Tensor
     ) -> torch.Tensor:
@@ -217,7 +229,7 @@ class SlabProjector(LinearOperator):
         return self.exchange.all_gather(detector.contiguous(), _counts(part, self.exchange.size))
 
 
-class _Frames:
+class SlabFrames:
     """The pieces of a slab in the frames of the axes, packed when asked for; the last one is kept."""
 
     def __init__(self, axes: Sequence[AxisProjector], pieces: Sequence[slice], slab: torch.Tensor) -> None:
@@ -247,7 +259,7 @@ class _Frames:
         return coefficients
 
 
-class _Sums:
+class SlabSums:
     """Back-projections of all axes, added up: blocks of views in the frame of a piece first."""
 
     def __init__(self, total: torch.Tensor) -> None:

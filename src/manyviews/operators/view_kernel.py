@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,29 @@ STEPS = 64
 _RADIUS_U = 5.5
 _RADIUS_W = 6.0
 _SUB_PIXEL_PLACES = 24
+
+
+class RodPlanes(ABC):
+    """What draws the rods of views otherwise than as plain ones: `manyviews.operators.transfer_kernel`."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> int:
+        """How far beyond its rod a view reaches at most, in voxels."""
+
+    @abstractmethod
+    def draw(
+        self,
+        planes: NDArray[np.float32],
+        first_dz: int,
+        group: AxisGroup,
+        weights: NDArray[np.float64],
+        reach: tuple[int, int],
+    ) -> None:
+        """Add the rods of a group, ``weights (its views,)``, to planes ``(dz, y, x)`` of differences.
+
+        ``reach`` is the largest difference in y and x that is wanted; differences wrap around.
+        """
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,7 @@ def make_kernel(
     exchange: World | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    rods: RodPlanes | None = None,
 ) -> ViewKernel:
     """Kernel of ``W' L W`` for the views of ``groups``, with ``weights (view,)`` l_v for all of them.
 
@@ -86,8 +111,10 @@ def make_kernel(
         smallest good one.
     exchange
         The ranks that share the work and the spectrum; None: this one is alone.
+    rods
+        What draws the rods; None: plain ones are drawn.
     """
-    size = padded or padded_shape(groups, volume_shape)
+    size = padded or padded_shape(groups, volume_shape, 0 if rods is None else rods.reach)
     others = exchange if exchange is not None and exchange.size > 1 else None
     ranks, rank = (others.size, others.rank) if others else (1, 0)
     own = shares(volume_shape[0], ranks)[rank]
@@ -95,7 +122,7 @@ def make_kernel(
     for rotated in (False, True):
         some = [group for group in groups if group.rotated == rotated]
         if some:
-            _add_planes(planes, own.start, some, weights, volume_shape, size, rotated)
+            _add_planes(planes, own.start, some, weights, volume_shape, size, rotated, rods)
     along = _AlongZ(volume_shape[0], size[0], RowShares.of(size, ranks), others)
     spectrum = along.own_rows(planes, np.float64 if dtype == torch.float64 else np.float32)
     largest = float(spectrum.max(initial=-math.inf))
@@ -120,10 +147,15 @@ def lateral_reach(groups: list[AxisGroup], depth: int) -> tuple[int, int]:
     return math.ceil(reach[1]), math.ceil(reach[0])
 
 
-def padded_shape(groups: list[AxisGroup], volume_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Grid on which the kernel does not wrap around into the volume: thin volumes need little padding."""
+def padded_shape(
+    groups: list[AxisGroup], volume_shape: tuple[int, int, int], beyond: int = 0
+) -> tuple[int, int, int]:
+    """Grid on which the kernel does not wrap around into the volume: thin volumes need little padding.
+
+    ``beyond`` voxels are how far a view reaches beyond its rod.
+    """
     depth, height, width = volume_shape
-    reach_y, reach_x = lateral_reach(groups, depth)
+    reach_y, reach_x = (reach + beyond for reach in lateral_reach(groups, depth))
     need_y, need_x = height + min(height - 1, reach_y), width + min(width - 1, reach_x)
     fast = scipy.fft.next_fast_len
     return fast(2 * depth - 1, real=False), fast(need_y, real=False), fast(need_x, real=True)
@@ -137,10 +169,11 @@ def _add_planes(
     volume_shape: tuple[int, int, int],
     size: tuple[int, int, int],
     rotated: bool,
+    rods: RodPlanes | None,
 ) -> None:
     """Add the in-plane transforms of the rods, plane by plane in dz from ``first_dz``."""
     _, height, width = volume_shape
-    profiles = [profile_across(group) for group in groups]
+    profiles = [profile_across(group) if rods is None else np.zeros((0, 0)) for group in groups]
     profile_w = _cardinal_autocorrelation() if rotated else np.array([1.0, 0.0])
     smoothing = (
         np.outer(_spline_response(size[1]), _spline_response(size[2])[: size[2] // 2 + 1]).astype(np.float32)
@@ -152,6 +185,9 @@ def _add_planes(
         count = min(block, len(total) - first)
         planes = np.zeros((count, size[1], size[2]), np.float32)
         for group, profile in zip(groups, profiles, strict=True):
+            if rods is not None:
+                rods.draw(planes, first_dz + first, group, weights[group.views], (height - 1, width - 1))
+                continue
             draw_rods(
                 planes, first_dz + first, group.cosines, group.sines, weights[group.views],
                 group.direction_across, group.direction_along, profile, profile_w, STEPS,
@@ -257,14 +293,14 @@ def footprint(distance: NDArray[np.float64], half: float) -> NDArray[np.float64]
     return (square(1 + half - a) - square(1 - half - a) - 2 * square(half - a)) / (4 * half)
 
 
-def _cardinal_response(frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def cardinal_response(frequency: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Transform of the cubic cardinal spline at frequencies in cycles a sample (Unser 1999, table 1)."""
     response = 3.0 * np.sinc(frequency) ** 4 / (2.0 + np.cos(2.0 * np.pi * frequency))
     return np.asarray(response, dtype=np.float64)
 
 
 def _spline_response(size: int) -> NDArray[np.float64]:
-    return _cardinal_response(np.fft.fftfreq(size)) ** 2
+    return cardinal_response(np.fft.fftfreq(size)) ** 2
 
 
 @functools.cache
@@ -272,7 +308,7 @@ def _cardinal_autocorrelation() -> NDArray[np.float64]:
     """Autocorrelation of the cubic cardinal spline at distances from 0, `STEPS` a sample."""
     frequency = np.linspace(-2.0, 2.0, 4097)
     distance = np.arange(int(_RADIUS_W * STEPS) + 1) / STEPS
-    response = _cardinal_response(frequency) ** 2
+    response = cardinal_response(frequency) ** 2
     return np.array(
         [np.trapezoid(np.cos(2.0 * np.pi * d * frequency) * response, frequency) for d in distance]
     )

@@ -36,7 +36,16 @@ Profiles = tuple[Float64, Float64, Float64]
 
 
 class Phantom(ABC):
-    """A specimen with an exact density and exact projections."""
+    """A specimen with an exact density and exact projections.
+
+    It is a sum of parts, of which ``centre (n, 3)`` is the middle, (x, y, z) in angstrom from the volume's.
+    """
+
+    centre: Float64
+
+    @abstractmethod
+    def select(self, index: ArrayLike) -> Phantom:
+        """Some of the parts (indices or a boolean mask)."""
 
     @abstractmethod
     def density_planes(
@@ -188,6 +197,13 @@ class Ellipsoids(Phantom):
         _check_shapes(self, value=(), centre=(3,), semi_axes=(3,), rotation=(3, 3))
         if not np.all(self.semi_axes > 0):
             raise InputError("an ellipsoid has a semi-axis of zero or less", fix="give lengths above zero")
+
+    def select(self, index: ArrayLike) -> Ellipsoids:
+        """Some of the ellipsoids (indices or a boolean mask)."""
+        chosen = np.asarray(index)
+        return Ellipsoids(
+            self.value[chosen], self.centre[chosen], self.semi_axes[chosen], self.rotation[chosen]
+        )
 
     def _shapes(self) -> Float64:
         """``(n, 3, 3)`` matrices S with surface ``(X - c)^T S^-1 (X - c) = 1``."""

@@ -27,18 +27,27 @@ def specimen(
     *,
     lateral_extent: float = 1.0,
     outline: Outline = "rectangle",
+    detail_pixels: float = FINEST_SIGMA_PIXELS,
 ) -> Phantom:
     """Build a specimen for a volume ``(z, y, x)`` of voxels of ``pixel_size`` angstrom.
 
-    ``kind`` is cell, gaussians, ellipsoids, or the path of a PDB or mmCIF model; the rest is as in
-    `cell_slab`. `InputError` if there is no such specimen, or it does not fit.
+    ``kind`` is cell, gaussians, ellipsoids, or the path of a PDB or mmCIF model; ``detail_pixels`` is the
+    width of its finest detail, the rest is as in `cell_slab`. `InputError` if there is no such specimen, or
+    it does not fit.
     """
     from manyviews.simulate.atoms import is_model_file
 
     if kind == "cell":
-        return cell_slab(volume_shape, pixel_size, seed, lateral_extent=lateral_extent, outline=outline)
-    box = Box.of_volume(volume_shape, FINEST_SIGMA_PIXELS, lateral_extent=lateral_extent, outline=outline)
-    unit = FINEST_SIGMA_PIXELS * pixel_size
+        return cell_slab(
+            volume_shape,
+            pixel_size,
+            seed,
+            smallest_sigma_pixels=detail_pixels,
+            lateral_extent=lateral_extent,
+            outline=outline,
+        )
+    box = Box.of_volume(volume_shape, detail_pixels, lateral_extent=lateral_extent, outline=outline)
+    unit = detail_pixels * pixel_size
     if kind == "gaussians":
         return random_gaussians(box, unit, seed)
     if kind == "ellipsoids":

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.geometry.views import TiltGeometry
+from manyviews.operators.view_transfer import ViewTransfer
 from manyviews.random import Stream, generator
 from manyviews.simulate.phantoms import Phantom
+from manyviews.simulate.transferred import transferred_views
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -54,6 +56,30 @@ def misalignment(views: int, shift_pixels: float, turn_degrees: float, seed: int
     return rows
 
 
+def draw_defocus(
+    views: int, defocus: float, spread: float, astigmatism: float, seed: int, series: int
+) -> tuple[Float64, float]:
+    """Defocus ``(view, 2)`` of the views of a series in angstrom, and the angle of astigmatism in degrees.
+
+    ``spread`` is the standard deviation from view to view, ``astigmatism`` the difference between the two
+    axes, the same in all views. Rounded to the decimals of the file that is written, and never below a tenth
+    of ``defocus``.
+    """
+    rng = generator(seed, Stream.TILT_DEFOCUS, series)
+    angle = float(np.round(180.0 * rng.random(), 4))
+    middle = np.maximum(defocus + spread * rng.standard_normal(views), 0.1 * defocus)
+    pairs = middle[:, None] + 0.5 * astigmatism * np.array([1.0, -1.0])
+    return np.asarray(np.round(np.maximum(pairs, 0.1 * defocus), 3), dtype=np.float64), angle
+
+
+def recording_order(tilt_degrees: Float64) -> NDArray[np.int64]:
+    """Place of every view in the order of recording, from 0: by distance from zero tilt, as is common."""
+    order = np.lexsort((tilt_degrees, np.round(np.abs(tilt_degrees), 4)))
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return places
+
+
 def tilt_series_images(
     phantom: Phantom,
     geometry: TiltGeometry,
@@ -64,13 +90,17 @@ def tilt_series_images(
     noise_std: float,
     seed: int,
     series: int,
+    transfer: ViewTransfer | None = None,
 ) -> Iterator[Float32]:
-    """The images of one series one after the other, each ``(y, x)``.
+    """The images of one series one after the other, each ``(y, x)``, with the contrast of ``transfer``.
 
     White Gaussian noise of standard deviation ``noise_std`` is added to the exact projections before gain and
     offset. The noise of a view depends on the seed, the series and its place in the series only.
     """
-    projections = phantom.project_views(geometry, image_shape, pixel_size)
+    if transfer is None:
+        projections = phantom.project_views(geometry, image_shape, pixel_size)
+    else:
+        projections = transferred_views(phantom, geometry, image_shape, pixel_size, transfer)
     for view, image in enumerate(projections):
         seen = image
         if noise_std > 0:

@@ -14,6 +14,8 @@ from manyviews.parallel.layout import Layout
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.runs.progress import format_seconds
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
+from manyviews.tilt.ctf.apply import check_transfer
+from manyviews.tilt.ctf.transfer import resolve_transfer
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.series.choices import Choice
@@ -32,7 +34,7 @@ class Checked:
     What a reconstruction would do is ``plan``; how it is spread over ranks, with its memory, disk and time,
     ``schedule``. Without ``thickness_given`` the thickness is a quarter of the width. ``groups`` are
     direction of the tilt axis in degrees, number of views, and whether slices are turned; ``warnings`` are
-    sentences.
+    sentences; ``transfer`` says what is taken for the contrast transfer, line by line.
     """
 
     series: ResolvedSeries
@@ -41,6 +43,7 @@ class Checked:
     schedule: Schedule
     groups: tuple[tuple[float, int, bool], ...]
     warnings: tuple[str, ...]
+    transfer: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """All of it in words, for a terminal."""
@@ -48,6 +51,7 @@ class Checked:
             *_stack_lines(self.series),
             *_view_lines(self.series),
             *self._group_lines(),
+            *(["", "contrast transfer", *(f"  {line}" for line in self.transfer)] if self.transfer else []),
             *self._plan_lines(),
             *self._cost_lines(),
             *([f"warning: {text}" for text in self.warnings] or ["no warnings"]),
@@ -113,6 +117,8 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     if not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
     plan = resolve_plan(options, source)
+    transfer = resolve_transfer(options, resolved)
+    lines, doubts = ((), ()) if transfer is None else check_transfer(transfer, source, plan)
     levels, outliers = GreyLevels.of(source)
     shape = plan.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
@@ -122,8 +128,10 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
         thickness_given=given,
         schedule=_schedule(options, plan, source, ranks, limited=given),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
+        transfer=lines,
         warnings=(
             *resolved.warnings,
+            *doubts,
             *(() if given else (NO_THICKNESS,)),
             *find_warnings(resolved, plan, series, levels if plan.normalise == "none" else None, outliers),
         ),

@@ -90,6 +90,8 @@ def make_cg(
     ``known`` are its kernel, periodic too, and its least squares without any damping, where they are there.
     """
     by_frequency = any(problem.roughness)
+    if known is None and not by_frequency:
+        return ConjugateGradient(problem.least_squares(), refresh_every=refresh)
     kernel = known[0] if known else problem.kernel(periodic=by_frequency)
     precondition: Map | None = None
     if by_frequency:

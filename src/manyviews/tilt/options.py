@@ -14,6 +14,7 @@ from manyviews.options import SEEDS, MachineOptions, described, option
 Method = Literal["wbp", "sirt", "cg", "admm", "direct-combine", "wang2020", "consensus"]
 METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "admm", "direct-combine", "wang2020", "consensus")
 SubsetOrder = Literal["adjacent", "interleaved"]
+CtfCorrection = Literal["none", "phase-flip", "wiener", "3d"]
 SUBSET_METHODS: tuple[Method, ...] = ("direct-combine", "wang2020", "consensus")
 
 
@@ -129,6 +130,30 @@ class ReconstructOptions(MachineOptions):
     remove_outliers: bool = option(False, section="input",
         help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
         "the median around them, before anything else is done. Left out: they are counted and told.")
+    ctf: CtfCorrection = option("none", section="microscope", metavar="HOW",
+        help="Correct the contrast transfer. none; phase-flip or wiener: every image, in strips along the "
+        "tilt axis; 3d: as a part of the projection, slab by slab of the specimen.")
+    defocus: tuple[Path, ...] = option((), section="microscope",
+        help="Read the defocus of each stack's views from its file: CTFFIND's or AreTomo's .txt, IMOD's "
+        ".defocus, a RELION-5 tilt-series .star, or an .mdoc (nominal). Left out: such a file that was given "
+        "for the angles, or the .mdoc beside the stack.")
+    defocus_hand: Literal["auto", "+1", "-1", "none"] = option("auto", section="microscope", metavar="HAND",
+        help="Let defocus grow (+1) or fall (-1) with depth along the beam, which is RELION's rlnTomoHand. "
+        "auto: as the images say, where they do; none: one defocus for all of an image.")
+    voltage: float | None = option(None, section="microscope", metavar="KV", above=0,
+        help="Take this acceleration voltage, in kV. Left out: what the files say, else 300.")
+    spherical_aberration: float | None = option(None, section="microscope", metavar="MM", least=0,
+        help="Take this spherical aberration, in mm. Left out: what the files say, else 2.7.")
+    amplitude_contrast: float | None = option(None, section="microscope", least=-1, below=1,
+        help="Take this fraction of amplitude contrast. Left out: what the files say, else 0.07.")
+    wiener_constant: float = option(0.1, section="microscope", above=0,
+        help="Divide by the squared transfer plus this number, with --ctf wiener.")
+    dose_weighting: bool = option(False, section="microscope",
+        help="Weight every view by what its dose has left of each frequency (Grant & Grigorieff 2015), by "
+        "the doses of --dose-per-view, a RELION-5 .star or an .mdoc.")
+    dose_per_view: float | None = option(None, section="microscope", metavar="DOSE", above=0,
+        help="Weight by dose, each view having had this much, in electrons per square angstrom. The order of "
+        "the views is that of the angle file or the .mdoc, else of the sections.")
     reference: Path | None = option(None, section="output",
         help="Compare the result with this true volume (MRC, of the same size): FSC and NCC.")
     layout: str | None = option(None, section="machine", metavar="GROUPSxSLABS",
@@ -164,6 +189,9 @@ class SimulateOptions:
         help="Make the volume this thick (z), in pixels.")
     pixel_size: float = option(8.0, section="specimen", metavar="ANGSTROM", above=0,
         help="Make pixels of this size, in angstrom.")
+    detail: float = option(2.0, section="specimen", metavar="PIXELS", least=0.5,
+        help="Make the finest detail this wide, the standard deviation of a Gaussian in pixels; below 2 the "
+        "voxels no longer resolve all of it.")
     axes: tuple[float, ...] = option((0.0, 45.0, 90.0, 135.0), section="geometry", metavar="DEG",
         help="Tilt about these axes, one for each stack: directions in the image, in degrees "
         "counter-clockwise from +y.")
@@ -173,6 +201,25 @@ class SimulateOptions:
         help="End at this tilt angle, in degrees.")
     tilt_step: float = option(2.0, section="geometry", metavar="DEG", above=0,
         help="Tilt by so many degrees from one view to the next.")
+    defocus: float | None = option(None, section="microscope", metavar="ANGSTROM", above=0, below=1e6,
+        help="Give the images the contrast of this defocus, in angstrom under focus at the specimen's "
+        "centre, every part of the specimen by its depth. Left out: perfect projections.")
+    defocus_spread: float = option(0.0, section="microscope", metavar="ANGSTROM", least=0,
+        help="Vary the defocus from view to view at random, with this standard deviation in angstrom.")
+    astigmatism: float = option(0.0, section="microscope", metavar="ANGSTROM", least=0,
+        help="Let the defocus differ by so much, in angstrom, between two directions in the image, drawn at "
+        "random for each stack.")
+    defocus_hand: Literal["+1", "-1"] = option("-1", section="microscope", metavar="HAND",
+        help="Let defocus grow (+1) or fall (-1) with depth along the beam.")
+    voltage: float = option(300.0, section="microscope", metavar="KV", above=0,
+        help="Take this acceleration voltage, in kV.")
+    spherical_aberration: float = option(2.7, section="microscope", metavar="MM", least=0,
+        help="Take this spherical aberration, in mm.")
+    amplitude_contrast: float = option(0.07, section="microscope", least=-1, below=1,
+        help="Take this fraction of amplitude contrast.")
+    dose_per_view: float = option(0.0, section="microscope", metavar="DOSE", least=0,
+        help="Let detail fade as after so many electrons per square angstrom in each view, which are taken "
+        "in the order of their tilt, nearest to zero first. Needs --defocus.")
     noise: float = option(0.0, section="imperfections", least=0,
         help="Add noise with this standard deviation, as a fraction of that of the noise-free untilted "
         "image.")

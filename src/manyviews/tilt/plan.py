@@ -67,6 +67,10 @@ class Plan:
     normalise: str
     invert_contrast: bool
     remove_outliers: bool
+    ctf: str
+    defocus_hand: str
+    wiener_constant: float
+    dose_weighting: bool
     bin: int
     volume_shape: tuple[int, int, int]
     pixel_size: float
@@ -104,7 +108,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         sirt_form=options.sirt_form,
         prior=_prior(options),
         damping=options.damping,
-        damping_by_frequency=method in DAMPED_BY_FREQUENCY and options.damping is None,
+        damping_by_frequency=_damped_by_frequency(options, method),
         normal=options.normal,
         refresh=options.refresh,
         non_negative=options.non_negative,
@@ -113,6 +117,10 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         normalise=options.normalise,
         invert_contrast=options.invert_contrast,
         remove_outliers=options.remove_outliers,
+        ctf=options.ctf,
+        defocus_hand=options.defocus_hand if options.ctf != "none" else "none",
+        wiener_constant=options.wiener_constant,
+        dose_weighting=_dose_is_weighted(options),
         bin=options.bin,
         volume_shape=(_depth(options, source), *_width_and_height(options, source)[::-1]),
         pixel_size=source.pixel_size,
@@ -132,6 +140,17 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
 def _iterations(options: ReconstructOptions) -> int:
     """What suits a method."""
     return _ITERATIONS_FROM_A_PRIOR if _prior(options) == "auto" else _ITERATIONS[options.method]
+
+
+def _damped_by_frequency(options: ReconstructOptions, method: str) -> bool:
+    """Whether noise over signal is measured by frequency: it is not where filters colour noise and signal."""
+    coloured = options.ctf not in ("none", "phase-flip") or _dose_is_weighted(options)
+    return method in DAMPED_BY_FREQUENCY and options.damping is None and not coloured
+
+
+def _dose_is_weighted(options: ReconstructOptions) -> bool:
+    """Whether images are weighted by dose."""
+    return options.dose_weighting or options.dose_per_view is not None
 
 
 def _prior(options: ReconstructOptions) -> str:

@@ -17,6 +17,7 @@ from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.operators.slab_projector import SlabProjector
+from manyviews.operators.transfer_projector import TransferProjector
 from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
@@ -24,6 +25,14 @@ from manyviews.runs.fingerprint import files_fingerprint
 from manyviews.runs.memory import available_memory_bytes, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
+from manyviews.tilt.ctf.apply import (
+    CANNOT_BE_TOLD,
+    before_transfer,
+    correction_of,
+    refuse_unfit,
+    settle_hand,
+)
+from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
 from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
@@ -35,7 +44,7 @@ from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
 from manyviews.tilt.solve.damping import DAMPED, damped
-from manyviews.tilt.solve.problem import TiltProblem
+from manyviews.tilt.solve.problem import TiltProblem, projected_sooner
 from manyviews.tilt.solve.storage import Storage
 from manyviews.tilt.warnings import find_warnings
 
@@ -68,8 +77,10 @@ def reconstruct(
     resolved = resolve_series(series)
     source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
     plan = resolve_plan(options, source)
+    transfer = resolve_transfer(options, resolved)
     _check_reference(options.reference, plan)
     schedule = make_run_schedule(source, plan, options, world)
+    refuse_unfit(plan, streamed=schedule.streamed, ranks=world.size)
     if schedule.streamed:  # where there is no preconditioner
         plan = replace(plan, damping_by_frequency=False)
     place = take_place(world, schedule.layout)
@@ -81,7 +92,7 @@ def reconstruct(
         run,
         options,
         record={**plan.record(), "reference": reference},
-        inputs=_fingerprints(source),
+        inputs=_fingerprints(source, transfer),
         results=RESULTS,
         pictures=PICTURES,
         sections=sections,
@@ -95,7 +106,9 @@ def reconstruct(
             job.say(line)
         with contextlib.ExitStack() as stack:
             storage = _storage(stack, schedule, options.scratch or run.out)
-            problem, images = make_problem(source, plan, place, storage, schedule)
+            if transfer is not None:
+                transfer = _tell_transfer(job, transfer, source, plan)
+            problem, images = make_problem(source, plan, place, storage, schedule, transfer)
             levels = images.levels if plan.normalise == "none" else None
             job.warn(*find_warnings(resolved, plan, series, levels, images.outliers))
             summary = _solve(job, problem, images, resolved, plan, schedule, options.reference)
@@ -184,32 +197,53 @@ def make_problem(
     place: Place | None = None,
     storage: Storage | None = None,
     schedule: Schedule | None = None,
+    transfer: ResolvedTransfer | None = None,
 ) -> tuple[TiltProblem, PreparedImages]:
-    """The least-squares problem of a series, and its images as the problem sees them."""
+    """The least-squares problem of a series, and its images as the problem sees them.
+
+    The hand of a ``transfer`` must be known.
+    """
     place = place or alone()
     device = own_device(plan.device, place.world)
     asks_noise = plan.method in DAMPED and plan.damping is None
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
-    projector = SlabProjector(
-        geometry,
-        plan.volume_shape,
-        source.shape[1:],
-        source.pixel_size,
-        exchange=place.within,
-        piece_slices=None if schedule is None else schedule.piece_slices,
-        block_bytes=None if schedule is None else schedule.block_bytes,
-    )
+    arguments = (geometry, plan.volume_shape, source.shape[1:], source.pixel_size)
+    if transfer is not None and plan.ctf == "3d":
+        projector: SlabProjector = TransferProjector(*arguments, transfer.transfer)
+        images = before_transfer(images, transfer.transfer, source)
+    else:
+        projector = SlabProjector(
+            *arguments,
+            exchange=place.within,
+            piece_slices=None if schedule is None else schedule.piece_slices,
+            block_bytes=None if schedule is None else schedule.block_bytes,
+        )
+        images = replace(images, correct=correction_of(plan, transfer, source))
     problem = TiltProblem(
         projector=projector,
         read=images.read,
         weights=np.ones(len(geometry)),
-        convolve=plan.normal == "convolution",
+        convolve=plan.normal == "convolution" and not (plan.ctf == "3d" and projected_sooner(projector)),
         device=device,
         place=place,
         storage=storage or Storage(),
     )
     return damped(problem, plan, images), images
+
+
+def _tell_transfer(job: Job, transfer: ResolvedTransfer, source: ImageSource, plan: Plan) -> ResolvedTransfer:
+    """Say what is corrected with which numbers; find the hand in the images where it is not given."""
+    job.warn(*transfer.warnings)
+    for line in transfer.lines:
+        job.say(line)
+    if transfer.hand is not None:
+        return transfer
+    found, test = settle_hand(transfer, source)
+    job.say(test.words)
+    if test.hand is None:
+        job.warn(CANNOT_BE_TOLD)
+    return found
 
 
 def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> Storage:
@@ -237,8 +271,8 @@ def _sizes(shape: tuple[int, ...]) -> str:
     return " x ".join(str(size) for size in shape[::-1])
 
 
-def _fingerprints(source: ImageSource) -> dict[str, str]:
-    """What identifies the input: the stacks, and the geometry as it was resolved."""
+def _fingerprints(source: ImageSource, transfer: ResolvedTransfer | None) -> dict[str, str]:
+    """What identifies the input: the stacks, geometry and contrast transfer as they were resolved."""
     prints = {
         f"{number + 1}: {stack.path.name}": files_fingerprint(stack.files)
         for number, stack in enumerate(source.series.stacks)
@@ -247,4 +281,5 @@ def _fingerprints(source: ImageSource) -> dict[str, str]:
     digest = hashlib.sha256()
     for values in (geometry.matrices, geometry.series, geometry.sections):
         digest.update(np.ascontiguousarray(values).tobytes())
-    return {**prints, "geometry": digest.hexdigest(), "pixel size": repr(source.pixel_size)}
+    found = {**prints, "geometry": digest.hexdigest(), "pixel size": repr(source.pixel_size)}
+    return found if transfer is None else {**found, "contrast transfer": transfer.digest()}

@@ -16,10 +16,14 @@ import manyviews
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.atomic import atomic_write
+from manyviews.io.ctffind import write_ctffind
+from manyviews.io.defocus_table import DefocusTable
 from manyviews.io.imod import write_angles, write_xf, xf_to_raw_to_aligned
 from manyviews.io.mdoc import write_mdoc
 from manyviews.io.mrc import MrcWriter
 from manyviews.io.staging import staged_folder
+from manyviews.operators.contrast_transfer import Optics
+from manyviews.operators.view_transfer import ViewTransfer
 from manyviews.options import check_options, flag
 from manyviews.runs.toml import dump_toml
 from manyviews.simulate.box import Outline
@@ -27,10 +31,13 @@ from manyviews.simulate.phantoms import Phantom
 from manyviews.simulate.specimens import specimen
 from manyviews.simulate.tilt_series import (
     GreyLevels,
+    draw_defocus,
     drifting_grey_levels,
     misalignment,
+    recording_order,
     tilt_series_images,
 )
+from manyviews.simulate.transferred import transferred_views
 from manyviews.tilt.options import SimulateOptions
 
 Progress = Callable[[str, int, int], None]
@@ -40,6 +47,7 @@ _OWN_FILES = (
     "axis-*.rawtlt",
     "axis-*.mrc.mdoc",
     "axis-*.xf",
+    "axis-*_CTF.txt",
     "truth.mrc",
     "simulate.toml",
     "README.txt",
@@ -83,15 +91,17 @@ class _Series:
     geometry: TiltGeometry
     xf: NDArray[np.float64] | None
     grey_levels: GreyLevels
+    transfer: ViewTransfer | None
 
 
 def simulate(options: SimulateOptions, out: Path, progress: Progress | None = None) -> Simulated:
     """Simulate tilt series and write them into a folder that appears when complete.
 
     ``DIR/axis-000.mrc`` and so on, the images of one axis each, with ``.rawtlt`` and ``.mrc.mdoc`` beside
-    (and ``.xf`` if misaligned); ``truth.mrc``; ``simulate.toml``, all options and what was drawn;
-    ``README.txt`` with the command to reconstruct. Images are made and written one by one, so memory does not
-    grow with their number. ``progress`` is told the name of the file, images done and images to do.
+    (and ``.xf`` if misaligned, ``_CTF.txt`` if out of focus); ``truth.mrc``; ``simulate.toml``, all options
+    and what was drawn; ``README.txt`` with the command to reconstruct. Images are made and written one by
+    one, so memory does not grow with their number. ``progress`` is told the name of the file, images done
+    and images to do.
 
     Raises
     ------
@@ -136,6 +146,10 @@ def _check(options: SimulateOptions) -> None:
     need(ordered, "tilt_min", f"{tilts} are not possible", "give the smaller angle first")
     both = options.snr is not None and options.noise > 0
     need(not both, "snr", "noise was given in two ways", "give either --snr or --noise")
+    focused = options.defocus is None
+    for name in ("defocus_spread", "astigmatism", "dose_per_view"):
+        needless = not focused or getattr(options, name) == 0
+        need(needless, name, "images in perfect focus have no such thing", "give --defocus too")
 
 
 def _tilts(options: SimulateOptions) -> NDArray[np.float64]:
@@ -175,13 +189,45 @@ def _scene(options: SimulateOptions) -> _Scene:
         options.seed,
         lateral_extent=_lateral_extent(options),
         outline=_outline(options),
+        detail_pixels=options.detail,
     )
-    untilted = phantom.project(TiltGeometry.from_tilt_axis([0.0]), volume_shape[1:], options.pixel_size)
+    untilted = _untilted(phantom, volume_shape[1:], options)
     signal = float(untilted.std(dtype=np.float64))
     fraction = options.noise if options.snr is None else 1 / math.sqrt(options.snr)
     peak = float(np.abs(untilted).max()) or 1.0
     scale = _INT16_PEAK / peak if options.dtype == "int16" else 1.0
     return _Scene(phantom, volume_shape, signal, fraction * signal, scale)
+
+
+def _untilted(
+    phantom: Phantom, image_shape: tuple[int, int], options: SimulateOptions
+) -> NDArray[np.float32]:
+    """The image without tilt, noise and dose."""
+    untilted = TiltGeometry.from_tilt_axis([0.0])
+    if options.defocus is None:
+        perfect: NDArray[np.float32] = phantom.project(untilted, image_shape, options.pixel_size)[0]
+        return perfect
+    optics = _optics(np.array([[options.defocus, options.defocus]]), 0.0, options)
+    transfer = ViewTransfer(optics, np.zeros(1), int(options.defocus_hand))
+    return next(transferred_views(phantom, untilted, image_shape, options.pixel_size, transfer))
+
+
+def _optics(defocus: NDArray[np.float64], angle: float, options: SimulateOptions) -> Optics:
+    return Optics.make(
+        options.voltage, options.spherical_aberration, options.amplitude_contrast, defocus, angle
+    )
+
+
+def _transfer(index: int, tilts: NDArray[np.float64], options: SimulateOptions) -> ViewTransfer | None:
+    """Contrast transfer of one stack, its defocus rounded to the decimals of the file."""
+    if options.defocus is None:
+        return None
+    defocus, angle = draw_defocus(
+        len(tilts), options.defocus, options.defocus_spread, options.astigmatism, options.seed, index
+    )
+    before = options.dose_per_view * recording_order(tilts)
+    dose = np.asarray(before + 0.5 * options.dose_per_view, dtype=np.float64)
+    return ViewTransfer(_optics(defocus, angle, options), dose, int(options.defocus_hand))
 
 
 def _series(index: int, scene: _Scene, options: SimulateOptions) -> _Series:
@@ -193,7 +239,7 @@ def _series(index: int, scene: _Scene, options: SimulateOptions) -> _Series:
         to_aligned = xf_to_raw_to_aligned(xf, options.pixel_size, scene.volume_shape[1:])
         geometry = geometry.with_image_transform(to_aligned)
     grey = drifting_grey_levels(len(tilts), options.drift, scene.signal_std, options.seed, index)
-    return _Series(_name(axis), index, axis, geometry, xf, grey)
+    return _Series(_name(axis), index, axis, geometry, xf, grey, _transfer(index, tilts, options))
 
 
 def _write_truth(path: Path, scene: _Scene, options: SimulateOptions, progress: Progress | None) -> None:
@@ -217,6 +263,7 @@ def _write_images(
         noise_std=scene.noise_std,
         seed=options.seed,
         series=one.index,
+        transfer=one.transfer,
     )
     views = len(one.geometry)
     with MrcWriter(
@@ -249,9 +296,39 @@ def _write_geometry(path: Path, one: _Series, scene: _Scene, options: SimulateOp
         scene.volume_shape[1:],
         axis_degrees=one.axis_degrees,
         image_file=path.name,
+        **_of_microscope(one, options),
     )
+    if one.transfer is not None:
+        write_ctffind(path.with_name(f"{one.name}_CTF.txt"), _defocus_table(one.transfer))
     if one.xf is not None:
         write_xf(path.with_suffix(".xf"), one.xf)
+
+
+def _of_microscope(one: _Series, options: SimulateOptions) -> dict[str, Any]:
+    """What the .mdoc says of defocus and dose: what was asked for."""
+    if one.transfer is None:
+        return {}
+    assert options.defocus is not None
+    count = len(one.transfer)
+    numbers = {"TargetDefocus": np.full(count, -1e-4 * options.defocus)}
+    if options.dose_per_view > 0:
+        numbers["ExposureDose"] = np.full(count, options.dose_per_view)
+        numbers["PriorRecordDose"] = one.transfer.dose - 0.5 * options.dose_per_view
+    return {"voltage_kv": options.voltage, "of_sections": numbers}
+
+
+def _defocus_table(transfer: ViewTransfer) -> DefocusTable:
+    optics = transfer.optics
+    return DefocusTable(
+        source="",
+        defocus=optics.defocus,
+        angle=optics.defocus_angle,
+        phase_shift=optics.phase_shift,
+        sections=np.arange(len(optics), dtype=np.int64),
+        voltage_kv=float(optics.voltage_kv[0]),
+        spherical_aberration_mm=float(optics.spherical_aberration_mm[0]),
+        amplitude_contrast=float(optics.amplitude_contrast[0]),
+    )
 
 
 def _command(out: Path, series: list[_Series], options: SimulateOptions) -> str:
@@ -259,6 +336,10 @@ def _command(out: Path, series: list[_Series], options: SimulateOptions) -> str:
     words += ["--axis-angle", *(f"{one.axis_degrees:.10g}" for one in series)]
     if any(one.xf is not None for one in series):
         words += ["--transform", *(str(out / f"{one.name}.xf") for one in series)]
+    if options.defocus is not None:
+        words += ["--ctf", "3d", "--defocus", *(str(out / f"{one.name}_CTF.txt") for one in series)]
+        words += ["--defocus-hand", options.defocus_hand]
+        words += ["--dose-weighting"] if options.dose_per_view > 0 else []
     words += ["--thickness", str(options.thickness), "--reference", str(out / "truth.mrc")]
     return shlex.join([*words, "--out", str(out / "reconstruction")])
 
@@ -270,6 +351,7 @@ def _readme(command: str, options: SimulateOptions) -> str:
 axis-*.mrc       the images of one tilt axis each; the number is its direction in the image,
                  degrees counter-clockwise from +y
 axis-*.rawtlt    tilt angles, degrees; axis-*.mrc.mdoc says the same and more
+axis-*_CTF.txt   the true defocus of every view, as CTFFIND writes it (only if out of focus on purpose)
 axis-*.xf        brings misaligned images back (only if they were misaligned on purpose)
 truth.mrc        the density that was projected: an image is the sum of its voxels along the rays
 simulate.toml    all options and what was drawn at random

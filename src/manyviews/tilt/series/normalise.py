@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,7 @@ class PreparedImages:
     ``offset`` and ``gain`` are ``(view,)``. ``noise_to_signal`` is the variance of the noise over that of the
     signal, ``noise_deviation`` its standard deviation in images as they are read here; medians over the
     views, 0 where not measured. ``power`` is that of the images by frequency, None where not measured.
+    ``correct(views, images)`` is done to the images in the end; None: nothing.
     """
 
     source: ImageSource
@@ -67,13 +69,15 @@ class PreparedImages:
     noise_to_signal: float = 0.0
     noise_deviation: float = 0.0
     power: Power | None = None
+    correct: Callable[[NDArray[np.int64], torch.Tensor], torch.Tensor] | None = None
 
     def read(self, views: NDArray[np.int64]) -> torch.Tensor:
         """Images ``(k, y, x)`` of the given views."""
         images = self.source.read(views)
         images -= self.offset[views, None, None]
         images *= self.gain[views, None, None]
-        return torch.from_numpy(images).to(self.device)
+        found = torch.from_numpy(images).to(self.device)
+        return found if self.correct is None else self.correct(views, found)
 
 
 def prepare(

@@ -109,7 +109,9 @@ class TiltProblem:
     @cached_property
     def tiling(self) -> Tiling:
         """How the lateral plane is divided for the convolution."""
-        return self.storage.tiling(self.projector.groups, self.volume_shape, self.place.within.size)
+        rods = self.projector.rods
+        beyond = 0 if rods is None else rods.reach
+        return self.storage.tiling(self.projector.groups, self.volume_shape, self.place.within.size, beyond)
 
     def kernel(self, *, circulant: bool = False, periodic: bool = False) -> ViewKernel:
         """Convolution kernel of all views, this process's rows of it, without any damping."""
@@ -122,28 +124,34 @@ class TiltProblem:
             padded=self.tiling.grid,
             device=self.device,
             exchange=self.projector.exchange,
+            rods=self.projector.rods,
         )
         return replace(kernel, spectrum=self.storage.keep(kernel.spectrum))
 
     def least_squares(self, kernel: ViewKernel | None = None) -> LeastSquares:
         """The problem of all views; ``kernel`` if it is there already."""
-        kernel = kernel or self.kernel()
+        # the kernel of views with a transfer takes longer than many passes of the projectors
+        if kernel is None and (self.convolve or self.projector.rods is None):
+            kernel = self.kernel()
         target, energy = self.back_projection()
         return self.quadratic_problem(kernel, target, energy)
 
-    def quadratic_problem(self, kernel: ViewKernel, target: torch.Tensor, energy: float) -> LeastSquares:
+    def quadratic_problem(
+        self, kernel: ViewKernel | None, target: torch.Tensor, energy: float
+    ) -> LeastSquares:
         """The problem from ``W' L p`` and ``sum_v l_v |p_v|^2``, however they were found.
 
-        Damping by frequency is a part of its normal operator and of its exact gradient and energy.
+        Damping by frequency is a part of its normal operator and of its exact gradient and energy. Without a
+        ``kernel``, which a convolution needs, its largest eigenvalue is bounded only.
         """
-        if any(self.roughness):
+        if kernel is not None and any(self.roughness):
             kernel = self._damped(kernel)
-        convolution = self._convolution(kernel) if self.convolve else None
+        convolution = self._convolution(kernel) if self.convolve and kernel is not None else None
         return LeastSquares(
             normal=self.normal_map(convolution),
             target=target,
             data_energy=energy,
-            lipschitz=largest(kernel),
+            lipschitz=1.1 * self.spectral_bound if kernel is None else largest(kernel),
             damping=self.damping * self.one_view,
             exact_gradient=self.damped_gradient if any(self.roughness) else self.exact_gradient,
             quadratic=None if convolution is None else convolution.quadratic,
@@ -293,9 +301,6 @@ class TiltProblem:
         weights = self.weights[views] * (subset.weights if weighted else 1.0)
         share = subset.weights.sum() / len(self.weights) if weighted else 1.0
         projector = self.projector.select(views)
-        padded = padded_shape(projector.groups, self.volume_shape)
-        upright = not any(group.rotated for group in projector.groups)
-        few = len(views) < VIEWS_PER_CONVOLUTION * prod(padded) / prod(self.volume_shape)
         return replace(
             self,
             projector=projector,
@@ -303,7 +308,7 @@ class TiltProblem:
             weights=weights,
             damping=self.damping * float(share),
             roughness=tuple(float(share) * factor for factor in self.roughness),
-            convolve=self.convolve and not (few and upright),
+            convolve=self.convolve and not projected_sooner(projector),
             place=self.place.group_alone(),
         )
 
@@ -327,6 +332,15 @@ class TiltProblem:
 def _inverse(x: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
     """1 / x where x is more than a trifle of the greatest, else 0; in place."""
     return x.masked_fill_(x <= 1e-3 * greatest.to(x), torch.inf).reciprocal_()
+
+
+def projected_sooner(projector: SlabProjector) -> bool:
+    """Whether its views are so few that projecting there and back is quicker than the convolution."""
+    beyond = 0 if projector.rods is None else projector.rods.reach
+    padded = padded_shape(projector.groups, projector.volume_shape, beyond)
+    upright = not any(group.rotated for group in projector.groups)
+    few = len(projector.geometry) < VIEWS_PER_CONVOLUTION * prod(padded) / prod(projector.volume_shape)
+    return few and upright
 
 
 def largest(kernel: ViewKernel) -> float:
