@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fuzzing import nano_run, samples, scans, subtomo_run
+from fuzzing.defocus import DEFOCUS, read_defocus
 from manyviews.io.aretomo import read_aln
 from manyviews.io.cryosparc import read_cryosparc_particles
 from manyviews.io.imod import read_angle_table, read_angles, read_xf
@@ -47,8 +48,7 @@ from manyviews.simulate.atoms import atoms_to_density
 from manyviews.simulate.specimens import specimen
 from manyviews.subtomo.report import sections as subtomo_sections
 from manyviews.tilt import report as tilt_report
-from manyviews.tilt.ctf.transfer import resolve_transfer
-from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.report import ncc_curves
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.resolve import resolve_series
@@ -127,26 +127,6 @@ _SERIES = (
     ("aln", "b.aln", samples.ALN, read_aln, "tilt_angles"),
     ("tomo STAR", "b.star", samples.TOMO_STAR, read_tilt_series_star, "tilt_angles"),
 )  # fmt: skip
-
-_DEFOCUS = (
-    ("defocus of CTFFIND", "d.txt", samples.CTFFIND),
-    ("defocus of IMOD", "d.defocus", samples.IMOD_DEFOCUS),
-    ("defocus of RELION", "d.star", samples.DEFOCUS_STAR),
-)
-
-
-def _read_defocus(path: Path, drawn: bool) -> None:
-    """As the defocus and, where it holds some, the dose of a series."""
-    series = resolve_series(
-        SeriesOptions(
-            stacks=(path.parent / "a.mrc",), tilt_angles=(path.parent / "a.tlt",), axis_angle=(0.0,)
-        )
-    )
-    resolve_transfer(
-        ReconstructOptions(thickness=2, ctf="3d", defocus=(path,), dose_weighting=path.suffix == ".star"),
-        series,
-    )
-
 
 _LISTS = (
     ("text", "l.txt", samples.LIST),
@@ -451,7 +431,7 @@ FORMATS: tuple[Format, ...] = (
         Format(f"list of images, {name}", _one(data), _beside_a_stack(file), _read_list)
         for name, file, data in _LISTS
     ),
-    *(Format(name, _one(data), _beside_a_stack(file), _read_defocus) for name, file, data in _DEFOCUS),
+    *(Format(name, _one(data), _beside_a_stack(file), read_defocus) for name, file, data in DEFOCUS),
     Format("MRC", _mrc_seeds, _alone("a.mrc"), _read_mrc, binary=True),
     Format("MRC, compressed", _compressed_mrc_seeds, _alone("a.mrc"), _read_mrc, binary=True),
     Format("particle STAR 3.0", _one(samples.STAR_30), _with_stack("p.star"), _read_star),

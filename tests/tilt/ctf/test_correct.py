@@ -81,7 +81,7 @@ def data(tmp_path_factory):
 def run(data, out, *more):
     stack = data.stacks[0]
     words = ["tilt", "reconstruct", str(stack), "--axis-angle", "0", "--thickness", "16", "--out", str(out)]
-    words += ["--quiet", "--iterations", "4", "--threads", "1"]
+    words += ["--quiet", "--threads", "1", *(() if "wbp" in more else ("--iterations", "4"))]
     return main([*words, *map(str, more)])
 
 
