@@ -37,6 +37,7 @@ class Stream(IntEnum):
     GREY_LEVELS = 20  # drift of a simulated tilt series; series
     MISALIGNMENT = 21  # shifts and turn of a simulated tilt series; series
     TILT_NOISE = 22  # noise of a simulated view; series, view
+    SPOILED_VIEWS = 23  # which views of a simulated tilt series are spoiled; series
 
     POSES = 30  # rotations of simulated particles
     SHIFTS = 31  # shifts of simulated particles
