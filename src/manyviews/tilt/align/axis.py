@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.tilt.align.coarse import Coarse, coarse_alignment
+from manyviews.tilt.align.fit import AXIS
 from manyviews.tilt.align.frames import LevelImages
-from manyviews.tilt.align.level import Freedom, Level
+from manyviews.tilt.align.level import Freedom, Level, turned
 
 Float64 = NDArray[np.float64]
 
 _STEP_DEGREES = 4.0
 _STEPS = 3  # of a fit with each direction
+_SCAN_DEGREES, _SCAN_STEPS = 2.0, 2
 _LEAST_CONTRAST = 0.003  # of what is left, between the best direction and the worst
 
 
@@ -53,12 +55,11 @@ def first_alignment(
     turns = np.arange(-count, count + 1) * (reach_degrees / count)
     if 2 * reach_degrees >= 180.0:
         turns = turns[:-1]  # the last is the first, upside down
-    found = []
     left = np.empty(len(turns))
     for number, turn in enumerate(turns):
         coarse = coarse_alignment(images, images_turned(geometry, float(turn)), stack)
-        left[number] = _left(images, level, coarse)
-        found.append(coarse)
+        started = level.images.geometry(images.full_geometry(coarse.geometry))
+        left[number] = left_over(level, started, coarse.placed.astype(np.float64), _STEPS)
     best = int(np.argmin(left))
     tell(
         f"stack {stack + 1}: of directions {turns[0]:+.3g} to {turns[-1]:+.3g} degrees from the given one, "
@@ -78,13 +79,39 @@ def first_alignment(
             where="--axis-search",
             fix="correct --axis-angle, or give a larger --axis-search",
         )
-    return found[best]
+    turn = float(turns[best])
+    if 0 < best < len(turns) - 1:
+        turn += lowest_between(left[best - 1 : best + 2]) * float(turns[1] - turns[0])
+    return coarse_alignment(images, images_turned(geometry, turn), stack)
 
 
-def _left(images: LevelImages, level: Level, coarse: Coarse) -> float:
-    """What a short fit leaves of the images."""
-    geometry = level.images.geometry(images.full_geometry(coarse.geometry))
-    fitted = level.start(geometry, coarse.placed.astype(np.float64))
-    for _ in range(_STEPS + 1):
+def left_over(level: Level, geometry: TiltGeometry, weights: Float64, steps: int) -> float:
+    """What a short fit of shifts leaves of the images; ``geometry`` in pixels of the level."""
+    fitted = level.start(geometry, weights)
+    for _ in range(steps + 1):
         fitted = level.step(fitted, Freedom())
     return fitted.misfit
+
+
+def scanned_axis(level: Level, geometry: TiltGeometry, weights: Float64) -> float:
+    """Degrees by which to turn the axis of one series: where a parabola through three trials is lowest.
+
+    Steps of all unknowns together find the axis too, but slowly: a volume that turns with it hides it.
+    """
+    trials = [axis_turned(geometry, degrees) for degrees in (-_SCAN_DEGREES, 0.0, _SCAN_DEGREES)]
+    left = np.array([left_over(level, trial, weights, _SCAN_STEPS) for trial in trials])
+    return lowest_between(left) * _SCAN_DEGREES
+
+
+def axis_turned(geometry: TiltGeometry, degrees: float) -> TiltGeometry:
+    """Views of one series with another axis, which lies in the volume as before, and untilted views kept.
+
+    The volume turns by as much about the beam.
+    """
+    return turned(images_turned(turned(geometry, AXIS, degrees), degrees), AXIS, -degrees)
+
+
+def lowest_between(three: Float64) -> float:
+    """Where a parabola through values at -1, 0, 1 is lowest, from -2 to 2; 0 if it bends down."""
+    bend = float(three[0] - 2 * three[1] + three[2])
+    return float(np.clip(0.5 * (three[0] - three[2]) / bend, -2.0, 2.0)) if bend > 0 else 0.0

@@ -7,7 +7,7 @@ view; views whose pairs fit nothing are told apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.ndimage
@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from manyviews.alignment.masked_correlation import masked_peak
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
-from manyviews.tilt.align.frames import LevelImages
+from manyviews.tilt.align.frames import LevelImages, without_slow
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -64,7 +64,7 @@ def coarse_alignment(level: LevelImages, geometry: TiltGeometry, stack: int) -> 
     InputError
         If neighbours do not overlap.
     """
-    pairs = measure_pairs(level, geometry)
+    pairs = measure_pairs(replace(level, images=without_slow(level.images)), geometry)
     placed = _largest_part(pairs, len(geometry))
     if placed.mean() < 1.0 - _MOST_APART or len(geometry) < 2:
         raise InputError(*_no_overlap(geometry, placed, stack))
@@ -72,7 +72,7 @@ def coarse_alignment(level: LevelImages, geometry: TiltGeometry, stack: int) -> 
     matrices = geometry.matrices.copy()
     for matrix, shift in zip(matrices, shifts, strict=True):
         matrix[:2, 3] += matrix[:2, :2] @ shift
-    return Coarse(TiltGeometry(**{**vars(geometry), "matrices": matrices}), placed)
+    return Coarse(replace(geometry, matrices=matrices), placed)
 
 
 def measure_pairs(level: LevelImages, geometry: TiltGeometry) -> Pairs:

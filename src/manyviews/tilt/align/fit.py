@@ -25,8 +25,8 @@ from manyviews.operators.tilt_projector import TiltProjector
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
-COMPONENTS = 5
-SHIFT_U, SHIFT_V, TURN, OFFSET, AXIS = range(COMPONENTS)
+COMPONENTS = 6
+SHIFT_U, SHIFT_V, TURN, OFFSET, AXIS, BACKGROUND = range(COMPONENTS)
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Slopes:
     count: int
 
     @classmethod
-    def none(cls, views: int, shape: tuple[int, int]) -> Slopes:
-        """Of views that do not move, ``shape`` being that of an image."""
-        return cls(torch.zeros((views, 0, *shape)), np.zeros((views, 0), np.int64), (), 0)
+    def at_rest(cls, views: int, shape: tuple[int, int]) -> Slopes:
+        """Of views that do not move and have a background each; ``shape`` is that of an image."""
+        return cls(torch.ones((views, 1, *shape)), np.arange(views)[:, None], (BACKGROUND,), views)
 
     def spread(self, values: Float64) -> Float64:
         """Motions ``(view, column)`` of unknowns ``(count,)``."""

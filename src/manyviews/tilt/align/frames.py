@@ -24,17 +24,17 @@ from manyviews.tilt.series.normalise import noise_deviation
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_HIGH_PASS = 1 / 12  # sigma of what is subtracted, as a part of the smaller side
+_HIGH_PASS = 1 / 16  # sigma of what is subtracted, as a part of the smaller side
 _LOW_PASS = 0.6  # sigma in pixels
-_BORDER, _TAPER = 2.0, 6.0  # pixels of an image's edge that do not count, and over which the rest fades in
+_BORDER, _TAPER = 1.5, 4.0  # pixels of an image's edge that do not count, and over which the rest fades in
 _LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
 class LevelImages:
-    """Band-passed images ``(view, y, x)`` of one binning, of the spread of the series about one.
+    """Images ``(view, y, x)`` of one binning without what is finest, of the spread of the series about one.
 
-    ``blank (view,)`` are views that hold nothing; ``noise_to_signal`` is of variances, before the band-pass.
+    ``blank (view,)`` are views that hold nothing; ``noise_to_signal`` is of variances.
     """
 
     images: Float32
@@ -82,7 +82,7 @@ class Frames:
 
 
 def read_level(source: ImageSource, bin: int) -> LevelImages:
-    """Read and band-pass all images; ``source`` is of that binning.
+    """Read and smooth all images, each less its mean; ``source`` is of that binning.
 
     Raises
     ------
@@ -90,11 +90,9 @@ def read_level(source: ImageSource, bin: int) -> LevelImages:
         If most of them are blank, or one holds NaN or infinity.
     """
     images = source.read()
-    wide = _HIGH_PASS * min(images.shape[1:])
     noise = float(np.median([noise_deviation(image) for image in images]))
     for image in images:
-        slow = scipy.ndimage.gaussian_filter(image, wide, mode="nearest")
-        image[...] = scipy.ndimage.gaussian_filter(image - slow, _LOW_PASS, mode="nearest")
+        image[...] = scipy.ndimage.gaussian_filter(image - image.mean(), _LOW_PASS, mode="nearest")
     spreads = images.std(axis=(1, 2), dtype=np.float64)
     typical = float(np.median(spreads))
     if typical <= 0:
@@ -102,6 +100,12 @@ def read_level(source: ImageSource, bin: int) -> LevelImages:
     images /= np.float32(typical)
     blank = spreads <= _LEAST_SPREAD * typical
     return LevelImages(images, bin, source.series.image_shape, blank, (noise / typical) ** 2)
+
+
+def without_slow(images: Float32) -> Float32:
+    """Images ``(view, y, x)`` less what varies slowly, so that edges and details are compared."""
+    wide = _HIGH_PASS * min(images.shape[1:])
+    return np.stack([image - scipy.ndimage.gaussian_filter(image, wide, mode="nearest") for image in images])
 
 
 def frame_shape(geometry: TiltGeometry, field: tuple[int, int]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from manyviews.operators.tilt_projector import TiltProjector, spline_coefficient
 from manyviews.operators.view_kernel import make_kernel
 from manyviews.tilt.align.fit import (
     AXIS,
+    BACKGROUND,
     COMPONENTS,
     OFFSET,
     SHIFT_U,
@@ -36,6 +37,7 @@ _LONGEST_TURN = 2.0  # degrees of a step, of a whole series
 _COVERED = 0.5, 0.9  # of the longest ray: where rays begin to count, and where they count fully
 _PROBE_DEGREES = 0.5
 _NO_TURN_DEGREES = 1e-7
+_LEAST_GAIN, _MOST_GAIN = 1e-3, 2.0  # of a view's contrast, relative to that of the others
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,13 @@ class Level:
         frames, projector = self.frames(fitted.geometry)
         view_weights = torch.from_numpy(fitted.weights).float()[:, None, None]
         model = projector.forward(fitted.volume)
-        left = frames.images - model
         pixel_weights = frames.weights * frames.weights
+        begun = bool(fitted.volume.any())
+        frames = replace(frames, images=levelled(frames.images, model, pixel_weights, scale=begun))
+        left = frames.images - model
         correlation = correlations(frames.images, model, pixel_weights)
         energy = float((view_weights * pixel_weights * frames.images**2).sum())
         misfit = float((view_weights * pixel_weights * left**2).sum()) / max(energy, 1e-30)
-        begun = bool(fitted.volume.any())
         slopes = self._slopes(model, frames.geometry, fitted.volume, freedom if begun else None)
         found = joint_step(
             projector, fitted.volume, left, pixel_weights * view_weights, slopes,
@@ -142,7 +145,7 @@ class Level:
         geometry = moved_geometry(fitted.geometry, frames.cameras, frames.geometry, motions)
         geometry, volume = self._axis_kept(geometry, found.volume, fitted.geometry)
         counted = fitted.weights > 0
-        moved = float(np.sqrt((motions[counted, :2] ** 2).sum(axis=1).mean())) if counted.any() else 0.0
+        moved = _length(motions[counted], min(self.shape))
         return Fitted(volume, geometry, fitted.weights, correlation, misfit, moved)
 
     def left_out(self, geometry: TiltGeometry, weights: Float64, folds: int) -> tuple[Float64, Float64]:
@@ -167,7 +170,8 @@ class Level:
                 self.preconditioner(projector, kept), self.damping_added, self.iterations,
             )  # fmt: skip
             model = projector.select(held).forward(step.volume)
-            own = frames.images[held], model, pixel_weights[held]
+            seen = levelled(frames.images[held], model, pixel_weights[held], scale=True)
+            own = seen, model, pixel_weights[held]
             found[held], shifts[held] = correlations(*own), -own_shifts(*own)
         return found, shifts
 
@@ -198,14 +202,15 @@ class Level:
     ) -> Slopes:
         views = len(frames)
         if freedom is None:
-            return Slopes.none(views, self.shape)
+            return Slopes.at_rest(views, self.shape)
         images = shift_slopes(model)
         unknown = np.full((views, COMPONENTS), -1)
         unknown[:, :2] = np.arange(2 * views).reshape(views, 2)
         if freedom.rotation:
             unknown[:, TURN] = 2 * views + np.arange(views)
-        columns = [images[:, SHIFT_U], images[:, SHIFT_V], images[:, TURN]]
-        kept = [SHIFT_U, SHIFT_V, TURN]
+        unknown[:, BACKGROUND] = (3 + COMPONENTS) * views + np.arange(views)
+        columns = [images[:, SHIFT_U], images[:, SHIFT_V], images[:, TURN], torch.ones_like(model)]
+        kept = [SHIFT_U, SHIFT_V, TURN, BACKGROUND]
         of_series = {TURN: freedom.turn, OFFSET: freedom.offset, AXIS: freedom.axis}
         for component, wanted in of_series.items():
             if not any(wanted):
@@ -248,6 +253,14 @@ def turned(geometry: TiltGeometry, component: int, degrees: float | Float64) -> 
     return replace(geometry, matrices=geometry.matrices @ turns, axis_degrees=axes, tilt_degrees=tilts)
 
 
+def _length(motions: Float64, side: int) -> float:
+    """Rms in pixels of what motions ``(view, 5)`` do a quarter of a side from the middle."""
+    if not len(motions):
+        return 0.0
+    turns = np.abs(motions[:, TURN] + motions[:, AXIS]) * side / 4
+    return float(np.sqrt((motions[:, :2] ** 2).sum(axis=1).mean() + (turns**2).mean()))
+
+
 def limited(motions: Float64) -> Float64:
     """No step so long that slopes say nothing of where it ends."""
     found = motions.copy()
@@ -272,6 +285,25 @@ def moved_geometry(
     return replace(seen, matrices=cameras @ moves @ seen.matrices)
 
 
+def levelled(
+    images: torch.Tensor, model: torch.Tensor, weights: torch.Tensor, *, scale: bool
+) -> torch.Tensor:
+    """Images ``(view, v, u)`` with the background, and if asked the contrast, of their projections.
+
+    The contrast of all together stays as it is.
+    """
+    total = weights.sum(dim=(1, 2), keepdim=True).clamp_(min=1e-30)
+    mean = (weights * images).sum(dim=(1, 2), keepdim=True) / total
+    own = (weights * model).sum(dim=(1, 2), keepdim=True) / total
+    gain = torch.ones_like(mean)
+    if scale:
+        shared = (weights * (images - mean) * (model - own)).sum(dim=(1, 2), keepdim=True)
+        gain = shared / (weights * (model - own) ** 2).sum(dim=(1, 2), keepdim=True).clamp_(min=1e-30)
+        gain = gain.clamp_(min=_LEAST_GAIN)
+        gain = (gain / gain.median()).clamp_(1.0 / _MOST_GAIN, _MOST_GAIN)
+    return (images - mean) / gain + own
+
+
 def own_shifts(images: torch.Tensor, model: torch.Tensor, weights: torch.Tensor) -> Float64:
     """``(view, 2)`` by which to move each projection ``(view, v, u)`` to lie on its image, u then v.
 
@@ -285,7 +317,10 @@ def own_shifts(images: torch.Tensor, model: torch.Tensor, weights: torch.Tensor)
 
 
 def correlations(images: torch.Tensor, model: torch.Tensor, weights: torch.Tensor) -> Float64:
-    """``(view,)`` weighted cosine of images and projections ``(view, v, u)``."""
+    """``(view,)`` weighted correlation of images and projections ``(view, v, u)``."""
+    total = weights.sum(dim=(1, 2), keepdim=True).clamp_(min=1e-30)
+    images = images - (weights * images).sum(dim=(1, 2), keepdim=True) / total
+    model = model - (weights * model).sum(dim=(1, 2), keepdim=True) / total
     shared = (weights * images * model).sum(dim=(1, 2))
     sizes = (weights * images**2).sum(dim=(1, 2)) * (weights * model**2).sum(dim=(1, 2))
     return np.asarray((shared / sizes.sqrt().clamp_(min=1e-30)).double().numpy())

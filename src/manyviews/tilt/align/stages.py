@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from manyviews.geometry.views import TiltGeometry
 from manyviews.jobs.run import Job
 from manyviews.solvers.space import Space
-from manyviews.tilt.align.axis import first_alignment
+from manyviews.tilt.align.axis import axis_turned, first_alignment, scanned_axis
 from manyviews.tilt.align.frames import LevelImages, frame_shape, read_level
 from manyviews.tilt.align.gauge import moved_volume, slab_offset, without_common_shift
 from manyviews.tilt.align.join import joined, register
@@ -23,8 +23,8 @@ from manyviews.tilt.series.resolve import ResolvedSeries
 
 Float64 = NDArray[np.float64]
 
-_LEAST_DAMPING, _DAMPING_OF_NOISE = 0.1, 10.0
-_ITERATIONS = 8  # of conjugate gradients in a step
+_LEAST_DAMPING, _DAMPING_OF_NOISE = 0.02, 0.3
+_ITERATIONS = 12  # of conjugate gradients in a step
 _ALONE = 2  # levels that each of several series is fitted in by itself
 
 
@@ -116,9 +116,19 @@ class Stages:
             fitted = state.fitted(geometry)
             geometry = self._gauged(images.full_geometry(fitted.geometry), fitted, plan, stack)
             weights = fitted.weights
+            if plan.bin == self.plan.coarse_bin and len(np.unique(geometry.series)) == 1:
+                geometry = self._scanned(level, geometry, weights)
             found = Aligned(geometry, weights, fitted.correlation, fitted.volume, plan.bin, fitted.misfit)
         assert found is not None
         return found
+
+    def _scanned(self, level: Level, geometry: TiltGeometry, weights: Float64) -> TiltGeometry:
+        """With the axis of one series where a scan finds it."""
+        if self.plan.keep_axis:
+            return geometry
+        degrees = scanned_axis(level, level.images.geometry(geometry), weights)
+        self.job.say(f"the axis is turned by {degrees:+.2f} degrees, where a scan leaves least")
+        return axis_turned(geometry, degrees)
 
     def _solve(self, solver: LevelSolver, plan: LevelPlan, name: str) -> AlignState:
         if self.plan.keep_views:
