@@ -19,7 +19,9 @@ from manyviews.tilt.align.level import Freedom, Level, turned
 Float64 = NDArray[np.float64]
 
 _STEP_DEGREES = 4.0
+_HALF_TURN = 180.0
 _STEPS = 3  # of a fit with each direction
+_GOOD_VIEWS = 0.8  # of the views, by which directions are compared
 _SCAN_DEGREES, _SCAN_STEPS = 2.0, 2
 _LEAST_CONTRAST = 0.003  # of what is left, between the best direction and the worst
 
@@ -51,33 +53,30 @@ def first_alignment(
     """
     if reach_degrees < _STEP_DEGREES / 2:
         return coarse_alignment(images, geometry, stack)
-    count = math.ceil(reach_degrees / _STEP_DEGREES)
-    turns = np.arange(-count, count + 1) * (reach_degrees / count)
-    if 2 * reach_degrees >= 180.0:
-        turns = turns[:-1]  # the last is the first, upside down
-    left = np.empty(len(turns))
-    for number, turn in enumerate(turns):
-        coarse = coarse_alignment(images, images_turned(geometry, float(turn)), stack)
+
+    def tried(turn: float) -> float:
+        coarse = coarse_alignment(images, images_turned(geometry, turn), stack)
         started = level.images.geometry(images.full_geometry(coarse.geometry))
-        left[number] = left_over(level, started, coarse.placed.astype(np.float64), _STEPS)
+        return left_over(level, started, coarse.placed.astype(np.float64), _STEPS)
+
+    turns, left = _search(tried, reach_degrees)
     best = int(np.argmin(left))
     tell(
         f"stack {stack + 1}: of directions {turns[0]:+.3g} to {turns[-1]:+.3g} degrees from the given one, "
         f"{turns[best]:+.3g} leaves least, {left[best]:.3g} of {left.max():.3g}"
     )
-    if left.max() - left.min() < _LEAST_CONTRAST * left.max():
-        raise InputError(
-            f"stack {stack + 1}: the direction of the tilt axis cannot be found: all directions explain the "
-            "views equally well",
-            where="--axis-search",
-            fix="give its direction with --axis-angle, and --keep-axis",
+    all_round = 2 * reach_degrees >= _HALF_TURN
+    flat = left.max() - left.min() < _LEAST_CONTRAST * left.max()
+    if flat or (not all_round and best in (0, len(turns) - 1)):
+        why = (
+            "all directions explain the views equally well"
+            if flat
+            else f"the best of those within {np.abs(turns).max():.3g} degrees of the given one is the last"
         )
-    if 2 * reach_degrees < 180.0 and best in (0, len(turns) - 1):
         raise InputError(
-            f"stack {stack + 1}: the direction of the tilt axis cannot be found within {reach_degrees:g} "
-            "degrees of the given one: the best lies at the end of that range",
+            f"stack {stack + 1}: the direction of the tilt axis cannot be found: {why}",
             where="--axis-search",
-            fix="correct --axis-angle, or give a larger --axis-search",
+            fix="correct --axis-angle, or give --axis-search 90; --keep-axis takes it as it is",
         )
     turn = float(turns[best])
     if 0 < best < len(turns) - 1:
@@ -85,12 +84,32 @@ def first_alignment(
     return coarse_alignment(images, images_turned(geometry, turn), stack)
 
 
+def _search(tried: Callable[[float], float], reach: float) -> tuple[Float64, Float64]:
+    """Directions in steps, and what each leaves; past an end that is best, as far again and no farther."""
+    count = math.ceil(reach / _STEP_DEGREES)
+    step = reach / count
+    numbers = list(range(-count, count + 1))
+    if 2 * reach >= _HALF_TURN:
+        numbers.pop()  # the last is the first, upside down
+        return np.array(numbers) * step, np.array([tried(number * step) for number in numbers])
+    left = {number: tried(number * step) for number in numbers}
+    while min(left, key=left.__getitem__) in (min(left), max(left)) and len(left) < 4 * count + 1:
+        end = min(left, key=left.__getitem__)
+        beyond = end + (1 if end > 0 else -1)
+        if abs(beyond) > 2 * count:
+            break
+        left[beyond] = tried(beyond * step)
+    numbers = sorted(left)
+    return np.array(numbers) * step, np.array([left[number] for number in numbers])
+
+
 def left_over(level: Level, geometry: TiltGeometry, weights: Float64, steps: int) -> float:
-    """What a short fit of shifts leaves of the images; ``geometry`` in pixels of the level."""
+    """What a short fit of shifts leaves of the views, bad ones aside; ``geometry`` in pixels of the level."""
     fitted = level.start(geometry, weights)
     for _ in range(steps + 1):
         fitted = level.step(fitted, Freedom())
-    return fitted.misfit
+    left = np.sort(1.0 - fitted.correlation)
+    return float(left[: math.ceil(_GOOD_VIEWS * len(left))].mean())
 
 
 def scanned_axis(level: Level, geometry: TiltGeometry, weights: Float64) -> float:

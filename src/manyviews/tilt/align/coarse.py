@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from manyviews.alignment.masked_correlation import masked_peak
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
-from manyviews.tilt.align.frames import LevelImages, without_slow
+from manyviews.tilt.align.frames import LevelImages
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -64,7 +64,7 @@ def coarse_alignment(level: LevelImages, geometry: TiltGeometry, stack: int) -> 
     InputError
         If neighbours do not overlap.
     """
-    pairs = measure_pairs(replace(level, images=without_slow(level.images)), geometry)
+    pairs = measure_pairs(level.without_slow(), geometry)
     placed = _largest_part(pairs, len(geometry))
     if placed.mean() < 1.0 - _MOST_APART or len(geometry) < 2:
         raise InputError(*_no_overlap(geometry, placed, stack))

@@ -47,6 +47,12 @@ class LevelImages:
         """Some of the views."""
         return replace(self, images=self.images[views], blank=self.blank[views])
 
+    def without_slow(self) -> LevelImages:
+        """Less what varies slowly, so that edges and details are compared."""
+        wide = _HIGH_PASS * min(self.shape)
+        slow = [scipy.ndimage.gaussian_filter(image, wide, mode="nearest") for image in self.images]
+        return replace(self, images=self.images - np.stack(slow))
+
     @property
     def shape(self) -> tuple[int, int]:
         """``(rows, columns)``."""
@@ -100,12 +106,6 @@ def read_level(source: ImageSource, bin: int) -> LevelImages:
     images /= np.float32(typical)
     blank = spreads <= _LEAST_SPREAD * typical
     return LevelImages(images, bin, source.series.image_shape, blank, (noise / typical) ** 2)
-
-
-def without_slow(images: Float32) -> Float32:
-    """Images ``(view, y, x)`` less what varies slowly, so that edges and details are compared."""
-    wide = _HIGH_PASS * min(images.shape[1:])
-    return np.stack([image - scipy.ndimage.gaussian_filter(image, wide, mode="nearest") for image in images])
 
 
 def frame_shape(geometry: TiltGeometry, field: tuple[int, int]) -> tuple[int, int]:

@@ -20,7 +20,8 @@ _REACH_DEGREES = 12.0
 _STEP_DEGREES = 2.0
 _FINE_STEP_DEGREES = 0.5
 _LEAST_OVERLAP = 0.5
-_LEAST_CORRELATION = 0.4
+_LEAST_CORRELATION = 0.5
+_SLOW = 1 / 16  # sigma of what varies slowly, as a part of the smaller side
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def register(first: torch.Tensor, other: torch.Tensor, stack: int) -> Registrati
     InputError
         If they show different specimens.
     """
-    flat, own = first.sum(dim=0).numpy(), other.sum(dim=0).numpy()
+    flat, own = (_details(volume.sum(dim=0).numpy()) for volume in (first, other))
     coarse = np.arange(-_REACH_DEGREES, _REACH_DEGREES + 1e-6, _STEP_DEGREES)
     turn, _ = _best_turn(flat, own, coarse)
     fine = turn + np.arange(-_STEP_DEGREES, _STEP_DEGREES + 1e-6, _FINE_STEP_DEGREES)
@@ -74,6 +75,12 @@ def joined(geometry: TiltGeometry, registration: Registration) -> TiltGeometry:
     """Views of the first volume; in the pixels of the registration."""
     axes = geometry.axis_degrees - registration.degrees
     return replace(geometry, matrices=geometry.matrices @ registration.matrix, axis_degrees=axes)
+
+
+def _details(image: Float32) -> Float32:
+    """An image ``(y, x)`` less what varies slowly: any two specimens are alike in that."""
+    slow = scipy.ndimage.gaussian_filter(image, _SLOW * min(image.shape), mode="nearest")
+    return np.asarray(image - slow, np.float32)
 
 
 def _best_turn(first: Float32, other: Float32, degrees: Float64) -> tuple[float, Peak]:

@@ -85,7 +85,8 @@ class Stages:
         """Coarse poses of a series in unbinned pixels, and which views have a place, as weights."""
         mine = self.given.series == stack
         images = self.images(self.plan.coarse_bin).select(mine)
-        level_images = self.images(self.plan.levels[0].bin).select(mine)
+        # what varies slowly hardly depends on the axis
+        level_images = self.images(self.plan.levels[0].bin).select(mine).without_slow()
         own = _alone(self.given.select(mine))
         level = self.level(self.plan.levels[0], level_images, own)
         coarse = first_alignment(
@@ -180,6 +181,7 @@ def _alone(geometry: TiltGeometry) -> TiltGeometry:
 
 
 def slice_energies(volume: torch.Tensor) -> Float64:
-    """``(z,)`` what each slice holds above the emptiest, in squares."""
-    energies = np.asarray((volume.double() ** 2).sum(dim=(1, 2)).numpy())
+    """``(z,)`` what each slice holds of details, above the emptiest: squares of slopes in the plane."""
+    along_y, along_x = torch.gradient(volume.double(), dim=(1, 2))
+    energies = np.asarray((along_y**2 + along_x**2).sum(dim=(1, 2)).numpy())
     return np.asarray(energies - energies.min())
