@@ -21,7 +21,7 @@ _WHOLE_SIDE, _MOST_SIDE = 192, 512  # sides that are not binned, and that the fi
 _COARSE_SIDE = 64  # of the images that neighbours are compared in, at least
 _FEWEST_VIEWS = 3
 # by level, from coarse to fine: steps, and how much thicker and wider than the specimen the volume is
-_STEPS = (6, 6, 4, 4)
+_STEPS = (6, 10, 6, 4)
 _THICKER = (2.0, 1.5, 1.25, 1.15)
 _WIDER = 1.1
 _LEAST_SLICES = 4
@@ -47,7 +47,6 @@ class AlignPlan:
     coarse_bin: int
     axis_search: float
     keep_axis: bool
-    rotation: str
     keep_views: bool
     remove_outliers: bool
     aligned_stacks: bool
@@ -97,7 +96,6 @@ def resolve_align_plan(options: AlignOptions, series: ResolvedSeries) -> AlignPl
         coarse_bin=max((bin for bin in bins if side // bin >= _COARSE_SIDE), default=finest),
         axis_search=0.0 if options.keep_axis else options.axis_search,
         keep_axis=options.keep_axis,
-        rotation=options.rotation,
         keep_views=options.keep_views,
         remove_outliers=options.remove_outliers,
         aligned_stacks=options.aligned_stacks,
