@@ -20,7 +20,7 @@ from manyviews.tilt.simulate import simulate
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
-SIDE, THICKNESS, PIXEL = 64, 16, 5.0
+SIDE, THICKNESS, PIXEL = 64, 20, 5.0
 OPTIONS = AlignOptions(thickness=THICKNESS, threads=1, axis_search=6.0)
 SIMULATED = SimulateOptions(
     size=(SIDE,), thickness=THICKNESS, pixel_size=PIXEL, axes=(0.0,), tilt_step=4.0, noise=0.1,
@@ -134,7 +134,7 @@ def test_a_reconstruction_takes_the_alignment(one, tmp_path, capsys):
     words = ["tilt", "check", *map(str, made.stacks), "--alignment", str(result.run_folder)]
     assert main([*words, "--thickness", str(THICKNESS)]) == 0
     assert "alignment.csv" in capsys.readouterr().out
-    assert main([*words, "--axis-angle", "3", "--thickness", "16"]) == 2
+    assert main([*words, "--axis-angle", "3", "--thickness", "20"]) == 2
     assert "has it already" in capsys.readouterr().err
     other = tmp_path / "other.mrc"
     write_mrc(other, read_mrc(made.stacks[0])[0], PIXEL, is_volume=False)
@@ -149,7 +149,7 @@ def test_the_same_call_has_nothing_to_do_and_others_are_refused(one, capsys):
     again = align(given(made.stacks, (0.0,)), OPTIONS, run_options(result.run_folder))
     assert again.summary == json.loads((result.run_folder / "summary.json").read_text())
     with pytest.raises(InputError, match="other options"):
-        align(given(made.stacks, (0.0,)), replace(OPTIONS, thickness=20), run_options(result.run_folder))
+        align(given(made.stacks, (0.0,)), replace(OPTIONS, thickness=24), run_options(result.run_folder))
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(one, tmp_path, monkeypatch):
@@ -219,7 +219,7 @@ def test_views_without_overlap_are_refused(one, tmp_path):
 def test_an_axis_that_cannot_be_found_is_refused(one, tmp_path, capsys):
     """It lies 40 degrees from where it is said to be."""
     made, _ = one
-    words = ["tilt", "align", str(made.stacks[0]), "--axis-angle", "40", "--thickness", "16", "--quiet"]
+    words = ["tilt", "align", str(made.stacks[0]), "--axis-angle", "40", "--thickness", "20", "--quiet"]
     assert main([*words, "--out", str(tmp_path / "run")]) == 2
     assert "the direction of the tilt axis cannot be found" in capsys.readouterr().err
 

@@ -21,7 +21,8 @@ from manyviews.tilt.align.gauge import (
     without_common_shift,
 )
 from manyviews.tilt.align.join import joined, register
-from manyviews.tilt.align.level import moved_geometry, own_shifts, turned
+from manyviews.tilt.align.level import Freedom, Level, moved_geometry, own_shifts, turned
+from manyviews.tilt.align.rotation import rotation_test
 
 TILTS = np.arange(-60.0, 61.0, 6.0)
 
@@ -213,3 +214,36 @@ def test_projectors_see_frames_without_a_camera():
     frames, _ = upright(geometry_of((35.0,)))
     projector = TiltProjector(frames, (8, 30, 30), (36, 36))
     assert [group.camera_maps for group in projector.groups] == [None]
+
+
+@pytest.mark.parametrize("turned_by", [0.0, 2.0])
+def test_rotations_of_views_are_taken_where_they_are_true(turned_by):
+    rng = np.random.default_rng(5)
+    places = rng.uniform(-20, 20, (25, 3)) * (1.0, 1.0, 0.3)
+    points = blobs(places, rng.uniform(1.5, 2.5, 25))
+    nominal = geometry_of(spread=0.0)
+    turns = turned_by * rng.choice([-1.0, 1.0], len(nominal))
+    turns -= turns.mean()
+    true = replace(nominal, matrices=np.stack([rotation_of(turn) for turn in turns]) @ nominal.matrices)
+    images = np.stack(list(points.project_views(true, (56, 56), 1.0)))
+    images += 0.05 * images.std() * rng.normal(size=images.shape).astype(np.float32)
+    images /= images.std()
+    read = LevelImages(images, 1, (56, 56), np.zeros(len(images), bool))
+    level = Level(read, (20, 60, 60), (60, 60), 0.02, 8)
+    weights = np.ones(len(images))
+    test = rotation_test(level, nominal, weights, Freedom(axis=(True,)))
+    assert test.helps == (turned_by > 0)
+    if turned_by:
+        fitted = level.start(nominal, weights)
+        for _ in range(6):
+            fitted = level.step(fitted, Freedom(axis=(True,), rotation=True))
+        _, cameras = upright(fitted.geometry)
+        found = np.rad2deg(np.arctan2(cameras[:, 1, 0], cameras[:, 0, 0]))
+        assert np.std(found - turns) < 0.5
+
+
+def rotation_of(degrees):
+    """4 x 4, about the beam."""
+    turn = np.eye(4)
+    turn[:3, :3] = rotation_z(degrees)
+    return turn

@@ -74,7 +74,8 @@ class Fitted:
 class Level:
     """Images of one binning and the volume they are explained by.
 
-    ``damping`` is in units of one view.
+    ``damping`` is in units of one view, ``iterations`` are those of a step. ``rows (v,)`` of the frames count
+    by these weights; None: all.
     """
 
     images: LevelImages
@@ -82,6 +83,7 @@ class Level:
     shape: tuple[int, int]
     damping: float
     iterations: int
+    rows: NDArray[np.float32] | None = None
 
     @property
     def damping_added(self) -> float:
@@ -101,6 +103,8 @@ class Level:
         longest = covered.amax(dim=(1, 2), keepdim=True).clamp_(min=1e-6)
         low, high = _COVERED
         weights = frames.weights * covered.div_(longest).sub_(low).div_(high - low).clamp_(0.0, 1.0)
+        if self.rows is not None:
+            weights = weights * torch.from_numpy(self.rows)[:, None]
         return replace(frames, weights=weights), projector
 
     @cached_property
@@ -216,6 +220,8 @@ class Level:
             if not any(wanted):
                 continue
             free = np.array(wanted)[frames.series]
+            if component == TURN and freedom.rotation:
+                continue  # each view has its own
             unknown[free, component] = (3 + component) * views + frames.series[free]
             if component != TURN:
                 probe = self._probe(frames, volume, component)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from manyviews.options import MachineOptions, described, option
 
@@ -25,6 +26,9 @@ class AlignOptions(MachineOptions):
         "degrees, before it is fitted; 90 where it is not known at all; 0: start from what is said.")
     keep_axis: bool = option(False, section="method",
         help="Leave the direction of the tilt axis as it is given.")
+    rotation: Literal["auto", "never"] = option("auto", section="method", metavar="WHEN",
+        help="Turn every view in its plane by itself. auto: where this lowers the misfit of rows kept apart; "
+        "never: all views of a stack are turned together.")
     keep_views: bool = option(False, section="method",
         help="Let bad views count like all others; they are still listed.")
     remove_outliers: bool = option(False, section="input",

@@ -47,6 +47,7 @@ class AlignPlan:
     coarse_bin: int
     axis_search: float
     keep_axis: bool
+    rotation: str
     keep_views: bool
     remove_outliers: bool
     aligned_stacks: bool
@@ -96,6 +97,7 @@ def resolve_align_plan(options: AlignOptions, series: ResolvedSeries) -> AlignPl
         coarse_bin=max((bin for bin in bins if side // bin >= _COARSE_SIDE), default=finest),
         axis_search=0.0 if options.keep_axis else options.axis_search,
         keep_axis=options.keep_axis,
+        rotation=options.rotation,
         keep_views=options.keep_views,
         remove_outliers=options.remove_outliers,
         aligned_stacks=options.aligned_stacks,

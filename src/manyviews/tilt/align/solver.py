@@ -14,7 +14,7 @@ from manyviews.tilt.align.level import Fitted, Freedom, Level
 
 Float64 = NDArray[np.float64]
 
-_SETTLED_PIXELS = 0.01  # of the binning, rms of a step's shifts
+_SETTLED_PIXELS = 0.003  # of the binning, rms of a step's shifts
 _JUDGED_AFTER = 2  # steps, the first of which finds the volume only
 
 

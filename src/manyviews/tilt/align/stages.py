@@ -17,6 +17,7 @@ from manyviews.tilt.align.gauge import moved_volume, slab_offset, without_common
 from manyviews.tilt.align.join import joined, register
 from manyviews.tilt.align.level import Fitted, Freedom, Level
 from manyviews.tilt.align.plan import AlignPlan, LevelPlan
+from manyviews.tilt.align.rotation import rotation_test
 from manyviews.tilt.align.solver import AlignState, LevelSolver
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.resolve import ResolvedSeries
@@ -67,7 +68,8 @@ class Stages:
         count = len(self.series.stacks)
         if count == 1:
             geometry, weights = self.first(0)
-            return self.levels(geometry, weights, self.plan.levels, "", Freedom(axis=self._axes(1)))
+            freedom = Freedom(axis=self._axes(1))
+            return self._turned(self.levels(geometry, weights, self.plan.levels, "", freedom), freedom)
         parts = [self.alone(number) for number in range(count)]
         geometry = self._join(parts)
         weights = np.concatenate([part.weights for part in parts])
@@ -76,7 +78,27 @@ class Stages:
             turn=tuple(number > 0 for number in range(count)),
             offset=(True,) * count,
         )
-        return self.levels(geometry, weights, self.plan.levels[_ALONE - 1 :], "all-", freedom)
+        aligned = self.levels(geometry, weights, self.plan.levels[_ALONE - 1 :], "all-", freedom)
+        return self._turned(aligned, freedom)
+
+    def _turned(self, aligned: Aligned, freedom: Freedom) -> Aligned:
+        """With a rotation of each view, if rows kept apart want it."""
+        if self.plan.rotation == "never":
+            return aligned
+        plan = next(one for one in self.plan.levels if one.bin == self.plan.coarse_bin)
+        images = self.images(plan.bin)
+        level = self.level(plan, images, aligned.geometry)
+        test = rotation_test(level, images.geometry(aligned.geometry), aligned.weights, freedom)
+        verdict = "are turned one by one" if test.helps else "are not turned one by one"
+        self.job.say(
+            f"views {verdict}: of rows kept apart {test.with_rotation:.4g} is left with rotations, "
+            f"{test.without:.4g} without"
+        )
+        if not test.helps:
+            return aligned
+        single = replace(freedom, rotation=True)
+        levels = tuple(dict.fromkeys((plan, self.plan.levels[-1])))
+        return self.levels(aligned.geometry, aligned.weights, levels, "turned-", single, scan=False)
 
     def _axes(self, count: int) -> tuple[bool, ...]:
         return (not self.plan.keep_axis,) * count
@@ -104,7 +126,7 @@ class Stages:
 
     def levels(
         self, geometry: TiltGeometry, weights: Float64, levels: tuple[LevelPlan, ...], name: str,
-        freedom: Freedom, stack: int | None = None,
+        freedom: Freedom, stack: int | None = None, *, scan: bool = True,
     ) -> Aligned:  # fmt: skip
         """Fit level by level, from coarse to fine; of one stack of several, or of all."""
         found = None
@@ -117,7 +139,7 @@ class Stages:
             fitted = state.fitted(geometry)
             geometry = self._gauged(images.full_geometry(fitted.geometry), fitted, plan, stack)
             weights = fitted.weights
-            if plan.bin == self.plan.coarse_bin and len(np.unique(geometry.series)) == 1:
+            if scan and plan.bin == self.plan.coarse_bin and len(np.unique(geometry.series)) == 1:
                 geometry = self._scanned(level, geometry, weights)
             found = Aligned(geometry, weights, fitted.correlation, fitted.volume, plan.bin, fitted.misfit)
         assert found is not None
