@@ -78,16 +78,17 @@ def cpu_seconds() -> float:
     return time.process_time() + resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
 
 
-def simulated(axes: int, seed: int, work: Path) -> Record:
-    """One series, aligned and reconstructed."""
+def simulated(axes: int, seed: int, size: int, work: Path) -> Record:
+    """One series of images of ``size`` pixels a side, aligned and reconstructed; all else scales with it."""
+    thickness = THICKNESS * size // SIZE
     options = SimulateOptions(
-        size=(SIZE,), thickness=THICKNESS, pixel_size=PIXEL, axes=AXES[axes], tilt_step=STEP, noise=NOISE,
-        shift_error=SHIFT, axis_error=TURN, bad_views=BAD, seed=seed,
+        size=(size,), thickness=thickness, pixel_size=PIXEL, axes=AXES[axes], tilt_step=STEP, noise=NOISE,
+        shift_error=SHIFT * size / SIZE, axis_error=TURN, bad_views=BAD, seed=seed,
     )  # fmt: skip
     made = simulate(options, work / "data")
     given = SeriesOptions(made.stacks, axis_angle=AXES[axes])
     began = cpu_seconds()
-    result = align(given, AlignOptions(thickness=THICKNESS, threads=1), RunOptions(work / "run", quiet=True))
+    result = align(given, AlignOptions(thickness=thickness, threads=1), RunOptions(work / "run", quiet=True))
     seconds = cpu_seconds() - began
     transforms = tuple(stack.with_suffix(".xf") for stack in made.stacks)
     true = in_pixels(resolve_series(replace(given, transform=transforms)).geometry, PIXEL)
@@ -100,7 +101,7 @@ def simulated(axes: int, seed: int, work: Path) -> Record:
     record = tomllib.loads((made.folder / "simulate.toml").read_text())["stacks"]
     spoiled = sum(len(one) for stack in record.values() for one in stack.get("bad_sections", {}).values())
     volume, _ = read_mrc(made.truth)
-    blocks = volume.reshape(THICKNESS // BIN, BIN, SIZE // BIN, BIN, SIZE // BIN, BIN)
+    blocks = volume.reshape(thickness // BIN, BIN, size // BIN, BIN, size // BIN, BIN)
     write_mrc(work / "truth.mrc", blocks.mean(axis=(1, 3, 5)) * BIN, PIXEL * BIN)
     errors = {}
     names = tuple(stack.name for stack in made.stacks)
@@ -116,7 +117,7 @@ def simulated(axes: int, seed: int, work: Path) -> Record:
         began = cpu_seconds()
         summary = reconstruct(
             SeriesOptions(made.stacks, alignment=work / name),
-            ReconstructOptions(thickness=THICKNESS, bin=BIN, threads=1, reference=work / "truth.mrc"),
+            ReconstructOptions(thickness=thickness, bin=BIN, threads=1, reference=work / "truth.mrc"),
             RunOptions(work / f"volume-{name}", quiet=True),
         ).summary
         errors[name] = float(summary["relative_error_against_the_reference"])  # type: ignore[arg-type]
@@ -124,6 +125,7 @@ def simulated(axes: int, seed: int, work: Path) -> Record:
     tilts = np.unique(true.series)
     return {
         "axes": axes,
+        "size": size,
         "seed": seed,
         "views": int(result.summary["views"]),  # type: ignore[call-overload]
         "bad views": spoiled,
@@ -198,18 +200,18 @@ def agreement(series: ResolvedSeries, geometry: TiltGeometry, thickness: int) ->
 def page(found: Record) -> str:
     """The tables of ``benchmarks/results/tilt_align.md``."""
     lines = [
-        f"Simulated series of {SIZE} x {SIZE} x {THICKNESS} voxels, tilts -60 to 60 by {STEP:g} degrees, noise "
+        f"Simulated series of {SIZE} x {SIZE} x {THICKNESS} voxels (smaller ones: all lengths in proportion), tilts -60 to 60 by {STEP:g} degrees, noise "
         f"{NOISE:g}; shifts {SHIFT:g} pixels rms along x and y, images of each stack turned by {TURN:g} degrees "
         f"rms, {100 * BAD:g} % bad views. Residual: shifts against the truth, less a shift and a turn of the "
         "volume, unbinned pixels. Errors: of reconstructions (cg, binned by 2) against the true density.",
         "",
-        "| axes | seed | bad views, left out | residual rms (largest) | axis error | error found | true "
+        "| axes | size | seed | bad views, left out | residual rms (largest) | axis error | error found | true "
         "| ratio | align | reconstruct |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(found["simulated"], key=lambda one: (one["axes"], one["seed"])):
+    for row in sorted(found["simulated"], key=lambda one: (one["axes"], -one["size"], one["seed"])):
         lines.append(
-            f"| {row['axes']} | {row['seed']} | {row['bad views']}, {row['left out']} "
+            f"| {row['axes']} | {row['size']} | {row['seed']} | {row['bad views']}, {row['left out']} "
             f"| {row['residual rms']:.3f} ({row['residual largest']:.2f}) | {row['axis error']:.2f}° "
             f"| {row['error found']:.4f} | {row['error true']:.4f} "
             f"| {row['error found'] / row['error true']:.3f} | {row['align CPU s']:.0f} CPU s "
@@ -241,6 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--axes", type=int, nargs="*", default=[1, 2, 4])
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--size", type=int, default=SIZE)
     parser.add_argument("--real", nargs="*", choices=[*REAL], default=[])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=RESULTS / "tilt_align.json")
@@ -248,13 +251,13 @@ def main() -> None:
     found: Record = {"simulated": [], "real": []}
     if options.out.exists():
         found = json.loads(options.out.read_text())
-    asked = [("simulated", axes, seed) for seed in options.seeds for axes in options.axes]
-    done = {("simulated", row["axes"], row["seed"]) for row in found["simulated"]}
-    for kind, axes, seed in asked:
-        if (kind, axes, seed) in done:
+    asked = [(axes, seed, options.size) for seed in options.seeds for axes in options.axes]
+    done = {(row["axes"], row["seed"], row["size"]) for row in found["simulated"]}
+    for axes, seed, size in asked:
+        if (axes, seed, size) in done:
             continue
         with tempfile.TemporaryDirectory() as work:
-            found["simulated"].append(simulated(axes, seed, Path(work)))
+            found["simulated"].append(simulated(axes, seed, size, Path(work)))
         print(json.dumps(found["simulated"][-1]), flush=True)
         _store(options.out, found)
     for name in options.real:

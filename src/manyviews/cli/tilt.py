@@ -105,7 +105,6 @@ COMMANDS = (
         examples=(
             "manyviews tilt align a.mrc --axis-angle -12 --thickness 200 --out aligned",
             "manyviews tilt align a.mrc b.mrc --axis-angle 0 90 --thickness 200 --out aligned",
-            "manyviews tilt reconstruct a.mrc b.mrc --alignment aligned --thickness 200 --out run1",
         ),
         options=(SeriesOptions, AlignOptions, RunOptions),
         run=_align,
@@ -119,6 +118,7 @@ COMMANDS = (
             "manyviews tilt reconstruct a.mrc --tilt-angles a.tlt --thickness 200 --out run1",
             "manyviews tilt reconstruct a.mrc b.mrc --axis-angle 0 90 --thickness 200 --bin 2 "
             "--method consensus --out run2",
+            "manyviews tilt reconstruct a.mrc b.mrc --alignment aligned --thickness 200 --out run3",
         ),
         options=(SeriesOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,

@@ -21,7 +21,7 @@ from manyviews.tilt.simulate import simulate
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 SIDE, THICKNESS, PIXEL = 64, 20, 5.0
-OPTIONS = AlignOptions(thickness=THICKNESS, threads=1, axis_search=6.0)
+OPTIONS = AlignOptions(thickness=THICKNESS, threads=1, axis_search=6.0, aligned_stacks=True)
 SIMULATED = SimulateOptions(
     size=(SIDE,), thickness=THICKNESS, pixel_size=PIXEL, axes=(0.0,), tilt_step=4.0, noise=0.1,
     shift_error=4.0, axis_error=2.0, bad_views=0.06, seed=4,
@@ -176,11 +176,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(one, tmp_path, monkeypa
     assert "done before" in (tmp_path / "run" / "log.txt").read_text()
 
 
-def test_an_aligned_stack_on_request(one, tmp_path):
+def test_an_aligned_stack_on_request(one):
     """Untilted, it is the specimen seen from above: the same as the volume's projection."""
-    made, _ = one
-    options = replace(OPTIONS, aligned_stacks=True)
-    result = align(given(made.stacks, (0.0,)), options, run_options(tmp_path / "run"))
+    made, result = one
     stack = made.stacks[0].stem
     images, header = read_mrc(result.run_folder / f"{stack}_ali.mrc")
     assert images.shape == (29, SIDE, SIDE)
