@@ -44,6 +44,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "subtomo_claims": ("subtomo_claims", lambda script, found: script.table(found)),
     "subtomo_resolution_50": ("subtomo_resolution", lambda script, found: script.table(found["rows"])),
     "subtomo_speed": ("subtomo_speed", lambda script, found: script.table(found["passes"], found["memory"])),
+    "tilt_align": ("tilt_align", lambda script, found: script.page(found)),
     "tilt_ctf": ("tilt_ctf", lambda script, found: script.page(found)),
     "tilt_priors": ("tilt_priors", lambda script, found: script.page(found)),
 }

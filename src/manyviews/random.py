@@ -38,6 +38,7 @@ class Stream(IntEnum):
     MISALIGNMENT = 21  # shifts and turn of a simulated tilt series; series
     TILT_NOISE = 22  # noise of a simulated view; series, view
     TILT_DEFOCUS = 23  # defocus of the views of a simulated tilt series; series
+    SPOILED_VIEWS = 24  # which views of a simulated tilt series are spoiled; series
 
     POSES = 30  # rotations of simulated particles
     SHIFTS = 31  # shifts of simulated particles

@@ -162,6 +162,7 @@ def test_which_commands_are_for_all_ranks_and_which_have_a_report():
     assert parallel == {"tilt reconstruct", "particles abinitio", "particles refine", "particles solve",
                         "subtomo align", "subtomo average", "nano reconstruct", "nano trust"}  # fmt: skip
     assert reports == {
+        "tilt align": "manyviews.tilt.align.report",
         "tilt reconstruct": "manyviews.tilt.report",
         "particles abinitio": "manyviews.particles.report",
         "particles reconstruct": "manyviews.particles.report",

@@ -238,3 +238,19 @@ def test_impossible_options_are_told(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         simulate(options(**change), tmp_path / "data")
     assert not list(tmp_path.iterdir())
+
+
+def test_bad_views_are_blocked_or_upside_down_and_listed(tmp_path):
+    good, _ = read_mrc(simulate(SMALL, tmp_path / "good").stacks[0])
+    made = simulate(options(bad_views=0.4), tmp_path / "bad")
+    listed = tomllib.loads((made.folder / "simulate.toml").read_text())["stacks"]["axis-000"]["bad_sections"]
+    assert {kind: len(sections) for kind, sections in listed.items()} == {"blocked": 1, "elsewhere": 1}
+    images, _ = read_mrc(made.stacks[0])
+    for section in range(1, 6):
+        image, untouched = images[section - 1], good[section - 1]
+        if section in listed["blocked"]:
+            assert not image.any()
+        elif section in listed["elsewhere"]:
+            np.testing.assert_array_equal(image, untouched[::-1])
+        else:
+            np.testing.assert_array_equal(image, untouched)

@@ -1,4 +1,4 @@
-"""``manyviews tilt``: simulate, check and reconstruct tilt series."""
+"""``manyviews tilt``: simulate, check, align and reconstruct tilt series."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from manyviews.cli.command import Command
 from manyviews.cli.output import FolderOptions, run_job, simulation_progress
 from manyviews.options import RunOptions, option
+from manyviews.tilt.align.options import AlignOptions
 from manyviews.tilt.options import ConvertOptions, ReconstructOptions, SeriesOptions, SimulateOptions
 
 
@@ -44,6 +45,12 @@ def _reconstruct(series: SeriesOptions, options: ReconstructOptions, run: RunOpt
     from manyviews.tilt.reconstruct import reconstruct
 
     return run_job(reconstruct, series, options, run=run)
+
+
+def _align(series: SeriesOptions, options: AlignOptions, run: RunOptions) -> int:
+    from manyviews.tilt.align.align import align
+
+    return run_job(align, series, options, run=run)
 
 
 def _convert(series: SeriesOptions, options: ConvertOptions) -> int:
@@ -92,6 +99,18 @@ COMMANDS = (
         run=_convert,
     ),
     Command(
+        name="tilt align",
+        summary="Align raw tilt series: shifts, axes and bad views, from the images alone.",
+        usage="STACK [STACK ...] --out RUN --thickness N [options]",
+        examples=(
+            "manyviews tilt align a.mrc --axis-angle -12 --thickness 200 --out aligned",
+            "manyviews tilt align a.mrc b.mrc --axis-angle 0 90 --thickness 200 --out aligned",
+        ),
+        options=(SeriesOptions, AlignOptions, RunOptions),
+        run=_align,
+        report="manyviews.tilt.align.report",
+    ),
+    Command(
         name="tilt reconstruct",
         summary="Reconstruct one volume from tilt series about one or more axes.",
         usage="STACK [STACK ...] --out RUN --thickness N [options]",
@@ -99,6 +118,7 @@ COMMANDS = (
             "manyviews tilt reconstruct a.mrc --tilt-angles a.tlt --thickness 200 --out run1",
             "manyviews tilt reconstruct a.mrc b.mrc --axis-angle 0 90 --thickness 200 --bin 2 "
             "--method consensus --out run2",
+            "manyviews tilt reconstruct a.mrc b.mrc --alignment aligned --thickness 200 --out run3",
         ),
         options=(SeriesOptions, ReconstructOptions, RunOptions),
         run=_reconstruct,

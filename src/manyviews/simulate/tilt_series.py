@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from manyviews.simulate.transferred import transferred_views
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
+# The beam was blocked, so that there is noise only; or the stage was elsewhere: an image upside down.
+Spoiled = Literal["blocked", "elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,14 @@ def recording_order(tilt_degrees: Float64) -> NDArray[np.int64]:
     return places
 
 
+def spoiled_views(views: int, fraction: float, seed: int, series: int) -> dict[int, Spoiled]:
+    """Which views are spoiled and how, about ``fraction`` of them: the two ways in turns."""
+    count = round(fraction * views)
+    chosen = generator(seed, Stream.SPOILED_VIEWS, series).permutation(views)[:count]
+    kinds: tuple[Spoiled, ...] = ("blocked", "elsewhere")
+    return {int(view): kinds[number % 2] for number, view in enumerate(chosen)}
+
+
 def tilt_series_images(
     phantom: Phantom,
     geometry: TiltGeometry,
@@ -91,19 +102,27 @@ def tilt_series_images(
     seed: int,
     series: int,
     transfer: ViewTransfer | None = None,
+    spoiled: Mapping[int, Spoiled] | None = None,
 ) -> Iterator[Float32]:
     """The images of one series one after the other, each ``(y, x)``, with the contrast of ``transfer``.
 
     White Gaussian noise of standard deviation ``noise_std`` is added to the exact projections before gain and
-    offset. The noise of a view depends on the seed, the series and its place in the series only.
+    offset. The noise of a view depends on the seed, the series and its place in the series only. ``spoiled``
+    are views that show something else, see `spoiled_views`.
     """
     if transfer is None:
         projections = phantom.project_views(geometry, image_shape, pixel_size)
     else:
         projections = transferred_views(phantom, geometry, image_shape, pixel_size, transfer)
     for view, image in enumerate(projections):
-        seen = image
+        seen = _spoil(image, (spoiled or {}).get(view))
         if noise_std > 0:
             rng = generator(seed, Stream.TILT_NOISE, series, view)
-            seen = image + np.float32(noise_std) * rng.standard_normal(image_shape, dtype=np.float32)
+            seen = seen + np.float32(noise_std) * rng.standard_normal(image_shape, dtype=np.float32)
         yield np.float32(grey_levels.gain[view]) * seen + np.float32(grey_levels.offset[view])
+
+
+def _spoil(image: Float32, how: Spoiled | None) -> Float32:
+    if how == "blocked":
+        return np.zeros_like(image)
+    return np.ascontiguousarray(image[::-1]) if how == "elsewhere" else image

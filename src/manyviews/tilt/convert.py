@@ -7,7 +7,7 @@ common specimen is the one number that they leave to ``--axis-angle``.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,7 @@ class _Stack:
 
 
 @dataclass(frozen=True)
-class _Files:
+class GeometryFiles:
     """What is to be written for one stack, and how manyviews reads it again."""
 
     write: dict[Path, Callable[[Path], None]]
@@ -91,19 +91,7 @@ def convert(series: SeriesOptions, options: ConvertOptions) -> Converted:
         If the geometry cannot be found out, the format cannot express it, or a file is there already.
     """
     resolved = resolve_series(series)
-    found: list[_Files] = []
-    for number, stack in enumerate(resolved.stacks):
-        if len(stack.files) > 1:
-            raise InputError(
-                "is a list of images, but what is written speaks of the sections of one stack",
-                path=stack.path,
-                fix="make a stack of them first, e.g. with IMOD's newstack",
-            )
-        mine = resolved.geometry.select(resolved.geometry.series == number)
-        mine = mine.select(np.argsort(mine.sections, kind="stable"))
-        own = _Stack(stack, _own_frame(mine), resolved.pixel_size, options.out)
-        files = _MAKERS[options.to](own, float(mine.axis_degrees[0]))
-        found.append(files)
+    found = geometry_files(resolved.stacks, resolved.geometry, resolved.pixel_size, options.to, options.out)
     paths = [path for files in found for path in files.write]
     for number, path in enumerate(paths):
         if path.exists():
@@ -115,6 +103,33 @@ def convert(series: SeriesOptions, options: ConvertOptions) -> Converted:
         for path, write in files.write.items():
             write(path)
     return Converted(tuple(paths), _together([files.read for files in found], resolved.pixel_size))
+
+
+def geometry_files(
+    stacks: Sequence[MrcStack], geometry: TiltGeometry, pixel_size: float, program: str, out: Path
+) -> list[GeometryFiles]:
+    """The files of a program for every stack, in the folder ``out``; nothing is written yet.
+
+    ``geometry`` is of the views of all stacks, ``pixel_size`` in angstrom.
+
+    Raises
+    ------
+    InputError
+        If the program's files cannot hold it.
+    """
+    found = []
+    for number, stack in enumerate(stacks):
+        if len(stack.files) > 1:
+            raise InputError(
+                "is a list of images, but what is written speaks of the sections of one stack",
+                path=stack.path,
+                fix="make a stack of them first, e.g. with IMOD's newstack",
+            )
+        mine = geometry.select(geometry.series == number)
+        mine = mine.select(np.argsort(mine.sections, kind="stable"))
+        own = _Stack(stack, _own_frame(mine), pixel_size, out)
+        found.append(_MAKERS[program](own, float(mine.axis_degrees[0])))
+    return found
 
 
 def _own_frame(geometry: TiltGeometry) -> TiltGeometry:
@@ -133,7 +148,7 @@ def _together(parts: list[SeriesOptions], pixel_size: float) -> SeriesOptions:
     )
 
 
-def _imod(one: _Stack, axis: float) -> _Files:
+def _imod(one: _Stack, axis: float) -> GeometryFiles:
     """.tlt, .xf, .xtilt if there is any, and a tilt.com that names them and the sections left out."""
     alignment = geometry_to_imod(one.geometry, one.pixel_size, one.image_shape)
     name, sections, count = one.path.stem, one.geometry.sections, one.stack.shape[0]
@@ -158,7 +173,7 @@ def _imod(one: _Stack, axis: float) -> _Files:
     text = "\n".join(lines) + "\n"
     write[paths["_tilt.com"]] = partial(atomic_write, data=text.encode("utf-8"))
     read = SeriesOptions((one.path,), (paths["_tilt.com"],), (axis,), (paths[".xf"],))
-    return _Files(write, read)
+    return GeometryFiles(write, read)
 
 
 def _spread(
@@ -169,24 +184,24 @@ def _spread(
     return blank
 
 
-def _aretomo(one: _Stack, axis: float) -> _Files:
+def _aretomo(one: _Stack, axis: float) -> GeometryFiles:
     path = one.out / f"{one.path.stem}.aln"
     alignment = geometry_to_aln(one.geometry, one.pixel_size, one.stack.shape)
-    return _Files(
+    return GeometryFiles(
         {path: partial(write_aln, alignment=alignment)}, SeriesOptions((one.path,), (path,), (axis,))
     )
 
 
-def _relion5(one: _Stack, axis: float) -> _Files:
+def _relion5(one: _Stack, axis: float) -> GeometryFiles:
     if any(letter.isspace() for letter in one.path.name):
         raise InputError("a STAR file cannot name a stack with blanks", path=one.path, fix="rename the stack")
     path = one.out / f"{one.path.stem}.star"
     series = geometry_to_relion(one.geometry, one.path.stem)
     write = partial(write_tilt_series_star, series=series, stack=one.path.name)
-    return _Files({path: write}, SeriesOptions((one.path,), (path,), (axis,)))
+    return GeometryFiles({path: write}, SeriesOptions((one.path,), (path,), (axis,)))
 
 
-def _serialem(one: _Stack, axis: float) -> _Files:
+def _serialem(one: _Stack, axis: float) -> GeometryFiles:
     """.mdoc, which holds tilts about one axis and nothing else."""
     fix = "write IMOD files"
     if one.left_out:
@@ -219,10 +234,10 @@ def _serialem(one: _Stack, axis: float) -> _Files:
         axis_degrees=axis,
         image_file=one.path.name,
     )
-    return _Files({path: write}, SeriesOptions((one.path,), (path,), (axis,)))
+    return GeometryFiles({path: write}, SeriesOptions((one.path,), (path,), (axis,)))
 
 
-_MAKERS: dict[str, Callable[[_Stack, float], _Files]] = {
+_MAKERS: dict[str, Callable[[_Stack, float], GeometryFiles]] = {
     "imod": _imod,
     "aretomo": _aretomo,
     "serialem": _serialem,

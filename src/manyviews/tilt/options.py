@@ -44,6 +44,9 @@ class SeriesOptions:
         "rows as stored. TomViz's [x, y] pairs are read as (x, -y), because it shows TIFF images with "
         "the first row on top. FILE:FIRST-LAST takes only these lines, counted from 1, where the file "
         "is for a longer series than the stack.")
+    alignment: Path | None = option(None, section="geometry", metavar="RUN",
+        help="Take the geometry of all views from this run of tilt align of the same stacks: tilts, axes, "
+        "shifts, and which views are left out.")
     x_tilt: tuple[Path, ...] = option((), section="geometry",
         help="Turn the specimen about x as each stack's IMOD .xtilt file says, in degrees, one line a "
         "section.")
@@ -234,6 +237,9 @@ class SimulateOptions:
     axis_error: float = option(0.0, section="imperfections", metavar="DEG", least=0,
         help="Turn the images of each stack by a random angle of this standard deviation in degrees; the "
         ".xf files written turn them back.")
+    bad_views: float = option(0.0, section="imperfections", metavar="FRACTION", least=0, below=1,
+        help="Spoil this part of the views of each stack, by turns: the beam is blocked, or the image is "
+        "upside down; simulate.toml lists them.")
     extended: bool = option(False, section="specimen",
         help="Let the specimen go on outside the field, as real ones do.")
     dtype: Literal["float32", "int16"] = option("float32", section="output", metavar="TYPE",

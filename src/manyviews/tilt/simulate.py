@@ -31,10 +31,12 @@ from manyviews.simulate.phantoms import Phantom
 from manyviews.simulate.specimens import specimen
 from manyviews.simulate.tilt_series import (
     GreyLevels,
+    Spoiled,
     draw_defocus,
     drifting_grey_levels,
     misalignment,
     recording_order,
+    spoiled_views,
     tilt_series_images,
 )
 from manyviews.simulate.transferred import transferred_views
@@ -83,7 +85,10 @@ class _Scene:
 
 @dataclass(frozen=True)
 class _Series:
-    """One stack to be: its name, the views as they are recorded, and what undoes the misalignment."""
+    """One stack to be: its name, the views as they are recorded, and what undoes the misalignment.
+
+    ``spoiled`` says which of the views show something else.
+    """
 
     name: str
     index: int
@@ -92,6 +97,7 @@ class _Series:
     xf: NDArray[np.float64] | None
     grey_levels: GreyLevels
     transfer: ViewTransfer | None
+    spoiled: dict[int, Spoiled]
 
 
 def simulate(options: SimulateOptions, out: Path, progress: Progress | None = None) -> Simulated:
@@ -239,7 +245,8 @@ def _series(index: int, scene: _Scene, options: SimulateOptions) -> _Series:
         to_aligned = xf_to_raw_to_aligned(xf, options.pixel_size, scene.volume_shape[1:])
         geometry = geometry.with_image_transform(to_aligned)
     grey = drifting_grey_levels(len(tilts), options.drift, scene.signal_std, options.seed, index)
-    return _Series(_name(axis), index, axis, geometry, xf, grey, _transfer(index, tilts, options))
+    spoiled = spoiled_views(len(tilts), options.bad_views, options.seed, index)
+    return _Series(_name(axis), index, axis, geometry, xf, grey, _transfer(index, tilts, options), spoiled)
 
 
 def _write_truth(path: Path, scene: _Scene, options: SimulateOptions, progress: Progress | None) -> None:
@@ -264,6 +271,7 @@ def _write_images(
         seed=options.seed,
         series=one.index,
         transfer=one.transfer,
+        spoiled=one.spoiled,
     )
     views = len(one.geometry)
     with MrcWriter(
@@ -362,6 +370,12 @@ Reconstruct with
 """
 
 
+def _told(spoiled: dict[int, Spoiled]) -> dict[str, list[int]]:
+    """Sections from 1, by how they were spoiled."""
+    kinds = sorted(set(spoiled.values()))
+    return {kind: sorted(view + 1 for view, how in spoiled.items() if how == kind) for kind in kinds}
+
+
 def _record(series: list[_Series], scene: _Scene, options: SimulateOptions) -> dict[str, Any]:
     """What ``simulate.toml`` holds."""
     given = {item.name: getattr(options, item.name) for item in fields(options)}
@@ -370,6 +384,7 @@ def _record(series: list[_Series], scene: _Scene, options: SimulateOptions) -> d
             "axis_angle": one.axis_degrees,
             "gain": one.grey_levels.gain.tolist(),
             "offset": one.grey_levels.offset.tolist(),
+            **({"bad_sections": _told(one.spoiled)} if one.spoiled else {}),
         }
         for one in series
     }

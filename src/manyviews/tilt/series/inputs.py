@@ -16,7 +16,9 @@ from manyviews.io.mdoc import Mdoc, read_mdoc
 from manyviews.io.mrc import MrcStack
 from manyviews.io.relion_tomo import read_tilt_series_star
 from manyviews.io.tilt_stack import open_stacks
+from manyviews.options import flag
 from manyviews.tilt.options import SeriesOptions
+from manyviews.tilt.series.alignment_table import alignment_path, read_alignment
 from manyviews.tilt.series.choices import Notes
 
 _T = TypeVar("_T")
@@ -81,6 +83,8 @@ def collect_inputs(options: SeriesOptions, notes: Notes) -> list[StackInputs]:
     stacks = open_stacks(options.stacks)
     count = len(stacks)
     tilt_files = _one_each(options.tilt_angles, count, "tilt_angles")
+    if options.alignment is not None:
+        tilt_files = _of_alignment(options, options.alignment)
     transforms = _one_each(options.transform, count, "transform")
     shifts = _one_each(options.shifts, count, "shifts")
     x_tilts = _one_each(options.x_tilt, count, "x_tilt")
@@ -108,7 +112,7 @@ def collect_inputs(options: SeriesOptions, notes: Notes) -> list[StackInputs]:
                 stack=stacks[i],
                 index=i,
                 tilt_file=tilt_file,
-                axis_angle=axes[i] if axes else None,
+                axis_angle=_axis(options, axes, i),
                 transform=transforms[i],
                 shifts=shifts[i],
                 x_tilt=x_tilts[i],
@@ -120,6 +124,22 @@ def collect_inputs(options: SeriesOptions, notes: Notes) -> list[StackInputs]:
             )
         )
     return inputs
+
+
+def _axis(options: SeriesOptions, axes: Sequence[float], stack: int) -> float | None:
+    if options.alignment is not None:
+        return read_alignment(options.alignment, options.stacks[stack]).axis_degrees
+    return axes[stack] if axes else None
+
+
+def _of_alignment(options: SeriesOptions, run: Path) -> list[Path | None]:
+    """The table of an alignment for each stack; what it holds already cannot be given again."""
+    for name in ("tilt_angles", "transform", "shifts", "x_tilt", "axis_angle", "tilt_offset"):
+        if getattr(options, name):
+            raise InputError(
+                f"{run} has it already", where=flag(name), fix="leave it out, or leave out --alignment"
+            )
+    return [alignment_path(run)] * len(options.stacks)
 
 
 def _own_alignment(path: Path) -> Path | None:

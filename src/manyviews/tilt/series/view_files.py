@@ -16,6 +16,7 @@ from manyviews.io.imod import read_angle_table, read_angles, xf_to_raw_to_aligne
 from manyviews.io.imod_com import TiltCom, read_tilt_com
 from manyviews.io.mrc import MrcStack
 from manyviews.io.relion_tomo import read_tilt_series_star
+from manyviews.tilt.series.alignment_table import read_alignment
 
 Float64 = NDArray[np.float64]
 
@@ -89,7 +90,12 @@ def read_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
     InputError
         If the file is damaged or was made for another stack. ``pixel_size`` is that of the stack, angstrom.
     """
-    readers = {".aln": _read_aln_views, ".star": _read_star_views, ".com": _read_com_views}
+    readers = {
+        ".aln": _read_aln_views,
+        ".csv": _read_alignment_views,
+        ".star": _read_star_views,
+        ".com": _read_com_views,
+    }
     reader = readers.get(path.suffix.lower())
     return read_angle_views(path) if reader is None else reader(path, stack, pixel_size)
 
@@ -129,20 +135,39 @@ def _read_aln_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
 
 def _read_star_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
     series = read_tilt_series_star(path)
-    to_raw = np.tile(np.eye(3), (len(series.y_tilt), 1, 1))
-    for matrix, degrees, shift in zip(to_raw, series.z_rotation, series.shifts, strict=True):
-        matrix[:2, :2] = rotation_z(float(degrees))[:2, :2]
-        matrix[:2, 2] = shift
-    to_aligned = np.asarray(np.linalg.inv(to_raw), dtype=np.float64)
     return Views(
         source=str(path),
         tilts=series.y_tilt,
         sections=series.sections,
         x_tilts=series.x_tilt,
-        to_aligned=to_aligned,
+        to_aligned=_to_aligned(series.z_rotation, series.shifts),
         axis_in_raw=float(np.median(series.z_rotation)),
         names_sections=series.names_sections,
         is_complete=True,
+    )
+
+
+def _to_aligned(rotations: Float64, shifts: Float64) -> Float64:
+    """``(view, 3, 3)`` from the rotations and shifts ``(view, 2)`` that make raw images of aligned ones."""
+    to_raw = np.tile(np.eye(3), (len(rotations), 1, 1))
+    for matrix, degrees, shift in zip(to_raw, rotations, shifts, strict=True):
+        matrix[:2, :2] = rotation_z(float(degrees))[:2, :2]
+        matrix[:2, 2] = shift
+    return np.asarray(np.linalg.inv(to_raw), dtype=np.float64)
+
+
+def _read_alignment_views(path: Path, stack: MrcStack, pixel_size: float) -> Views:
+    found = read_alignment(path, stack.path)
+    return Views(
+        source=str(path),
+        tilts=found.tilts,
+        sections=found.sections,
+        x_tilts=found.x_tilts,
+        to_aligned=_to_aligned(found.rotations, found.shifts),
+        axis_in_raw=float(np.median(found.rotations)),
+        names_sections=True,
+        is_complete=True,
+        exclude=tuple(int(section) + 1 for section in found.sections[~found.used]),
     )
 
 
