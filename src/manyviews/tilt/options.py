@@ -15,6 +15,7 @@ Method = Literal["wbp", "sirt", "cg", "admm", "direct-combine", "wang2020", "con
 METHODS: tuple[Method, ...] = ("wbp", "sirt", "cg", "admm", "direct-combine", "wang2020", "consensus")
 SubsetOrder = Literal["adjacent", "interleaved"]
 CtfCorrection = Literal["none", "phase-flip", "wiener", "3d"]
+_ITERATIVE: tuple[Method, ...] = tuple(method for method in METHODS if method != "wbp")
 SUBSET_METHODS: tuple[Method, ...] = ("direct-combine", "wang2020", "consensus")
 
 
@@ -79,7 +80,7 @@ class ReconstructOptions(MachineOptions):
         help="Choose what admm takes for granted of the specimen. auto: held-out views choose the strength "
         "of total variation, and whether no voxel is below zero; none: nothing but what --total-variation "
         "and --non-negative say. Left out: auto, where these two leave anything open.")
-    iterations: int | None = option(None, section="method", least=1,
+    iterations: int | None = option(None, section="method", least=1, methods=_ITERATIVE,
         help="Do this many iterations (outer iterations of consensus and wang2020). Left out: a default for "
         "each method.")
     tolerance: float = option(0.0, section="method", least=0,
