@@ -76,7 +76,7 @@ def test_help_shows_every_option_and_its_default():
     assert list(shown)[:4] == ["stacks", "out", "thickness", "tilt_angles"]
     assert shown["method"].default == "cg"
     assert {"options", "command"}.isdisjoint(shown)
-    assert inspect.signature(mv.abinitio).parameters["starts"].default == 3
+    assert inspect.signature(mv.abinitio).parameters["refinements"].default == 8
     assert inspect.signature(mv.read_tilt_series).parameters["pixel_size"].default is None
 
 

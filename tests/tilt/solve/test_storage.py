@@ -49,7 +49,7 @@ def streamed(problem, folder):
     )
 
     class Tiles(Storage):
-        def tiling(self, groups, volume_shape, slabs):
+        def tiling(self, groups, volume_shape, slabs, beyond=0):
             return Tiling.of(volume_shape, (16, 22), lateral_reach(groups, volume_shape[0]))
 
     return replace(problem, projector=projector, storage=Tiles(ScratchFolder(folder)))
