@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry, rotation_z
 from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.simulate.phantoms import Gaussians
+from manyviews.tilt.align import axis
 from manyviews.tilt.align.axis import axis_turned, images_turned, lowest_between
 from manyviews.tilt.align.bad_views import judged
 from manyviews.tilt.align.coarse import Pairs, shifts_of_pairs
@@ -247,3 +249,19 @@ def rotation_of(degrees):
     turn = np.eye(4)
     turn[:3, :3] = rotation_z(degrees)
     return turn
+
+
+def test_coarse_images_that_tell_nothing_of_the_axis_leave_the_given_one(monkeypatch):
+    """It is told, and a scan of finer images refuses what is as flat."""
+    told: list[str] = []
+    kept = object()
+    monkeypatch.setattr(axis, "coarse_alignment", lambda images, geometry, stack: kept)
+    monkeypatch.setattr(
+        axis, "_search", lambda tried, reach: (np.array([-4.0, 0.0, 4.0]), np.array([1.0, 1.0, 0.999]))
+    )
+    assert axis.first_alignment(None, None, None, 8.0, 0, told.append) is kept
+    assert "next to nothing" in told[-1]
+    monkeypatch.setattr(axis, "axis_turned", lambda geometry, degrees: geometry)
+    monkeypatch.setattr(axis, "left_over", lambda *_: 1.0)
+    with pytest.raises(InputError, match="stack 2: the direction of the tilt axis cannot be found"):
+        axis.scanned_axis(None, None, None, 1)

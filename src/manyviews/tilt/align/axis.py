@@ -43,13 +43,16 @@ def first_alignment(
 ) -> Coarse:
     """Coarse shifts with the best direction of the axis within ``reach_degrees`` of the given one.
 
+    Coarse images of a specimen without much detail may tell nothing of it. Then the given one holds until
+    `scanned_axis`.
+
     ``images`` are those that shifts are measured in, ``level`` those that directions are compared in; the
     geometry is in pixels of ``images``.
 
     Raises
     ------
     InputError
-        If neighbours do not overlap, or no direction is better than the others.
+        If neighbours do not overlap, or the best direction is the last.
     """
     if reach_degrees < _STEP_DEGREES / 2:
         return coarse_alignment(images, geometry, stack)
@@ -66,22 +69,34 @@ def first_alignment(
         f"{turns[best]:+.3g} leaves least, {left[best]:.3g} of {left.max():.3g}"
     )
     all_round = 2 * reach_degrees >= _HALF_TURN
-    flat = left.max() - left.min() < _LEAST_CONTRAST * left.max()
-    if flat or (not all_round and best in (0, len(turns) - 1)):
-        why = (
-            "all directions explain the views equally well"
-            if flat
-            else f"the best of those within {np.abs(turns).max():.3g} degrees of the given one is the last"
+    if not all_round and _is_flat(left):
+        tell(
+            f"stack {stack + 1}: that is next to nothing: finer images are asked, from the given direction on"
         )
-        raise InputError(
-            f"stack {stack + 1}: the direction of the tilt axis cannot be found: {why}",
-            where="--axis-search",
-            fix="correct --axis-angle, or give --axis-search 90; --keep-axis takes it as it is",
+        return coarse_alignment(images, geometry, stack)
+    if _is_flat(left) or (not all_round and best in (0, len(turns) - 1)):
+        raise _not_found(
+            stack,
+            "all directions explain the views equally well"
+            if all_round
+            else f"the best of those within {np.abs(turns).max():.3g} degrees of the given one is the last",
         )
     turn = float(turns[best])
     if 0 < best < len(turns) - 1:
         turn += lowest_between(left[best - 1 : best + 2]) * float(turns[1] - turns[0])
     return coarse_alignment(images, images_turned(geometry, turn), stack)
+
+
+def _is_flat(left: Float64) -> bool:
+    return bool(left.max() - left.min() < _LEAST_CONTRAST * left.max())
+
+
+def _not_found(stack: int, why: str) -> InputError:
+    return InputError(
+        f"stack {stack + 1}: the direction of the tilt axis cannot be found: {why}",
+        where="--axis-search",
+        fix="correct --axis-angle, or give --axis-search 90; --keep-axis takes it as it is",
+    )
 
 
 def _search(tried: Callable[[float], float], reach: float) -> tuple[Float64, Float64]:
@@ -112,13 +127,20 @@ def left_over(level: Level, geometry: TiltGeometry, weights: Float64, steps: int
     return float(left[: math.ceil(_GOOD_VIEWS * len(left))].mean())
 
 
-def scanned_axis(level: Level, geometry: TiltGeometry, weights: Float64) -> float:
+def scanned_axis(level: Level, geometry: TiltGeometry, weights: Float64, stack: int) -> float:
     """Degrees by which to turn the axis of one series: where a parabola through three trials is lowest.
 
     Steps of all unknowns together find the axis too, but slowly: a volume that turns with it hides it.
+
+    Raises
+    ------
+    InputError
+        If all three explain the views equally well.
     """
     trials = [axis_turned(geometry, degrees) for degrees in (-_SCAN_DEGREES, 0.0, _SCAN_DEGREES)]
     left = np.array([left_over(level, trial, weights, _SCAN_STEPS) for trial in trials])
+    if _is_flat(left):
+        raise _not_found(stack, "all directions explain the views equally well")
     return lowest_between(left) * _SCAN_DEGREES
 
 

@@ -140,16 +140,16 @@ class Stages:
             geometry = self._gauged(images.full_geometry(fitted.geometry), fitted, plan, stack)
             weights = fitted.weights
             if scan and plan.bin == self.plan.coarse_bin and len(np.unique(geometry.series)) == 1:
-                geometry = self._scanned(level, geometry, weights)
+                geometry = self._scanned(level, geometry, weights, stack or 0)
             found = Aligned(geometry, weights, fitted.correlation, fitted.volume, plan.bin, fitted.misfit)
         assert found is not None
         return found
 
-    def _scanned(self, level: Level, geometry: TiltGeometry, weights: Float64) -> TiltGeometry:
+    def _scanned(self, level: Level, geometry: TiltGeometry, weights: Float64, stack: int) -> TiltGeometry:
         """With the axis of one series where a scan finds it."""
         if self.plan.keep_axis:
             return geometry
-        degrees = scanned_axis(level, level.images.geometry(geometry), weights)
+        degrees = scanned_axis(level, level.images.geometry(geometry), weights, stack)
         self.job.say(f"the axis is turned by {degrees:+.2f} degrees, where a scan leaves least")
         return axis_turned(geometry, degrees)
 
