@@ -16,7 +16,7 @@ Float64 = NDArray[np.float64]
 
 
 @njit(inline="always")
-def _lookup(table, steps, distance):  # type: ignore[no-untyped-def]
+def lookup(table, steps, distance):  # type: ignore[no-untyped-def]
     """Linear interpolation in an even function tabulated ``steps`` entries a pixel from 0; zero beyond."""
     place = abs(distance) * steps
     index = int(place)
@@ -45,11 +45,11 @@ def _draw(planes, first_dz, cosines, sines, weights, across, along, g, q, steps,
             high_x = min(reach[1], math.floor(centre * across[0] + half_x))
             for dy in range(low_y, high_y + 1):
                 for dx in range(low_x, high_x + 1):
-                    value_w = _lookup(q, steps, along[0] * dx + along[1] * dy)
+                    value_w = lookup(q, steps, along[0] * dx + along[1] * dy)
                     if value_w == 0.0:
                         continue
                     s = across[0] * dx + across[1] * dy
-                    value_u = _lookup(g[view], steps, cosines[view] * s + sines[view] * dz)
+                    value_u = lookup(g[view], steps, cosines[view] * s + sines[view] * dz)
                     planes[plane, dy % height, dx % width] += weights[view] * value_u * value_w
 
 

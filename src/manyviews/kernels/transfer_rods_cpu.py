@@ -14,23 +14,13 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from manyviews.kernels.inner import inner
+from manyviews.kernels.rods_cpu import lookup
 
 Float64 = NDArray[np.float64]
 Complex64 = NDArray[np.complex64]
 
 _LEAST = 1e-4
 _TOGETHER = 8
-
-
-@inner()
-def _entry(table, steps, distance):  # type: ignore[no-untyped-def]
-    """Linear interpolation in a table with ``steps`` entries a unit from 0; zero beyond."""
-    place = abs(distance) * steps
-    index = int(place)
-    if index + 1 >= len(table):
-        return 0.0
-    fraction = place - index
-    return (1.0 - fraction) * table[index] + fraction * table[index + 1]
 
 
 @inner()
@@ -62,9 +52,9 @@ def _mean_square(kx, ky, phase, rings, fading, steps, pixel_size):  # type: igno
     squared = sx * sx + sy * sy
     angle = phase[0] + phase[1] * squared + phase[2] * (sx * sx - sy * sy)
     angle += phase[3] * 2.0 * sx * sy + phase[4] * squared * squared
-    cosine = math.cos(2.0 * angle) * _entry(rings[0], steps, radius)
-    cosine -= math.sin(2.0 * angle) * _entry(rings[1], steps, radius)
-    return 0.5 * (1.0 - cosine) * _entry(fading, steps, radius)
+    cosine = math.cos(2.0 * angle) * lookup(rings[0], steps, radius)
+    cosine -= math.sin(2.0 * angle) * lookup(rings[1], steps, radius)
+    return 0.5 * (1.0 - cosine) * lookup(fading, steps, radius)
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -83,7 +73,7 @@ def _add(out, first_dz, cosines, sines, weights, across, along, aliases, g, g_st
                     ks = across[0] * fx + across[1] * fy
                     u = ks / cosines[view]
                     w = along[0] * fx + along[1] * fy
-                    size = weights[view] / cosine * _entry(g[view], g_steps, u) * _entry(q, q_steps, w)
+                    size = weights[view] / cosine * lookup(g[view], g_steps, u) * lookup(q, q_steps, w)
                     if abs(size) < _LEAST * weights[view]:
                         continue
                     size *= _mean_square(

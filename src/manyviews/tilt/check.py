@@ -189,9 +189,7 @@ def _number_list(numbers: Sequence[int]) -> str:
 
 def _view_lines(series: ResolvedSeries) -> list[str]:
     geometry = series.geometry
-    sources = {
-        choice.stack: Path(choice.source).name for choice in series.choices if choice.field == "tilt angles"
-    }
+    sources = {stack: Path(source).name for stack, source in series.sources("tilt angles").items()}
     header = " view  stack  section     tilt     axis   shift x   shift y  source"
     lines = ["", "views, counted from 1; degrees, and angstrom in the image as stored", header]
     for view in range(len(geometry)):

@@ -165,6 +165,11 @@ class ReconstructOptions(MachineOptions):
         "ranks with a slab of slices, e.g. 4x2 for 8 ranks. Left out: what leaves the slowest rank "
         "the least to do and fits in memory.")
 
+    @property
+    def weighs_dose(self) -> bool:
+        """Whether images are weighted by dose."""
+        return self.dose_weighting or self.dose_per_view is not None
+
 
 @described
 @dataclass(frozen=True)

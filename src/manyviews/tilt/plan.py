@@ -120,7 +120,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         ctf=options.ctf,
         defocus_hand=options.defocus_hand if options.ctf != "none" else "none",
         wiener_constant=options.wiener_constant,
-        dose_weighting=_dose_is_weighted(options),
+        dose_weighting=options.weighs_dose,
         bin=options.bin,
         volume_shape=(_depth(options, source), *_width_and_height(options, source)[::-1]),
         pixel_size=source.pixel_size,
@@ -144,13 +144,8 @@ def _iterations(options: ReconstructOptions) -> int:
 
 def _damped_by_frequency(options: ReconstructOptions, method: str) -> bool:
     """Whether noise over signal is measured by frequency: it is not where filters colour noise and signal."""
-    coloured = options.ctf not in ("none", "phase-flip") or _dose_is_weighted(options)
+    coloured = options.ctf not in ("none", "phase-flip") or options.weighs_dose
     return method in DAMPED_BY_FREQUENCY and options.damping is None and not coloured
-
-
-def _dose_is_weighted(options: ReconstructOptions) -> bool:
-    """Whether images are weighted by dose."""
-    return options.dose_weighting or options.dose_per_view is not None
 
 
 def _prior(options: ReconstructOptions) -> str:

@@ -103,7 +103,7 @@ def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, n
 
 def _write_geometry(path: Path, resolved: ResolvedSeries, problem: TiltProblem) -> None:
     geometry = problem.projector.geometry
-    sources = {choice.stack: choice.source for choice in resolved.choices if choice.field == "tilt angles"}
+    sources = resolved.sources("tilt angles")
     header = (
         "view", "series", "section", "axis_degrees", "tilt_degrees", "shift_x_angstrom", "shift_y_angstrom",
         "source", "shift_source",

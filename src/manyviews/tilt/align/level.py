@@ -59,7 +59,7 @@ class Fitted:
     """A volume, the poses that go with it (pixels of the level), and how well each view is explained.
 
     ``correlation (view,)`` is of images and projections, NaN before the first step; ``misfit`` the part of
-    the images' energy that is left, ``shortest`` the length of the last step's shifts, rms in pixels.
+    the images' energy that is left, ``moved`` how far the last step moved the views, rms in pixels.
     """
 
     volume: torch.Tensor
@@ -260,7 +260,7 @@ def turned(geometry: TiltGeometry, component: int, degrees: float | Float64) -> 
 
 
 def _length(motions: Float64, side: int) -> float:
-    """Rms in pixels of what motions ``(view, 5)`` do a quarter of a side from the middle."""
+    """Rms in pixels of what motions ``(view, component)`` do a quarter of a side from the middle."""
     if not len(motions):
         return 0.0
     turns = np.abs(motions[:, TURN] + motions[:, AXIS]) * side / 4
@@ -280,7 +280,7 @@ def limited(motions: Float64) -> Float64:
 def moved_geometry(
     geometry: TiltGeometry, cameras: Float64, frames: TiltGeometry, motions: Float64
 ) -> TiltGeometry:
-    """Poses after motions ``(view, 5)`` in the frames: pixels along u and v, then radians."""
+    """Poses after motions ``(view, component)`` in the frames: pixels along u and v, then radians."""
     seen = frames
     for component in (OFFSET, AXIS):
         seen = turned(seen, component, np.rad2deg(motions[:, component]))

@@ -15,6 +15,7 @@ from manyviews.io.defocus_table import DefocusTable
 from manyviews.io.imod_defocus import read_imod_defocus
 from manyviews.io.mdoc_microscope import read_mdoc_defocus
 from manyviews.io.relion_defocus import read_relion_defocus
+from manyviews.tilt.series.inputs import named_after
 from manyviews.tilt.series.resolve import ResolvedSeries
 
 Float64 = NDArray[np.float64]
@@ -83,12 +84,12 @@ def _beside(series: ResolvedSeries, stack: int) -> Path:
 
 def _candidates(series: ResolvedSeries, stack: int) -> Iterator[Path]:
     path = series.stacks[stack].path
-    angles = [Path(c.source) for c in series.choices if c.stack == stack and c.field == "tilt angles"]
-    yield from (source for source in angles if source.suffix.lower() == ".star")
+    angles = series.sources("tilt angles").get(stack, "")
+    if angles.lower().endswith(".star"):
+        yield Path(angles)
     yield path.with_suffix(".defocus")
     yield path.with_name(f"{path.stem}_CTF.txt")
-    yield path.with_name(f"{path.name}.mdoc")
-    yield path.with_suffix(".mdoc")
+    yield from named_after(path, ".mdoc")
 
 
 def _of_views(table: DefocusTable, series: ResolvedSeries, stack: int) -> StackDefocus:

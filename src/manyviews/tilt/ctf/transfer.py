@@ -15,6 +15,7 @@ from manyviews.operators.view_transfer import ViewTransfer
 from manyviews.tilt.ctf.defocus import StackDefocus, stack_defocus
 from manyviews.tilt.ctf.dose import stack_dose
 from manyviews.tilt.options import ReconstructOptions
+from manyviews.tilt.series.inputs import named_after
 from manyviews.tilt.series.resolve import ResolvedSeries
 
 _USUAL = {"voltage": 300.0, "spherical_aberration": 2.7, "amplitude_contrast": 0.07}
@@ -69,7 +70,7 @@ def resolve_transfer(options: ReconstructOptions, series: ResolvedSeries) -> Res
     InputError
         If a file is missing, damaged or that of another series, or an option has no use.
     """
-    weighted = options.dose_weighting or options.dose_per_view is not None
+    weighted = options.weighs_dose
     has_ctf = options.ctf != "none"
     if not has_ctf:
         _refuse_needless(options)
@@ -157,15 +158,13 @@ def _optics(series: ResolvedSeries, stacks: list[StackDefocus], microscope: dict
 
 
 def _dose(options: ReconstructOptions, series: ResolvedSeries, lines: list[str]) -> np.ndarray:
-    dose = np.zeros(len(series.geometry))
+    dose, angles = np.zeros(len(series.geometry)), series.sources("tilt angles")
     for number, stack in enumerate(series.stacks):
         path = stack.path
-        angles = [Path(c.source) for c in series.choices if c.stack == number and c.field == "tilt angles"]
         files = (
             *(options.defocus[number : number + 1]),
-            *angles,
-            path.with_name(f"{path.name}.mdoc"),
-            path.with_suffix(".mdoc"),
+            *([Path(angles[number])] if number in angles else []),
+            *named_after(path, ".mdoc"),
         )
         found, source = stack_dose(series, number, files, options.dose_per_view)
         if found.min() < 0:

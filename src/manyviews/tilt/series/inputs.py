@@ -173,8 +173,13 @@ def _one_each(values: Sequence[Path], count: int, name: str) -> Sequence[Path | 
     return values
 
 
+def named_after(path: Path, suffix: str) -> tuple[Path, Path]:
+    """What a file that belongs to a stack may be called: NAME.mrc.mdoc, NAME.mdoc."""
+    return path.with_name(path.name + suffix), path.with_suffix(suffix)
+
+
 def _beside(path: Path, suffix: str) -> Path | None:
-    candidates = [path.with_name(path.name + suffix), path.with_suffix(suffix)]
+    candidates = list(named_after(path, suffix))
     if path.stem.endswith(_ALIGNED):
         candidates.append(path.with_name(path.stem.removesuffix(_ALIGNED) + suffix))
     return next((candidate for candidate in candidates if candidate.is_file()), None)

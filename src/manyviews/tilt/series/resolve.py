@@ -63,6 +63,10 @@ class ResolvedSeries:
     excluded: tuple[tuple[int, ...], ...]
     warnings: tuple[str, ...]
 
+    def sources(self, field: str) -> dict[int, str]:
+        """Where the value of a field is from, by stack."""
+        return {choice.stack: choice.source for choice in self.choices if choice.field == field}
+
 
 def resolve_series(options: SeriesOptions) -> ResolvedSeries:
     """Open the stacks and settle the geometry of every view.
