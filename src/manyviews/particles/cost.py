@@ -1,8 +1,8 @@
 """Seconds of one core that iterations over particles take, counted from poses, coefficients and voxels.
 
 The rates were measured on one core with AVX-512 (2,000 images of 64 pixels took 62 s with one start), that of
-poses near known ones on one without; another machine may be twice as fast or slow. What is expected of iterations to come is for a `reach`, Fourier pixels,
-at which the halves are expected to stop agreeing.
+poses near known ones on one without; another machine may be twice as fast or slow. What is expected of
+iterations to come is for a `reach`, Fourier pixels, at which the halves are expected to stop agreeing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.plan import Plan
 from manyviews.particles.refine.plan import PATIENCE, RefinementPlan
 from manyviews.particles.refine.state import HalvesState
-from manyviews.runs.progress import Work
+from manyviews.runs.pace import Work
 
 Planned = Plan | RefinementPlan
 

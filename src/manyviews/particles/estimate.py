@@ -37,8 +37,8 @@ _IMAGE_PIXEL = 2.5e-8  # seconds of one core: reading, transforming
 _START = 5.0  # seconds of one core: loading programs, the report
 _PARALLEL_SHARE = 0.85  # of perfect, with a few threads
 _FITTED_SHELLS = 8
-# Of the slope before: spectra of proteins level off. Halves of 20,000 images of 128 pixels at a ratio of 0.014
-# agree to shell 45 (32 told with 1, 46 with 0.5), those of 2,000 of 64 pixels at 0.1 to 22 (22 and 30).
+# Of the slope before: spectra of proteins level off. Halves of 20,000 images of 128 pixels at a ratio of
+# 0.014 agree to shell 45 (32 told with 1, 46 with 0.5), of 2,000 of 64 pixels at 0.1 to 22 (22 and 30).
 _FALL_BEYOND = 0.75
 
 # Measured: what is held after the stages of a run beside all that is counted here.

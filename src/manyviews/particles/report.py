@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.report_data import Learning, read_learning, read_spread
-from manyviews.report.common import resolution_findings, slices_section, table_section, what_is_readable
+from manyviews.report.common import resolution_findings, table_section, volume_section, what_is_readable
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure
@@ -94,7 +94,7 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from resolution_findings(run)
     model = try_model(run.path / "volume.mrc")
     yield from what_is_readable(
-        lambda: slices_section(run.path / "volume.mrc"),
+        lambda: volume_section(run.path / "volume.mrc"),
         lambda: _surface(model),
         lambda: _resolution(run),
     )

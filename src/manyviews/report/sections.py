@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from manyviews.report.data import RunData
+from manyviews.report.display_volume import DisplayVolume
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +20,15 @@ class Picture:
     name: str
     alternative: str
     figure: Figure
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """A volume to leaf through and to turn; ``picture`` stands for it where a page is printed or still."""
+
+    name: str
+    volume: DisplayVolume
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Section:
     """
 
     title: str
-    body: Picture | Table | str
+    body: Picture | VolumeView | Table | str
     caption: str = ""
     folded: bool = False
 

@@ -17,8 +17,8 @@ from manyviews.metrics.directional_fsc import read_cones
 from manyviews.metrics.fsc import FscCurve
 from manyviews.report.common import (
     half_map_curves,
-    slices_section,
     table_section,
+    volume_section,
     what_is_readable,
 )
 from manyviews.report.data import RunData, as_number
@@ -144,7 +144,7 @@ def sections(run: RunData) -> Iterator[Part]:
             yield Finding(" ".join(summary_entry(name, value)))
     folder = run.path
     yield from what_is_readable(
-        lambda: slices_section(folder / VOLUME_FILE),
+        lambda: volume_section(folder / VOLUME_FILE),
         lambda: _surface(folder / VOLUME_FILE),
         lambda: _iterations(folder),
         lambda: _halves(folder),
