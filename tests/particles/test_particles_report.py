@@ -24,7 +24,7 @@ from manyviews.particles.report_data import read_learning
 from manyviews.particles.report_figures import _pieces, _without_outliers
 from manyviews.report import build
 from manyviews.report.data import convergence, read_run
-from manyviews.report.sections import Finding, Picture, Section
+from manyviews.report.sections import Finding, Section, pictures_of
 from manyviews.report.sphere import coarser
 from manyviews.report.volume import read_model
 from manyviews.report.words import verdict as words_of
@@ -83,8 +83,7 @@ def test_words_are_those_of_particles(finished):
 
 
 def pictures(folder):
-    bodies = [part.body for part in sections(read_run(folder)) if isinstance(part, Section)]
-    return {body.name: body.figure for body in bodies if isinstance(body, Picture)}
+    return {picture.name: picture.figure for picture in pictures_of(sections(read_run(folder)))}
 
 
 def legend(figure):

@@ -12,7 +12,7 @@ from manyviews.io.faults import explain_write_errors
 from manyviews.report.data import read_run
 from manyviews.report.page import render_page
 from manyviews.report.page_status import with_status
-from manyviews.report.sections import Picture, Section, Sections, VolumeView
+from manyviews.report.sections import Picture, Sections, pictures_of
 from manyviews.runs.lock import LOCK_NAME
 from manyviews.runs.status import STATUS_FILE, Status
 
@@ -39,9 +39,7 @@ def build_report(run_dir: Path, sections: Sections) -> Path:
     """
     run = read_run(run_dir)
     parts = tuple(sections(run))
-    bodies = [part.body for part in parts if isinstance(part, Section)]
-    drawn = [body.picture if isinstance(body, VolumeView) else body for body in bodies]
-    pictures = _draw([body for body in drawn if isinstance(body, Picture)])
+    pictures = _draw(pictures_of(parts))
     folder = run_dir / FIGURES_FOLDER
     with explain_write_errors(folder):
         folder.mkdir(exist_ok=True)

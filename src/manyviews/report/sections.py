@@ -74,3 +74,10 @@ class Citation:
 
 Part: TypeAlias = Section | Note | Finding | Citation
 Sections: TypeAlias = Callable[[RunData], Iterable[Part]]
+
+
+def pictures_of(parts: Iterable[Part]) -> list[Picture]:
+    """All drawings of a page, those that stand for a volume too."""
+    bodies = [part.body for part in parts if isinstance(part, Section)]
+    drawn = [body.picture if isinstance(body, VolumeView) else body for body in bodies]
+    return [body for body in drawn if isinstance(body, Picture)]
