@@ -45,6 +45,19 @@ def test_time_left_of_a_resumed_run_counts_new_steps(clock):
     assert "91 of 100, 1 min 30 s left" in stream.getvalue()
 
 
+def test_a_phase_counts_no_steps():
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.start("x", 3, 0)
+    progress.update(3)
+    progress.phase("tidying up")
+    assert told(stream) == "tidying up"
+    progress.phase("quietly", told=False)
+    assert told(stream) == "tidying up"
+    status = progress.status()
+    assert (status.task, status.done, status.total, status.task_seconds_left) == ("quietly", None, None, None)
+
+
 def test_its_status_counts_down_and_never_below_nothing(clock):
     progress = Progress(quiet=True)
     progress.start("x", 10, 0)

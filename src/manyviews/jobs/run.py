@@ -121,6 +121,12 @@ class Job:
             self.run.log(text)
             self.progress.message(text)
 
+    def phase(self, task: str) -> None:
+        """Begin something that takes a while and counts no steps; told like `say`."""
+        if self.speaks:
+            self.run.log(task)
+            self.progress.phase(task)
+
     def warn(self, *warnings: str) -> None:
         """Tell what the user should know, each once, even if quiet; the report and the result repeat it."""
         for text in warnings:
@@ -159,7 +165,7 @@ class Job:
         """
         self.begin()
         viewer = None if preview is None else LiveReport(preview, self._refresh, self.say)
-        return drive(
+        found = drive(
             solver,
             iterations=iterations,
             run=self.run,
@@ -176,6 +182,8 @@ class Job:
             kept=kept,
             cost=None if cost is None else lambda state: replace(cost(state), later=self._later(stage)),
         )
+        self.progress.phase(f"after {stage}: making results", told=False)  # until something else is begun
+        return found
 
     def _later(self, stage: str) -> float:
         """What the stages after one will take."""

@@ -93,6 +93,17 @@ class Progress:
         else:
             self._write(f"{task}: {total} step{'s' if total != 1 else ''}")
 
+    def phase(self, task: str, *, told: bool = True) -> None:
+        """Begin a task whose steps are not counted; not ``told``, the status alone says so."""
+        self._task, self._total, self._done, self._note = task, 0, None, ""
+        self._pace = Pace()
+        if self._quiet or not told:
+            return
+        if self._stream.isatty():
+            self._start_bar()
+        else:
+            self._write(task)
+
     def update(self, done: int, note: str = "", work: Work | None = None) -> None:
         """``done`` steps are done; ``note`` is how it goes, ``work`` what they take if they are not alike."""
         before = done - 1 if self._done is None else self._done
@@ -176,5 +187,6 @@ class Progress:
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(file=cast(TextIO, self._stream)),
         )
-        self._bar_task = self._bar.add_task(self._task, total=self._total, note="", left="")
+        # a bar without a total goes to and fro
+        self._bar_task = self._bar.add_task(self._task, total=self._total or None, note="", left="")
         self._bar.start()
