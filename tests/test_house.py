@@ -45,6 +45,7 @@ ROOMS = (
     "particles",
     "api",
     "doctor",
+    "serve",
     "cli",
 )
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}

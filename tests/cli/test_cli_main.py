@@ -55,7 +55,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         (["docter"], ["'docter'", "did you mean `manyviews doctor`?"]),
         (["qqq"], ["unknown command 'qqq'", "manyviews --help"]),
         (["--verbose"], ["unknown option '--verbose'"]),
-        (["report", "a", "b"], ["cannot place 'b'"]),
+        (["serve", "a", "b"], ["cannot place 'b'"]),
         (["compare", "a.mrc"], ["missing: VOLUME"]),
     ],
 )

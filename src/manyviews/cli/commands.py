@@ -6,7 +6,7 @@ options and a function that is handed them.
 
 from __future__ import annotations
 
-from manyviews.cli import general, nano, particles, submit, subtomo, subtomo_compare, tilt
+from manyviews.cli import general, nano, particles, serve, submit, subtomo, subtomo_compare, tilt
 from manyviews.cli.command import Command
 
 _JOBS: tuple[Command, ...] = (
@@ -18,5 +18,5 @@ _JOBS: tuple[Command, ...] = (
     subtomo_compare.COMPARE,
     *nano.COMMANDS,
 )
-_RESULTS: tuple[Command, ...] = (general.COMPARE, general.report_command(_JOBS))
+_RESULTS: tuple[Command, ...] = (general.COMPARE, serve.report_command(_JOBS), serve.SERVE)
 COMMANDS: tuple[Command, ...] = (*_JOBS, submit.command((*_JOBS, *_RESULTS)), *_RESULTS)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from manyviews.cli.command import Command
 from manyviews.cli.output import command_line, print_result
-from manyviews.errors import InputError, quoted
 from manyviews.options import option
 
 
@@ -43,14 +40,6 @@ class _CompareOptions:
     out: Path | None = option(None, section="output", metavar="DIR",
         help="Write fsc.csv and fsc.png to this folder.")
     overwrite: bool = option(False, section="output", help="Replace such files of an earlier comparison.")
-
-
-@dataclass(frozen=True)
-class _ReportOptions:
-    """What ``report`` can be told."""
-
-    run: Path = option(section="input", metavar="RUN", positional=True,
-        help="Write the report of the run in this folder.")
 # fmt: on
 
 
@@ -82,25 +71,6 @@ def _compare(options: _CompareOptions) -> int:
     return 0
 
 
-def _report(options: _ReportOptions, modules: Mapping[str, str]) -> int:
-    from manyviews.report.build import build_report
-    from manyviews.report.data import read_run
-
-    run = read_run(options.run)
-    if run.faults and "job" not in run.record:  # the page says so, and shows what every run has
-        print(build_report(options.run, lambda _: ()))
-        return 0
-    job = run.job
-    if job not in modules:
-        raise InputError(
-            f"is a run of {quoted(job)}, a job that this version does not know",
-            path=options.run,
-            fix=f"give a run of {' or '.join(modules)}",
-        )
-    print(build_report(options.run, import_module(modules[job]).sections))
-    return 0
-
-
 DEMO = Command(
     name="demo",
     summary="Simulate a small four-axis data set, reconstruct it and write a report.",
@@ -128,16 +98,3 @@ COMPARE = Command(
     options=(_CompareOptions,),
     run=_compare,
 )
-
-
-def report_command(commands: Sequence[Command]) -> Command:
-    """``manyviews report`` for the runs of the jobs among some commands."""
-    modules = {command.name: command.report for command in commands if command.report}
-    return Command(
-        name="report",
-        summary="Write the report of a run again.",
-        usage="RUN",
-        examples=("manyviews report run1", "manyviews report demo-run/reconstruction"),
-        options=(_ReportOptions,),
-        run=lambda options: _report(options, modules),
-    )

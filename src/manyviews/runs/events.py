@@ -42,6 +42,11 @@ def read_events(path: Path) -> list[Event]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", path=path) from error
+    return parse_events(data)
+
+
+def parse_events(data: bytes) -> list[Event]:
+    """All whole events of some lines."""
     events = map(_parse, data.splitlines())
     return [event for event in events if event is not None]
 

@@ -85,9 +85,14 @@ def is_alive(owner: LockOwner) -> bool:
 
 def _read(path: Path) -> LockOwner | None:
     """The owner, or None if the file is empty or damaged (its writer was killed, or is just writing it)."""
+    with open(path, "rb") as handle:
+        return parse_owner(handle.read(_MOST_BYTES))
+
+
+def parse_owner(data: bytes) -> LockOwner | None:
+    """The owner that a lock names; None if it is empty or damaged."""
     try:
-        with open(path, "rb") as handle:
-            values = parse_json(handle.read(_MOST_BYTES))
+        values = parse_json(data)
         pid, ticks = values["pid"], values["process_ticks"]
         if not _is_count(pid) or not 0 < pid <= _LARGEST_PID or not (ticks is None or _is_count(ticks)):
             return None

@@ -63,8 +63,16 @@ def read_status(folder: Path) -> Status | None:
     """The status of a run; None where there is none or it cannot be read."""
     try:
         with open(folder / STATUS_FILE, "rb") as handle:
-            values = parse_json(handle.read(_MOST_BYTES).decode("utf-8", "replace"))
-    except (OSError, ValueError):
+            return parse_status(handle.read(_MOST_BYTES))
+    except OSError:
+        return None
+
+
+def parse_status(data: bytes) -> Status | None:
+    """The status that a file holds; None where it cannot be read."""
+    try:
+        values = parse_json(data.decode("utf-8", "replace"))
+    except ValueError:
         return None
     if not isinstance(values, dict) or values.get("state") not in _STATES:
         return None
