@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from run_files import write_run
 
 from manyviews.serve.server import bind, make_server
+from run_files import write_run
 
 TOKEN = "a-token-of-the-tests"
 

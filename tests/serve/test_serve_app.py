@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from html import escape
 
 import pytest
+
 from run_files import write_run
 from serve_processes import locked_by, running_run
 

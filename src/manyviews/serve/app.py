@@ -21,8 +21,9 @@ from urllib.parse import quote
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from manyviews.errors import InputError, shortened
 from manyviews.report.build import REPORT_NAME
@@ -30,12 +31,13 @@ from manyviews.runs.folder import LOG_FILE
 from manyviews.serve.catalogue import Card, Catalogue, find_runs
 from manyviews.serve.guard import Guard, is_same_origin
 from manyviews.serve.index_page import Links, card_html, compare_html, index_html, style
-from manyviews.serve.inside import open_inside, pieces, read_inside
+from manyviews.serve.inside import open_inside, read_inside
 from manyviews.serve.stop import stop_run
 
 _LEAST_SECONDS = 1.0
 _SHARE_OF_TIME = 0.1  # at most, that searching the folder takes
 _LOG_BYTES = 256 << 10
+_PIECE_BYTES = 1 << 20
 _TEXTS = (".csv", ".json", ".jsonl", ".log", ".star", ".toml", ".tlt", ".txt", ".xf")
 _DATA = (".h5", ".map", ".mrc", ".mrcs", ".npy", ".rec", ".tif", ".tiff")
 _OWN_POLICY = (
@@ -98,6 +100,32 @@ class Runs:
         return _Found(catalogue, by_key, data, time.monotonic() + max(_LEAST_SECONDS, took / _SHARE_OF_TIME))
 
 
+class _FileAnswer(Response):
+    """An open file, which is closed whatever becomes of the reader."""
+
+    def __init__(self, descriptor: int, headers: Mapping[str, str]) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        super().__init__(headers={**headers, "Content-Length": str(self._size)})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it piece by piece, as long as there is somebody to read."""
+        request = Request(scope, receive)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            place, size = 0, 0 if request.method == "HEAD" else self._size
+            while place < size and not await request.is_disconnected():
+                length = min(_PIECE_BYTES, size - place)
+                piece = await run_in_threadpool(os.pread, self._descriptor, length, place)
+                if not piece:  # it has become shorter
+                    return
+                place += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            os.close(self._descriptor)
+
+
 class _Pages:
     """One method a route."""
 
@@ -146,12 +174,7 @@ class _Pages:
             descriptor = await run_in_threadpool(open_inside, self.runs.root, (*card.names, *names))
         except (OSError, ValueError):
             return _missing()
-        size = os.fstat(descriptor).st_size
-        headers["Content-Length"] = str(size)
-        if request.method == "HEAD":
-            os.close(descriptor)
-            return Response(headers=headers)
-        return StreamingResponse(pieces(descriptor, size), headers=headers)
+        return _FileAnswer(descriptor, headers)
 
     async def stop(self, request: Request) -> Response:
         if not is_same_origin(request.headers.get("origin"), request.headers.get("host")):

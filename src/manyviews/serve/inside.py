@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -64,11 +64,3 @@ def size_inside(folder: Path, names: Sequence[str]) -> int | None:
         return os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
-
-
-def pieces(descriptor: int, size: int, most_bytes: int = 1 << 20) -> Iterator[bytes]:
-    """The first ``size`` bytes of an open file, which is closed at the end."""
-    with os.fdopen(descriptor, "rb") as handle:
-        while size > 0 and (piece := handle.read(min(size, most_bytes))):
-            size -= len(piece)
-            yield piece
