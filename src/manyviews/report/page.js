@@ -13,14 +13,14 @@
   // --- what a reader has opened, moved and turned ---
   const place = "manyviews " + location.pathname;
   let kept = {};
-  try { kept = JSON.parse(sessionStorage.getItem(place)) || {}; } catch { /* nothing is kept here */ }
+  // a page that is shut in, as `manyviews serve` does, has a history and no storage
+  try { kept = JSON.parse(sessionStorage.getItem(place)) || {}; } catch { kept = history.state || {}; }
   const keep = () => {
     const folds = {}, inputs = {};
     document.querySelectorAll("details[id]").forEach((fold) => { folds[fold.id] = fold.open; });
     document.querySelectorAll("input[id]").forEach((input) => { inputs[input.id] = input.value; });
-    try {
-      sessionStorage.setItem(place, JSON.stringify({ ...kept, folds, inputs, scroll: scrollY }));
-    } catch { /* then it begins anew */ }
+    const all = { ...kept, folds, inputs, scroll: scrollY };
+    try { sessionStorage.setItem(place, JSON.stringify(all)); } catch { history.replaceState(all, ""); }
   };
   addEventListener("pagehide", keep);
   for (const [id, open] of Object.entries(kept.folds || {})) {

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from manyviews.errors import shortened
 from manyviews.io.nested import parse_json, parse_toml
 from manyviews.report.build import FIGURES_FOLDER, REPORT_NAME
-from manyviews.report.data import RunData, convergence
+from manyviews.report.data import RunData, as_number, convergence
 from manyviews.report.words import summary_entry
 from manyviews.runs.events import parse_events
 from manyviews.runs.folder import EVENTS_FILE, LOG_FILE, SUMMARY_FILE
@@ -210,7 +212,7 @@ def _key_figure(summary: Mapping[str, Any]) -> tuple[str, str] | None:
     figures = {
         name: value
         for name, value in flatten(summary).items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not isinstance(value, bool) and math.isfinite(as_number(value))
     }
     for word in _KEY_FIGURES:
         for name, value in figures.items():
@@ -221,10 +223,11 @@ def _key_figure(summary: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _curve(run: RunData) -> tuple[float, ...]:
-    curve = convergence(run)
-    if curve is None:
+    with np.errstate(over="ignore"):
+        curve = convergence(run)
+    values = [] if curve is None else [float(value) for value in curve.values if np.isfinite(value)]
+    if not values:
         return ()
-    values = [float(value) for value in curve.values]
     step = math.ceil(len(values) / _MOST_POINTS)
     return tuple(values[(len(values) - 1) % step :: step])  # the last is among them
 

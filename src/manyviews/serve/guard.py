@@ -68,6 +68,8 @@ class Guard:
         if self._hosts is not None and host not in self._hosts:
             return PlainTextResponse("This server is not called so.", 403)
         path = request.scope["path"]
+        if path == "/favicon.ico":
+            return Response(status_code=204)  # browsers ask for it by themselves
         given = request.query_params.get("token")
         if path == "/" and given is not None:
             if not self._is_token(given):
