@@ -38,7 +38,7 @@ _MOST_EVENTS_BYTES = 4 << 20
 _MOST_POINTS = 120
 _SMALL_BYTES = 16384
 _KEY_FIGURES = ("resolution", "fsc0143", "fsc143", "ncc", "correlation", "residual")  # the first there is
-_PICTURES = ("volume", "fsc", "ncc", "convergence")  # so much the better the earlier
+_PICTURES = ("surface", "slices", "resolution", "fsc", "ncc", "convergence")  # the first there is
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Card:
         What ran.
     state
         ``running``, ``finished``, ``stopped``, ``failed``, or `LOST`.
-    task, seconds_left
-        What it is at or why it ended; None if not known.
+    task, done, total, seconds_left
+        What it is at or why it ended; steps of it and time left, None if not known.
     updated
         Last sign of life, seconds since 1970; 0 if there is none.
     figure
@@ -64,7 +64,7 @@ class Card:
     curve
         How its measure fell, relative to its start; empty before there are two iterations.
     picture
-        Name in its folder of pictures; empty if there is none.
+        Name in its folder of pictures, empty if there is none, and ``picture_time`` when it was written.
     has_report, has_log
         Whether it has a page of its own, and a log.
     command
@@ -77,11 +77,14 @@ class Card:
     method: str
     state: str
     task: str
+    done: int | None
+    total: int | None
     seconds_left: float | None
     updated: float
     figure: tuple[str, str] | None
     curve: tuple[float, ...]
     picture: str
+    picture_time: int
     has_report: bool
     has_log: bool
     command: str
@@ -152,7 +155,8 @@ def read_card(root: Path, names: tuple[str, ...], now: float) -> Card:
     state = _state(run, owner, now)
     status = run.status
     told = status is not None and state != FINISHED
-    figures = root.joinpath(*names, FIGURES_FOLDER)
+    lives = status is not None and state == RUNNING
+    picture, written = _picture(root.joinpath(*names, FIGURES_FOLDER))
     command = run.record.get("command")
     return Card(
         path=root.joinpath(*names),
@@ -161,11 +165,14 @@ def read_card(root: Path, names: tuple[str, ...], now: float) -> Card:
         method=shortened(run.method),
         state=state,
         task=shortened(status.task, 300) if told and status else "",
-        seconds_left=status.seconds_left or status.task_seconds_left if status and state == RUNNING else None,
+        done=status.done if lives and status else None,
+        total=status.total if lives and status else None,
+        seconds_left=status.seconds_left or status.task_seconds_left if lives and status else None,
         updated=status.updated if status else 0.0,
         figure=_key_figure(run.summary),
         curve=_curve(run),
-        picture=_picture(figures),
+        picture=picture,
+        picture_time=written,
         has_report=size_inside(root, (*names, REPORT_NAME)) is not None,
         has_log=size_inside(root, (*names, LOG_FILE)) is not None,
         command=shlex.join(map(str, command)) if isinstance(command, list) else "",
@@ -232,26 +239,26 @@ def _curve(run: RunData) -> tuple[float, ...]:
     return tuple(values[(len(values) - 1) % step :: step])  # the last is among them
 
 
-def _picture(folder: Path) -> str:
+def _picture(folder: Path) -> tuple[str, int]:
+    """Name of the picture that shows most, and when it was written, in whole milliseconds; empty without."""
+
     def rank(name: str) -> tuple[int, str]:
-        stem = name.removesuffix(".png")
-        found = [index for index, word in enumerate(_PICTURES) if stem.startswith(word)]
+        found = [index for index, word in enumerate(_PICTURES) if name.startswith(word)]
         return (found[0] if found else len(_PICTURES), name)
 
-    return min(_pictures(folder), key=rank, default="")
+    pictures = dict(_pictures(folder))
+    name = min(pictures, key=rank, default="")
+    return name, pictures.get(name, 0)
 
 
-def _pictures(folder: Path) -> Iterator[str]:
+def _pictures(folder: Path) -> Iterator[tuple[str, int]]:
     try:
         if folder.is_symlink():
             return
         with os.scandir(folder) as entries:
             for entry in entries:
-                if (
-                    is_plain(entry.name)
-                    and entry.name.endswith(".png")
-                    and entry.is_file(follow_symlinks=False)
-                ):
-                    yield entry.name
+                named = is_plain(entry.name) and entry.name.endswith(".png")
+                if named and entry.is_file(follow_symlinks=False):
+                    yield entry.name, entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000
     except OSError:
         return

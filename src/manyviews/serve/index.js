@@ -16,9 +16,9 @@
       shown.delete(key);
       if (!card) { cards.append(fresh); continue; }
       // what a reader has picked or opened stays
-      for (const part of [".live", "h2"]) {
+      for (const part of [".live", ".picture", "h2"]) {
         const before = card.querySelector(part), after = fresh.querySelector(part);
-        if (before.outerHTML !== after.outerHTML) before.replaceWith(after);
+        if (before && after && before.outerHTML !== after.outerHTML) before.replaceWith(after);
       }
     }
     shown.forEach((card) => card.remove());

@@ -54,7 +54,7 @@ def style() -> str:
 
 
 def card_html(card: Card, links: Links) -> str:
-    """One run. What changes while it lives is in ``.live``."""
+    """One run. What changes while it lives is in ``.live`` and ``.picture``."""
     title = f"<bdi>{escape(card.title)}</bdi>"
     if card.has_report:
         title = f"<a href='{escape(links.to(card, (REPORT_NAME,)))}'>{title}</a>"
@@ -68,7 +68,8 @@ def card_html(card: Card, links: Links) -> str:
         again = f"<details><summary>Command</summary><pre>{escape(card.command)}</pre></details>"
     return (
         f"<article class='card' data-run='{key}'><h2>{title}</h2><p class='job'>{what}</p>"
-        f"{_live(card, links)}<div class='tools'>{tools}{_log(card, links)}</div>{again}</article>"
+        f"{_live(card, links)}{_picture(card, links)}"
+        f"<div class='tools'>{tools}{_log(card, links)}</div>{again}</article>"
     )
 
 
@@ -80,16 +81,16 @@ def _live(card: Card, links: Links) -> str:
     words = f"<b>{_STATES.get(card.state, 'Failed')}</b>"
     if card.task:
         words += f": {escape(card.task)}"
+    bar = ""
+    if card.done is not None and card.total is not None:
+        words += f", {card.done} of {card.total}"
+        bar = f"<progress max='{max(card.total, 1)}' value='{card.done}'></progress>"
     if card.seconds_left is not None:
         words += f"; {format_seconds(card.seconds_left)} left"
     when = ""
     if card.updated:
         shown = datetime.fromtimestamp(min(card.updated, 2e9)).astimezone().strftime("%Y-%m-%d %H:%M:%S")
         when = f"<p class='life'>{shown}</p>"
-    picture = ""
-    if card.picture:
-        source = escape(links.to(card, (FIGURES_FOLDER, card.picture)))
-        picture = f"<img alt='picture of this run' loading='lazy' src='{source}'>"
     figure = ""
     if card.figure is not None:
         figure = f"<p class='figure'>{escape(card.figure[0])}: <b>{escape(card.figure[1])}</b></p>"
@@ -97,9 +98,18 @@ def _live(card: Card, links: Links) -> str:
     if links.key is not None and card.state == "running":
         stop = "<button type='button' class='stop'>Stop: checkpoint and leave</button>"
     return (
-        f"<div class='live' data-state='{escape(card.state)}'><p class='state'>{words}</p>{when}"
-        f"{figure}{_curve(card.curve)}{picture}{stop}</div>"
+        f"<div class='live' data-state='{escape(card.state)}'><p class='state'>{words}</p>{bar}{when}"
+        f"{figure}{_curve(card.curve)}{stop}</div>"
     )
+
+
+def _picture(card: Card, links: Links) -> str:
+    """Apart from what changes all the time; its address changes when it is written again."""
+    if not card.picture:
+        return "<div class='picture'></div>"
+    source = escape(links.to(card, (FIGURES_FOLDER, card.picture)))
+    again = f"?{card.picture_time}" if links.key is not None else ""
+    return f"<div class='picture'><img alt='picture of this run' loading='lazy' src='{source}{again}'></div>"
 
 
 def _curve(values: Sequence[float]) -> str:
