@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 
@@ -202,6 +203,21 @@ def test_200_tabs_at_once(served):
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(tab, range(200)))
     assert answers == [[200, 200, 200]] * 200
+
+
+def test_news_are_sent_once(served):
+    status, headers, body = served.ask("/cards")
+    mark = headers["etag"].strip('"')
+    assert status == 200
+    assert served.ask(f"/cards?have={mark}")[::2] == (204, b"")
+    write_run(served.root / "three")
+    deadline = time.monotonic() + 20
+    while (answer := served.ask(f"/cards?have={mark}"))[0] == 204:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert answer[0] == 200
+    assert b"three" in answer[2]
+    assert b"three" not in body
 
 
 def test_nothing_is_written(served):

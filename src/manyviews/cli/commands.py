@@ -18,5 +18,10 @@ _JOBS: tuple[Command, ...] = (
     subtomo_compare.COMPARE,
     *nano.COMMANDS,
 )
-_RESULTS: tuple[Command, ...] = (general.COMPARE, serve.report_command(_JOBS), serve.SERVE)
-COMMANDS: tuple[Command, ...] = (*_JOBS, submit.command((*_JOBS, *_RESULTS)), *_RESULTS)
+_RESULTS: tuple[Command, ...] = (general.COMPARE, serve.report_command(_JOBS))
+COMMANDS: tuple[Command, ...] = (
+    *_JOBS,
+    submit.command((*_JOBS, *_RESULTS)),
+    *_RESULTS,
+    serve.SERVE,
+)

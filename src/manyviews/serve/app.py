@@ -52,11 +52,15 @@ _RUN_POLICY = (
 
 @dataclass(frozen=True)
 class _Found:
-    """A search of the folder: its runs by their keys, and when it is to be searched again."""
+    """A search of the folder: its runs by their keys, their cards, and when it is to be searched again.
+
+    ``mark`` is another where ``news`` are, for a page that has them already.
+    """
 
     catalogue: Catalogue
     by_key: Mapping[str, Card]
     news: bytes
+    mark: str
     due: float
 
 
@@ -97,7 +101,9 @@ class Runs:
         news = [[key, card_html(card, self.links)] for key, card in by_key.items()]
         data = json.dumps(news).encode()
         took = time.monotonic() - begun
-        return _Found(catalogue, by_key, data, time.monotonic() + max(_LEAST_SECONDS, took / _SHARE_OF_TIME))
+        mark = hashlib.sha256(data).hexdigest()[:16]
+        due = time.monotonic() + max(_LEAST_SECONDS, took / _SHARE_OF_TIME)
+        return _Found(catalogue, by_key, data, mark, due)
 
 
 class _FileAnswer(Response):
@@ -145,7 +151,10 @@ class _Pages:
         return Response(text, media_type="text/javascript")
 
     async def cards(self, request: Request) -> Response:
-        return Response((await self.runs.found()).news, media_type="application/json")
+        found = await self.runs.found()
+        if request.query_params.get("have") == found.mark:
+            return Response(status_code=204)
+        return Response(found.news, media_type="application/json", headers={"ETag": f'"{found.mark}"'})
 
     async def compare(self, request: Request) -> Response:
         cards = [await self.runs.card(key) for key in request.query_params.getlist("run")[:3]]

@@ -26,13 +26,16 @@
     if (none) none.hidden = cards.children.length > 0;
   };
 
-  let lost = false;
+  let lost = false, mark = "";
   const ask = async () => {
     if (!document.hidden) {
       try {
-        const answer = await fetch("/cards", { cache: "no-store" });
+        const answer = await fetch(`/cards?have=${mark}`, { cache: "no-store" });
         if (!answer.ok) throw new Error(answer.status);
-        show(await answer.json());
+        if (answer.status === 200) { // else it is all as before
+          mark = (answer.headers.get("ETag") || "").replaceAll('"', "");
+          show(await answer.json());
+        }
         if (lost) said.textContent = "";
         lost = false;
       } catch {
