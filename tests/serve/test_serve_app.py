@@ -63,6 +63,7 @@ def test_what_a_run_may_show(served):
     assert page.startswith("sandbox allow-scripts ")
     assert "allow-same-origin" not in page
     assert served.ask(f"/run/{key}/volume.mrc", method="HEAD")[2] == b""
+    assert served.ask(f"/run/{key}/log", cookie=None, method="POST")[0] == 403
 
 
 def test_nothing_outside_a_run_is_read(served):
