@@ -52,6 +52,15 @@ def test_what_cannot_be_served(root, capsys, monkeypatch):
     assert said in capsys.readouterr().err
 
 
+def test_a_server_for_the_network_is_warned_of(root, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr("manyviews.serve.server.serve", lambda folder, **how: asked.append(how["host"]))
+    for host in ("0.0.0.0", "localhost"):
+        assert main(["serve", str(root), "--host", host]) == 0
+    assert asked == ["0.0.0.0", "localhost"]
+    assert capsys.readouterr().err.count("warning: others on the network") == 1
+
+
 def test_addresses_of_this_machine_alone():
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "localhost.example", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -46,7 +47,7 @@ def _serve(options: _ServeOptions) -> int:
     if options.token is not None and not _TOKEN.fullmatch(options.token):
         raise InputError("--token has letters, digits, - and _ only, 16 to 200 of them", fix="leave it out")
     if not is_loopback(options.host):
-        print("warning: others on the network can read along what a browser asks for", flush=True)
+        print("warning: others on the network can read along what a browser asks for", file=sys.stderr)
     serve(options.folder, host=options.host, port=options.port, token=options.token)
     return 0
 
