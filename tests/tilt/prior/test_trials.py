@@ -8,6 +8,7 @@ from manyviews.tilt.prior.trials import USUAL, WEAK, Freedom, Trial, best_of, ne
 ALL = Freedom(strength=True, bound=True)
 STRENGTH = Freedom(strength=True, bound=False, non_negative=True)
 BOUND = Freedom(strength=False, bound=True)
+WITH_SMOOTH = Freedom(strength=True, bound=True, smooth=True)
 
 
 def tried_by(freedom, error):
@@ -63,3 +64,37 @@ def test_what_the_user_gave_is_not_tried_otherwise():
     assert tried == [Trial(USUAL, False), Trial(USUAL, True)]
     best = best_of(BOUND, tried, errors)
     assert (best.trial, best.exponent) == (1, USUAL)
+
+
+def with_smooth(error, bound_gain=0.1):
+    """A valley of total variation whose least error is 1, beside the smooth prior with an ``error``."""
+
+    def left(trial):
+        found = error if trial.smooth else 1.0 + 0.05 * trial.exponent**2
+        return found - bound_gain * trial.non_negative
+
+    return left
+
+
+def test_the_smooth_prior_decides_the_bound_and_is_tried_first():
+    tried, errors = tried_by(WITH_SMOOTH, with_smooth(0.9))
+    assert tried[:3] == [Trial(USUAL, False, True), Trial(USUAL, True, True), Trial(USUAL, True)]
+    assert all(trial.non_negative for trial in tried[1:])
+    best = best_of(WITH_SMOOTH, tried, errors)
+    assert best.smooth
+    assert tried[best.trial] == Trial(USUAL, True, True)
+    tried, _ = tried_by(WITH_SMOOTH, with_smooth(0.9, bound_gain=-0.1))
+    assert not any(trial.non_negative for trial in tried[2:])
+
+
+@pytest.mark.parametrize(("error", "times"), [(0.9, 2), (1.02, 3), (1.2, 2)])
+def test_the_smooth_prior_is_tried_again_where_it_is_behind_by_little(error, times):
+    tried, errors = tried_by(WITH_SMOOTH, with_smooth(error))
+    assert sum(trial.smooth for trial in tried) == times
+    assert best_of(WITH_SMOOTH, tried, errors).smooth is (error < 1.0)
+
+
+def test_the_smooth_prior_of_a_bound_that_was_given_is_tried_once():
+    freedom = Freedom(strength=True, bound=False, non_negative=True, smooth=True)
+    tried, _ = tried_by(freedom, with_smooth(0.9))
+    assert tried[:2] == [Trial(USUAL, True, True), Trial(USUAL, True)]

@@ -17,8 +17,9 @@ Parts = dict[str, int]
 
 # Parts that are in files where a run keeps its volumes there.
 IN_FILES = ("kernels", "volumes", "row sums")
-# Iterations of a search for a prior that tries five of them (`manyviews.tilt.prior.search`).
-_SEARCHING = 45
+# Iterations of a search for a prior that tries six of them (`manyviews.tilt.prior.search`), and what a start
+# without a prior comes to.
+_SEARCHING, _STARTING = 43, 5
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
 _PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
 _WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
@@ -311,8 +312,9 @@ def once(work: Work) -> tuple[Load, float]:
 
 
 def iterations(plan: Plan) -> int:
-    """Iterations of a run, those of a search for a prior included, which are nearly as long."""
-    return plan.iterations + (_SEARCHING if plan.prior == "auto" else 0)
+    """Iterations of a run, those before it included, which are nearly as long."""
+    starting = _STARTING if plan.method == "admm" and plan.damping_by_frequency else 0
+    return plan.iterations + starting + (_SEARCHING if plan.prior == "auto" else 0)
 
 
 def iteration(work: Work) -> Load:
@@ -331,5 +333,5 @@ def iteration(work: Work) -> Load:
         quick = work.normal_load.times(1.5 if work.preconditioned else 1.0)
         after = work.normal_load.times(2.0 if work.preconditioned else 1.0)
         return quick + (work.pass_load + after).times(1.0 / plan.refresh if plan.refresh else 0.0)
-    # each of two steps of admm has a preconditioner
-    return work.normal_load.times({"wbp": 2, "admm": 4}.get(method, 1))
+    # each of two steps of admm has a preconditioner, which is half a convolution
+    return work.normal_load.times({"wbp": 2, "admm": 3}.get(method, 1))
