@@ -236,15 +236,17 @@ def _damped_by_frequency(work: Work, exact: int, quick: int) -> list[Parts]:
 
 
 def _admm(work: Work) -> list[Parts]:
-    # kernel, tapered kernel, preconditioner; the target; the state before a step (after a search for a prior
-    # that state too), multipliers, what conjugate gradients go with, and as much as the C library was seen to
-    # keep of steps before: 2.4 GiB in all, with a search 3.1, at 320 x 320 x 64 and 244 views
-    spectra = 2 * work.whole.spectrum_bytes
+    # kernel, its damped copy, preconditioners; the target; the state before a step (after a search for a
+    # prior that state too), multipliers, what conjugate gradients go with, and as much as the C library was
+    # seen to keep of steps before (benchmarks/memory_estimate.py)
+    plan = work.plan
+    spectra = 2 * work.whole.spectrum_bytes + work.whole.periodic_bytes
+    volumes = 68 if plan.prior == "auto" else 40 if plan.total_variation > 0 else 28
     return [
-        {"making the kernel": work.whole.making_bytes + work.whole.circulant_bytes + spectra},
+        {"making the kernel": work.whole.making_bytes + work.whole.periodic_bytes + spectra},
         work.phase(1, work.own.back_bytes, spectra),
         *work.summing(1, spectra),
-        work.phase(68 if work.plan.prior == "auto" else 46, work.whole.convolution_bytes, spectra),
+        work.phase(volumes, work.whole.convolution_bytes, spectra),
         work.phase(13, work.own.pass_bytes, spectra),
         *work.summing(13, spectra),
     ]
