@@ -199,8 +199,8 @@ def _begun(
 def _choice(found: SearchState, freedom: Freedom, usual: float, held: HeldOut, views: int) -> Choice:
     """The best prior, its strength that of all views."""
     tried, errors = found.trials, found.trial_errors
-    best = best_of(freedom, tried, errors)
     without = np.asarray(found.errors[0].numpy(), dtype=np.float64)
+    best = best_of(freedom, tried, errors, float(without.mean()))
     strength = usual
     if freedom.strength:
         more = math.sqrt(views / len(held.training.weights))

@@ -25,6 +25,9 @@ _MOST_TRIALS = 12
 _OF_THE_BOUND = 2
 # How far, as a share, the smooth prior may be behind after its first trial and be tried again.
 _BEHIND = 0.05
+# What total variation has to gain over no prior, in gains of the smooth prior: it has a strength to be
+# fitted, and where both are about as good to held-out views the smooth one was better against the truth.
+_LEAST_LEAD = 1.125
 # Of the mean of the views that the bound has to gain.
 _STANDARD_ERRORS = 1.0
 
@@ -97,13 +100,17 @@ class Best:
     smooth: bool = False
 
 
-def best_of(freedom: Freedom, tried: Sequence[Trial], errors: Float64) -> Best:
-    """The least error of held-out views, between neighbouring strengths by the parabola through three."""
+def best_of(freedom: Freedom, tried: Sequence[Trial], errors: Float64, without: float) -> Best:
+    """The least error of held-out views, between neighbouring strengths by the parabola through three.
+
+    ``without`` is what is left without a prior; the smooth prior is taken where total variation is ahead by
+    little.
+    """
     bound = takes_bound(freedom, errors)
     means = _means(tried, errors, bound)
     best = min(means, key=lambda exponent: means[exponent])
     smooth = _of_smooth(tried, errors, bound)
-    if smooth and min(smooth) <= means[best]:
+    if smooth and _LEAST_LEAD * (without - min(smooth)) >= without - means[best]:
         number = min(_numbers(tried, bound, smooth=True), key=lambda n: float(errors[n].mean()))
         return Best(number, float(USUAL), smooth=True)
     trial = next(n for n in _numbers(tried, bound) if tried[n].exponent == best)
