@@ -183,6 +183,7 @@ class SlabProjector(LinearOperator):
                     sums.add(axis, piece, height, part, detector)
                     if len(self.pieces) > 1:
                         sums.bring_home(axis, piece)
+                del images, projected, residual, detectors, detector  # before the next block takes as much
             if len(self.pieces) == 1:
                 sums.bring_home(axis, self.pieces[0])
         if self.exchange is not None:

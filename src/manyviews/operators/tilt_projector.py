@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels import select
+from manyviews.kernels.affine_cpu import FEW
+from manyviews.kernels.lanes import WIDTH
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
 from manyviews.operators.linear import LinearOperator, register, require_shape
@@ -108,8 +110,8 @@ class AxisProjector:
         """Runs of views that are handled together, of so many bytes of float32 or of one view."""
         pixels = max(self.group.detector_length * self.group.width, self.image_shape[0] * self.image_shape[1])
         block = max(1, most_bytes // (4 * pixels))
-        if block > 16:
-            block -= block % 16  # whole SIMD lanes where images share a camera map
+        if block > WIDTH:
+            block -= block % WIDTH  # whole SIMD lanes where images share a camera map
         count = len(self.group.views)
         return [slice(start, min(start + block, count)) for start in range(0, count, block)]
 
@@ -247,11 +249,14 @@ def _camera_maps(maps: NDArray[np.float64], part: slice) -> torch.Tensor:
 
 
 def _side_by_side(x: torch.Tensor) -> torch.Tensor:
-    """The same tensor ``(n, h, w)``, n padded to whole lanes, stored with the images side by side."""
+    """The same tensor ``(n, h, w)``, n padded to whole lanes, stored with the images side by side.
+
+    A few are left as they are.
+    """
     count, height, width = x.shape
-    if x.is_cuda:
+    if x.is_cuda or count <= FEW:
         return x
-    out = torch.zeros((height, width, -(-count // 16) * 16), dtype=x.dtype)
+    out = torch.zeros((height, width, -(-count // WIDTH) * WIDTH), dtype=x.dtype)
     out[..., :count] = x.permute(1, 2, 0)
     return out.permute(2, 0, 1)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from manyviews.kernels.affine_cpu import FEW
 from manyviews.kernels.lanes import WIDTH
-from manyviews.kernels.streams_cpu import PAD, PIECE
+from manyviews.kernels.streams_cpu import PACKED_PIECES, PAD, PIECE
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.slab_projector import usual_block_bytes
 from manyviews.operators.tilt_projector import BLOCK_BYTES
@@ -125,7 +126,7 @@ class ViewBlock:
 
     @property
     def _packed_detectors(self) -> int:
-        pieces = -(-self.group.width // PIECE)
+        pieces = min(PACKED_PIECES, -(-self.group.width // PIECE))
         return FLOAT * pieces * PIECE * self.views * (self.group.detector_length + 2 * PAD)
 
     @property
@@ -152,7 +153,7 @@ class ViewBlock:
     def _frame_lanes(self) -> int:
         if not self.group.rotated:
             return 0
-        return FLOAT * _lanes(self.slab.piece) * self.group.columns * self.group.width
+        return _lanes(self.slab.piece) * self.frame // self.slab.piece
 
     @property
     def packing(self) -> int:
@@ -167,7 +168,7 @@ class ViewBlock:
         return max(
             self.tables + (detectors * (2 if self._cut else 1) or self.images),
             detectors + own if self.slab.ranks > 1 else 0,
-            own + 2 * self.own_lanes + self.images,
+            own + (1 if self._own_views <= FEW else 2) * self.own_lanes + self.images,
         )
 
     @property
@@ -180,11 +181,11 @@ class ViewBlock:
         return max(making, self.own_lanes + own + gathered, streaming)
 
     def _coming_home(self) -> int:
-        """A frame, its copy in lanes, and the slices turned back."""
+        """A frame, its copy in lanes if there are many, and the slices turned back."""
         if not self.group.rotated:
             return self.frame
-        slices = FLOAT * _lanes(self.slab.piece) * self.slab.plane
-        return self.frame + max(self._frame_lanes + slices, 2 * slices)
+        copy = self._frame_lanes if self.slab.piece > FEW else 0
+        return self.frame + max(copy + self.coefficients, 2 * self.coefficients)
 
     def forward(self, kept: int) -> int:
         """`project_blocks`, with measured and projected images of the block before still there."""
@@ -205,15 +206,11 @@ class ViewBlock:
         return self.frame + 7 * self.images
 
     def passing(self, kept: int) -> int:
-        """`residual_gradient`: images, and the residual of the block before while the next is projected."""
+        """`residual_gradient`: images and their residual are back-projected."""
         frames = kept + self.packed_piece
         packing = self.packing + (kept if not self.group.rotated else 0)
-        working = max(self.projecting, 2 * self.images, self.back_projecting)
-        return 2 * self.images + max(
-            packing,
-            frames + self.frame + working,
-            frames + self._coming_home(),
-        )
+        working = max(self.projecting, 2 * self.images + self.back_projecting)
+        return max(packing, frames + self.frame + working, frames + self._coming_home())
 
     @property
     def pair_seconds(self) -> float:
@@ -246,4 +243,4 @@ def sent_of(size_bytes: int, ranks: int) -> int:
 
 
 def _lanes(count: int) -> int:
-    return -(-count // WIDTH) * WIDTH
+    return count if count <= FEW else -(-count // WIDTH) * WIDTH

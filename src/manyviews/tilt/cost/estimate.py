@@ -32,7 +32,7 @@ _PRIORS = ("non_negative", "total_variation", "smoothness")
 _BASE_BYTES = 365 * 2**20
 _ROTATION_BYTES = 30 * 2**20
 # The library, and the pieces in which sums arrive.
-_MPI_BYTES = 40 * 2**20
+_MPI_BYTES = 16 * 2**20
 # What the C library keeps of arrays given back: arrays below 32 MiB come from its heap, which gets holes;
 # larger ones are given back to the system. Measured against runs in which all were, with
 # MALLOC_MMAP_THRESHOLD_=1000000.
