@@ -117,9 +117,11 @@ class AxisProjector:
 
     def pack(self, slices: torch.Tensor, coefficients: torch.Tensor | None) -> PackedFrame | torch.Tensor:
         """Slices in the frame, as the kernel wants them; if rotated, made of `spline_coefficients`."""
-        packed: PackedFrame | torch.Tensor = select.streams(slices.device).pack_frame(
-            self._to_frame(slices, coefficients)
-        )
+        return self.pack_frame(self._to_frame(slices, coefficients))
+
+    def pack_frame(self, frame: torch.Tensor) -> PackedFrame | torch.Tensor:
+        """A frame ``(z, s, w)``, or some of its w, as the kernel wants it."""
+        packed: PackedFrame | torch.Tensor = select.streams(frame.device).pack_frame(frame)
         return packed
 
     def _to_frame(self, slices: torch.Tensor, coefficients: torch.Tensor | None) -> torch.Tensor:
@@ -156,7 +158,7 @@ class AxisProjector:
         out: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Images of a frame of all slices; new ones like the tensor ``like``, or in ``out``."""
-        if self._image_is_detector:
+        if self.image_is_detector:
             images = like.new_empty((_length(part), *self.image_shape)) if out is None else out
             self.stream(frame, part, images.transpose(1, 2) if self.group.camera_transposed else images)
             return images
@@ -195,7 +197,8 @@ class AxisProjector:
         return {} if like.is_cuda else {"support": self.support}
 
     @property
-    def _image_is_detector(self) -> bool:
+    def image_is_detector(self) -> bool:
+        """Whether views are streamed into images themselves: upright axes of images that are not turned."""
         group = self.group
         along = self.image_shape[0 if group.camera_transposed else 1]
         return group.camera_maps is None and along == group.width and group.camera_shift == 0
