@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels import select
-from manyviews.kernels.affine_cpu import FEW
-from manyviews.kernels.lanes import WIDTH
+from manyviews.kernels.lanes import WIDTH, lane_count
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
 from manyviews.operators.linear import LinearOperator, register, require_shape
@@ -254,12 +253,12 @@ def _camera_maps(maps: NDArray[np.float64], part: slice) -> torch.Tensor:
 def _side_by_side(x: torch.Tensor) -> torch.Tensor:
     """The same tensor ``(n, h, w)``, n padded to whole lanes, stored with the images side by side.
 
-    A few are left as they are.
+    One is left as it is.
     """
     count, height, width = x.shape
-    if x.is_cuda or count <= FEW:
+    if x.is_cuda or count == 1:
         return x
-    out = torch.zeros((height, width, -(-count // WIDTH) * WIDTH), dtype=x.dtype)
+    out = torch.zeros((height, width, lane_count(count)), dtype=x.dtype)
     out[..., :count] = x.permute(1, 2, 0)
     return out.permute(2, 0, 1)
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from manyviews.kernels.affine_cpu import FEW
-from manyviews.kernels.lanes import WIDTH
+from manyviews.kernels.lanes import WIDTH, lane_count
 from manyviews.kernels.streams_cpu import PACKED_PIECES, PAD, PIECE
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.slab_projector import usual_block_bytes
@@ -122,7 +121,7 @@ class ViewBlock:
     @property
     def own_lanes(self) -> int:
         """Own detectors or their spline coefficients, images side by side; 0 where nothing is resampled."""
-        return FLOAT * _lanes(self._own_views) * self._detector if self._resampled else 0
+        return FLOAT * lane_count(self._own_views) * self._detector if self._resampled else 0
 
     @property
     def _packed_detectors(self) -> int:
@@ -142,7 +141,7 @@ class ViewBlock:
     @property
     def coefficients(self) -> int:
         """Spline coefficients of a piece's slices."""
-        return FLOAT * _lanes(self.slab.piece) * self.slab.plane if self.group.rotated else 0
+        return FLOAT * lane_count(self.slab.piece) * self.slab.plane if self.group.rotated else 0
 
     @property
     def frame(self) -> int:
@@ -153,7 +152,7 @@ class ViewBlock:
     def _frame_lanes(self) -> int:
         if not self.group.rotated:
             return 0
-        return _lanes(self.slab.piece) * self.frame // self.slab.piece
+        return lane_count(self.slab.piece) * self.frame // self.slab.piece
 
     @property
     def packing(self) -> int:
@@ -168,7 +167,7 @@ class ViewBlock:
         return max(
             self.tables + (detectors * (2 if self._cut else 1) or self.images),
             detectors + own if self.slab.ranks > 1 else 0,
-            own + (1 if self._own_views <= FEW else 2) * self.own_lanes + self.images,
+            own + (1 if self._own_views == 1 else 2) * self.own_lanes + self.images,
         )
 
     @property
@@ -181,10 +180,10 @@ class ViewBlock:
         return max(making, self.own_lanes + own + gathered, streaming)
 
     def _coming_home(self) -> int:
-        """A frame, its copy in lanes if there are many, and the slices turned back."""
+        """A frame, its copy in lanes, and the slices turned back."""
         if not self.group.rotated:
             return self.frame
-        copy = self._frame_lanes if self.slab.piece > FEW else 0
+        copy = self._frame_lanes if self.slab.piece > 1 else 0
         return self.frame + max(copy + self.coefficients, 2 * self.coefficients)
 
     def forward(self, kept: int) -> int:
@@ -222,7 +221,7 @@ class ViewBlock:
         if not self.group.rotated:
             return voxels * (views * _UPRIGHT_PAIR_NS + again * _PACKING_NS) * 1e-9
         pixels = slab.plane * views / slab.ranks
-        turned = pieces * _lanes(slab.piece) * self.group.columns * self.group.width
+        turned = pieces * lane_count(slab.piece) * self.group.columns * self.group.width
         found = voxels * views * _OBLIQUE_PAIR_NS + pixels * _RESAMPLING_NS + turned * again * _TURN_NS
         return found * 1e-9
 
@@ -240,7 +239,3 @@ class ViewBlock:
 def sent_of(size_bytes: int, ranks: int) -> int:
     """Bytes sent to others of what is dealt out among all."""
     return size_bytes * (ranks - 1) // ranks
-
-
-def _lanes(count: int) -> int:
-    return count if count <= FEW else -(-count // WIDTH) * WIDTH
