@@ -87,8 +87,9 @@ def store(typing_context: Any, array: Any, offset: Any, lanes: Any) -> Any:
     """``store(array, offset, lanes)``: write lanes to the array's elements from ``offset`` on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer, _ = _pointer(context, builder, signature.args[0], *arguments[:2], lanes.width)
-        builder.store(arguments[2], pointer, align=4)
+        array_value, offset_value, lanes_value = arguments
+        pointer, _ = _pointer(context, builder, signature.args[0], array_value, offset_value, lanes.width)
+        builder.store(lanes_value, pointer, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), generate
