@@ -34,7 +34,7 @@ Allocate = Callable[[], torch.Tensor]
 Block = tuple[NDArray[np.int64], torch.Tensor]
 
 # Blocks shrink with the number of slabs, as everything else that a process holds does, down to this.
-_LEAST_BLOCK_BYTES = 32 * 2**20
+_LEAST_BLOCK_BYTES = 16 * 2**20
 
 
 def usual_block_bytes(ranks: int) -> int:
@@ -183,6 +183,7 @@ class SlabProjector(LinearOperator):
                     sums.add(axis, piece, height, part, detector)
                     if len(self.pieces) > 1:
                         sums.bring_home(axis, piece)
+                del images, projected, residual, detectors, detector  # before the next block takes as much
             if len(self.pieces) == 1:
                 sums.bring_home(axis, self.pieces[0])
         if self.exchange is not None:

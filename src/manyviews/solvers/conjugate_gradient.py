@@ -166,9 +166,15 @@ def solve_some(
     hessian: Map, right_side: torch.Tensor, start: torch.Tensor, steps: int, space: Space | None = None
 ) -> torch.Tensor:
     """A few conjugate-gradient steps on ``hessian(x) = right_side`` from ``start``."""
+    return descend(hessian, hessian(start).neg_().add_(right_side), start, steps, space)
+
+
+def descend(
+    hessian: Map, residual: torch.Tensor, start: torch.Tensor, steps: int, space: Space | None = None
+) -> torch.Tensor:
+    """`solve_some` from the residual of the start, which is overwritten: right sides need no room then."""
     space = space or Space.like(start)
     x = space.copy(start)
-    residual = hessian(x).neg_().add_(right_side)
     direction = residual
     slope = space.inner(residual, residual)
     for step in range(steps):
@@ -182,6 +188,6 @@ def solve_some(
             break
         residual = bent.mul_(-length).add_(residual)
         new_slope = space.inner(residual, residual)
-        direction = space.add(residual, direction, new_slope / slope)
+        direction.mul_(new_slope / slope).add_(residual)
         slope = new_slope
     return x

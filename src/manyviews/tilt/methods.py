@@ -244,8 +244,7 @@ def _wang2020(problem: TiltProblem, plan: Plan) -> Solver[Any]:
 
     return Consensus(
         [printed(part) for part in group.parts],
-        problem.space.zeros(),
-        space=problem.space,
+        problem.space,
         mann=plan.mann,
         objective=group.objective(problem, adds_up=plan.overlap == 0),
         passes_per_iteration=float(plan.inner_iterations),
@@ -265,8 +264,7 @@ def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     maps += [priors[number - plan.subsets](1.0 / anchor) for number in group.agents[len(maps) :]]
     return Consensus(
         maps,
-        problem.space.zeros(),
-        space=problem.space,
+        problem.space,
         mann=plan.mann,
         objective=group.objective(problem, adds_up=True),
         passes_per_iteration=float(plan.inner_iterations + 1),

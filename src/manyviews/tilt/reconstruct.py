@@ -22,7 +22,7 @@ from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.fingerprint import files_fingerprint
-from manyviews.runs.memory import available_memory_bytes, require_disk
+from manyviews.runs.memory import available_memory_bytes, give_back_freed, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.ctf.apply import (
@@ -45,7 +45,7 @@ from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
 from manyviews.tilt.solve.damping import DAMPED, damped
 from manyviews.tilt.solve.problem import TiltProblem, projected_sooner
-from manyviews.tilt.solve.storage import Storage
+from manyviews.tilt.solve.storage import GIVEN_BACK_BYTES, Storage
 from manyviews.tilt.warnings import find_warnings
 
 RESULTS = (VOLUME_FILE, *TABLES, PRIOR_FILE, "fsc.csv")
@@ -204,6 +204,8 @@ def make_problem(
     The hand of a ``transfer`` must be known.
     """
     place = place or alone()
+    if place.layout.slabs > 1:
+        give_back_freed(GIVEN_BACK_BYTES)
     device = own_device(plan.device, place.world)
     asks_noise = plan.method in DAMPED and plan.damping is None
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)

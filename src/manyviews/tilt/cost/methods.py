@@ -263,10 +263,10 @@ def _direct_combine(work: Work) -> list[Parts]:
 
 def _wang2020(work: Work) -> list[Parts]:
     count, union = len(work.parts), work.union is not None
-    # targets, also of all; states before and after; start and volume; what an agent works on
+    # targets, also of all; states before and after; the volume; what an agent works on
     return [
         *work.subset_set_up(targets_again=work.plan.overlap > 0),
-        *work.subset_phases(3 * count + union + 4, 3 * count + union + 3),
+        *work.subset_phases(3 * count + union + 3, 3 * count + union + 2),
     ]
 
 
@@ -276,9 +276,9 @@ _PRIOR_VOLUMES = {"non_negative": 2, "total_variation": 18, "smoothness": 11}
 
 def _consensus(work: Work) -> list[Parts]:
     data, agents = len(work.parts), len(work.parts) + len(work.priors)
-    # targets, also of all; start and volume; states and answers before the iteration
-    held = data + (work.union is not None) + 2 + 2 * agents
-    answering = held + 2 * (data - 1) + 6
+    # targets, also of all; the volume; states and answers before the iteration
+    held = data + (work.union is not None) + 1 + 2 * agents
+    answering = held + 2 * (data - 1) + 5
     found = [
         *work.subset_set_up(targets_again=False),
         *work.subset_phases(answering, held + 2 * agents + 1),

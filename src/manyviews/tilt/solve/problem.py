@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.roughness import add_roughness
+from manyviews.operators.row_normal import RowNormal
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.slab_projector import Block, ReadViews, SlabProjector, image_energies
 from manyviews.operators.tiling import Tiling
@@ -253,8 +254,17 @@ class TiltProblem:
             for views, images in self._own_projector.project_blocks(x):
                 yield self.own_views[views], images
 
+    @cached_property
+    def _by_rows(self) -> RowNormal | None:
+        """What ranks that share volumes in memory project upright views with, where no images are wanted."""
+        if not len(self.own_views) or self.storage.scratch is not None:
+            return None
+        return RowNormal.of(self._own_projector, self.weights[self.own_views])
+
     def weighted_normal(self, x: torch.Tensor) -> torch.Tensor:
         """``x -> W' L W x`` by the projectors, a block of views at a time."""
+        if self._by_rows is not None:
+            return self._over_groups(self._by_rows.apply(x, self.space.allocate()))
         zero = torch.zeros((), dtype=x.dtype, device=x.device)
         read = lambda views: zero.expand(len(views), *self.projector.image_shape)  # noqa: E731
         return self._gradient(x, read, None)[0].neg_()
