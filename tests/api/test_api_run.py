@@ -85,6 +85,8 @@ def test_what_a_notebook_shows(tmp_path):
     assert "1 &lt;GiB&gt;" in page
     assert "<img" not in page
     (folder / "figures").mkdir()
+    (folder / "figures" / "maps.png").write_bytes(b"maps")
+    assert b64encode(b"maps").decode() in run._repr_html_()
     (folder / "figures" / "slices.png").write_bytes(b"picture")
     assert b64encode(b"picture").decode() in run._repr_html_()
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _MAPPED_FROM_BYTES = 2**28
 _LONGEST_WHY = 400
+# Of the reports of the jobs, the first that is there; that of an alignment of tilt series is an image.
+_MAP_PICTURES = ("slices", "maps", "abinitio_slices", "after")
 
 
 @dataclass(frozen=True)
@@ -186,13 +188,15 @@ class Run:
             return [("summary", shortened(error, _LONGEST_WHY))]
 
     def _picture(self) -> str:
-        """Central slices as the report shows them; nothing where it has none yet."""
-        try:
-            picture = (self.folder / "figures" / "slices.png").read_bytes()
-        except OSError:
-            return ""
-        encoded = b64encode(picture).decode()
-        return f"<img alt='central slices' style='max-width:100%' src='data:image/png;base64,{encoded}'>"
+        """The map as the report shows it; nothing where it shows none yet."""
+        for name in _MAP_PICTURES:
+            try:
+                picture = (self.folder / "figures" / f"{name}.png").read_bytes()
+            except OSError:
+                continue
+            encoded = b64encode(picture).decode()
+            return f"<img alt='{name}' style='max-width:100%' src='data:image/png;base64,{encoded}'>"
+        return ""
 
 
 def open_run(folder: str | PathLike[str]) -> Run:
