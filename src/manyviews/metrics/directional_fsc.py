@@ -146,6 +146,9 @@ def read_cones(path: Path) -> tuple[ConeFsc, ...]:
         frequency = rows[:, 4]
         if len(rows) < 2 or (np.diff(frequency) <= 0).any():
             raise InputError(f"the frequencies of direction {name} do not rise", path=path)
+        if cones and len(rows) != len(cones[0].curve.frequency):
+            told = f"{len(rows)} frequencies, not {len(cones[0].curve.frequency)} as the first"
+            raise InputError(f"direction {name} has {told}", path=path)
         curve = FscCurve(frequency, rows[:, 5], rows[:, 6], 0.5 / float(frequency[-1]))
         x, y, z, angle = (float(value) for value in rows[0, :4])
         cones.append(ConeFsc(name, (x, y, z), angle, curve))
