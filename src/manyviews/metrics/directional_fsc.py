@@ -95,7 +95,7 @@ def directional_fsc(
     if not 0 < half_angle_degrees <= 90:
         raise ValueError(f"the half angle of a cone is from 0 to 90 degrees, not {half_angle_degrees:g}")
     one, other = (transform(volume, mask=mask, threads=threads) for volume in (a, b))
-    cones = []
+    cones: list[ConeFsc] = []
     for name, vector in directions.items():
         axis = _unit(vector)
         inside = cone(a.shape, axis, half_angle_degrees)
@@ -140,7 +140,7 @@ def read_cones(path: Path) -> tuple[ConeFsc, ...]:
     require_ordinary(table, path, least=-1.01, most=_MOST_SAMPLES)
     if (np.abs(table[:, 5]) > 1.01).any() or (table[:, 4] < 0).any():
         raise InputError("a correlation is not between -1 and 1, or a frequency below zero", path=path)
-    cones = []
+    cones: list[ConeFsc] = []
     for name in dict.fromkeys(names):
         rows = table[[one == name for one in names]]
         frequency = rows[:, 4]
