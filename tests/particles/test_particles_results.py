@@ -16,7 +16,7 @@ from manyviews.io.relion_particles import read_relion_particles, write_relion_pa
 from manyviews.io.tables import read_numbers
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
-from manyviews.particles.em.pose_summary import summarise_poses
+from manyviews.particles.em.pose_summary import mean_poses, summarise_poses
 from manyviews.particles.images.look import SIGNS, Look
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
@@ -157,7 +157,7 @@ def test_rows_keep_their_order_and_copies_their_half(tmp_path, plan):
     assert posed.half[31] == posed.half[30]
     same = np.setdiff1d(np.arange(COUNT), [7, 30, 31])
     np.testing.assert_array_equal(posed.half[same], same % 2 + 1)
-    best, _, _ = summarise_poses(samples(), COUNT)
+    best, _, _ = mean_poses(samples(), COUNT)
     np.testing.assert_allclose(euler_to_matrices(posed.angles)[some.order], best.rotations, atol=1e-4)
     assert figures["copies_of_other_particles"] == 2
     lines = (tmp_path / "copies.csv").read_text().splitlines()
