@@ -19,6 +19,7 @@ _NAMES = {
         "refine",
         "solve",
     ),
+    "manyviews.api.particles": ("write_particles",),
     "manyviews.api.run": ("Run", "open_run"),
     "manyviews.api.series": ("TiltSeries", "read_tilt_series"),
     "manyviews.errors": ("InputError",),
