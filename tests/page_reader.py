@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 class PageReader(HTMLParser):
     """Collects tags, addresses and text, and checks that every tag is closed."""
 
-    void = ("meta", "img", "br")
+    asking = ("src", "srcset", "href", "action", "data")
+    void = ("meta", "img", "br", "source", "input")
 
     def __init__(self, page):
         super().__init__()
@@ -16,7 +17,9 @@ class PageReader(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "action", "data")]
+        self.addresses += [
+            value for name, value in attributes if name in ("src", "srcset", "href", "action", "data")
+        ]
         if tag not in self.void:
             self.open.append(tag)
 
@@ -25,6 +28,11 @@ class PageReader(HTMLParser):
 
     def handle_data(self, data):
         self.texts.append(data)
+
+    @property
+    def pictures(self):
+        """How many drawings there are, light and dark counted once."""
+        return self.tags.count("picture")
 
     @property
     def text(self):

@@ -46,7 +46,8 @@ def whole(tmp_path_factory):
 def test_a_run_leaves_its_results_record_report_and_summary(whole):
     names = {path.name for path in whole.iterdir()}
     assert names == {
-        "events.jsonl", "figures", "log.txt", "report.html", "run.toml", "summary.json", "volume.mrc",
+        "events.jsonl", "figures", "log.txt", "report.html", "run.toml", "status.json", "summary.json",
+        "volume.mrc",
     }  # fmt: skip
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["goal"] == 3.0
@@ -106,7 +107,7 @@ def test_the_report_is_there_while_it_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(Halving, "step", looking)
     toy(quiet(tmp_path / "run"), ONE)
     assert "Not finished: so far" in seen[0]
-    assert "Central slices" in seen[0]
+    assert "Central slices" in seen[-1]
     assert "Not finished" not in (tmp_path / "run/report.html").read_text()
 
 

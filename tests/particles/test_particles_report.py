@@ -24,14 +24,14 @@ from manyviews.particles.report_data import read_learning
 from manyviews.particles.report_figures import _pieces, _without_outliers
 from manyviews.report import build
 from manyviews.report.data import convergence, read_run
-from manyviews.report.sections import Finding, Picture, Section
+from manyviews.report.sections import Finding, Section, pictures_of
 from manyviews.report.sphere import coarser
 from manyviews.report.volume import read_model
 from manyviews.report.words import verdict as words_of
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
-PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
+PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses", "starts")
 
 
 def build_report(folder):
@@ -56,10 +56,10 @@ def text_of(page):
 def test_page_has_every_picture_and_asks_for_nothing(finished):
     page = (finished / "report.html").read_text(encoding="utf-8")
     addresses = re.findall(r"src='([^']{22})", page)
-    assert addresses == ["data:image/png;base64,"] * len(PICTURES)
+    assert addresses == ["data:image/png;base64,"] * (len(PICTURES) + 1)  # and the volume
     assert sorted(path.stem for path in (finished / "figures").iterdir()) == sorted(PICTURES)
     assert "http-equiv" not in page
-    assert "script" not in page
+    assert page.count("<script") == 1
 
 
 def test_words_are_those_of_particles(finished):
@@ -83,8 +83,7 @@ def test_words_are_those_of_particles(finished):
 
 
 def pictures(folder):
-    bodies = [part.body for part in sections(read_run(folder)) if isinstance(part, Section)]
-    return {body.name: body.figure for body in bodies if isinstance(body, Picture)}
+    return {picture.name: picture.figure for picture in pictures_of(sections(read_run(folder)))}
 
 
 def legend(figure):
@@ -99,6 +98,8 @@ def legend(figure):
         ("spread.csv", {"spread"}),
         ("fsc.csv", set()),
         ("fsc_reference.csv", set()),
+        ("starts.csv", {"starts"}),
+        ("starts.mrc", {"starts"}),
         ("events.jsonl", {"learning", "poses"}),
     ],
 )

@@ -30,6 +30,7 @@ from manyviews.particles.results import (
     write_results,
 )
 from manyviews.particles.selection import FILES, Selection
+from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
 from random_steps import random_steps
 
 BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
@@ -78,7 +79,12 @@ def plan():
 def test_everything_is_written_and_reads_back(tmp_path, plan):
     falling = [1.0, 0.9, 0.5, 0.1, 0.0]
     figures = write_results(tmp_path, plan, chosen(), structure(falling))
-    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {REFERENCE_FILE, *FILES}
+    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {
+        REFERENCE_FILE,
+        STARTS_FILE,
+        START_PLANES_FILE,
+        *FILES,
+    }
     volume, header = read_mrc(tmp_path / "volume.mrc")
     assert volume.shape == (BOX,) * 3
     assert header.pixel_size[0] == pytest.approx(PIXEL_SIZE)

@@ -3,7 +3,8 @@ import io
 import pytest
 
 from manyviews.runs import progress as module
-from manyviews.runs.progress import Progress, Work, format_seconds
+from manyviews.runs.pace import Work
+from manyviews.runs.progress import Progress, format_seconds
 
 
 class Terminal(io.StringIO):
@@ -27,22 +28,54 @@ def test_plain_lines_are_few():
     assert lines[-1] == "written"
 
 
-def test_time_left_of_a_resumed_run_counts_new_steps(monkeypatch):
-    clock = iter([0.0, *[10.0] * 50])
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    stream = io.StringIO()
-    progress = Progress(stream=stream)
-    progress.start("x", 100)
-    progress.update(91)
-    assert "91 of 100, 1 min 30 s left" in stream.getvalue()
-
-
 @pytest.fixture
 def clock(monkeypatch):
     """Seconds to set."""
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now
+
+
+def test_time_left_of_a_resumed_run_counts_new_steps(clock):
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.start("x", 100)
+    clock[0] = 10.0
+    progress.update(91)
+    assert "91 of 100, 1 min 30 s left" in stream.getvalue()
+
+
+def test_a_phase_counts_no_steps():
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.start("x", 3, 0)
+    progress.update(3)
+    progress.phase("tidying up")
+    assert told(stream) == "tidying up"
+    progress.phase("quietly", told=False)
+    assert told(stream) == "tidying up"
+    status = progress.status()
+    assert (status.task, status.done, status.total, status.task_seconds_left) == ("quietly", None, None, None)
+
+
+def test_its_status_counts_down_and_never_below_nothing(clock):
+    progress = Progress(quiet=True)
+    progress.start("x", 10, 0)
+    assert progress.status().task_seconds_left is None
+    for done, now in ((1, 5.0), (2, 15.0)):
+        clock[0] = now
+        progress.update(done, "so so", Work(1, 10 - done, later=4))
+    status = progress.status()
+    assert (status.state, status.task, status.done, status.total, status.note) == (
+        "running",
+        "x",
+        2,
+        10,
+        "so so",
+    )
+    assert (status.task_seconds_left, status.seconds_left) == (80.0, 120.0)
+    clock[0] = 100.0
+    assert (progress.status().task_seconds_left, progress.status().seconds_left) == (0.0, 35.0)
 
 
 def told(stream):

@@ -13,7 +13,7 @@ from subtomo_run_example import ITERATIONS, write_subtomo_run
 from manyviews.metrics.fsc import FscCurve
 from manyviews.report import build
 from manyviews.report.data import read_run
-from manyviews.report.sections import Citation, Picture, Section
+from manyviews.report.sections import Citation, pictures_of
 from manyviews.report.style import figure_png
 from manyviews.subtomo.report import CITATIONS, FILES, PICTURES, sections
 from manyviews.subtomo.score_files import Scores, write_scores
@@ -32,8 +32,7 @@ def folder(example, tmp_path):
 
 
 def pictures(folder):
-    bodies = [part.body for part in sections(read_run(folder)) if isinstance(part, Section)]
-    return {body.name: body.figure for body in bodies if isinstance(body, Picture)}
+    return {picture.name: picture.figure for picture in pictures_of(sections(read_run(folder)))}
 
 
 def text_of(folder):

@@ -18,24 +18,28 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from manyviews.io.atomic import atomic_write
 from manyviews.jobs.device import use_threads
+from manyviews.jobs.heartbeat import Heartbeat
 from manyviews.jobs.live import LiveReport
 from manyviews.options import MachineOptions, RunOptions
 from manyviews.parallel.world import SingleWorld, World
-from manyviews.report.build import REPORT_NAME, build_report
+from manyviews.report.build import REPORT_NAME, build_report, refresh_status
 from manyviews.report.sections import Sections
 from manyviews.runs.checkpoint import KEPT, STAGE
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import FIGURES_FOLDER, LOG_FILE, SUMMARY_FILE, RunFolder
-from manyviews.runs.interrupt import Interrupt
+from manyviews.runs.interrupt import Interrupt, Interrupted
 from manyviews.runs.memory import peak_memory_bytes
+from manyviews.runs.pace import Work
 from manyviews.runs.placement import Placement
-from manyviews.runs.progress import Progress, Work
+from manyviews.runs.progress import Progress
 from manyviews.runs.sessions import earlier_seconds
+from manyviews.runs.status import FAILED, FINISHED, STOPPED, Status
 from manyviews.runs.toml import TomlValue
 from manyviews.solvers.driver import Solver, StopReason
 from manyviews.solvers.space import Space
@@ -74,6 +78,8 @@ class Job:
         What it adds to its report.
     began
         When, by `time.monotonic`.
+    heartbeat
+        Tells in files that it lives.
     expected
         What each stage will take by its name, in their order, in the unit of their costs; see `solve`.
     """
@@ -85,6 +91,7 @@ class Job:
     results: tuple[str, ...]
     sections: Sections
     began: float
+    heartbeat: Heartbeat
     warnings: list[str] = field(default_factory=list)
     expected: dict[str, float] = field(default_factory=dict)
 
@@ -114,6 +121,12 @@ class Job:
             self.run.log(text)
             self.progress.message(text)
 
+    def phase(self, task: str) -> None:
+        """Begin something that takes a while and counts no steps; told like `say`."""
+        if self.speaks:
+            self.run.log(task)
+            self.progress.phase(task)
+
     def warn(self, *warnings: str) -> None:
         """Tell what the user should know, each once, even if quiet; the report and the result repeat it."""
         for text in warnings:
@@ -124,8 +137,11 @@ class Job:
                     self.progress.warn(f"warning: {text}")
 
     def begin(self) -> None:
-        """From here on the folder holds a run; `solve` and `finish` say so by themselves."""
+        """From here on the folder holds a run, and its page; `solve` and `finish` say so by themselves."""
         self.run.begin()
+        if self.speaks and not self.heartbeat.beats:
+            self.heartbeat.start()
+            self._refresh()
 
     def solve(
         self,
@@ -147,9 +163,9 @@ class Job:
         ``preview`` writes the present answer where the report finds it, all ranks together. Where ``cost`` is
         given, stages that are `expected` to follow count for the time left of the run.
         """
-        self.run.begin()
+        self.begin()
         viewer = None if preview is None else LiveReport(preview, self._refresh, self.say)
-        return drive(
+        found = drive(
             solver,
             iterations=iterations,
             run=self.run,
@@ -166,6 +182,8 @@ class Job:
             kept=kept,
             cost=None if cost is None else lambda state: replace(cost(state), later=self._later(stage)),
         )
+        self.progress.phase(f"after {stage}: making results", told=False)  # until something else is begun
+        return found
 
     def _later(self, stage: str) -> float:
         """What the stages after one will take."""
@@ -188,7 +206,7 @@ class Job:
         ``summary`` has names like ``pixel_size_angstrom``, with the unit at the end, and plain values.
         ``mapped``: volumes or images were in files, of which the system counts what it has at hand.
         """
-        self.run.begin()
+        self.begin()
         peaks = self.world.gather(peak_memory_bytes())
         if not self.speaks:
             return JobResult.elsewhere(self.folder)
@@ -205,11 +223,13 @@ class Job:
         }
         atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
         self.run.finish([name for name in self.results if (self.folder / name).exists()])
+        self.heartbeat.end(Status(FINISHED, time.time()))
         return JobResult(self.folder, build_report(self.folder, self.sections), whole)
 
     def _refresh(self) -> None:
         if self.speaks:
-            build_report(self.folder, self.sections)
+            with self.heartbeat.writing():
+                build_report(self.folder, self.sections)
 
 
 def _plain(value: object) -> object:
@@ -283,4 +303,20 @@ def start_job(
         )
         progress = stack.enter_context(Progress(quiet=options.quiet or world.rank > 0))
         interrupt = stack.enter_context(Interrupt())
-        yield Job(run, progress, interrupt, options, files, sections, began)
+        heartbeat = Heartbeat(run.path, progress.status, partial(refresh_status, run.path))
+        with _last_words(heartbeat):
+            yield Job(run, progress, interrupt, options, files, sections, began, heartbeat)
+
+
+@contextlib.contextmanager
+def _last_words(heartbeat: Heartbeat) -> Iterator[None]:
+    """How a job ended that did not finish."""
+    try:
+        yield
+    except Interrupted as stopped:
+        heartbeat.end(Status(STOPPED, time.time(), str(stopped)))
+        raise
+    except BaseException as error:
+        heartbeat.end(Status(FAILED, time.time(), str(error) or type(error).__name__))
+        raise
+    heartbeat.end(Status(STOPPED, time.time()))

@@ -1,8 +1,8 @@
 """Seconds of one core that iterations over particles take, counted from poses, coefficients and voxels.
 
-The rates were measured on one core with AVX-512 (2,000 images of 64 pixels took 62 s with one start); another
-machine may be twice as fast or slow. What is expected of iterations to come is for a `reach`, Fourier pixels,
-at which the halves are expected to stop agreeing.
+The rates were measured on one core with AVX-512 (2,000 images of 64 pixels took 62 s with one start), that of
+poses near known ones on one without; another machine may be twice as fast or slow. What is expected of
+iterations to come is for a `reach`, Fourier pixels, at which the halves are expected to stop agreeing.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.plan import Plan
 from manyviews.particles.refine.plan import PATIENCE, RefinementPlan
 from manyviews.particles.refine.state import HalvesState
-from manyviews.runs.progress import Work
+from manyviews.runs.pace import Work
 
 Planned = Plan | RefinementPlan
 
 # Seconds of one core.
 _SCORE = 5e-9  # of an image and a pose of a grid, and for each coefficient of it
 _SCORE_POINT = 6.5e-11
-_NEIGHBOUR_POINT = 1.1e-9  # of an image, a pose near a known one, and a coefficient
+_NEIGHBOUR_POINT = 1.4e-9  # of an image, a pose near a known one, and a coefficient
 _SAMPLE_POINT = 1.6e-8  # added to the map: a coefficient of a pose
 _VOXEL = 2e-7  # transforms and masks of the maps in an iteration, for each voxel of a box
 _ITERATION = 0.02

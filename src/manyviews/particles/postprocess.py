@@ -134,7 +134,7 @@ def postprocess(options: PostprocessOptions, run: RunOptions, *, world: World | 
         if mask is not None:
             maps.given_mask(mask, files.box)
         job.begin()
-        job.say(f"postprocess: {files.box} voxels a side of {files.pixel_size:g} angstrom")
+        job.phase(f"postprocess: {files.box} voxels a side of {files.pixel_size:g} angstrom")
         found = maps.postprocess(
             halves[0],
             halves[1],

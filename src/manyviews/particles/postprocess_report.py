@@ -24,7 +24,12 @@ from manyviews.particles.postprocess_results import (
     SHARPENED_FILE,
     VOLUME_FILE,
 )
-from manyviews.report.common import half_map_curves, resolution_findings, what_is_readable
+from manyviews.report.common import (
+    half_map_curves,
+    resolution_findings,
+    volume_section,
+    what_is_readable,
+)
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part, Picture, Section
 from manyviews.report.volume import central_slices, read_model
@@ -76,7 +81,7 @@ _PICTURES = {
         "The slope of the line is a quarter of the B factor that the maps are sharpened by.",
     ),
 }
-PICTURES = tuple(_PICTURES)
+PICTURES = ("slices", *_PICTURES)
 _ROSENTHAL = (
     "Rosenthal PB, Henderson R (2003) Optimal determination of particle orientation, absolute hand, and "
     "contrast loss in single-particle electron cryomicroscopy. Journal of Molecular Biology 333:721-745."
@@ -101,6 +106,7 @@ def sections(run: RunData) -> Iterator[Part]:
 def finished_sections(folder: Path) -> Iterator[Part]:
     """Sections of the files that `write_finished` leaves; those of what is not there are left out."""
     yield from what_is_readable(
+        lambda: volume_section(folder / FILTERED_FILE, "Locally filtered map"),
         lambda: _maps(folder),
         lambda: _surface(folder / FILTERED_FILE),
         lambda: _resolution(folder / FSC_FILE),

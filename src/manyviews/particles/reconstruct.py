@@ -50,7 +50,7 @@ def reconstruct(
         plan = resolve_reconstruction(options, halves, plan.box)
         with contextlib.ExitStack() as stack:
             images, _ = own_images(stack, job, halves, plan, options, chosen.mend)
-            job.say(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels")
+            job.phase(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels")
             found = reconstruct_as_planned(images, plan)
         job.begin()
         chosen.write(job.folder)

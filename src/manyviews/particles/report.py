@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.report_data import Learning, read_learning, read_spread
-from manyviews.report.common import resolution_findings, slices_section, table_section, what_is_readable
+from manyviews.particles.start_files import PICTURE as STARTS_PICTURE
+from manyviews.particles.start_files import starts_section
+from manyviews.report.common import resolution_findings, table_section, volume_section, what_is_readable
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure
@@ -75,7 +77,7 @@ _PICTURES = {
         "(2017) at the frequency in use.",
     ),
 }
-PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
+PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses", STARTS_PICTURE)
 # what a look at the images has found
 _TABLES = (
     ("set_aside.csv", "{rows} particles set aside"),
@@ -94,10 +96,11 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from resolution_findings(run)
     model = try_model(run.path / "volume.mrc")
     yield from what_is_readable(
-        lambda: slices_section(run.path / "volume.mrc"),
+        lambda: volume_section(run.path / "volume.mrc"),
         lambda: _surface(model),
         lambda: _resolution(run),
     )
+    yield from what_is_readable(lambda: starts_section(run.path))
     yield from pose_sections(run, model)
     yield from map(Citation, CITATIONS.get(run.method, ()))
 

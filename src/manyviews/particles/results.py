@@ -26,6 +26,7 @@ from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.pose_summary import mean_poses
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
+from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
 from manyviews.report.sphere import count_directions, write_fields
 from manyviews.report.words import in_figures
 
@@ -34,7 +35,7 @@ HALVES_FILE = "fsc.csv"
 REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, *FILES)
+RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
 _SPREAD_BINS = 40
 
 

@@ -11,7 +11,8 @@ from manyviews.io.tables import read_table
 from manyviews.metrics.fsc import FscCurve
 from manyviews.metrics.masked_fsc import FscCurves
 from manyviews.report.data import Convergence, RunData, as_number, fault
-from manyviews.report.sections import Finding, Note, Part, Picture, Section, Table
+from manyviews.report.display_volume import DisplayVolume, read_display_volume
+from manyviews.report.sections import Finding, Note, Part, Picture, Section, Table, VolumeView
 from manyviews.report.volume import central_slices
 from manyviews.report.words import summary_entry
 
@@ -29,17 +30,40 @@ def slices_section(
     path: Path, title: str = "Central slices", name: str = "slices"
 ) -> Iterator[Section | Note]:
     """The central slices of a volume; a note if it cannot be read, nothing if it is not there."""
-    from manyviews.report.plots import slices_figure
-
-    if not path.exists():
-        return
     try:
-        figure = slices_figure(central_slices(path))
+        picture = _slices_picture(path, name) if path.exists() else None
     except InputError as error:
         yield Note(f"The volume is not shown: {error}.")
         return
-    alternative = "Central planes of the volume in xy, xz and yz"
-    yield Section(title, Picture(name, alternative, figure))
+    if picture is not None:
+        yield Section(title, picture)
+
+
+def volume_section(path: Path, title: str = "Volume") -> Iterator[Section | Note]:
+    """The volume that a run is for, to leaf through and to turn; else as `slices_section`."""
+    try:
+        picture = _slices_picture(path, "slices") if path.exists() else None
+        volume = None if picture is None else read_display_volume(path)
+    except InputError as error:
+        yield Note(f"The volume is not shown: {error}.")
+        return
+    if picture is not None and volume is not None:
+        yield Section(title, VolumeView("volume", volume, picture), _told(volume))
+
+
+def _slices_picture(path: Path, name: str) -> Picture:
+    from manyviews.report.plots import slices_figure
+
+    return Picture(name, "Central planes of the volume in xy, xz and yz", slices_figure(central_slices(path)))
+
+
+def _told(volume: DisplayVolume) -> str:
+    """What a page does not show of a volume."""
+    less = "" if volume.block == 1 else f", {volume.block} voxels to one here"
+    depth, height, width = volume.shape
+    return (
+        f"{width} x {height} x {depth} voxels (x, y, z){less}; y and z point up, grey levels are of the file."
+    )
 
 
 def convergence_section(curve: Convergence | None) -> Iterator[Section]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from manyviews.io.nested import parse_json, parse_toml
 from manyviews.runs.events import Event, read_events
 from manyviews.runs.folder import EVENTS_FILE, LOG_FILE, SUMMARY_FILE
 from manyviews.runs.record import RUN_FILE, flatten
+from manyviews.runs.status import FINISHED, Status, read_status
 
 Float64 = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ class RunData:
     """What ``run.toml``, ``events.jsonl`` and ``summary.json`` hold, empty where they are not there yet.
 
     ``warnings`` are what ``log.txt`` warns of, once each, as sentences; ``faults`` tell which of these files
-    could not be read, and why.
+    could not be read, and why. ``status`` is how the run said that it was, None where it did not.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class RunData:
     summary: Mapping[str, Any]
     warnings: tuple[str, ...]
     faults: tuple[str, ...] = ()
+    status: Status | None = None
 
     @property
     def job(self) -> str:
@@ -99,7 +101,16 @@ def read_run(path: Path) -> RunData:
         summary=_read(path / SUMMARY_FILE, parse_json, faults),
         warnings=_warnings(path / LOG_FILE),
         faults=tuple(faults),
+        status=_status(path, events),
     )
+
+
+def _status(path: Path, events: Sequence[Event]) -> Status | None:
+    """What the run said last; that it is done counts more, for a killed run may not have said it."""
+    said = read_status(path)
+    if said is not None and any(event.get("kind") == "done" for event in events):
+        return replace(said, state=FINISHED)
+    return said
 
 
 def fault(error: InputError) -> str:

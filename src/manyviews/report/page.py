@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import base64
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from manyviews import __version__
+from manyviews.io.sizes import format_bytes
 from manyviews.report.data import RunData
-from manyviews.report.sections import Citation, Finding, Note, Part, Picture, Section, Table
+from manyviews.report.page_status import status_html
+from manyviews.report.page_volume import volume_html
+from manyviews.report.sections import Citation, Finding, Note, Part, Picture, Section, Table, VolumeView
 from manyviews.report.words import format_value, summary_entry, verdict
 from manyviews.runs.record import flatten
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #24292f; --soft: #57606a; --ground: #f6f8fa; --card: #ffffff;
-  --line: #d8dee4; --accent: #0072b2; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b1; --ground: #0d1117;
-  --card: #161b22; --line: #30363d; --accent: #56b4e9; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
-.verdict { font-size: 1.05rem; color: var(--soft); margin: 0 0 1.5rem; }
-section, details { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
-  padding: 1.1rem 1.25rem; margin: 0 0 1.1rem; }
-summary { cursor: pointer; font-weight: 600; }
-details[open] > summary { margin-bottom: .8rem; }
-img { display: block; width: 100%; height: auto; background: #fff; border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem; }
-th, td { text-align: left; padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere; }
-th { font-weight: 600; color: var(--soft); }
-.caption { margin: .6rem 0 0; color: var(--soft); font-size: .9rem; }
-.scroll { overflow: auto; max-height: 32rem; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font-size: .88rem; }
-.note { border-left: 4px solid #e69f00; }
-footer { color: var(--soft); font-size: .85rem; }
-"""
+if TYPE_CHECKING:
+    from manyviews.report.drawing import Drawing
 
-_REFRESH_SECONDS = 20
+_HERE = Path(__file__).parent
+_REFRESH_SECONDS = 20  # where scripts are not allowed
 _OURSELVES = f"manyviews contributors, manyviews {__version__} (see CITATION.cff)."
 
 
@@ -64,14 +47,31 @@ def _section(title: str, body: str) -> str:
 
 
 def _fold(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
+    name = re.sub(r"[^a-z0-9]+", "-", title.lower())
+    return f"<details id='fold-{name}'><summary>{escape(title)}</summary>{body}</details>"
 
 
-def _of_job(section: Section, pictures: Mapping[str, bytes]) -> str:
+def _data(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}"
+
+
+def _drawing(picture: Picture, pictures: Mapping[str, Drawing]) -> str:
+    """A picture that is light or dark as the page is."""
+    drawing = pictures[picture.name]
+    return (
+        "<div class='wide'><picture>"
+        f"<source media='(prefers-color-scheme: dark)' srcset='{_data(drawing.dark)}'>"
+        f"<img alt='{escape(picture.alternative)}' src='{_data(drawing.light)}'></picture></div>"
+    )
+
+
+def _of_job(section: Section, pictures: Mapping[str, Drawing]) -> str:
     """A section that the job has handed over."""
-    if isinstance(section.body, Picture):
-        data = base64.b64encode(pictures[section.body.name]).decode("ascii")
-        body = f"<img alt='{escape(section.body.alternative)}' src='data:image/png;base64,{data}'>"
+    if isinstance(section.body, VolumeView):
+        body = volume_html(section.body.name, section.body.volume)
+        body += f"<noscript>{_drawing(section.body.picture, pictures)}</noscript>"
+    elif isinstance(section.body, Picture):
+        body = _drawing(section.body, pictures)
     elif isinstance(section.body, Table):
         body = _table(section.body.rows)
     else:
@@ -88,6 +88,17 @@ def _title(run: RunData) -> str:
 def _table_of(run: RunData, name: str) -> Mapping[str, object]:
     found = run.record.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+def _links(files: Mapping[str, int]) -> list[str]:
+    """To what lies beside the page."""
+    if not files:
+        return []
+    rows = "".join(
+        f"<tr><td><a href='{escape(quote(name))}'>{escape(name)}</a></td><td>{format_bytes(size)}</td></tr>"
+        for name, size in files.items()
+    )
+    return [_fold("Files", f"<table>{rows}</table>")]
 
 
 def _provenance(run: RunData) -> list[str]:
@@ -108,18 +119,24 @@ def _provenance(run: RunData) -> list[str]:
     return parts
 
 
-def render_page(run: RunData, parts: Sequence[Part], pictures: Mapping[str, bytes]) -> str:
+def render_page(
+    run: RunData, parts: Sequence[Part], pictures: Mapping[str, Drawing], files: Mapping[str, int]
+) -> str:
     """The page of a run as HTML: what every run has, and the ``parts`` that its job hands over.
 
-    Every text is escaped, for it may come from files; ``pictures`` are PNG bytes by the names in ``parts``.
+    Every text is escaped, for it may come from files; ``pictures`` are by the names in ``parts``,
+    ``files`` are sizes by names within the folder.
     """
     notes = [*run.faults, *(part.text for part in parts if isinstance(part, Note)), *run.warnings]
     shown = [f"<section class='note'>{escape(note)}</section>" for note in notes]
+    sections = [part for part in parts if isinstance(part, Section)]
+    volumes = [part for part in sections if isinstance(part.body, VolumeView)]
+    shown += [_of_job(part, pictures) for part in volumes]
     summary = [summary_entry(name, value) for name, value in flatten(run.summary).items()]
     if summary:
         shown.append(_section("Key figures", _pairs(summary)))
-    shown += [_of_job(part, pictures) for part in parts if isinstance(part, Section)]
-    shown += _provenance(run)
+    shown += [_of_job(part, pictures) for part in sections if part not in volumes]
+    shown += [*_links(files), *_provenance(run)]
     papers = "".join(f"<li>{escape(part.paper)}</li>" for part in parts if isinstance(part, Citation))
     if papers:
         papers += f"<li>{escape(_OURSELVES)}</li>"
@@ -132,12 +149,13 @@ def _document(run: RunData, words: str, body: str) -> str:
     title = escape(_title(run))
     started = escape(str(run.record.get("started", "")))
     # the report may be written again and again until the run is done
-    refresh = "" if run.done else f"<meta http-equiv='refresh' content='{_REFRESH_SECONDS}'>"
+    refresh = f"<noscript><meta http-equiv='refresh' content='{_REFRESH_SECONDS}'></noscript>"
+    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>{refresh}"
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>{'' if run.done else refresh}"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><main>"
-        f"<h1>{title}</h1><p class='verdict'>{words}</p>{body}"
+        f"<title>{title}</title><style>{style}</style></head><body><main>"
+        f"<h1>{title}</h1>{status_html(run.status)}<p class='verdict'>{words}</p>{body}"
         f"<footer>Written by manyviews{f', run started {started}' if started else ''}.</footer>"
-        "</main></body></html>\n"
+        f"</main><script>{script}</script></body></html>\n"
     )

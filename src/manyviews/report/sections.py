@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from manyviews.report.data import RunData
+from manyviews.report.display_volume import DisplayVolume
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +20,15 @@ class Picture:
     name: str
     alternative: str
     figure: Figure
+
+
+@dataclass(frozen=True)
+class VolumeView:
+    """A volume to leaf through and to turn; ``picture`` stands for it where a page is printed or still."""
+
+    name: str
+    volume: DisplayVolume
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Section:
     """
 
     title: str
-    body: Picture | Table | str
+    body: Picture | VolumeView | Table | str
     caption: str = ""
     folded: bool = False
 
@@ -64,3 +74,10 @@ class Citation:
 
 Part: TypeAlias = Section | Note | Finding | Citation
 Sections: TypeAlias = Callable[[RunData], Iterable[Part]]
+
+
+def pictures_of(parts: Iterable[Part]) -> list[Picture]:
+    """All drawings of a page, those that stand for a volume too."""
+    bodies = [part.body for part in parts if isinstance(part, Section)]
+    drawn = [body.picture if isinstance(body, VolumeView) else body for body in bodies]
+    return [body for body in drawn if isinstance(body, Picture)]

@@ -15,8 +15,9 @@ from manyviews.parallel.world import World
 from manyviews.runs.checkpoint import KEPT, STAGE, has_checkpoints, load_checkpoint, save_checkpoint
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.interrupt import Interrupt
+from manyviews.runs.pace import Work
 from manyviews.runs.placement import Placement
-from manyviews.runs.progress import Progress, Work
+from manyviews.runs.progress import Progress
 from manyviews.runs.state import StateValue, state_from_arrays, state_to_arrays
 from manyviews.solvers.driver import Solver, StopReason, advance, stop_reason
 from manyviews.solvers.space import Space

@@ -32,6 +32,7 @@ from manyviews.runs.record import (
     refuse_other_run,
     round_trip,
 )
+from manyviews.runs.status import STATUS_FILE
 from manyviews.runs.toml import TomlValue, dump_toml
 
 EVENTS_FILE = "events.jsonl"
@@ -404,7 +405,7 @@ def _remove_run(path: Path) -> None:
     """Remove what a run wrote; ``run.toml`` last, so that a kill in between leaves a run's folder."""
     remove_checkpoints(path)
     names = [*_named_results(path), *(_recorded_results(path) or ()), SUMMARY_FILE, REPORT_FILE]
-    for name in [*names, EVENTS_FILE, LOG_FILE]:
+    for name in [*names, STATUS_FILE, EVENTS_FILE, LOG_FILE]:
         file = path / name
         # a folder on the way that is a link leads out of the run
         if file.parent.resolve().is_relative_to(path.resolve()):

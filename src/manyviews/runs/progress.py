@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from manyviews.runs.pace import Pace, Work
+from manyviews.runs.status import RUNNING, Status
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0
 _LINE_FRACTION = 0.1
-_TOO_LITTLE = 0.05  # of the work, to say from the first step how long the rest will take
 
 
 def format_seconds(seconds: float) -> str:
@@ -57,18 +58,6 @@ class _OpenEnded:
         return getattr(self._stream, name)
 
 
-@dataclass(frozen=True)
-class Work:
-    """What the last step of a task took, what those to come will, and later tasks; all in the same unit.
-
-    Steps that are not alike tell it, so that the time left is that of the work and not of their number.
-    """
-
-    step: float
-    left: float
-    later: float = 0.0
-
-
 class Progress:
     """Tells on ``stream``, or standard error, how far the task at hand is; if quiet, `warn` alone.
 
@@ -81,11 +70,11 @@ class Progress:
         self._quiet = quiet
         self._bar: RichProgress | None = None
         self._bar_task: TaskID | None = None
-        self._task = ""
+        self._task = self._note = ""
         self._total = 0
         self._done: int | None = None
-        self._worked = self._first_work = 0.0
-        self._began = self._first_at = self._said_at = 0.0
+        self._pace = Pace()
+        self._said_at = 0.0
         self._said_done = 0
 
     def start(self, task: str, total: int, done: int | None = None) -> None:
@@ -93,9 +82,9 @@ class Progress:
 
         Left out: all that are done at the first `update`, but for one.
         """
-        self._task, self._total = task, total
-        self._began = self._said_at = time.monotonic()
-        self._done, self._worked = done, 0.0
+        self._task, self._total, self._note = task, total, ""
+        self._said_at = time.monotonic()
+        self._done, self._pace = done, Pace()
         self._said_done = 0
         if self._quiet:
             return
@@ -104,23 +93,44 @@ class Progress:
         else:
             self._write(f"{task}: {total} step{'s' if total != 1 else ''}")
 
+    def phase(self, task: str, *, told: bool = True) -> None:
+        """Begin a task whose steps are not counted; not ``told``, the status alone says so."""
+        self._task, self._total, self._done, self._note = task, 0, None, ""
+        self._pace = Pace()
+        if self._quiet or not told:
+            return
+        if self._stream.isatty():
+            self._start_bar()
+        else:
+            self._write(task)
+
     def update(self, done: int, note: str = "", work: Work | None = None) -> None:
         """``done`` steps are done; ``note`` is how it goes, ``work`` what they take if they are not alike."""
         before = done - 1 if self._done is None else self._done
-        self._done = done
+        self._done, self._note = done, note
+        self._pace.step(work or Work(done - before, self._total - done))
         if self._quiet:
             return
-        work = work or Work(done - before, self._total - done)
-        if not self._worked:
-            self._first_work, self._first_at = work.step, time.monotonic()
-        self._worked += work.step
         if self._bar is not None and self._bar_task is not None:
-            left = self._time_left(done, work)
+            left = self._time_left(done)
             self._bar.update(self._bar_task, completed=done, note=note, left=left.removeprefix(", "))
         elif self._is_due(done):
             self._said_at, self._said_done = time.monotonic(), done
-            left = self._time_left(done, work)
-            self._write(f"{self._task}: {done} of {self._total}{left}{note and f', {note}'}")
+            self._write(f"{self._task}: {done} of {self._total}{self._time_left(done)}{note and f', {note}'}")
+
+    def status(self) -> Status:
+        """How the task at hand is, now."""
+        left = self._pace.left()
+        return Status(
+            RUNNING,
+            time.time(),
+            task=self._task,
+            done=self._done,
+            total=self._total or None,
+            note=self._note,
+            task_seconds_left=None if left is None else left.task,
+            seconds_left=None if left is None else left.run,
+        )
 
     def message(self, text: str) -> None:
         """Say one sentence, above the bar if there is one."""
@@ -152,18 +162,12 @@ class Progress:
         far = done - self._said_done >= _LINE_FRACTION * self._total
         return far or done >= self._total or time.monotonic() - self._said_at >= _LINE_SECONDS
 
-    def _time_left(self, done: int, work: Work) -> str:
-        """From the pace so far, but for the first step, in which programs are loaded and compiled too."""
-        since, worked = self._first_at, self._worked - self._first_work
-        if worked < self._first_work:
-            since, worked = self._began, self._worked
-            if worked <= _TOO_LITTLE * (worked + work.left):
-                return ""
-        if worked <= 0 or done >= self._total:
+    def _time_left(self, done: int) -> str:
+        left = self._pace.left()
+        if left is None or done >= self._total:
             return ""
-        pace = (time.monotonic() - since) / worked
-        whole = format_seconds(pace * (work.left + work.later))
-        return f", {format_seconds(pace * work.left)} left" + (f" ({whole} of the run)" if work.later else "")
+        more = f" ({format_seconds(left.run)} of the run)" if left.run > left.task else ""
+        return f", {format_seconds(left.task)} left{more}"
 
     def _write(self, text: str) -> None:
         self._stream.write(text + "\n")
@@ -183,5 +187,6 @@ class Progress:
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(file=cast(TextIO, self._stream)),
         )
-        self._bar_task = self._bar.add_task(self._task, total=self._total, note="", left="")
+        # a bar without a total goes to and fro
+        self._bar_task = self._bar.add_task(self._task, total=self._total or None, note="", left="")
         self._bar.start()

@@ -44,7 +44,7 @@ def average(
         with contextlib.ExitStack() as stack:
             problem, chosen = make_problem(stack, job, given, plan, maps)
             Watcher(job, plan).wedges(given, chosen)
-            job.say(f"average: adding {len(chosen.places)} subtomograms")
+            job.phase(f"average: adding {len(chosen.places)} subtomograms")
             state = Alignment(problem).averaged()
             summary = write_results(job, plan, given, chosen, problem, state)
         return job.finish(summary)

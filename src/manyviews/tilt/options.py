@@ -75,11 +75,12 @@ class ReconstructOptions(MachineOptions):
     method: Method = option("cg", section="method", metavar="METHOD",
         help="Reconstruct in this way: cg, admm, consensus, sirt, wbp, or the paper's wang2020 and "
         "direct-combine. admm is least squares with priors that the data choose.")
-    prior: Literal["auto", "none"] | None = option(None, section="method", metavar="PRIOR",
+    prior: Literal["auto", "smooth", "none"] | None = option(None, section="method", metavar="PRIOR",
         methods=("admm",),
-        help="Choose what admm takes for granted of the specimen. auto: held-out views choose the strength "
-        "of total variation, and whether no voxel is below zero; none: nothing but what --total-variation "
-        "and --non-negative say. Left out: auto, where these two leave anything open.")
+        help="Choose what admm takes for granted of the specimen. auto: held-out views choose total "
+        "variation and its strength or a smooth specimen, and whether no voxel is below zero; smooth: power "
+        "by frequency as the images have it, and what --total-variation and --non-negative say; none: "
+        "nothing but what these say. Left out: auto, where these two leave anything open.")
     iterations: int | None = option(None, section="method", least=1, methods=_ITERATIVE,
         help="Do this many iterations (outer iterations of consensus and wang2020). Left out: a default for "
         "each method.")

@@ -27,9 +27,7 @@ _ITERATIONS = {
     "wang2020": 10,
     "consensus": 20,
 }
-DAMPED_BY_FREQUENCY = ("cg",)
-# Where the search for a prior has come near already.
-_ITERATIONS_FROM_A_PRIOR = 12
+DAMPED_BY_FREQUENCY = ("cg", "admm")
 _INNER = {"wang2020": 10, "consensus": 3}
 _OVERLAP = {"wang2020": 2}
 _PAPER_SUBSETS = 32
@@ -97,7 +95,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     method = options.method
     plan = Plan(
         method=method,
-        iterations=_or(options.iterations, _iterations(options)),
+        iterations=_or(options.iterations, _ITERATIONS[method]),
         tolerance=options.tolerance,
         inner_iterations=_or(options.inner_iterations, _INNER.get(method, 1)),
         subsets=_or(options.subsets, _default_subsets(method, geometry)),
@@ -137,21 +135,23 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     return plan
 
 
-def _iterations(options: ReconstructOptions) -> int:
-    """What suits a method."""
-    return _ITERATIONS_FROM_A_PRIOR if _prior(options) == "auto" else _ITERATIONS[options.method]
-
-
 def _damped_by_frequency(options: ReconstructOptions, method: str) -> bool:
     """Whether noise over signal is measured by frequency: it is not where filters colour noise and signal."""
     coloured = options.ctf not in ("none", "phase-flip") or options.weighs_dose
-    return method in DAMPED_BY_FREQUENCY and options.damping is None and not coloured
+    found = method in DAMPED_BY_FREQUENCY and options.damping is None and not coloured
+    if options.prior == "smooth" and not found:
+        raise InputError(
+            "noise over signal is not measured by frequency where filters colour it or a damping is given",
+            where="--prior smooth",
+            fix="leave out --damping, --ctf wiener, --ctf 3d and dose weighting, or take another prior",
+        )
+    return found
 
 
 def _prior(options: ReconstructOptions) -> str:
     """Whether the data choose a prior: where they are asked to, and the user has left anything open."""
-    if options.method != "admm" or options.prior == "none":
-        return "none"
+    if options.method != "admm" or options.prior in ("none", "smooth"):
+        return options.prior or "none"
     return "none" if options.total_variation > 0 and options.non_negative else "auto"
 
 

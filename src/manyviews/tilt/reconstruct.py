@@ -37,7 +37,7 @@ from manyviews.tilt.methods import agent_count, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.prior.choice import PRIOR_FILE
-from manyviews.tilt.prior.choose import Chosen, choose_prior
+from manyviews.tilt.prior.choose import Chosen, start_prior
 from manyviews.tilt.report import PICTURES, sections
 from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_volume
 from manyviews.tilt.series.images import ImageSource
@@ -128,7 +128,7 @@ def _solve(
     if job.speaks:
         require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
         job.progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
-    chosen = choose_prior(job, problem, images, plan) if plan.prior == "auto" else Chosen(plan, problem)
+    chosen = start_prior(job, problem, images, plan) if plan.method == "admm" else Chosen(plan, problem)
     plan, problem = chosen.plan, chosen.problem
     state, reason = job.solve(
         chosen.solver or make_solver(problem, plan),

@@ -15,8 +15,8 @@ from manyviews.io.tables import read_numbers, require_ordinary
 from manyviews.report.common import (
     convergence_section,
     fsc_section,
-    slices_section,
     table_section,
+    volume_section,
     what_is_readable,
 )
 from manyviews.report.data import RunData, convergence
@@ -96,7 +96,7 @@ def sections(run: RunData) -> Iterator[Part]:
     if fall is not None and fall.name == "objective":
         yield Finding(f"the objective fell to {100 * fall.values[-1]:.3g} % of its start")
     yield from what_is_readable(
-        lambda: slices_section(run.path / "volume.mrc"),
+        lambda: volume_section(run.path / "volume.mrc"),
         lambda: _fit_to_the_data(ncc_curves(run.path / "ncc.csv")),
         lambda: prior_section(run.path / PRIOR_FILE),
         lambda: convergence_section(fall),

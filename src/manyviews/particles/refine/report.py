@@ -12,7 +12,7 @@ from manyviews.particles.refine.doubts import CONTRAST_FILE, DOUBTFUL_FILE
 from manyviews.particles.report import CITATIONS, pose_sections, reference_section, try_model
 from manyviews.particles.report import PICTURES as POSE_PICTURES
 from manyviews.particles.results import REFERENCE_FILE, VOLUME_FILE
-from manyviews.report.common import resolution_findings, slices_section, table_section, what_is_readable
+from manyviews.report.common import resolution_findings, table_section, volume_section, what_is_readable
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part
 
@@ -35,7 +35,7 @@ def refined_sections(run: RunData, stages: Container[str] | None = None) -> Iter
     if (run.path / FSC_FILE).exists():
         yield from postprocess_report.finished_sections(run.path)
     else:
-        yield from what_is_readable(lambda: slices_section(run.path / VOLUME_FILE))
+        yield from what_is_readable(lambda: volume_section(run.path / VOLUME_FILE))
     yield from what_is_readable(lambda: reference_section(FscCurve.read_csv(run.path / REFERENCE_FILE)))
     yield from pose_sections(run, try_model(run.path / VOLUME_FILE), stages)
     yield from what_is_readable(*(partial(table_section, run.path / file, title) for file, title in _TABLES))

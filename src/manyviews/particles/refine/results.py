@@ -56,7 +56,7 @@ def write_refined(job: Job, plan: RefinementPlan, chosen: Selection, found: Refi
     """Finish the halves and write maps, poses and tables; returns key figures by name."""
     folder = job.folder
     first, second = (half.numpy() for half in found.halves)
-    job.say("finishing the half maps: mask, resolution, sharpening, local resolution")
+    job.phase("finishing the half maps: mask, resolution, sharpening, local resolution")
     options = Postprocessing(
         symmetry=plan.options.symmetry, seed=plan.options.seed, threads=torch.get_num_threads()
     )
