@@ -13,7 +13,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.sizes import format_bytes
 from manyviews.jobs.device import resolve_device
-from manyviews.options import check_options
+from manyviews.options import check_options, foreign_options
 from manyviews.runs.memory import available_memory_bytes, free_disk_bytes
 from manyviews.tilt.options import SUBSET_METHODS, ReconstructOptions
 from manyviews.tilt.series.images import ImageSource
@@ -77,9 +77,9 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """The plan for ``run.toml``: all that the result depends on, so not the number of threads."""
+        left_out = {"threads", *foreign_options(ReconstructOptions, self.method)}
         record = {**asdict(self), "volume_shape": list(self.volume_shape)}
-        del record["threads"]
-        return record
+        return {name: value for name, value in record.items() if name not in left_out}
 
 
 def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
