@@ -68,7 +68,8 @@ class ReconstructOptions(MachineOptions):
 
     thickness: int = option(0, section="volume",
         help="Make the volume this thick (z), in unbinned pixels. Left out: what a tilt.com given with "
-        "--tilt-angles says; without one it must be given.")
+        "--tilt-angles says; without one what a quick reconstruction shows, around the middle of the "
+        "specimen.")
     volume_size: tuple[int, ...] = option((), section="volume", metavar="PIXELS",
         help="Make the volume this wide and high (x y), in unbinned pixels. Left out: the size of the "
         "images, with width and height exchanged where they lie on their side.")

@@ -39,6 +39,7 @@ from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE, filled_probl
 from manyviews.tilt.pixels.report import PIXELS_FILE, write_pixels
 from manyviews.tilt.pixels.settle import Settled, settle_pixels
 from manyviews.tilt.pixels.stored import open_weights
+from manyviews.tilt.pixels.thickness import propose_thickness
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.prior.choice import PRIOR_FILE
 from manyviews.tilt.prior.choose import Chosen, choose_prior
@@ -79,6 +80,10 @@ def reconstruct(
     began = time.monotonic()
     world = world or SingleWorld()
     resolved = resolve_series(series)
+    proposal = None
+    if not options.thickness and resolved.thickness is None:
+        proposal = propose_thickness(resolved, options, world)
+        resolved = resolved if proposal is None else proposal.centred(resolved)
     source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
     plan = resolve_plan(options, source)
     transfer = resolve_transfer(options, resolved)
@@ -107,7 +112,7 @@ def reconstruct(
         if job.finished:
             return job.result()
         job.warn(*resolved.warnings)
-        for line in schedule.lines():
+        for line in (*schedule.lines(), *(() if proposal is None else proposal.lines)):
             job.say(line)
         with contextlib.ExitStack() as stack:
             storage = _storage(stack, schedule, options.scratch or run.out)
