@@ -16,7 +16,7 @@ pixels away from them, without and with ``--mask-beads``, and of the same specim
 *lines*: a column off by half the spread of the images in all views, a row by twice that in every seventh, a row of noise
 in one. Error without and with ``--mask-detector auto``, and of images without bad lines.
 
-*thickness*: slabs of 48 and 64 nominal slices, 5 and 20 % noise. Thickness found over that of the truth, by where the
+*thickness*: slabs of 64 nominal slices, 5 and 20 % noise. Thickness found over that of the truth, by where the
 power of detail in a slice falls to a tenth of that within, and how far the middle is off.
 
 Writes ``benchmarks/results/tilt_edges.json`` after each case, and ``.md``; what is there is not done again.
@@ -63,7 +63,7 @@ TILTS = np.arange(-60.0, 61.0, 3.0)
 AXES = {1: (0.0,), 2: (0.0, 90.0), 4: (0.0, 45.0, 90.0, 135.0)}
 KINDS, NOISE, EXTENT = ("cell", "ellipsoids"), 0.1, 2.2
 BEADS, BEAD_RADIUS, BEAD_DENSITY = 8, 5.0, 8.0
-DEPTHS, NOISES = (48, 64), (0.05, 0.2)
+DEPTHS, NOISES = (64,), (0.05, 0.2)
 COLUMN, ROW, NOISY_ROW = 40, 90, 17
 NOTHING: Record = {"edges": "keep", "mask_detector": "never", "mask_borders": "never"}
 
@@ -76,7 +76,7 @@ class StoredViews(Views):
 
     def stored(self, view: int) -> Float32:
         """A copy of an image."""
-        return self.images[view].copy()
+        return np.array(self.images[view], dtype=np.float32)
 
 
 def images_of(
@@ -160,17 +160,17 @@ def beads(kind: str, axes: int, seed: int) -> Record:
     )
     images = images_of(phantom, geometry, SHAPE, NOISE, seed)
     spoilt = StoredViews(geometry, images + gold.project(geometry, SHAPE[1:], PIXEL_SIZE))
-    places = np.stack(np.indices(SHAPE)[::-1], axis=-1) - np.array(SHAPE[::-1]) // 2
+    places = np.moveaxis(np.indices(SHAPE)[::-1], 0, -1) - np.array(SHAPE[::-1]) // 2
     far = np.ones(SHAPE, bool)
     for centre in centres:
         far &= np.square(places - centre).sum(axis=-1) > (BEAD_RADIUS + 2) ** 2
     masked, settled = solved(spoilt, mask_beads=True)
-    discs = next((faults.discs for faults in settled.found.faults.values() if len(faults.discs)), [])
+    found = max((len(faults.discs) for faults in settled.found.faults.values()), default=0)
     return {
         "keep": error(solved(spoilt)[0], truth, far),
         "masked": error(masked, truth, far),
         "none": error(solved(StoredViews(geometry, images))[0], truth, far),
-        "found": len(discs),
+        "found": found,
     }
 
 
@@ -201,11 +201,12 @@ def thickness(kind: str, depth: int, axes: int, noise: float, seed: int) -> Reco
     plan = resolve_plan(ReconstructOptions(thickness=SHAPE[1], device="cpu"), source)
     slab = find_slab(quick_volume(source, plan, SHAPE[1], SHAPE[1], edges=False).volume)
     true = extent(detail_power(phantom.density((SHAPE[1], *SHAPE[1:]), PIXEL_SIZE)).mean(axis=(1, 2)))
-    assert slab is not None and true is not None
+    assert slab is not None
+    assert true is not None
     return {
-        "true": round(true[1] - true[0], 2),
-        "found": round(slab.thickness, 2),
-        "middle off": round(slab.height - 0.5 * sum(true) + SHAPE[1] // 2, 2),
+        "true": round(float(true[1] - true[0]), 2),
+        "found": round(float(slab.thickness), 2),
+        "middle off": round(float(slab.height - 0.5 * sum(true) + SHAPE[1] // 2), 2),
         "tilt": round(slab.tilt_degrees, 2),
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -17,10 +16,10 @@ Float64 = NDArray[np.float64]
 
 _THRESHOLD = 0.4  # of the strongest voxels
 _STRONGEST = 20  # voxels
-_ABOVE_THE_REST = 3.0  # times the 99.5th percentile of all other voxels
+_ABOVE_THE_REST = 4.0  # times what all but one in a thousand of the other voxels are below
 _FEWEST_VOXELS = 3
 _MOST_BEADS = 2000
-_ROUND = 2.5  # longest over shortest extent within a slice
+_ROUNDS = 10  # of dividing voxels among beads that touch (Lloyd 1982)
 _LOW_TILT_DEGREES = 30.0
 _EDGE = 0.1  # of a bead's contrast: where it ends
 _GUARD = 1.5  # pixels around a bead that are cut out too
@@ -51,21 +50,21 @@ def find_beads(quick: QuickVolume, diameter: float | None) -> Beads | None:
     flat = np.partition(strength.ravel(), -_STRONGEST)
     level = _THRESHOLD * float(flat[-_STRONGEST:].mean())
     strong = strength > level
-    near = scipy.ndimage.binary_dilation(strong, iterations=2)
-    rest = np.percentile(np.abs(strength[~near]), 99.5) if not near.all() else np.inf
+    near = scipy.ndimage.binary_dilation(strong, iterations=3)
+    rest = np.percentile(np.abs(strength[~near]), 99.9) if not near.all() else np.inf
     if not level / _THRESHOLD > _ABOVE_THE_REST * rest:
         return None
     labels, count = scipy.ndimage.label(strong)
     if not 0 < count <= _MOST_BEADS:
         return None
-    kept = [
-        number
-        for number, place in enumerate(scipy.ndimage.find_objects(labels), 1)
-        if _is_round(labels, number, place)
-    ]
-    if not kept:
+    sizes = np.bincount(labels.ravel())[1:]
+    kept = np.flatnonzero(sizes >= _FEWEST_VOXELS) + 1
+    if not len(kept):
         return None
-    centres = np.array(scipy.ndimage.center_of_mass(np.where(near, strength, 0.0), labels, kept))
+    usual = float(np.median(sizes[kept - 1]))
+    centres = np.concatenate(
+        [_centres(np.argwhere(labels == number), round(sizes[number - 1] / usual)) for number in kept]
+    )
     middle = np.array(volume.shape) // 2
     places = (centres - middle)[:, ::-1] * quick.pixel_size
     radius = 0.5 * diameter if diameter is not None else _measured_radius(quick, places)
@@ -73,10 +72,20 @@ def find_beads(quick: QuickVolume, diameter: float | None) -> Beads | None:
     return Beads(places, radius + 0.25 * quick.pixel_size)
 
 
-def _is_round(labels: NDArray[np.signedinteger[Any]], number: int, place: tuple[slice, ...]) -> bool:
-    _, rows, columns = (part.stop - part.start for part in place)
-    enough = int((labels[place] == number).sum()) >= _FEWEST_VOXELS
-    return enough and max(rows, columns) <= _ROUND * min(rows, columns)
+def _centres(voxels: NDArray[np.int64], count: int) -> Float64:
+    """Of beads that hold these voxels ``(n, 3)``: one, or several that touch, from those farthest apart."""
+    points = voxels.astype(np.float64)
+    if count < 2:
+        return np.asarray(points.mean(axis=0)[None], dtype=np.float64)
+    starts = [points[np.argmax(np.square(points - points.mean(axis=0)).sum(axis=1))]]
+    while len(starts) < count:
+        nearest = np.min([np.square(points - start).sum(axis=1) for start in starts], axis=0)
+        starts.append(points[np.argmax(nearest)])
+    centres = np.array(starts)
+    for _ in range(_ROUNDS):
+        own = np.argmin(np.square(points[:, None] - centres[None]).sum(axis=2), axis=1)
+        centres = np.array([points[own == number].mean(axis=0) for number in range(count)])
+    return np.asarray(centres, dtype=np.float64)
 
 
 def _measured_radius(quick: QuickVolume, places: Float64) -> float:

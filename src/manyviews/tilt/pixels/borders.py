@@ -25,13 +25,12 @@ def find_border(image: Float32) -> Bool | None:
     border = np.zeros(image.shape, bool)
     for level in _edge_levels(image):
         equal = image == level
-        whole = scipy.ndimage.binary_opening(equal, np.ones((2, 2), bool))
-        own = _touching(whole)
+        own = _touching(scipy.ndimage.binary_opening(equal, np.ones((2, 2), bool)))
         inside = equal & ~own
         if own.mean() < _LEAST_PART or own.all() or inside.sum() > _MOST_INSIDE * (~own).sum():
             continue
         if _is_sharp(image, own, float(level)):
-            border |= own
+            border |= scipy.ndimage.binary_propagation(own, mask=equal)
     if not border.any() or border.all():
         return None
     wide: Bool = scipy.ndimage.binary_dilation(border, np.ones((3, 3), bool), iterations=_GUARD)

@@ -21,6 +21,7 @@ _EDGE = 0.1  # of the power within the slab, where it ends
 _SOONER, _LATER = 0.05, 0.2  # the same for how sure that is
 _BORDER = 1 / 16  # of a side, which does not count
 _LEAST_CONTRAST = 2.0  # power within over the floor
+_STANDARD_ERRORS = 4.0  # of a slope that is believed
 _BLOCKS = 4  # a side, whose heights tell of a tilt
 
 
@@ -35,7 +36,7 @@ class Slab:
     height
         Of its middle.
     slope_x, slope_y
-        Rise of the middle a voxel along x and y.
+        Rise of the middle a voxel along x and y; 0 where blocks of the slab do not agree on it.
     """
 
     thickness: float
@@ -98,7 +99,7 @@ def _extent(profile: Float64, level: float) -> tuple[float, float] | None:
 
 
 def _slopes(power: Float64, floor: float, low: float, high: float) -> tuple[float, float]:
-    """Of the plane through the heights of blocks, by their power."""
+    """Of the plane through the heights of blocks, by their power; what lies at random in a slab has none."""
     depth, rows, columns = power.shape
     if min(rows, columns) < 2 * _BLOCKS:
         return 0.0, 0.0
@@ -121,4 +122,8 @@ def _slopes(power: Float64, floor: float, low: float, high: float) -> tuple[floa
     x, y, middle, weight = np.array(places).T
     columns_of = np.stack([x - x.mean(), y - y.mean(), np.ones_like(x)], axis=1) * np.sqrt(weight)[:, None]
     found = np.linalg.lstsq(columns_of, middle * np.sqrt(weight), rcond=None)[0]
-    return float(found[0]), float(found[1])
+    left = middle * np.sqrt(weight) - columns_of @ found
+    variance = float((left**2).sum()) / (len(middle) - 3)
+    errors = np.sqrt(variance * np.diagonal(np.linalg.inv(columns_of.T @ columns_of)))
+    sure = np.abs(found) > _STANDARD_ERRORS * errors
+    return float(found[0] * sure[0]), float(found[1] * sure[1])
