@@ -38,7 +38,8 @@ class Checked:
     """What `check` found.
 
     What a reconstruction would do is ``plan``; how it is spread over ranks, with its memory, disk and time,
-    ``schedule``. Without ``thickness_given`` the thickness is a quarter of the width. ``groups`` are
+    ``schedule``. Without ``thickness_given`` the thickness is what the images
+    show, or a quarter of the width. ``groups`` are
     direction of the tilt axis in degrees, number of views, and whether slices are turned; ``warnings`` are
     sentences; ``transfer`` says what is taken for the contrast transfer, line by line, ``pixels`` which
     pixels do not count and how thick the images show the specimen.
@@ -80,7 +81,7 @@ class Checked:
         depth, height, width = self.plan.volume_shape
         record = self.plan.record()
         size = f"{width} x {height} x {depth} voxels of {self.plan.pixel_size:g} A"
-        if not self.thickness_given:
+        if NO_THICKNESS in self.warnings:
             size += " (no --thickness was given: a quarter of the width)"
         hidden = ("volume_shape", "pixel_size")
         values = [f"{name.replace('_', '-')} {value}" for name, value in record.items() if name not in hidden]
@@ -111,7 +112,8 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     Parameters
     ----------
     series, options
-        As for `manyviews.tilt.reconstruct.reconstruct`; a thickness of 0 stands for a quarter of the width.
+        As for `manyviews.tilt.reconstruct.reconstruct`; a thickness of 0 stands for what the
+        images show, else for a quarter of the width.
     ranks
         Processes of this machine to plan for; None: as many as the layout needs, 1 without one.
 
@@ -125,9 +127,9 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     given = options.thickness != 0 or resolved.thickness is not None
     proposal = None if given else propose_thickness(resolved, options, SingleWorld())
     if proposal is not None:
-        resolved, given = proposal.centred(resolved), True
+        resolved = proposal.centred(resolved)
         source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
-    if not given:
+    elif not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
     plan = resolve_plan(options, source)
     transfer = resolve_transfer(options, resolved)
@@ -150,7 +152,7 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
         warnings=(
             *resolved.warnings,
             *doubts,
-            *(() if given else (NO_THICKNESS,)),
+            *(() if given or proposal is not None else (NO_THICKNESS,)),
             *find_warnings(resolved, plan, series, levels if plan.normalise == "none" else None, outliers),
         ),
     )
