@@ -46,6 +46,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "subtomo_speed": ("subtomo_speed", lambda script, found: script.table(found["passes"], found["memory"])),
     "tilt_align": ("tilt_align", lambda script, found: script.page(found)),
     "tilt_ctf": ("tilt_ctf", lambda script, found: script.page(found)),
+    "tilt_edges": ("tilt_edges", lambda script, found: script.page(found["cases"])),
     "tilt_priors": ("tilt_priors", lambda script, found: script.page(found)),
 }
 

@@ -70,21 +70,23 @@ class ConjugateGradient:
         self.precondition = precondition
 
     def init(self) -> ConjugateGradientState:
-        """Start from an empty volume, where the target is the exact gradient."""
+        """Start from an empty volume, where the target is the exact gradient, or that of guessed data."""
         problem = self.problem
         start = problem.vectors.zeros()
-        direction = self._preconditioned(problem.target)
+        guessed = problem.first_target is not None
+        target = problem.target if problem.first_target is None else problem.first_target
+        direction = self._preconditioned(target)
         return ConjugateGradientState(
             iteration=0,
             iterate=start,
-            residual=problem.target,
+            residual=target,
             direction=direction,
-            slope=problem.vectors.inner(problem.target, direction),
+            slope=problem.vectors.inner(target, direction),
             base=start,
             base_gradient=problem.target,
             base_energy=problem.data_energy,
-            target=problem.target,
-            offset=0.5 * problem.data_energy,
+            target=target,
+            offset=0.5 * (problem.first_energy if guessed else problem.data_energy),
             objective=0.5 * problem.data_energy,
             data_passes=0.0,
         )

@@ -90,7 +90,8 @@ def make_cg(
     ``known`` are its kernel, periodic too, and its least squares without any damping, where they are there.
     """
     by_frequency = any(problem.roughness)
-    if known is None and not by_frequency:
+    guess = problem.guess()
+    if known is None and not by_frequency and guess is None:
         return ConjugateGradient(problem.least_squares(), refresh_every=refresh)
     kernel = known[0] if known else problem.kernel(periodic=by_frequency)
     precondition: Map | None = None
@@ -102,6 +103,8 @@ def make_cg(
         kernel = replace(kernel, periodic=None)
     target, energy = (known[1].target, known[1].data_energy) if known else problem.back_projection()
     least_squares = problem.quadratic_problem(kernel, target, energy)
+    if guess is not None:
+        least_squares = replace(least_squares, first_target=guess[0], first_energy=guess[1])
     return ConjugateGradient(least_squares, refresh_every=refresh, precondition=precondition)
 
 

@@ -65,6 +65,11 @@ class Plan:
     normalise: str
     invert_contrast: bool
     remove_outliers: bool
+    edges: str
+    mask_detector: str
+    mask_borders: str
+    mask_beads: bool
+    bead_diameter: float | None
     ctf: str
     defocus_hand: str
     wiener_constant: float
@@ -115,6 +120,11 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         normalise=options.normalise,
         invert_contrast=options.invert_contrast,
         remove_outliers=options.remove_outliers,
+        edges=options.edges,
+        mask_detector=options.mask_detector,
+        mask_borders=options.mask_borders,
+        mask_beads=options.mask_beads or options.bead_diameter is not None,
+        bead_diameter=options.bead_diameter,
         ctf=options.ctf,
         defocus_hand=options.defocus_hand if options.ctf != "none" else "none",
         wiener_constant=options.wiener_constant,

@@ -22,6 +22,7 @@ from manyviews.tilt.solve.problem import TiltProblem
 VOLUME_FILE = "volume.mrc"
 OUTLIERS_FILE = "outliers.csv"
 TABLES = ("ncc.csv", "geometry.csv", OUTLIERS_FILE)
+_COUNTED = 0.5
 
 
 def write_results(
@@ -85,10 +86,25 @@ def reprojection(
     found = np.zeros(len(problem.weights) + 1)
     for views, projected in problem.project_blocks(volume):
         measured = images.read(views)
-        found[views] = ncc_views(measured.cpu().numpy(), projected.cpu().numpy())
-        found[-1] += weighted_energy(projected.sub_(measured), problem.weights[views])
+        pixels = None if problem.pixels is None else problem.pixels.weights(views)
+        found[views] = _correlations(measured, projected, pixels)
+        found[-1] += weighted_energy(projected.sub_(measured), problem.weights[views], pixels)
     total = problem.place.world.sum(torch.from_numpy(found)).numpy()
     return total[:-1], float(total[-1])
+
+
+def _correlations(
+    measured: torch.Tensor, projected: torch.Tensor, pixels: torch.Tensor | None
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """NCC of images ``(k, y, x)``, of the pixels that count half or more."""
+    if pixels is None:
+        return ncc_views(measured.cpu().numpy(), projected.cpu().numpy())
+    found = np.full(len(measured), np.nan)
+    for view, counted in enumerate(pixels >= _COUNTED):
+        if counted.any():
+            pair = (images[view][counted].cpu().numpy()[None, None] for images in (measured, projected))
+            found[view] = ncc_views(*pair)[0]
+    return found
 
 
 def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, np.dtype[np.float64]]) -> None:
