@@ -70,7 +70,7 @@ def test_a_reconstruction_and_the_command_that_goes_on_with_it(stacks, tmp_path,
     truth = mv.read_mrc(tmp_path.parent / stacks[0].replace("0.mrc", "truth.mrc"))[0]
     assert np.corrcoef(run.volume.ravel(), truth.ravel())[0, 1] > 0.7
     assert run.options["iterations"] == 3
-    assert set(run.tables) == {"ncc", "geometry"}
+    assert set(run.tables) == {"ncc", "geometry", "fitted_images"}
     assert run.tables["ncc"]["view"].dtype == np.int64
     np.testing.assert_array_equal(run.tables["geometry"]["tilt_degrees"], [*TILTS, *TILTS])
     assert "<img" in run._repr_html_()
