@@ -25,6 +25,7 @@ from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.operators.view_kernel import make_kernel
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.solvers.consensus import Consensus
+from manyviews.solvers.space import Space
 from manyviews.tilt.solve.subsets import Subset, make_subsets
 
 VOLUME_SHAPE = (5, 14, 14)
@@ -159,7 +160,7 @@ def follow(agents: list[tuple[Matrix, Matrix]], dense: Dense) -> Iterator[tuple[
     """The program's own consensus loop with agents ``z -> M z + c``."""
     solver = Consensus(
         [Affine(torch.from_numpy(m), torch.from_numpy(c)) for m, c in agents],
-        torch.zeros(dense.truth.shape, dtype=torch.float64),
+        Space.like(torch.zeros(dense.truth.shape, dtype=torch.float64)),
         mann=MANN,
         objective=lambda x: 0.0,
         passes_per_iteration=1.0,

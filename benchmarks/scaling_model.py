@@ -106,8 +106,11 @@ class Model:
         rates, size = self.rates, self.job.size
         slices = -(-self.job.depth // slabs)
         if views.direct:
-            bins = sum(count * pixels for count, pixels in views.blocks)
-            return views.count * slices * size**2 * rates.stream + bins * rates.detector
+            bins = float(sum(count * pixels for count, pixels in views.blocks))
+            by_rows = slabs > 1 and views.axes * self.job.depth <= slabs * views.count
+            bins = bins / slabs if by_rows else bins
+            changed = 4 * 4 * slices * size**2 * rates.copy * by_rows
+            return views.count * slices * size**2 * rates.stream + bins * rates.detector + changed
         depth, height, width = views.grid
         own_rows = RowShares.of(views.grid, slabs).count(0)
         packed = 3 * 8 * slices * height * (width // 2 + 1) * rates.copy * (slabs > 1)

@@ -70,6 +70,8 @@ class Views:
     direct: bool
     blocks: tuple[tuple[int, int], ...]  # views and detector bins of every block
     rotated: bool
+    axes: int
+    side: int  # pixels
 
 
 @cache
@@ -81,7 +83,7 @@ def views_of(job: Job, picked: tuple[int, ...], subset: bool, slabs: int = 1) ->
     rotated = any(group.rotated for group in groups)
     few = len(picked) < VIEWS_PER_CONVOLUTION * math.prod(grid) / math.prod(job.shape)
     blocks = tuple(block for group in groups for block in blocks_of(group, job.size, slabs))
-    return Views(len(picked), grid, subset and few and not rotated, blocks, rotated)
+    return Views(len(picked), grid, subset and few and not rotated, blocks, rotated, len(groups), job.size)
 
 
 def blocks_of(group: AxisGroup, size: int, slabs: int) -> list[tuple[int, int]]:
@@ -151,10 +153,22 @@ def rows(purpose: str, views: Views, depth: int, slabs: int, *, back: bool) -> C
 
 
 def normal(views: Views, depth: int, slabs: int) -> list[Calls]:
-    """``W' L W x``: a convolution, or a pass of the projectors with two energies."""
+    """``W' L W x``: a convolution, or upright views by rows, or a pass of the projectors with two energies."""
     if not views.direct:
         return [rows("normal", views, depth, slabs, back=True)]
-    return projected("normal", views, slabs)
+    if slabs == 1 or views.axes * depth > slabs * views.count:
+        return projected("normal", views, slabs)
+    return [changed_for_rows("normal", views, depth, slabs).times(views.axes)]
+
+
+def changed_for_rows(purpose: str, views: Views, depth: int, slabs: int) -> Calls:
+    """Slices for all slices of own rows, and back: as `manyviews.operators.row_normal` has it."""
+    slices, own = ([part.stop - part.start for part in shares(count, slabs)] for count in (depth, views.side))
+    sent = tuple(
+        4 * views.side * (mine * (views.side - row) + row * (depth - mine))
+        for mine, row in zip(slices, own, strict=True)
+    )
+    return Calls(purpose, "rows", 2, sent, 2 * (slabs - 1))
 
 
 def projected(purpose: str, views: Views, slabs: int) -> list[Calls]:

@@ -19,6 +19,7 @@ Record = dict[str, Any]
 PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "consensus_convergence": ("consensus_convergence", lambda script, found: script.tables(found)),
     "haadf": ("haadf", lambda script, found: script.tables(found)),
+    "live_page_abinitio_70s_64": ("live_page", lambda script, found: script.page_of(found)),
     "local_maps": ("local_maps", lambda script, found: script.table(found["filters"]) + "\n"),
     "memory_per_rank": ("memory_per_rank", lambda script, found: script.report(found)),
     "nano_inner_64": ("nano_inner", lambda script, found: script.page(found)),
@@ -46,6 +47,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "subtomo_speed": ("subtomo_speed", lambda script, found: script.table(found["passes"], found["memory"])),
     "tilt_align": ("tilt_align", lambda script, found: script.page(found)),
     "tilt_ctf": ("tilt_ctf", lambda script, found: script.page(found)),
+    "tilt_edges": ("tilt_edges", lambda script, found: script.page(found["cases"])),
     "tilt_priors": ("tilt_priors", lambda script, found: script.page(found)),
 }
 

@@ -175,6 +175,14 @@ def test_options_in_the_text_belong_to_a_command(page: Path):
     assert not found - known
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if "simulate" in text_of(page)], ids=relative)
+def test_data_that_a_page_simulates_goes_to_folders_of_its_own(page):
+    """A reader makes one after the other, and the second is refused where the first lies."""
+    said = {tuple(words) for words, _ in command_lines(text_of(page)) if "simulate" in words[:2]}
+    folders = [words[words.index("--out") + 1] for words in said if "--out" in words]
+    assert len(folders) == len(set(folders)), sorted(folders)
+
+
 def test_the_test_sees_what_is_wrong():
     for name in ("runs.driver.drive", "io", "fsc", "cli.command.Command.parser", "__version__"):
         assert exists(f"manyviews.{name}")

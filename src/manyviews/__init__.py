@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from manyviews.api.arrays import TiltGeometry, back_project, fsc, project, read_mrc, write_mrc
+    from manyviews.api.arrays import TiltGeometry, backproject, fsc, project, read_mrc, write_mrc
     from manyviews.api.jobs import abinitio, align_subtomograms, reconstruct, reconstruct_scan, refine, solve
+    from manyviews.api.particles import write_particles
     from manyviews.api.run import Run, open_run
     from manyviews.api.series import TiltSeries, read_tilt_series
     from manyviews.errors import InputError
@@ -12,6 +13,7 @@ else:
     from manyviews.api.names import __dir__, __getattr__  # noqa: F401 Python itself asks for them
 
 __all__ = ["InputError", "Run", "TiltGeometry", "TiltSeries", "abinitio", "align_subtomograms",
-           "back_project", "fsc", "open_run", "project", "read_mrc", "read_tilt_series", "reconstruct",
-           "reconstruct_scan", "refine", "solve", "write_mrc"]  # fmt: skip
+           "backproject", "fsc", "open_run", "project", "read_mrc", "read_tilt_series", "reconstruct",
+           "reconstruct_scan", "refine", "solve", "write_mrc",
+           "write_particles"]  # fmt: skip
 __version__ = "0.1.0"

@@ -146,6 +146,12 @@ def check_options(options: Any) -> None:
             )
 
 
+def foreign_options(kind: Any, method: str) -> set[str]:
+    """Names of the options of a dataclass that ``method`` lacks: a record of a run has no place for them."""
+    known = ((item.name, option_of(item)) for item in fields(kind))
+    return {name for name, about in known if about and about.methods and method not in about.methods}
+
+
 def _differs(value: Any, default: Any) -> bool:
     """Names such as those of point groups may be written in small letters."""
     if isinstance(value, str) and isinstance(default, str):

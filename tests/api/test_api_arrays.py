@@ -43,7 +43,7 @@ def test_back_projection_is_the_adjoint_and_keeps_the_type(rng, dtype, agree):
     images = rng.normal(size=(len(GEOMETRY), 20, 33)).astype(dtype)
     projected = mv.project(volume, GEOMETRY, image_shape=(20, 33))
     square = rng.normal(size=(len(GEOMETRY), *SHAPE[1:])).astype(dtype)
-    summed = mv.back_project(square, GEOMETRY, SHAPE[0])
+    summed = mv.backproject(square, GEOMETRY, SHAPE[0])
     assert (projected.dtype, summed.dtype) == (dtype, dtype)
     assert (projected.shape, summed.shape) == (images.shape, SHAPE)
     left = np.vdot(mv.project(volume, GEOMETRY), square)
@@ -76,10 +76,10 @@ NO_VIEW = GEOMETRY.select(np.zeros(10, bool))
         (lambda: mv.project(VOLUME, GEOMETRY, (24, 0)), r"\(9, 24, 31\) and images of shape \(24, 0\)"),
         (lambda: mv.project(VOLUME, GEOMETRY, (2, 3, 4)), r"images of shape \(2, 3, 4\) cannot be"),
         (lambda: mv.project(VOLUME, GEOMETRY, pixel_size=0), "0 is not a positive number; give angstrom"),
-        (lambda: mv.back_project(IMAGES[1:], GEOMETRY, 9), r"are \(9, 24, 31\) but .* wants \(10, 24, 31\)"),
-        (lambda: mv.back_project(IMAGES[0], GEOMETRY, 9), r"shape \(24, 31\), not three axes \(view, y, x\)"),
-        (lambda: mv.back_project(IMAGES, GEOMETRY, 0), r"shape \(0, 24, 31\) and images"),
-        (lambda: mv.back_project(IMAGES, GEOMETRY, 9.5), r"shape \(9.5, 24, 31\) and images"),
+        (lambda: mv.backproject(IMAGES[1:], GEOMETRY, 9), r"are \(9, 24, 31\) but .* wants \(10, 24, 31\)"),
+        (lambda: mv.backproject(IMAGES[0], GEOMETRY, 9), r"shape \(24, 31\), not three axes \(view, y, x\)"),
+        (lambda: mv.backproject(IMAGES, GEOMETRY, 0), r"shape \(0, 24, 31\) and images"),
+        (lambda: mv.backproject(IMAGES, GEOMETRY, 9.5), r"shape \(9.5, 24, 31\) and images"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_both_shapes(call, said):

@@ -70,7 +70,7 @@ def test_a_reconstruction_and_the_command_that_goes_on_with_it(stacks, tmp_path,
     truth = mv.read_mrc(tmp_path.parent / stacks[0].replace("0.mrc", "truth.mrc"))[0]
     assert np.corrcoef(run.volume.ravel(), truth.ravel())[0, 1] > 0.7
     assert run.options["iterations"] == 3
-    assert set(run.tables) == {"ncc", "geometry"}
+    assert set(run.tables) == {"ncc", "geometry", "fitted_images"}
     assert run.tables["ncc"]["view"].dtype == np.int64
     np.testing.assert_array_equal(run.tables["geometry"]["tilt_degrees"], [*TILTS, *TILTS])
     assert "<img" in run._repr_html_()
@@ -81,6 +81,74 @@ def test_a_reconstruction_and_the_command_that_goes_on_with_it(stacks, tmp_path,
     assert main(command[1:]) == 0
     assert "nothing to do" in capsys.readouterr().err
     assert (out / "volume.mrc").stat().st_mtime_ns == volume
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "sirt", "iterations": 3, "non_negative": True},
+        {"bin": 2, "normalise": "statistics", "iterations": 2, "invert_contrast": True},
+    ],
+)
+def test_images_in_memory_give_the_volume_of_the_run(stacks, tmp_path, options):
+    run = mv.reconstruct(stacks, out=tmp_path / "run", thickness=12, axis_angle=AXES, quiet=True, **options)
+    series = mv.read_tilt_series(stacks, axis_angle=AXES)
+    before = series.images.copy()
+    volume = mv.reconstruct(series.images, series.geometry, thickness=12, pixel_size=PIXEL, **options)
+    np.testing.assert_array_equal(volume, run.volume)
+    np.testing.assert_array_equal(series.images, before)
+    assert (type(volume), volume.dtype) == (np.ndarray, np.float32)
+
+
+def test_the_lines_a_scientist_wants_to_write(rng):
+    truth = np.zeros((16, 32, 32))
+    truth[5:11, 8:22, 12:20] = 1.0
+    geometry = mv.TiltGeometry.from_angles(np.arange(-60, 61, 5), axis_degrees=(0, 90))
+    images = mv.project(truth, geometry, pixel_size=8.0)
+    noisy = images + rng.normal(0, 0.05 * images.std(), images.shape)
+    volume = mv.reconstruct(noisy, geometry, thickness=16, pixel_size=8.0)
+    assert volume.shape == truth.shape
+    assert np.corrcoef(volume.ravel(), truth.ravel())[0, 1] > 0.85
+    assert mv.fsc(volume, truth, 8.0).resolution(0.5) < 40.0  # two axes leave a pyramid out
+    assert mv.backproject(images, geometry, thickness=16, pixel_size=8.0).shape == truth.shape
+    spoilt = noisy.copy()
+    spoilt[3, 10, 10] += 1000.0
+    with pytest.warns(
+        UserWarning, match="stack 1: 1 pixel stands out as hot pixels and X-rays do, in section 4"
+    ):
+        mv.reconstruct(spoilt, geometry, thickness=16, pixel_size=8.0, method="wbp")
+
+
+IMAGES, GEOMETRY = np.ones((9, 8, 8)), mv.TiltGeometry.from_angles(TILTS)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: mv.reconstruct(IMAGES, thickness=4), "views come as a TiltGeometry"),
+        (lambda: mv.reconstruct(IMAGES[0], GEOMETRY, thickness=4), r"shape \(8, 8\), not three axes"),
+        (lambda: mv.reconstruct(IMAGES[1:], GEOMETRY, thickness=4), "there are 8 images and 9 views"),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY), "the thickness of the volume is not known"),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, pixel_size=0), "0 is not a positive number"),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4), "all images are blank"),
+        (
+            lambda: mv.reconstruct(IMAGES * np.nan, GEOMETRY, thickness=4),
+            "stack 1, section 1: 64 pixels are NaN",
+        ),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, out="run"), "option out: is for files"),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, exclude="1"), "option exclude: is for files"),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, ctf="3d"), "option ctf: is for runs only"),
+        (
+            lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, method="admm"),
+            "option prior: a prior is chosen",
+        ),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, iteration=3), "did you mean 'iterations'"),
+        (lambda: mv.reconstruct("a.mrc", thickness=4), "into a run folder, and none is given; give out"),
+    ],
+)
+def test_images_in_memory_that_cannot_be_are_refused(call, said):
+    with pytest.raises(mv.InputError, match=said):
+        call()
 
 
 def test_options_are_refused_before_a_folder_is_made(stacks, tmp_path):

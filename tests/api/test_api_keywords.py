@@ -73,7 +73,7 @@ def test_what_is_refused(given, said):
 
 def test_help_shows_every_option_and_its_default():
     shown = inspect.signature(mv.reconstruct).parameters
-    assert list(shown)[:4] == ["stacks", "out", "thickness", "tilt_angles"]
+    assert list(shown)[:4] == ["stacks", "geometry", "out", "thickness"]
     assert shown["method"].default == "cg"
     assert {"options", "command"}.isdisjoint(shown)
     assert inspect.signature(mv.abinitio).parameters["refinements"].default == 8

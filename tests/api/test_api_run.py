@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
+from shutil import rmtree
 
 import numpy as np
 import pytest
 
 import manyviews as mv
+from manyviews.api import run as api_run
 from manyviews.runs.checkpoint import save_checkpoint
 from run_files import ANGLES, SHIFTS, SUMMARY, VOLUME, write_run
 
@@ -83,8 +85,49 @@ def test_what_a_notebook_shows(tmp_path):
     assert "1 &lt;GiB&gt;" in page
     assert "<img" not in page
     (folder / "figures").mkdir()
+    (folder / "figures" / "maps.png").write_bytes(b"maps")
+    assert b64encode(b"maps").decode() in run._repr_html_()
     (folder / "figures" / "slices.png").write_bytes(b"picture")
     assert b64encode(b"picture").decode() in run._repr_html_()
+
+
+def test_a_large_volume_is_mapped_and_read_only(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "run")
+    for number in (1, 2):
+        mv.write_mrc(folder / f"half{number}.mrc", number * VOLUME, 8.0)
+    assert mv.open_run(folder).volume.flags.writeable
+    monkeypatch.setattr(api_run, "_MAPPED_FROM_BYTES", VOLUME.nbytes)
+    monkeypatch.setattr(api_run, "read_mrc", None)
+    run = mv.open_run(folder)
+    np.testing.assert_array_equal(run.volume, VOLUME)
+    np.testing.assert_array_equal(run.halves[1], 2 * VOLUME)
+    assert run.volume.dtype == np.float32
+    assert not run.volume.flags.writeable
+    monkeypatch.undo()
+    monkeypatch.setattr(api_run, "_MAPPED_FROM_BYTES", 1)
+    mv.write_mrc(folder / "volume.mrc", VOLUME.astype(np.int16), 8.0, overwrite=True)
+    assert mv.open_run(folder).volume.dtype == np.float32
+
+
+def test_a_notebook_shows_what_is_left_of_a_damaged_run(tmp_path):
+    folder = write_run(tmp_path / "<run>")
+    run = mv.open_run(folder)
+    (folder / "summary.json").write_text("[" * 100_000)
+    page = run._repr_html_()
+    assert "<th style='text-align:left'>summary</th><td>" in page
+    assert "summary.json: cannot be read" in page
+    assert "&lt;run&gt;" in page
+    assert "<run>" not in page
+    (folder / "events.jsonl").unlink()
+    (folder / "events.jsonl").mkdir()
+    (folder / "figures").mkdir()
+    (folder / "figures" / "slices.png").mkdir()
+    (folder / "run.toml").write_text("job = 3")
+    assert "not to be read (" in run._repr_html_()
+    assert "not to be read (" in repr(run)
+    rmtree(folder)
+    assert "not to be read (" in run._repr_html_()
+    assert "run.toml is missing" in repr(run)
 
 
 def test_what_is_no_run_or_damaged(tmp_path):

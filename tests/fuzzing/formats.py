@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzzing import nano_run, samples, scans, subtomo_run
+from fuzzing import job_runs, nano_run, samples, scans, subtomo_run
 from fuzzing.defocus import DEFOCUS, read_defocus
 from manyviews.io.aretomo import read_aln
 from manyviews.io.cryosparc import read_cryosparc_particles
@@ -295,6 +295,7 @@ def _report(kind: str) -> Read:
     def read(path: Path, drawn: bool) -> None:
         if drawn:
             _page(path.parent, sections)
+        job_runs.shown(path.parent)
         run = read_run(path.parent)
         verdict(run)
         convergence(run)
@@ -346,6 +347,7 @@ def _read_table(path: Path, drawn: bool) -> None:
 def _read_run_toml(path: Path, drawn: bool) -> None:
     if drawn:
         _page(path.parent, JOBS["tilt"][2])
+    job_runs.shown(path.parent)
     new = tomllib.loads(samples.run_toml("tilt reconstruct", "cg").decode())
     old = read_record(path.parent)
     if old is not None:
@@ -481,6 +483,10 @@ FORMATS: tuple[Format, ...] = (
             binary=name.endswith("npy"),
         )
         for name, data in nano_run.FILES.items()
+    ),
+    *(
+        Format(f"{kind}, {name}", _one(data), run.beside(name), run.reading(name), draws=True)
+        for kind, run in job_runs.RUNS.items() for name, data in run.files.items()
     ),
     Format("lock", _lock_seeds, _alone("lock"), _read_lock),
     *(

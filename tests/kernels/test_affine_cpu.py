@@ -124,7 +124,20 @@ def test_shared_and_repeated_maps_agree(rng):
         torch.testing.assert_close(kernel(data, matrix, shape), repeated, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize(("count", "lanes"), [(16, 16), (5, 16), (20, 48)])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
+@pytest.mark.parametrize("kernel", [resample_spline, resample_spline_adjoint])
+def test_a_few_images_take_less_room_and_give_the_same_bits(kernel, count, rng):
+    """What a thin slab holds in a frame is not sixteen slices; and slabs of any thickness agree."""
+    images, _ = random_pair(17, (14, 10), (14, 13), rng)
+    for dtype in (torch.float32, torch.float64):
+        some = images.to(dtype)
+        matrix = affine_map(21.0, (14, 10), (14, 13))[None]
+        few, many = kernel(some[:count], matrix, (9, 9)), kernel(some, matrix, (9, 9))
+        assert torch.equal(few, many[:count])
+        assert few.untyped_storage().nbytes() == (4 if count <= 4 else 8) * 81 * some.itemsize
+
+
+@pytest.mark.parametrize(("count", "lanes"), [(16, 16), (5, 16), (3, 4), (5, 8), (20, 48)])
 def test_images_stored_side_by_side_give_the_same(count, lanes, rng):
     images, others = random_pair(count, (14, 10), (11, 13), rng)
     matrix = affine_map(-33.0, (14, 10), (11, 13))[None]

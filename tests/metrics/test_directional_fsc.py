@@ -106,6 +106,11 @@ def test_cones_are_written_and_read(tmp_path):
         path.write_text("\n".join([*text[:5], line, *text[5:]]))
         with pytest.raises(InputError, match=words):
             read_cones(path)
+    path.write_text("\n".join(text[:-1]))
+    with pytest.raises(
+        InputError, match=rf"direction z has \d+ frequencies, not {len(read[0].curve.frequency)}"
+    ):
+        read_cones(path)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_slabs_of_three_ranks_add_up(case, piece_slices, rng):
 
 def test_blocks_shrink_with_the_slabs_to_a_least_size():
     sizes = [usual_block_bytes(ranks) for ranks in (1, 2, 8, 64)]
-    assert sizes == [2**28, 2**27, 2**25, 2**25]
+    assert sizes == [2**28, 2**27, 2**25, 2**24]
 
 
 @pytest.fixture

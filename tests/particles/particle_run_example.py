@@ -5,8 +5,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from manyviews.io.mrc import write_mrc
+from manyviews.particles.start_files import write_starts
 from manyviews.runs.folder import RunFolder
 
 BOX, PIXEL_SIZE = 24, 5.0
@@ -86,6 +88,7 @@ def write_particle_run(folder: Path, *, method="stochastic-em", independent=Fals
         run.log("warning: 1 of 1 other random starts came to another structure")
         write_mrc(folder / "volume.mrc", ball(), PIXEL_SIZE, overwrite=True)
         write_tables(folder)
+        write_starts(folder, [torch.from_numpy(ball()[::2, ::2, ::2])] * STARTS, [1.5, 3.25], 300.0)
         summary = {
             "particles": 2000,
             "map_voxels": BOX,

@@ -104,6 +104,10 @@ def test_what_changes_the_result_is_on_record():
     assert record["device"] == "cpu"
     assert not {"threads", "memory", "scratch"} & set(record)
     assert settled(reference=Path("map.mrc")).record()["reference"] == "map.mrc"
+    assert {"refinements", "symmetry"} <= set(record)
+    assert not {"schedule", "prior", "prior_strength", "iterations"} & set(record)
+    assert {"prior", "prior_strength", "schedule"} <= set(settled(method="sagd").record())
+    assert "refinements" not in settled(method="sagd").record()
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -31,7 +31,7 @@ from manyviews.report.words import verdict as words_of
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
-PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
+PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses", "starts")
 
 
 def build_report(folder):
@@ -98,6 +98,8 @@ def legend(figure):
         ("spread.csv", {"spread"}),
         ("fsc.csv", set()),
         ("fsc_reference.csv", set()),
+        ("starts.csv", {"starts"}),
+        ("starts.mrc", {"starts"}),
         ("events.jsonl", {"learning", "poses"}),
     ],
 )

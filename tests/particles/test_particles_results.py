@@ -16,7 +16,7 @@ from manyviews.io.relion_particles import read_relion_particles, write_relion_pa
 from manyviews.io.tables import read_numbers
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
-from manyviews.particles.em.pose_summary import summarise_poses
+from manyviews.particles.em.pose_summary import mean_poses, summarise_poses
 from manyviews.particles.images.look import SIGNS, Look
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
@@ -30,6 +30,7 @@ from manyviews.particles.results import (
     write_results,
 )
 from manyviews.particles.selection import FILES, Selection
+from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
 from random_steps import random_steps
 
 BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
@@ -78,7 +79,12 @@ def plan():
 def test_everything_is_written_and_reads_back(tmp_path, plan):
     falling = [1.0, 0.9, 0.5, 0.1, 0.0]
     figures = write_results(tmp_path, plan, chosen(), structure(falling))
-    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {REFERENCE_FILE, *FILES}
+    assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {
+        REFERENCE_FILE,
+        STARTS_FILE,
+        START_PLANES_FILE,
+        *FILES,
+    }
     volume, header = read_mrc(tmp_path / "volume.mrc")
     assert volume.shape == (BOX,) * 3
     assert header.pixel_size[0] == pytest.approx(PIXEL_SIZE)
@@ -157,7 +163,7 @@ def test_rows_keep_their_order_and_copies_their_half(tmp_path, plan):
     assert posed.half[31] == posed.half[30]
     same = np.setdiff1d(np.arange(COUNT), [7, 30, 31])
     np.testing.assert_array_equal(posed.half[same], same % 2 + 1)
-    best, _, _ = summarise_poses(samples(), COUNT)
+    best, _, _ = mean_poses(samples(), COUNT)
     np.testing.assert_allclose(euler_to_matrices(posed.angles)[some.order], best.rotations, atol=1e-4)
     assert figures["copies_of_other_particles"] == 2
     lines = (tmp_path / "copies.csv").read_text().splitlines()

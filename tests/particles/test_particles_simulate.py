@@ -11,7 +11,7 @@ from manyviews.io.mrc import read_header, read_mrc, write_mrc
 from manyviews.io.particle_images import read_particles
 from manyviews.operators.contrast_transfer import Optics
 from manyviews.particles.options import SimulateOptions
-from manyviews.particles.simulate import simulate
+from manyviews.particles.simulate import mask_diameter, simulate
 from manyviews.simulate.particles import (
     GaussianProjector,
     Poses,
@@ -57,11 +57,27 @@ def test_writes_a_stack_blind_and_true_tables_and_the_truth(tmp_path):
     assert read_header(made.truth).shape == (24, 24, 24)
     assert seen == [("particles.mrcs", 256, 300), ("particles.mrcs", 300, 300)]
     assert made.command in (made.folder / "README.txt").read_text()
-    assert shlex.split(made.command)[:4] == ["manyviews", "particles", "abinitio", str(made.particles)]
+    words = shlex.split(made.command)
+    assert words[:5] == ["manyviews", "particles", "abinitio", str(made.particles), "--diameter"]
+    assert words[6:8] == ["--reference", str(made.truth)]
+    density = read_mrc(made.truth)[0]
+    z, y, x = np.indices(density.shape) - 12
+    outside = np.sqrt(x**2 + y**2 + z**2) * 5 > float(words[5]) / 2
+    assert density[outside].max() < 0.02 * density.max()
+    assert 60 < int(words[5]) <= 120
     record = tomllib.loads((made.folder / "simulate.toml").read_text())
     assert record["options"]["seed"] == 3
     assert record["grey_levels"]["signal_to_noise"] == pytest.approx(0.1)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_the_diameter_of_a_mask_suits_the_specimen_and_the_box():
+    volume = np.zeros((40, 40, 40), np.float32)
+    volume[20, 20, 11] = 1.0
+    assert mask_diameter(volume, 4.0) == 90  # 9 + 2 pixels of 4 A to either side are 88 A
+    volume[0, 0, 0] = 1.0
+    assert mask_diameter(volume, 4.0) == 160
+    assert mask_diameter(volume * 0, 4.1) == 50
 
 
 @pytest.mark.parametrize("views", ["uniform", "belt"])

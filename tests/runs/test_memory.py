@@ -1,3 +1,4 @@
+import platform
 import subprocess
 import sys
 
@@ -18,6 +19,37 @@ def test_peak_is_at_least_what_is_held_now():
     held = psutil.Process().memory_info().rss
     assert peak_memory_bytes() >= 0.95 * held
     assert peak_memory_bytes() < 100 * held
+
+
+HOLES = """
+import sys
+import numpy as np
+import psutil
+from manyviews.runs.memory import give_back_freed
+
+np.ones(16 << 20, np.uint8)  # so large and freed: smaller ones come from the heap from now on
+if sys.argv[1] == "back":
+    assert give_back_freed(4 << 20)
+arrays = [np.ones(size << 20, np.uint8) for size in (12, 2) * 8]
+small = arrays[1::2]
+before = psutil.Process().memory_info().rss
+del arrays
+print((before - psutil.Process().memory_info().rss) >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of the GNU C library")
+def test_freed_arrays_go_back_to_the_system():
+    kept, back = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", HOLES, how], check=True, capture_output=True, text=True
+            ).stdout
+        )
+        for how in ("kept", "back")
+    )
+    assert kept < 16
+    assert back >= 8 * 12 - 1
 
 
 def test_available_on_this_machine():

@@ -8,6 +8,7 @@ from manyviews.solvers.proximal_maps import DataTerm, NonNegative, PrintedGradie
 from manyviews.solvers.space import Space
 
 ROWS = 60
+SPACE = Space.like(torch.zeros(SHAPE, dtype=torch.float64))
 
 
 def overlapping_parts(dense, count=4, overlap=5, weighted=True):
@@ -25,8 +26,7 @@ def overlapping_parts(dense, count=4, overlap=5, weighted=True):
 def consensus(parts, *, mann=0.8, anchor=10.0, steps=8, priors=(), objective=lambda x: 0.0):
     problems = [part.least_squares() for part in parts]
     agents = [DataTerm(problem.hessian, problem.target, anchor, steps) for problem in problems]
-    start = torch.zeros(SHAPE, dtype=torch.float64)
-    return Consensus([*agents, *priors], start, mann=mann, objective=objective, passes_per_iteration=2.0)
+    return Consensus([*agents, *priors], SPACE, mann=mann, objective=objective, passes_per_iteration=2.0)
 
 
 def printed(parts, relaxation=0.3, steps=10):
@@ -36,8 +36,7 @@ def printed(parts, relaxation=0.3, steps=10):
         )
         for part in parts
     ]
-    start = torch.zeros(SHAPE, dtype=torch.float64)
-    return Consensus(agents, start, mann=0.8, objective=lambda x: 0.0, passes_per_iteration=float(steps))
+    return Consensus(agents, SPACE, mann=0.8, objective=lambda x: 0.0, passes_per_iteration=float(steps))
 
 
 def distance(state, answer):
@@ -161,7 +160,7 @@ def test_agents_of_two_groups_of_processes_agree_as_if_they_were_together():
     groups = OtherGroup((2, 3))
     half = Consensus(
         solver.maps[:2],
-        solver.start,
+        SPACE,
         mann=0.8,
         objective=solver.objective,
         passes_per_iteration=2.0,

@@ -37,6 +37,7 @@ from manyviews.solvers.proximal_maps import (
 )
 from manyviews.solvers.single_pass import DirectCombine, WeightedBackProjection
 from manyviews.solvers.sirt import Landweber, NormalisedSirt
+from manyviews.solvers.space import Space
 from manyviews.solvers.stochastic_average_gradient import Evaluation, StochasticAverageGradient
 
 DENSE = [random_dense(seed, damping=2.0) for seed in range(3)]
@@ -86,8 +87,8 @@ def normalised_sirt():
 
 
 def consensus(maps):
-    start = torch.zeros(SHAPE, dtype=torch.float64)
-    return Consensus(maps, start, mann=0.7, objective=ONE.objective, passes_per_iteration=1.0)
+    space = Space.like(torch.zeros(SHAPE, dtype=torch.float64))
+    return Consensus(maps, space, mann=0.7, objective=ONE.objective, passes_per_iteration=1.0)
 
 
 def data_terms():

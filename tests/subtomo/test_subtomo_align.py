@@ -23,9 +23,10 @@ from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.jobs import run as jobs_run
 from manyviews.metrics.fsc import fsc
+from manyviews.report.planes import read_planes
 from manyviews.runs.events import read_events
 from manyviews.subtomo import problem
-from manyviews.subtomo.iteration_files import read_iterations, read_slices
+from manyviews.subtomo.iteration_files import read_iterations
 from manyviews.subtomo.score_files import read_scores
 from page_reader import PageReader
 
@@ -81,7 +82,7 @@ def test_from_the_command_line_to_the_page(particles, capsys):
     assert fsc(first, second, PIXEL).correlation[1:4].min() > 0.8
     told = read_iterations(out / "iterations.csv")
     assert [one.iteration for one in told] == list(range(1, summary["iterations"] + 1))
-    assert [number for number, _ in read_slices(out / "slices.mrc")] == [one.iteration for one in told]
+    assert [number for number, _ in read_planes(out / "slices.mrc")] == [one.iteration for one in told]
     np.testing.assert_allclose(read_scores(out / "scores.csv").score, found.score, atol=1e-4)
     for name in ("fsc.csv", "directional_fsc.csv", "fsc_reference.csv", "coverage.csv", "run.toml"):
         assert (out / name).stat().st_size > 0, name

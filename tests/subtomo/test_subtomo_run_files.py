@@ -16,6 +16,7 @@ from manyviews.geometry.poses import direction_matrices, euler_to_matrices
 from manyviews.geometry.views import tilt_rotation
 from manyviews.operators.fourier_points import half_ball
 from manyviews.operators.fourier_sums import FourierSums
+from manyviews.report.planes import read_planes
 from manyviews.report.sphere import COLUMNS, ROWS, count_directions, field_directions, read_fields
 from manyviews.subtomo.coverage import (
     least_measured,
@@ -28,7 +29,6 @@ from manyviews.subtomo.halves import best_of_halves
 from manyviews.subtomo.iteration_files import (
     Iteration,
     read_iterations,
-    read_slices,
     write_iterations,
     write_slices,
 )
@@ -84,24 +84,24 @@ def test_slices_grow_and_a_run_that_goes_on_replaces_its_own(tmp_path):
     volumes = np.random.default_rng(0).normal(size=(6, BOX, BOX, BOX)).astype(np.float32)
     for number in range(1, 6):
         write_slices(path, number, volumes[number], 3.0)
-    found = dict(read_slices(path))
+    found = dict(read_planes(path))
     assert list(found) == [1, 2, 3, 4, 5]
     for number, planes in found.items():
         volume, middle = volumes[number], BOX // 2
         expected = [volume[middle], volume[:, middle], volume[:, :, middle]]
         np.testing.assert_array_equal(planes, expected)
-    assert [number for number, _ in read_slices(path, most=3)] == [1, 3, 5]
+    assert [number for number, _ in read_planes(path, most=3)] == [1, 3, 5]
     write_slices(path, 3, volumes[0], 3.0)  # killed, and gone on from the second
-    found = dict(read_slices(path))
+    found = dict(read_planes(path))
     assert list(found) == [1, 2, 3]
     np.testing.assert_array_equal(found[3][0], volumes[0][BOX // 2])
     np.testing.assert_array_equal(found[2][0], volumes[2][BOX // 2])
     path.write_bytes(b"torn")
     write_slices(path, 5, volumes[5], 3.0)
-    assert [number for number, _ in read_slices(path)] == [5]  # the others are gone
+    assert [number for number, _ in read_planes(path)] == [5]  # the others are gone
     write_slices(path, 6, volumes[5, :8, :8, :8], 3.0)
-    assert [number for number, _ in read_slices(path)] == [6]
-    assert read_slices(tmp_path / "none.mrc") == ()
+    assert [number for number, _ in read_planes(path)] == [6]
+    assert read_planes(tmp_path / "none.mrc") == ()
 
 
 def test_scores_come_back_and_tell_the_threshold(tmp_path):

@@ -83,8 +83,13 @@ def test_groups_plan_and_cost(tmp_path):
     assert "disk: up to" in text
 
 
-def test_without_thickness_it_says_so(tmp_path, capsys):
+def test_without_thickness_it_says_so(tmp_path, capsys, monkeypatch):
     data = series(tmp_path)
+    found = check(data, replace(OPTIONS, thickness=0))
+    assert not found.thickness_given
+    assert found.pixels[0].startswith("the images show a specimen")
+    assert f"is made {found.plan.volume_shape[0]} thick" in found.pixels[0]
+    monkeypatch.setattr("manyviews.tilt.check.propose_thickness", lambda *_: None)
     found = check(data, replace(OPTIONS, thickness=0))
     assert found.plan.volume_shape[0] == 34 // 4
     assert not found.thickness_given

@@ -96,11 +96,20 @@ def test_sizes_after_binning():
     assert found.pixel_size == 12.0
 
 
-def test_record_holds_every_setting_but_those_of_the_machine():
-    found = settled()
-    record = found.record()
-    assert set(record) == {field.name for field in dataclasses.fields(found)} - {"threads"}
-    assert record["volume_shape"] == [8, 20, 24]
+def test_record_holds_every_setting_but_those_of_the_machine_and_of_other_methods():
+    every = set()
+    for method in METHODS:
+        found = settled(method=method)
+        record = found.record()
+        assert record["method"] == method
+        assert record["volume_shape"] == [8, 20, 24]
+        every |= set(record)
+    assert every == {field.name for field in dataclasses.fields(found)} - {"threads"}
+    subsets = {"subsets", "overlap", "subset_order", "mann", "relaxation", "sirt_form", "inner_iterations"}
+    assert not subsets & set(settled(method="cg").record())
+    assert {"refresh", "damping", "iterations"} <= set(settled(method="cg").record())
+    assert "iterations" not in settled(method="wbp").record()
+    assert subsets - {"sirt_form"} <= set(settled(method="wang2020").record())
 
 
 def test_a_thickness_comes_from_the_alignment_where_none_is_given():

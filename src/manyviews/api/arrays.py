@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.errors import InputError
+from manyviews.errors import InputError, quoted
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.metrics.fsc import fsc
@@ -15,7 +15,7 @@ from manyviews.metrics.fsc import fsc
 if TYPE_CHECKING:
     from manyviews.operators.tilt_projector import TiltProjector
 
-__all__ = ["TiltGeometry", "back_project", "fsc", "project", "read_mrc", "write_mrc"]
+__all__ = ["TiltGeometry", "backproject", "fsc", "project", "read_mrc", "write_mrc"]
 
 RealArray = NDArray[np.floating[Any]]
 
@@ -49,7 +49,7 @@ def project(
     """
     import torch
 
-    given = _real(volume, "volume", "(z, y, x)")
+    given = real_array(volume, "volume", "(z, y, x)")
     projector = _projector(
         geometry, given.shape, given.shape[1:] if image_shape is None else image_shape, pixel_size
     )
@@ -57,7 +57,7 @@ def project(
     return images
 
 
-def back_project(
+def backproject(
     images: ArrayLike, geometry: TiltGeometry, thickness: int, pixel_size: float = 1.0
 ) -> RealArray:
     """Back-project images: the exact adjoint of `project`, not its inverse; types and errors as there.
@@ -76,7 +76,7 @@ def back_project(
     """
     import torch
 
-    given = _real(images, "images", "(view, y, x)")
+    given = real_array(images, "images", "(view, y, x)")
     image_shape = given.shape[1:]
     projector = _projector(geometry, (thickness, *image_shape), image_shape, pixel_size)
     if given.shape != projector.range:
@@ -88,8 +88,8 @@ def back_project(
     return volume
 
 
-def _real(array: ArrayLike, name: str, axes: str) -> RealArray:
-    """The array as the kernels take it."""
+def real_array(array: ArrayLike, name: str, axes: str) -> RealArray:
+    """The array, of three axes, as the kernels take it; `InputError` where that cannot be."""
     given = np.asarray(array)
     if given.ndim != 3 or 0 in given.shape:
         raise InputError(f"the {name} has shape {given.shape}, not three axes {axes} with something in them")
@@ -100,16 +100,30 @@ def _real(array: ArrayLike, name: str, axes: str) -> RealArray:
     return np.require(given, dtype, ["C", "W"])
 
 
-def _projector(
-    geometry: TiltGeometry, volume_shape: tuple[int, ...], image_shape: tuple[int, ...], pixel_size: float
-) -> TiltProjector:
-    from manyviews.operators.tilt_projector import TiltProjector
-
+def require_geometry(geometry: object) -> TiltGeometry:
+    """The geometry of at least one view; `InputError` if it is none."""
     if not isinstance(geometry, TiltGeometry) or len(geometry) == 0:
         raise InputError(
             f"views come as a TiltGeometry with at least one of them, not as {type(geometry).__name__}",
             fix="make one with manyviews.TiltGeometry.from_angles(tilts, axis_degrees)",
         )
+    return geometry
+
+
+def positive_pixel_size(pixel_size: object) -> float:
+    """In angstrom; `InputError` if it is no positive number."""
+    number = getattr(pixel_size, "item", lambda: pixel_size)()  # one of NumPy
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < np.inf:
+        raise InputError(f"the pixel size {quoted(pixel_size)} is not a positive number", fix="give angstrom")
+    return float(number)
+
+
+def _projector(
+    geometry: TiltGeometry, volume_shape: tuple[int, ...], image_shape: tuple[int, ...], pixel_size: float
+) -> TiltProjector:
+    from manyviews.operators.tilt_projector import TiltProjector
+
+    views = require_geometry(geometry)
     sizes = [*volume_shape, *image_shape]
     if len(sizes) != 5 or not all(isinstance(size, int | np.integer) and size > 0 for size in sizes):
         raise InputError(
@@ -117,6 +131,5 @@ def _projector(
             fix="give whole numbers from 1 on: (z, y, x) and (y, x)",
         )
     depth, rows, columns, *image = map(int, sizes)
-    if not 0 < pixel_size < np.inf:
-        raise InputError(f"the pixel size {pixel_size} is not a positive number", fix="give angstrom")
-    return TiltProjector(geometry, (depth, rows, columns), (image[0], image[1]), pixel_size)
+    size = positive_pixel_size(pixel_size)
+    return TiltProjector(views, (depth, rows, columns), (image[0], image[1]), size)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from manyviews.api.keywords import Files, build_options, command_line, shows_options
 from manyviews.api.run import Run, open_run
+from manyviews.errors import InputError
 from manyviews.nano.reconstruct_options import ReconstructOptions as HowOptions
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.options import RunOptions
@@ -18,12 +19,35 @@ from manyviews.subtomo.options import SubtomogramOptions
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from manyviews.geometry.views import TiltGeometry
     from manyviews.parallel.world import World
 
 
+@overload
+def reconstruct(
+    stacks: ArrayLike, geometry: TiltGeometry, *, thickness: int, pixel_size: float = 1.0, **options: Any
+) -> NDArray[np.float32]: ...
+
+
+@overload
+def reconstruct(
+    stacks: Files, *, out: str | PathLike[str], thickness: int | None = None, **options: Any
+) -> Run: ...
+
+
 @shows_options(SeriesOptions, ReconstructOptions, RunOptions)
-def reconstruct(stacks: Files, *, out: str | PathLike[str], thickness: int, **options: Any) -> Run:
-    """Reconstruct one volume from one or several tilt series.
+def reconstruct(
+    stacks: Files | ArrayLike,
+    geometry: TiltGeometry | None = None,
+    *,
+    out: str | PathLike[str] | None = None,
+    thickness: int | None = None,
+    **options: Any,
+) -> Run | NDArray[np.float32]:
+    """Reconstruct one volume from one or several tilt series: files to a run folder, or an array to an array.
 
     The same call on the same folder goes on where an earlier one stopped, and computes nothing if it was
     finished. Under ``mpiexec`` all processes of a script work on it together.
@@ -31,15 +55,25 @@ def reconstruct(stacks: Files, *, out: str | PathLike[str], thickness: int, **op
     Parameters
     ----------
     stacks
-        An MRC file, or one for each tilt axis.
+        An MRC file, or one for each tilt axis; or images ``(view, y, x)`` in memory.
+    geometry
+        The views of images in memory, one for each; files bring their own.
     out
-        Run folder.
+        Run folder, for files; images in memory leave nothing on the disk.
     thickness
-        Of the volume (z) in unbinned pixels.
+        Of the volume (z) in unbinned pixels; left out: what a tilt.com given for the angles says.
     **options
         The options of ``manyviews tilt reconstruct`` with underscores, e.g. ``axis_angle=(0, 90)``,
         ``method="consensus"``, ``overwrite=True``, ``quiet=True``: the fields of
         `manyviews.tilt.options.SeriesOptions` and ``ReconstructOptions`` and `manyviews.options.RunOptions`.
+        For images in memory ``pixel_size`` in angstrom (1 if left out) and the fields of
+        ``ReconstructOptions``, without what needs files: contrast transfer, dose, a reference, the choice of
+        a prior.
+
+    Returns
+    -------
+    Run or array
+        The run; of images in memory the volume ``(z, y, x)``, float32.
 
     Raises
     ------
@@ -48,13 +82,38 @@ def reconstruct(stacks: Files, *, out: str | PathLike[str], thickness: int, **op
     ManyviewsError
         If the iteration diverges or the run is interrupted.
     """
-    given = {"stacks": stacks, "out": out, "thickness": thickness, **options}
+    given = {**options, **({} if thickness is None else {"thickness": thickness})}
+    if geometry is not None or hasattr(stacks, "__array__"):
+        return _reconstruct_array(cast("ArrayLike", stacks), geometry, out, given)
+    if out is None:
+        raise InputError("files are reconstructed into a run folder, and none is given", fix="give out")
+    given = {"stacks": stacks, "out": out, **given}
     series, how, run, world = _options("tilt reconstruct", "stacks", given, SeriesOptions, ReconstructOptions)
     from manyviews.tilt.reconstruct import reconstruct as run_job
 
     run_job(series, how, run, world=world)
     world.barrier()  # all processes find the run as the first of them has left it
     return open_run(run.out)
+
+
+def _reconstruct_array(
+    images: ArrayLike, geometry: TiltGeometry | None, out: object, given: dict[str, Any]
+) -> NDArray[np.float32]:
+    """A volume of images in memory; ``given`` are the other keywords."""
+    from manyviews.api.arrays import positive_pixel_size, real_array, require_geometry
+    from manyviews.tilt.in_memory import reconstruct_images
+
+    known = {item.name for kind in (SeriesOptions, RunOptions) for item in fields(kind)} - {"pixel_size"}
+    for name in ("out",) if out is not None else sorted(given.keys() & known):
+        raise InputError(
+            "is for files, and images in memory leave none",
+            where=f"option {name}",
+            fix="leave it out, or write the images with manyviews.write_mrc and give the file",
+        )
+    pixel_size = positive_pixel_size(given.pop("pixel_size", 1.0))
+    (how,) = build_options(given, ReconstructOptions)
+    array = real_array(images, "stack", "(view, y, x)")
+    return reconstruct_images(array, require_geometry(geometry), pixel_size, how)
 
 
 @shows_options(ParticleOptions, AbinitioOptions, RunOptions)

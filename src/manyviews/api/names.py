@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 _NAMES = {
-    "manyviews.api.arrays": ("TiltGeometry", "back_project", "fsc", "project", "read_mrc", "write_mrc"),
+    "manyviews.api.arrays": ("TiltGeometry", "backproject", "fsc", "project", "read_mrc", "write_mrc"),
     "manyviews.api.jobs": (
         "abinitio",
         "align_subtomograms",
@@ -19,6 +19,7 @@ _NAMES = {
         "refine",
         "solve",
     ),
+    "manyviews.api.particles": ("write_particles",),
     "manyviews.api.run": ("Run", "open_run"),
     "manyviews.api.series": ("TiltSeries", "read_tilt_series"),
     "manyviews.errors": ("InputError",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from manyviews.io.subtomogram_table import SubtomogramTable
     from manyviews.runs.state import StateValue
 
+_MAPPED_FROM_BYTES = 2**28
+_LONGEST_WHY = 400
+# Of the reports of the jobs, the first that is there; that of an alignment of tilt series is an image.
+_MAP_PICTURES = ("slices", "maps", "abinitio_slices", "after")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -37,8 +43,8 @@ class Run:
 
     @cached_property
     def volume(self) -> NDArray[np.float32]:
-        """The map ``(z, y, x)``, read once."""
-        return read_mrc(self._there("volume.mrc", "has no volume yet"))[0]
+        """The map ``(z, y, x)``, read once; one of 256 MiB or more is mapped, and cannot be changed."""
+        return _read_map(self._there("volume.mrc", "has no volume yet"))
 
     @property
     def pixel_size(self) -> float:
@@ -90,10 +96,9 @@ class Run:
 
     @property
     def halves(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The maps ``(z, y, x)`` of the two halves of the particles."""
-        paths = (self._there(f"half{number}.mrc", "has no maps of halves") for number in (1, 2))
-        first, second = (read_mrc(path)[0] for path in paths)
-        return first, second
+        """The maps ``(z, y, x)`` of the two halves of the data, as `volume` is read."""
+        first, second = (self._there(f"half{number}.mrc", "has no maps of halves") for number in (1, 2))
+        return _read_map(first), _read_map(second)
 
     @property
     def fsc(self) -> FscCurve:
@@ -164,21 +169,34 @@ class Run:
         return f"not finished, {counts[-1] if counts else 0} iterations done"
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: {self.job}, {self._progress()})"
+        return f"Run({str(self.folder)!r}: {_or_why(lambda: self.job)}, {_or_why(self._progress)})"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the job, how far it is, key figures and central slices."""
-        figures = {"run folder": self.folder, **self.summary}
+        """For notebooks: the job, how far it is, key figures, central slices; what is damaged is named."""
         rows = "".join(
             f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(text)}</td></tr>"
-            for name, text in (summary_entry(str(name), value) for name, value in figures.items())
+            for name, text in (("run folder", str(self.folder)), *self._figures())
         )
-        page = f"<p><b>{escape(self.job)}</b>: {escape(self._progress())}</p><table>{rows}</table>"
-        slices = self.folder / "figures" / "slices.png"
-        if slices.is_file():
-            picture = b64encode(slices.read_bytes()).decode()
-            page += f"<img alt='central slices' style='max-width:100%' src='data:image/png;base64,{picture}'>"
-        return page
+        state = f"<b>{escape(_or_why(lambda: self.job))}</b>: {escape(_or_why(self._progress))}"
+        return f"<p>{state}</p><table>{rows}</table>{self._picture()}"
+
+    def _figures(self) -> list[tuple[str, str]]:
+        """Key figures as people write them, or why there are none."""
+        try:
+            return [summary_entry(str(name), value) for name, value in self.summary.items()]
+        except Exception as error:
+            return [("summary", shortened(error, _LONGEST_WHY))]
+
+    def _picture(self) -> str:
+        """The map as the report shows it; nothing where it shows none yet."""
+        for name in _MAP_PICTURES:
+            try:
+                picture = (self.folder / "figures" / f"{name}.png").read_bytes()
+            except OSError:
+                continue
+            encoded = b64encode(picture).decode()
+            return f"<img alt='{name}' style='max-width:100%' src='data:image/png;base64,{encoded}'>"
+        return ""
 
 
 def open_run(folder: str | PathLike[str]) -> Run:
@@ -194,3 +212,20 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _or_why(told: Callable[[], str]) -> str:
+    """What is told, or why it cannot be: what a notebook shows by itself is no place for a traceback."""
+    try:
+        return told()
+    except Exception as error:
+        return f"not to be read ({shortened(error, _LONGEST_WHY)})"
+
+
+def _read_map(path: Path) -> NDArray[np.float32]:
+    """A map, checked for NaN; a large one of float32 mapped, which takes no time and no memory."""
+    header = read_header(path)
+    if header.needed_bytes < _MAPPED_FROM_BYTES or header.compression or header.dtype != np.float32:
+        return read_mrc(path)[0]
+    mapped: NDArray[np.float32] = header.map_pixels()
+    return mapped

@@ -2,9 +2,9 @@
 
 Interpolation is a symmetric prefilter (samples to spline coefficients) followed by a sum over 4 x 4
 coefficients (Unser 1999, IEEE Signal Processing Magazine 16:22). When every image shares one matrix, as the
-slices of a volume do, the weights are worked out once a pixel and applied to sixteen images at a time; the
-adjoint then gathers through the inverse matrix instead of scattering, so that threads never write to the same
-place and sums keep their order.
+slices of a volume do, the weights are worked out once a pixel and applied to sixteen images at a time, or
+four or eight where there are no more, to the same bits; the adjoint then gathers through the inverse matrix
+instead of scattering, so that threads never write to the same place and sums keep their order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from manyviews.kernels.lanes import WIDTH, add_scaled, store, zeros
+from manyviews.kernels.lanes import WIDTH, add_scaled, few_lanes, few_zeros, lane_count, store, zeros
 
 _POLE = math.sqrt(3.0) - 2.0
 PREFILTER_RADIUS = 8
@@ -94,8 +94,8 @@ def _convolve(images, taps, step, out):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _resample_shared(images, matrix, out):  # type: ignore[no-untyped-def]
-    """``images (h, w, lanes)`` through one matrix to ``out (H, W, lanes)``."""
+def _resample_shared(images, matrix, few, out):  # type: ignore[no-untyped-def]
+    """``images (h, w, lanes)`` through one matrix to ``out (H, W, lanes)``, `few_lanes` at a time."""
     height, width, lanes = images.shape
     for r in prange(out.shape[0]):
         weights = np.empty(16, images.dtype)
@@ -116,8 +116,8 @@ def _resample_shared(images, matrix, out):  # type: ignore[no-untyped-def]
                             places[count] = ((y0 + j) * width + x0 + i) * lanes
                             count += 1
             place = (r * out.shape[1] + q) * lanes
-            for lane in range(0, lanes, WIDTH):
-                total = zeros(images)
+            for lane in range(0, lanes, len(few)):
+                total = few_zeros(images, few)
                 for k in range(count):
                     total = add_scaled(total, weights[k], images, places[k] + lane)
                 store(out, place + lane, total)
@@ -134,7 +134,7 @@ def _reach(slope, intercept, low, high):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _resample_shared_adjoint(images, matrix, inverse, out):  # type: ignore[no-untyped-def]
+def _resample_shared_adjoint(images, matrix, inverse, few, out):  # type: ignore[no-untyped-def]
     """Adjoint of `_resample_shared`: ``images (H, W, lanes)`` to ``out (h, w, lanes)``."""
     rows, columns, lanes = images.shape
     radius = 2.0 * (abs(inverse[0, 0]) + abs(inverse[0, 1]))
@@ -159,8 +159,8 @@ def _resample_shared_adjoint(images, matrix, inverse, out):  # type: ignore[no-u
                         places[count] = (r * columns + q) * lanes
                         count += 1
             place = (y * out.shape[1] + x) * lanes
-            for lane in range(0, lanes, WIDTH):
-                total = zeros(images)
+            for lane in range(0, lanes, len(few)):
+                total = few_zeros(images, few)
                 for k in range(count):
                     total = add_scaled(total, weights[k], images, places[k] + lane)
                 store(out, place + lane, total)
@@ -228,7 +228,7 @@ def _stored_images_last(images: torch.Tensor) -> torch.Tensor | None:
     """``(n, h, w)`` as the ``(h, w, lanes)`` tensor behind it, if images lie side by side in whole lanes."""
     count, height, width = images.shape
     lanes = images.stride(2)
-    if lanes < count or lanes % WIDTH or images.stride() != (1, width * lanes, lanes):
+    if lanes < max(2, count) or lanes != lane_count(lanes) or images.stride() != (1, width * lanes, lanes):
         return None
     return images.as_strided((height, width, lanes), (width * lanes, lanes, 1))
 
@@ -239,7 +239,7 @@ def _images_last(images: torch.Tensor) -> NDArray[Any]:
     stored = _stored_images_last(images)
     if stored is None:
         count, height, width = images.shape
-        stored = images.new_zeros((height, width, -(-count // WIDTH) * WIDTH))
+        stored = images.new_zeros((height, width, lane_count(count)))
         stored[..., :count] = images.permute(1, 2, 0)
     return stored.numpy()
 
@@ -288,7 +288,7 @@ def resample_spline(
     if len(maps) == 1 and count > 1:
         images = _images_last(coefficients)
         out = np.empty((*out_shape, images.shape[2]), images.dtype)
-        _resample_shared(images, maps[0], out)
+        _resample_shared(images, maps[0], few_lanes(images.shape[2]), out)
         return torch.from_numpy(out).permute(2, 0, 1)[:count]
     images = coefficients.detach().contiguous().numpy()
     out = np.empty((count, *out_shape), images.dtype)
@@ -305,7 +305,8 @@ def resample_spline_adjoint(
     if len(maps) == 1 and count > 1:
         source = _images_last(images)
         out = np.empty((*in_shape, source.shape[2]), source.dtype)
-        _resample_shared_adjoint(source, maps[0], np.linalg.inv(maps[0, :, :2]), out)
+        inverse = np.linalg.inv(maps[0, :, :2])
+        _resample_shared_adjoint(source, maps[0], inverse, few_lanes(source.shape[2]), out)
         return torch.from_numpy(out).permute(2, 0, 1)[:count]
     source = images.detach().contiguous().numpy()
     out = np.zeros((count, *in_shape), source.dtype)

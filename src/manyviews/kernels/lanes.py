@@ -1,9 +1,10 @@
-"""SIMD lanes for Numba: sixteen neighbouring array elements held in a register.
+"""SIMD lanes for Numba: sixteen neighbouring array elements held in a register, or four or eight.
 
 Numba leaves vectorisation to the compiler, which gives up when it cannot prove that two arrays do not
 overlap. The projectors are sums of a few thousand scaled rows into one row; with the sum held in named
 registers they run at several times the speed of the loop the compiler makes. LLVM turns a sixteen-element
-vector into whatever the processor has, so nothing here depends on its instruction set.
+vector into whatever the processor has, so nothing here depends on its instruction set. Lanes know how many
+they are: `zeros` and `load` make sixteen, `few_zeros` what is asked for.
 """
 
 from __future__ import annotations
@@ -16,37 +17,57 @@ from numba.core import cgutils, extending
 from numba.core.extending import models, register_model
 
 WIDTH = 16
+_FEW = (4, 8)  # widths for fewer images than sixteen
 
 # Numba's own annotation describes the function before it is made into an intrinsic.
 intrinsic: Any = extending.intrinsic
 
 
-class Lanes(types.Type):
-    """Numba type of `WIDTH` elements of one floating-point type."""
+def lane_count(images: int) -> int:
+    """Lanes for so many images side by side: one for one, then 4, 8, or whole `WIDTH`.
 
-    def __init__(self, element: types.Float) -> None:
+    Thin slabs would otherwise take the room of sixteen slices.
+    """
+    if images <= 1:
+        return images
+    return next((few for few in _FEW if images <= few), -(-images // WIDTH) * WIDTH)
+
+
+def few_lanes(lanes: int) -> tuple[int, ...]:
+    """What `few_zeros` takes for images side by side in so many lanes: a tuple with an entry a lane.
+
+    Numba compiles a kernel for each length of a tuple.
+    """
+    return (0,) * min(lanes, WIDTH)
+
+
+class Lanes(types.Type):
+    """Numba type of ``width`` elements of one floating-point type."""
+
+    def __init__(self, element: types.Float, width: int = WIDTH) -> None:
         self.element = element
-        super().__init__(name=f"Lanes({element})")
+        self.width = width
+        super().__init__(name=f"Lanes({element}, {width})")
 
 
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, lanes: Lanes) -> None:
         element = ir.FloatType() if lanes.element == types.float32 else ir.DoubleType()
-        super().__init__(manager, lanes, ir.VectorType(element, WIDTH))  # type: ignore[no-untyped-call]
+        super().__init__(manager, lanes, ir.VectorType(element, lanes.width))  # type: ignore[no-untyped-call]
 
 
-def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, width: int = WIDTH) -> Any:
     """Address of element ``offset`` of a contiguous array, as a pointer to lanes."""
     data = context.make_array(array_type)(context, builder, array).data
     element = builder.gep(data, [offset])
-    vector = ir.VectorType(context.get_data_type(array_type.dtype), WIDTH)
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), width)
     return builder.bitcast(element, vector.as_pointer()), vector
 
 
 def _splat(builder: Any, scalar: Any, vector: Any) -> Any:
     lane = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.IntType(32)(0))
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), None)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None)
     return builder.shuffle_vector(lane, ir.Constant(vector, ir.Undefined), mask)
 
 
@@ -63,11 +84,12 @@ def load(typing_context: Any, array: Any, offset: Any) -> Any:
 
 @intrinsic
 def store(typing_context: Any, array: Any, offset: Any, lanes: Any) -> Any:
-    """``store(array, offset, lanes)``: write lanes to ``array.flat[offset : offset + WIDTH]``."""
+    """``store(array, offset, lanes)``: write lanes to the array's elements from ``offset`` on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer, _ = _pointer(context, builder, signature.args[0], *arguments[:2])
-        builder.store(arguments[2], pointer, align=4)
+        array_value, offset_value, lanes_value = arguments
+        pointer, _ = _pointer(context, builder, signature.args[0], array_value, offset_value, lanes.width)
+        builder.store(lanes_value, pointer, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, lanes), generate
@@ -83,10 +105,20 @@ def zeros(typing_context: Any, array: Any) -> Any:
     return Lanes(array.dtype)(array), generate
 
 
+@intrinsic
+def few_zeros(typing_context: Any, array: Any, few: Any) -> Any:
+    """``few_zeros(array, few)``: as many lanes of zeros as ``few``, from `few_lanes`, is long."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(context.get_value_type(signature.return_type), None)
+
+    return Lanes(array.dtype, len(few))(array, few), generate
+
+
 def _multiply_add(builder: Any, vector: Any, row: Any, scale: Any, total: Any) -> Any:
     bits = 32 if isinstance(vector.element, ir.FloatType) else 64
     function_type = ir.FunctionType(vector, [vector, vector, vector])
-    name = f"llvm.fmuladd.v{WIDTH}f{bits}"
+    name = f"llvm.fmuladd.v{vector.count}f{bits}"
     function = cgutils.get_or_insert_function(builder.module, function_type, name)  # type: ignore[no-untyped-call]
     return builder.call(function, [row, scale, total])
 
@@ -104,11 +136,12 @@ def scale_add(typing_context: Any, weight: Any, lanes: Any, total: Any) -> Any:
 
 @intrinsic
 def add_scaled(typing_context: Any, lanes: Any, weight: Any, array: Any, offset: Any) -> Any:
-    """``add_scaled(lanes, weight, array, offset)``: ``lanes + weight * load(array, offset)``."""
+    """``add_scaled(lanes, weight, array, offset)``: lanes, and weight times the elements from offset on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes_value, scalar, array_value, offset_value = arguments
-        pointer, vector = _pointer(context, builder, signature.args[2], array_value, offset_value)
+        array_type = signature.args[2]
+        pointer, vector = _pointer(context, builder, array_type, array_value, offset_value, lanes.width)
         scale = _splat(builder, scalar, vector)
         row = builder.load(pointer, align=4)
         return _multiply_add(builder, vector, row, scale, lanes_value)

@@ -34,6 +34,7 @@ from manyviews.kernels.lanes import add_scaled, load, scale_add, store
 
 PIECE = 64
 PAD = 3
+PACKED_PIECES = 4  # of detectors that are packed at a time, so that the packed copy stays small
 _SWEEP_VIEWS = 8
 _COLUMN_BLOCK = 64
 _VIEW_BLOCK = 16
@@ -407,13 +408,16 @@ def back_project_streams(
     Both may have any strides; outside ``support`` nothing is added. Returns ``out``.
     """
     views, bins, width = detector.shape
-    rows, steps = _in_a_row(detector)
-    packed = np.zeros((-(-width // PIECE), views, bins + 2 * PAD, PIECE), rows.dtype)
-    _pack_detector(rows, steps, width, _float64(sharpening), packed)
     first, last = _column_ranges(support, out.shape[1], width)
-    frame = (out.shape[0], out.shape[1])
-    tables = _shares((cosines, sines, offsets), bins, frame, rows.dtype)
-    _back_project(packed, *tables, first, last, width, *_in_a_row(out))
+    pieces, together = len(first), min(len(first), PACKED_PIECES)
+    packed = np.zeros((together, views, bins + 2 * PAD, PIECE), _in_a_row(detector)[0].dtype)
+    tables = _shares((cosines, sines, offsets), bins, (out.shape[0], out.shape[1]), packed.dtype)
+    for piece in range(0, pieces, together):
+        own = slice(piece, min(piece + together, pieces))
+        some = slice(own.start * PIECE, min(own.stop * PIECE, width))
+        length, room = some.stop - some.start, packed[: own.stop - own.start]
+        _pack_detector(*_in_a_row(detector[:, :, some]), length, _float64(sharpening), room)
+        _back_project(room, *tables, first[own], last[own], length, *_in_a_row(out[:, :, some]))
     return out
 
 

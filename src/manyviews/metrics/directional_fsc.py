@@ -95,7 +95,7 @@ def directional_fsc(
     if not 0 < half_angle_degrees <= 90:
         raise ValueError(f"the half angle of a cone is from 0 to 90 degrees, not {half_angle_degrees:g}")
     one, other = (transform(volume, mask=mask, threads=threads) for volume in (a, b))
-    cones = []
+    cones: list[ConeFsc] = []
     for name, vector in directions.items():
         axis = _unit(vector)
         inside = cone(a.shape, axis, half_angle_degrees)
@@ -140,12 +140,15 @@ def read_cones(path: Path) -> tuple[ConeFsc, ...]:
     require_ordinary(table, path, least=-1.01, most=_MOST_SAMPLES)
     if (np.abs(table[:, 5]) > 1.01).any() or (table[:, 4] < 0).any():
         raise InputError("a correlation is not between -1 and 1, or a frequency below zero", path=path)
-    cones = []
+    cones: list[ConeFsc] = []
     for name in dict.fromkeys(names):
         rows = table[[one == name for one in names]]
         frequency = rows[:, 4]
         if len(rows) < 2 or (np.diff(frequency) <= 0).any():
             raise InputError(f"the frequencies of direction {name} do not rise", path=path)
+        if cones and len(rows) != len(cones[0].curve.frequency):
+            told = f"{len(rows)} frequencies, not {len(cones[0].curve.frequency)} as the first"
+            raise InputError(f"direction {name} has {told}", path=path)
         curve = FscCurve(frequency, rows[:, 5], rows[:, 6], 0.5 / float(frequency[-1]))
         x, y, z, angle = (float(value) for value in rows[0, :4])
         cones.append(ConeFsc(name, (x, y, z), angle, curve))

@@ -34,7 +34,7 @@ Allocate = Callable[[], torch.Tensor]
 Block = tuple[NDArray[np.int64], torch.Tensor]
 
 # Blocks shrink with the number of slabs, as everything else that a process holds does, down to this.
-_LEAST_BLOCK_BYTES = 32 * 2**20
+_LEAST_BLOCK_BYTES = 16 * 2**20
 
 
 def usual_block_bytes(ranks: int) -> int:
@@ -158,12 +158,13 @@ class SlabProjector(LinearOperator):
         weights: NDArray[np.float64],
         row_scale: ReadViews | None = None,
         allocate: Allocate | None = None,
+        pixel_weights: ReadViews | None = None,
     ) -> tuple[torch.Tensor, float, float]:
         """Exact gradient at ``x`` in one pass over the data.
 
         Returns ``W' L (p - W x)``, ``sum_v l_v |p_v - W_v x|^2`` and ``sum_v l_v |p_v|^2`` for view weights
-        ``l`` (``weights (view,)``, the diagonal L). ``row_scale(views)`` gives further weights ``(k, y, x)``
-        for the gradient alone.
+        ``l`` (``weights (view,)``, the diagonal L). ``pixel_weights(views)`` gives weights ``(k, y, x)`` that
+        L and both sums have beside those of the views, ``row_scale(views)`` some for the gradient alone.
         """
         frames = SlabFrames(self.axes, self.pieces, x)
         sums = SlabSums(x.new_empty(self.domain) if allocate is None else allocate())
@@ -175,14 +176,18 @@ class SlabProjector(LinearOperator):
                 images = read(views)
                 residual = torch.sub(images, projected, out=projected)
                 scale = torch.from_numpy(weights[views]).to(residual).view(-1, 1, 1)
-                data_energy += weighted_energy(images, weights[views])
-                residual_energy += weighted_energy(residual, weights[views])
+                pixels = None if pixel_weights is None else pixel_weights(views)
+                data_energy += weighted_energy(images, weights[views], pixels)
+                residual_energy += weighted_energy(residual, weights[views], pixels)
                 residual.mul_(scale if row_scale is None else scale * row_scale(views))
+                if pixels is not None:
+                    residual.mul_(pixels)
                 detectors = self._piece_detectors(axis, part, own, residual)
                 for piece, height, detector in zip(self.pieces, self.heights, detectors, strict=True):
                     sums.add(axis, piece, height, part, detector)
                     if len(self.pieces) > 1:
                         sums.bring_home(axis, piece)
+                del images, projected, residual, detectors, detector  # before the next block takes as much
             if len(self.pieces) == 1:
                 sums.bring_home(axis, self.pieces[0])
         if self.exchange is not None:
@@ -292,15 +297,23 @@ def _counts(part: slice, ranks: int) -> list[int]:
     return [share.stop - share.start for share in shares(part.stop - part.start, ranks)]
 
 
-def image_energies(images: torch.Tensor, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``l_v |image_v|^2`` of every image ``(k, y, x)``; norms in their own precision, squares in float64."""
-    norms = torch.linalg.vector_norm(images, dim=(1, 2)).double().cpu().numpy()
+def image_energies(
+    images: torch.Tensor, weights: NDArray[np.float64], pixels: torch.Tensor | None = None
+) -> NDArray[np.float64]:
+    """``l_v sum m_v image_v^2`` of every image ``(k, y, x)``; ``pixels (k, y, x)`` are m, None: 1.
+
+    Norms are in their own precision, squares in float64.
+    """
+    weighted = images if pixels is None else images * pixels.sqrt()
+    norms = torch.linalg.vector_norm(weighted, dim=(1, 2)).double().cpu().numpy()
     return np.asarray(weights * norms**2, dtype=np.float64)
 
 
-def weighted_energy(images: torch.Tensor, weights: NDArray[np.float64]) -> float:
-    """``sum_v l_v |image_v|^2`` of images ``(k, y, x)``."""
-    return float(image_energies(images, weights).sum())
+def weighted_energy(
+    images: torch.Tensor, weights: NDArray[np.float64], pixels: torch.Tensor | None = None
+) -> float:
+    """``sum_v l_v sum m_v image_v^2`` of images ``(k, y, x)``; see `image_energies`."""
+    return float(image_energies(images, weights, pixels).sum())
 
 
 @register("slab projector")

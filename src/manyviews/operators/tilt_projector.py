@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels import select
+from manyviews.kernels.lanes import WIDTH, lane_count
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
 from manyviews.operators.linear import LinearOperator, register, require_shape
@@ -108,16 +109,18 @@ class AxisProjector:
         """Runs of views that are handled together, of so many bytes of float32 or of one view."""
         pixels = max(self.group.detector_length * self.group.width, self.image_shape[0] * self.image_shape[1])
         block = max(1, most_bytes // (4 * pixels))
-        if block > 16:
-            block -= block % 16  # whole SIMD lanes where images share a camera map
+        if block > WIDTH:
+            block -= block % WIDTH  # whole SIMD lanes where images share a camera map
         count = len(self.group.views)
         return [slice(start, min(start + block, count)) for start in range(0, count, block)]
 
     def pack(self, slices: torch.Tensor, coefficients: torch.Tensor | None) -> PackedFrame | torch.Tensor:
         """Slices in the frame, as the kernel wants them; if rotated, made of `spline_coefficients`."""
-        packed: PackedFrame | torch.Tensor = select.streams(slices.device).pack_frame(
-            self._to_frame(slices, coefficients)
-        )
+        return self.pack_frame(self._to_frame(slices, coefficients))
+
+    def pack_frame(self, frame: torch.Tensor) -> PackedFrame | torch.Tensor:
+        """A frame ``(z, s, w)``, or some of its w, as the kernel wants it."""
+        packed: PackedFrame | torch.Tensor = select.streams(frame.device).pack_frame(frame)
         return packed
 
     def _to_frame(self, slices: torch.Tensor, coefficients: torch.Tensor | None) -> torch.Tensor:
@@ -154,7 +157,7 @@ class AxisProjector:
         out: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Images of a frame of all slices; new ones like the tensor ``like``, or in ``out``."""
-        if self._image_is_detector:
+        if self.image_is_detector:
             images = like.new_empty((_length(part), *self.image_shape)) if out is None else out
             self.stream(frame, part, images.transpose(1, 2) if self.group.camera_transposed else images)
             return images
@@ -193,7 +196,8 @@ class AxisProjector:
         return {} if like.is_cuda else {"support": self.support}
 
     @property
-    def _image_is_detector(self) -> bool:
+    def image_is_detector(self) -> bool:
+        """Whether views are streamed into images themselves: upright axes of images that are not turned."""
         group = self.group
         along = self.image_shape[0 if group.camera_transposed else 1]
         return group.camera_maps is None and along == group.width and group.camera_shift == 0
@@ -247,11 +251,14 @@ def _camera_maps(maps: NDArray[np.float64], part: slice) -> torch.Tensor:
 
 
 def _side_by_side(x: torch.Tensor) -> torch.Tensor:
-    """The same tensor ``(n, h, w)``, n padded to whole lanes, stored with the images side by side."""
+    """The same tensor ``(n, h, w)``, n padded to whole lanes, stored with the images side by side.
+
+    One is left as it is.
+    """
     count, height, width = x.shape
-    if x.is_cuda:
+    if x.is_cuda or count == 1:
         return x
-    out = torch.zeros((height, width, -(-count // 16) * 16), dtype=x.dtype)
+    out = torch.zeros((height, width, lane_count(count)), dtype=x.dtype)
     out[..., :count] = x.permute(1, 2, 0)
     return out.permute(2, 0, 1)
 

@@ -27,7 +27,7 @@ from manyviews.parallel.world import Traffic, shares
 
 T = TypeVar("T")
 _SMALL_BYTES = 1 << 16  # sums of no more than this, all ranks together, take one message instead of two
-_SCRATCH_BYTES = 1 << 25  # what others send for a sum arrives in pieces that fill this at most
+_SCRATCH_BYTES = 1 << 23  # what others send for a sum arrives in pieces that fill this at most
 _MESSAGE_BYTES = 1 << 30  # MPI counts entries of one message with 31 bits
 _SPIN_SECONDS = 1e-4
 _NAP_SECONDS = (2e-5, 1e-3)  # shortest and longest; in between a twentieth of the time waited so far

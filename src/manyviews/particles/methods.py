@@ -25,6 +25,7 @@ from manyviews.particles.options import AbinitioMethod
 from manyviews.particles.plan import Plan, sagd_options
 from manyviews.particles.results import Reconstruction, preview
 from manyviews.particles.sagd.sagd import Sagd
+from manyviews.particles.start_files import write_starts
 from manyviews.random import Stream, generator
 from manyviews.solvers.stochastic_average_gradient import SagState
 
@@ -91,6 +92,8 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         cost=starts_work(plan),
     )
     made = replace(plan.em, starts=len(starts.finished))
+    if job.speaks:
+        write_starts(job.folder, starts.finished, starts.start_scores, plan.box * plan.pixel_size)
     state, reason = job.solve(
         Refinement(refinement_problem(replace(problem, plan=made), starts), starts),
         made.iterations,

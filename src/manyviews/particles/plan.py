@@ -12,7 +12,7 @@ from manyviews.io.mrc import read_header
 from manyviews.io.particle_images import read_particles
 from manyviews.io.particle_table import ParticleTable
 from manyviews.jobs.device import resolve_device
-from manyviews.options import check_options
+from manyviews.options import check_options, foreign_options
 from manyviews.particles.em.plan import STARTS, EmPlan
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.sagd.priors import PriorName
@@ -57,7 +57,8 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
-        given = {key: value for key, value in asdict(self.options).items() if key not in MACHINE}
+        left_out = {*MACHINE, *foreign_options(AbinitioOptions, self.options.method)}
+        given = {key: value for key, value in asdict(self.options).items() if key not in left_out}
         reference = self.options.reference
         resolved = {"diameter": self.diameter, "shift_sigma": self.shift_sigma, "radius": self.radius,
                     "device": self.device}  # fmt: skip

@@ -81,7 +81,8 @@ def guinier_figure(table: Float64) -> Figure:
             axes.plot(squared, table[1:, column], color=colour, linewidth=width, label=name)
     axes.set_xlabel("squared frequency (1/Å²)", color=INK)
     axes.set_ylabel("log of the mean amplitude", color=INK)
-    axes.legend(fontsize=8, frameon=False)
+    if axes.lines:
+        axes.legend(fontsize=8, frameon=False)
     return figure
 
 

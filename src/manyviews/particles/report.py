@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.report_data import Learning, read_learning, read_spread
+from manyviews.particles.start_files import PICTURE as STARTS_PICTURE
+from manyviews.particles.start_files import starts_section
 from manyviews.report.common import resolution_findings, table_section, volume_section, what_is_readable
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part, Picture, Section
@@ -75,7 +77,7 @@ _PICTURES = {
         "(2017) at the frequency in use.",
     ),
 }
-PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses")
+PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses", STARTS_PICTURE)
 # what a look at the images has found
 _TABLES = (
     ("set_aside.csv", "{rows} particles set aside"),
@@ -98,6 +100,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: _surface(model),
         lambda: _resolution(run),
     )
+    yield from what_is_readable(lambda: starts_section(run.path))
     yield from pose_sections(run, model)
     yield from map(Citation, CITATIONS.get(run.method, ()))
 

@@ -23,9 +23,10 @@ from manyviews.io.tables import write_table
 from manyviews.jobs.run import Job
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
-from manyviews.particles.em.pose_summary import summarise_poses
+from manyviews.particles.em.pose_summary import mean_poses
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
+from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
 from manyviews.report.sphere import count_directions, write_fields
 from manyviews.report.words import in_figures
 
@@ -34,7 +35,7 @@ HALVES_FILE = "fsc.csv"
 REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, *FILES)
+RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
 _SPREAD_BINS = 40
 
 
@@ -123,13 +124,13 @@ def write_poses(
     More ``columns`` of the table are in the order of the run.
     """
     table = chosen.table
-    best, spread, shift_spread = summarise_poses(samples, len(table), symmetry_rotations(symmetry))
+    mean, spread, shift_spread = mean_poses(samples, len(table), symmetry_rotations(symmetry))
     posed = replace(table, half=None).with_poses(
-        matrices_to_euler(best.rotations),
-        best.shifts.astype(np.float64) * pixel_size,
+        matrices_to_euler(mean.rotations),
+        mean.shifts.astype(np.float64) * pixel_size,
         half=halves,
         extra={
-            "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in best.weights],
+            "rlnMaxValueProbDistribution": [f"{value:.6f}" for value in mean.weights],
             "manyviewsAngleSpreadDegrees": [f"{value:.3f}" for value in spread],
             "manyviewsShiftSpreadAngst": [f"{value * pixel_size:.3f}" for value in shift_spread],
             **(columns or {}),
@@ -139,7 +140,7 @@ def write_poses(
         posed = posed.select(np.argsort(chosen.order))  # as they were in the table
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
     chosen.write(folder)
-    seen = count_directions(view_directions(best.rotations))
+    seen = count_directions(view_directions(mean.rotations))
     write_fields(folder / "directions.csv", {"particles": seen})
     _write_spread(folder / "spread.csv", spread)
     return {

@@ -43,6 +43,8 @@ DEFAULT_SNR = 0.1
 _OWN_FILES = ("particles.mrcs", "particles.star", "truth.star", "truth.mrc", "simulate.toml", "README.txt")
 _IMAGES_AT_ONCE = 256
 _IMAGES_MEASURED = 1000
+# Where a specimen ends, of its peak; pixels around it that a mask leaves free.
+_OUTLINE, _ROOM = 0.02, 2.0
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def simulate(options: SimulateOptions, out: Path, progress: Progress | None = No
         )
         write_relion_particles(folder / "truth.star", scene.table)
         write_relion_particles(folder / "particles.star", replace(scene.table, angles=None, shifts=None))
-        command = _command(out)
+        command = _command(out, mask_diameter(scene.volume, options.pixel_size))
         atomic_write(folder / "README.txt", _readme(command, options).encode())
         atomic_write(folder / "simulate.toml", dump_toml(_record(levels, options)).encode())
     return Simulated(
@@ -216,9 +218,21 @@ def _images(
             progress("particles.mrcs", stop, options.count)
 
 
-def _command(out: Path) -> str:
-    words = ["manyviews", "particles", "abinitio", str(out / "particles.star")]
-    return shlex.join([*words, "--out", str(out / "reconstruction")])
+def mask_diameter(volume: Float32, pixel_size: float) -> int:
+    """Of a sphere about the middle with all of a specimen ``(D, D, D)`` in it and some room, in angstrom.
+
+    Multiples of ten, but no more than the box, and no less than a fifth of it.
+    """
+    box = len(volume)
+    size = np.abs(volume)
+    inside = np.argwhere(size > _OUTLINE * size.max()) - box // 2
+    reach = max(float(np.linalg.norm(inside, axis=1).max()) if len(inside) else 0.0, box / 10)
+    return min(10 * math.ceil(2 * (reach + _ROOM) * pixel_size / 10), math.floor(box * pixel_size))
+
+
+def _command(out: Path, diameter: int) -> str:
+    words = ["manyviews", "particles", "abinitio", str(out / "particles.star"), "--diameter", str(diameter)]
+    return shlex.join([*words, "--reference", str(out / "truth.mrc"), "--out", str(out / "reconstruction")])
 
 
 def _readme(command: str, options: SimulateOptions) -> str:

@@ -30,8 +30,11 @@ from manyviews.particles.refine.start import Start
 from manyviews.particles.results import Reconstruction
 from manyviews.particles.solve_plan import SolvePlan, resolve_solve
 from manyviews.particles.solve_report import ABINITIO_FILE, PICTURES, sections
+from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
 
-KIND = JobKind("particles solve", (ABINITIO_FILE, *RESULTS), PICTURES, sections)
+KIND = JobKind(
+    "particles solve", (ABINITIO_FILE, STARTS_FILE, START_PLANES_FILE, *RESULTS), PICTURES, sections
+)
 
 
 def solve(

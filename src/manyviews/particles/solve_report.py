@@ -8,12 +8,14 @@ from manyviews.particles.refine import report as refinement_report
 from manyviews.particles.refine.refine import STAGE
 from manyviews.particles.report import CITATIONS, learning_section, try_model
 from manyviews.particles.report_data import read_learning
+from manyviews.particles.start_files import PICTURE as STARTS_PICTURE
+from manyviews.particles.start_files import starts_section
 from manyviews.report.common import slices_section, what_is_readable
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part, Section
 
 ABINITIO_FILE = "abinitio.mrc"
-PICTURES = (*refinement_report.PICTURES, "abinitio_slices", "abinitio_learning")
+PICTURES = (*refinement_report.PICTURES, "abinitio_slices", STARTS_PICTURE, "abinitio_learning")
 _FIRST_STAGES = ("starts", "refinement", "descent")
 
 
@@ -22,6 +24,7 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from refinement_report.refined_sections(run, (STAGE,))
     yield from what_is_readable(
         lambda: slices_section(run.path / ABINITIO_FILE, "Ab initio map", "abinitio_slices"),
+        lambda: starts_section(run.path),
         lambda: _first_iterations(run),
     )
     yield from map(Citation, dict.fromkeys((*CITATIONS.get(run.method, ()), *CITATIONS["stochastic-em"])))

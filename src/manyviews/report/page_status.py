@@ -37,9 +37,10 @@ def _section(status: Status) -> str:
         if status.note:
             words += f" ({escape(status.note)})"
     when = datetime.fromtimestamp(min(status.updated, 2e9)).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    last = "Last sign of life" if status.state == RUNNING else "Ended"
     return (
         f"<section id='status' data-state='{escape(status.state)}' data-updated='{status.updated:.0f}'>"
-        f"<p>{words}</p>{bar}<p class='life'>Last sign of life {escape(when)}.</p></section>"
+        f"<p>{words}</p>{bar}<p class='life'>{last} {escape(when)}.</p></section>"
     )
 
 

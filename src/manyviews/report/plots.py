@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from manyviews.metrics.fsc import FscCurve
 from manyviews.report.data import Convergence
-from manyviews.report.style import COLOURS, DPI, INK, WIDTH_INCHES, new_figure, plain_axes, scale_bar
+from manyviews.report.style import (
+    COLOURS,
+    DPI,
+    INK,
+    WIDTH_INCHES,
+    new_figure,
+    plain_axes,
+    scale_bar,
+    signed_limit,
+)  # fmt: skip
 from manyviews.report.surface import level_by_mass, smooth_and_fine, surface_image, three_views
 from manyviews.report.volume import CentralSlices, Model
 
@@ -22,6 +31,7 @@ _THRESHOLDS = (0.5, 0.143)
 _LEVELS = ((0.143, ":"), (0.5, "--"))
 _SURFACE_PIXELS = 160
 _PLANES = ("xy", "xz", "yz")
+_ROWS = ("image", "reprojection", "difference")
 _FINE_BELOW = 97  # voxels along a side; larger maps are fine enough
 
 
@@ -80,6 +90,27 @@ def planes_figure(
                 axes.set_title(captions.get(number, str(number)), fontsize=8, color=INK)
             if column == 0:
                 axes.set_ylabel(name, fontsize=9, color=INK)
+    return figure
+
+
+def fitted_figure(pairs: NDArray[np.float32], words: Sequence[str]) -> Figure:
+    """A column for each pair ``(k, 2, rows, columns)``: image, reprojection, difference."""
+    columns = max(len(pairs), 4)
+    tall = pairs.shape[2] / pairs.shape[3]
+    figure = new_figure(min(3 * tall * 8.0 / columns + 0.4, 12.0))
+    for column, (image, projected) in enumerate(pairs):
+        low, high = np.percentile(image, (0.5, 99.5)).tolist()
+        limit = signed_limit(image - projected)
+        rows = ((image, low, high), (projected, low, high), (image - projected, -limit, limit))
+        for row, (values, black, white) in enumerate(rows):
+            axes = figure.add_subplot(3, columns, row * columns + column + 1)
+            axes.imshow(values, cmap="gray", vmin=black, vmax=max(white, black + 1e-6), origin="lower")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if row == 0:
+                axes.set_title(words[column][:24], fontsize=7, color=INK)
+            if column == 0:
+                axes.set_ylabel(_ROWS[row], fontsize=8, color=INK)
     return figure
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import math
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 # Okabe and Ito's colours, which the colour-blind can tell apart
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555", "#b8a900")
@@ -46,6 +48,11 @@ def figure_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def signed_limit(values: NDArray[np.float32]) -> float:
+    """Grey levels from minus this to this show values about zero; the few largest do not count."""
+    return float(max(np.percentile(np.abs(values), 99.5), 1e-12))
 
 
 def _nice_length(limit: float) -> float:

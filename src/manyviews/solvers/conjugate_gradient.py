@@ -70,21 +70,23 @@ class ConjugateGradient:
         self.precondition = precondition
 
     def init(self) -> ConjugateGradientState:
-        """Start from an empty volume, where the target is the exact gradient."""
+        """Start from an empty volume, where the target is the exact gradient, or that of guessed data."""
         problem = self.problem
         start = problem.vectors.zeros()
-        direction = self._preconditioned(problem.target)
+        guessed = problem.first_target is not None
+        target = problem.target if problem.first_target is None else problem.first_target
+        direction = self._preconditioned(target)
         return ConjugateGradientState(
             iteration=0,
             iterate=start,
-            residual=problem.target,
+            residual=target,
             direction=direction,
-            slope=problem.vectors.inner(problem.target, direction),
+            slope=problem.vectors.inner(target, direction),
             base=start,
             base_gradient=problem.target,
             base_energy=problem.data_energy,
-            target=problem.target,
-            offset=0.5 * problem.data_energy,
+            target=target,
+            offset=0.5 * (problem.first_energy if guessed else problem.data_energy),
             objective=0.5 * problem.data_energy,
             data_passes=0.0,
         )
@@ -166,9 +168,15 @@ def solve_some(
     hessian: Map, right_side: torch.Tensor, start: torch.Tensor, steps: int, space: Space | None = None
 ) -> torch.Tensor:
     """A few conjugate-gradient steps on ``hessian(x) = right_side`` from ``start``."""
+    return descend(hessian, hessian(start).neg_().add_(right_side), start, steps, space)
+
+
+def descend(
+    hessian: Map, residual: torch.Tensor, start: torch.Tensor, steps: int, space: Space | None = None
+) -> torch.Tensor:
+    """`solve_some` from the residual of the start, which is overwritten: right sides need no room then."""
     space = space or Space.like(start)
     x = space.copy(start)
-    residual = hessian(x).neg_().add_(right_side)
     direction = residual
     slope = space.inner(residual, residual)
     for step in range(steps):
@@ -182,6 +190,6 @@ def solve_some(
             break
         residual = bent.mul_(-length).add_(residual)
         new_slope = space.inner(residual, residual)
-        direction = space.add(residual, direction, new_slope / slope)
+        direction.mul_(new_slope / slope).add_(residual)
         slope = new_slope
     return x

@@ -31,10 +31,8 @@ class Consensus:
     ----------
     maps
         Proximal maps of data terms and priors, those of this group of processes.
-    start
-        First volume ``(z, y, x)`` of all of them.
     space
-        Where the volumes live; None: whole ones in memory.
+        Where the volumes ``(z, y, x)`` live. The first one is zero.
     mann
         Mann averaging factor, between 0 and 1.
     objective
@@ -51,9 +49,8 @@ class Consensus:
     def __init__(
         self,
         maps: Sequence[ProximalMap],
-        start: torch.Tensor,
+        space: Space,
         *,
-        space: Space | None = None,
         mann: float,
         objective: Callable[[torch.Tensor], float],
         passes_per_iteration: float,
@@ -61,19 +58,19 @@ class Consensus:
         together: Together | None = None,
     ) -> None:
         self.maps = maps
-        self.start = start
         self.mann = mann
         self.objective = objective
         self.passes_per_iteration = passes_per_iteration
         self.warm_start = warm_start
-        self.space = space or Space.like(start)
+        self.space = space
         self.together = together or Together(len(maps))
 
     def init(self) -> ConsensusState:
         """All of them at the start."""
-        copies = tuple(self.space.copy(self.start) for _ in self.maps)
+        start = self.space.zeros()
+        copies = tuple(self.space.copy(start) for _ in self.maps)
         answers = copies if self.warm_start else ()
-        return ConsensusState(0, self.start, copies, answers, self.objective(self.start), 0.0, 0.0)
+        return ConsensusState(0, start, copies, answers, self.objective(start), 0.0, 0.0)
 
     def step(self, state: ConsensusState) -> ConsensusState:
         """One outer iteration."""

@@ -43,6 +43,10 @@ class LeastSquares:
         ``x -> <x, W' L W x>`` where there is a shorter way than `normal`, else None.
     space
         Where the volumes live; None: whole ones in memory.
+    first_target, first_energy
+        What is minimised until the first exact gradient, where some data do not count and `normal` does not
+        know it: ``W' L q`` and ``sum_v l_v |q_v|^2`` of data q with a guess in place of these. None: `target`
+        and `data_energy`.
     """
 
     normal: Map
@@ -53,6 +57,8 @@ class LeastSquares:
     exact_gradient: Callable[[torch.Tensor], tuple[torch.Tensor, float]] | None = None
     quadratic: Callable[[torch.Tensor], float] | None = None
     space: Space | None = None
+    first_target: torch.Tensor | None = None
+    first_energy: float = 0.0
 
     @classmethod
     def of(

@@ -11,7 +11,7 @@ import torch
 
 from manyviews.operators.differences import differences, divergence
 from manyviews.parallel.world import World
-from manyviews.solvers.conjugate_gradient import solve_some
+from manyviews.solvers.conjugate_gradient import descend, solve_some
 from manyviews.solvers.least_squares import Map
 from manyviews.solvers.space import Space
 
@@ -34,9 +34,8 @@ class DataTerm:
 
     def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
         """The proximal map, nearly."""
-        space = self.space or Space.like(self.target)
-        right_side = space.add(self.target, v, self.anchor)
-        return solve_some(self._hessian, right_side, warm_start, self.steps, space)
+        residual = self._hessian(warm_start).neg_().add_(self.target).add_(v, alpha=self.anchor)
+        return descend(self._hessian, residual, warm_start, self.steps, self.space)
 
     def _hessian(self, x: torch.Tensor) -> torch.Tensor:
         return self.normal(x).add_(x, alpha=self.anchor)

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.io.mrc import MrcStack, read_mrc, write_mrc
+from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.tables import read_numbers, require_ordinary, write_table
+from manyviews.report.planes import PLANES, central_planes
 
 Float32 = NDArray[np.float32]
 
 ITERATIONS_FILE = "iterations.csv"
 SLICES_FILE = "slices.mrc"
-_PLANES = 3
 _MOST = 1e9
 
 
@@ -80,36 +80,17 @@ def write_slices(path: Path, iteration: int, volume: NDArray[Any], pixel_size: f
     A file with planes of another size is begun afresh.
     """
     side = len(volume)
-    middle = side // 2
-    planes = np.stack([volume[middle], volume[:, middle], volume[:, :, middle]]).astype(np.float32)
-    stack = np.zeros((_PLANES * iteration, side, side), np.float32)
-    stack[-_PLANES:] = planes
+    stack = np.zeros((PLANES * iteration, side, side), np.float32)
+    stack[-PLANES:] = central_planes(volume)
     if iteration > 1 and path.exists():
         try:
             before, _ = read_mrc(path)
         except InputError:  # damaged: what is shown must not end a run
             before = stack[:0]
         if before.shape[1:] == stack.shape[1:]:
-            kept = before[: _PLANES * (iteration - 1)]
+            kept = before[: PLANES * (iteration - 1)]
             stack[: len(kept)] = kept
     write_mrc(path, stack, pixel_size, overwrite=True, is_volume=False)
-
-
-def read_slices(path: Path, most: int = 6) -> tuple[tuple[int, Float32], ...]:
-    """Iterations and their planes ``(3, n, n)``, xy, xz, yz, evenly chosen from those that are there.
-
-    The first and the last are among them; nothing if there is no file. `InputError` if it cannot be read.
-    """
-    if not path.exists():
-        return ()
-    stack = MrcStack(path)
-    count, rest = divmod(stack.shape[0], _PLANES)
-    if rest:
-        raise InputError(f"has {stack.shape[0]} planes, not three an iteration", path=path)
-    found = [(one + 1, stack.read(np.arange(_PLANES * one, _PLANES * (one + 1)))) for one in range(count)]
-    there = [one for one in found if one[1].any()]
-    chosen = np.unique(np.linspace(0, len(there) - 1, min(most, len(there))).round().astype(int))
-    return tuple(there[place] for place in chosen)
 
 
 def _text(value: float) -> str:

@@ -22,13 +22,14 @@ from manyviews.report.common import (
     what_is_readable,
 )
 from manyviews.report.data import RunData, as_number
+from manyviews.report.planes import read_planes
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure, sphere_figure
 from manyviews.report.volume import central_slices, read_model
 from manyviews.report.words import summary_entry
 from manyviews.subtomo.coverage import COVERAGE_FILE
 from manyviews.subtomo.duplicates import DUPLICATES_FILE
-from manyviews.subtomo.iteration_files import ITERATIONS_FILE, SLICES_FILE, read_iterations, read_slices
+from manyviews.subtomo.iteration_files import ITERATIONS_FILE, SLICES_FILE, read_iterations
 from manyviews.subtomo.score_files import REJECTION_FILE, SCORES_FILE, read_rejection, read_scores
 from manyviews.subtomo.wedge_views import POWER_FILE, WEDGE_FILE, read_wedges
 
@@ -181,7 +182,7 @@ def _surface(path: Path) -> Iterator[Section]:
 def _iterations(folder: Path) -> Iterator[Section]:
     from manyviews.report.plots import planes_figure
 
-    planes = read_slices(folder / SLICES_FILE)
+    planes = read_planes(folder / SLICES_FILE)
     if not planes:
         return
     captions = {}

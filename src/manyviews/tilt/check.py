@@ -7,16 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
 from manyviews.operators.axis_groups import group_by_axis
 from manyviews.parallel.layout import Layout
+from manyviews.parallel.world import SingleWorld
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.runs.progress import format_seconds
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.ctf.apply import check_transfer
 from manyviews.tilt.ctf.transfer import resolve_transfer
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+from manyviews.tilt.pixels.settle import settle_pixels
+from manyviews.tilt.pixels.stored import open_weights
+from manyviews.tilt.pixels.thickness import propose_thickness
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.series.choices import Choice
 from manyviews.tilt.series.images import ImageSource
@@ -32,9 +38,11 @@ class Checked:
     """What `check` found.
 
     What a reconstruction would do is ``plan``; how it is spread over ranks, with its memory, disk and time,
-    ``schedule``. Without ``thickness_given`` the thickness is a quarter of the width. ``groups`` are
+    ``schedule``. Without ``thickness_given`` the thickness is what the images
+    show, or a quarter of the width. ``groups`` are
     direction of the tilt axis in degrees, number of views, and whether slices are turned; ``warnings`` are
-    sentences; ``transfer`` says what is taken for the contrast transfer, line by line.
+    sentences; ``transfer`` says what is taken for the contrast transfer, line by line, ``pixels`` which
+    pixels do not count and how thick the images show the specimen.
     """
 
     series: ResolvedSeries
@@ -44,6 +52,7 @@ class Checked:
     groups: tuple[tuple[float, int, bool], ...]
     warnings: tuple[str, ...]
     transfer: tuple[str, ...] = ()
+    pixels: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """All of it in words, for a terminal."""
@@ -52,6 +61,7 @@ class Checked:
             *_view_lines(self.series),
             *self._group_lines(),
             *(["", "contrast transfer", *(f"  {line}" for line in self.transfer)] if self.transfer else []),
+            *(["", *self.pixels] if self.pixels else []),
             *self._plan_lines(),
             *self._cost_lines(),
             *([f"warning: {text}" for text in self.warnings] or ["no warnings"]),
@@ -71,7 +81,7 @@ class Checked:
         depth, height, width = self.plan.volume_shape
         record = self.plan.record()
         size = f"{width} x {height} x {depth} voxels of {self.plan.pixel_size:g} A"
-        if not self.thickness_given:
+        if NO_THICKNESS in self.warnings:
             size += " (no --thickness was given: a quarter of the width)"
         hidden = ("volume_shape", "pixel_size")
         values = [f"{name.replace('_', '-')} {value}" for name, value in record.items() if name not in hidden]
@@ -102,7 +112,8 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     Parameters
     ----------
     series, options
-        As for `manyviews.tilt.reconstruct.reconstruct`; a thickness of 0 stands for a quarter of the width.
+        As for `manyviews.tilt.reconstruct.reconstruct`; a thickness of 0 stands for what the
+        images show, else for a quarter of the width.
     ranks
         Processes of this machine to plan for; None: as many as the layout needs, 1 without one.
 
@@ -114,12 +125,20 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     resolved = resolve_series(series)
     source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
     given = options.thickness != 0 or resolved.thickness is not None
-    if not given:
+    proposal = None if given else propose_thickness(resolved, options, SingleWorld())
+    if proposal is not None:
+        resolved = proposal.centred(resolved)
+        source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
+    elif not given:
         options = replace(options, thickness=max(options.bin, resolved.image_shape[1] // 4))
     plan = resolve_plan(options, source)
     transfer = resolve_transfer(options, resolved)
     lines, doubts = ((), ()) if transfer is None else check_transfer(transfer, source, plan)
     levels, outliers = GreyLevels.of(source)
+    weights = open_weights(options.weights, resolved.stacks)
+    settled = settle_pixels(
+        source, replace(plan, mask_beads=False), weights, torch.device("cpu"), SingleWorld()
+    )
     shape = plan.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
     return Checked(
@@ -129,10 +148,11 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
         schedule=_schedule(options, plan, source, ranks, limited=given),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
         transfer=lines,
+        pixels=(*(() if proposal is None else proposal.lines), *settled.lines),
         warnings=(
             *resolved.warnings,
             *doubts,
-            *(() if given else (NO_THICKNESS,)),
+            *(() if given or proposal is not None else (NO_THICKNESS,)),
             *find_warnings(resolved, plan, series, levels if plan.normalise == "none" else None, outliers),
         ),
     )

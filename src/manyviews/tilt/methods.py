@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyviews.operators.normal_preconditioner import normal_preconditioner, periodic_preconditioner
+from manyviews.operators.normal_preconditioner import periodic_preconditioner
 from manyviews.operators.view_kernel import ViewKernel
 from manyviews.operators.view_weighting import Overlap, weight_image
 from manyviews.solvers.alternating_directions import AlternatingDirections, SplitPenalties, Terms
@@ -41,7 +41,7 @@ _WEIGHTING_FLOOR = 1.0
 _ANCHOR = 0.03
 # Penalties of admm as fractions of `TiltProblem.spectral_bound`, and when it applies the projectors
 # (docs/decisions/0014-tilt-priors.md).
-_SLOPES, _BOUND = 0.03, 0.01
+_SLOPES, _BOUND = 0.01, 0.01
 _CORRECT_AFTER = 10
 # What is added at all frequencies of the preconditioner of cg, in views: from 3 to 20 are about as good, less
 # raises what no view sees.
@@ -90,7 +90,8 @@ def make_cg(
     ``known`` are its kernel, periodic too, and its least squares without any damping, where they are there.
     """
     by_frequency = any(problem.roughness)
-    if known is None and not by_frequency:
+    guess = problem.guess()
+    if known is None and not by_frequency and guess is None:
         return ConjugateGradient(problem.least_squares(), refresh_every=refresh)
     kernel = known[0] if known else problem.kernel(periodic=by_frequency)
     precondition: Map | None = None
@@ -102,6 +103,8 @@ def make_cg(
         kernel = replace(kernel, periodic=None)
     target, energy = (known[1].target, known[1].data_energy) if known else problem.back_projection()
     least_squares = problem.quadratic_problem(kernel, target, energy)
+    if guess is not None:
+        least_squares = replace(least_squares, first_target=guess[0], first_energy=guess[1])
     return ConjugateGradient(least_squares, refresh_every=refresh, precondition=precondition)
 
 
@@ -118,22 +121,27 @@ def make_admm(
 ) -> AlternatingDirections:
     """Alternating directions for the views of a problem.
 
-    ``known`` are its kernel, with a circulant, and its least squares, where they are there already.
+    ``known`` are its kernel, periodic too, and its least squares without any damping, where they are there
+    already.
     """
-    kernel = known[0] if known else problem.kernel(circulant=True)
+    kernel = known[0] if known else problem.kernel(periodic=True)
     size = problem.spectral_bound
     penalties = SplitPenalties(slopes=_SLOPES * size, bound=_BOUND * size)
-    smoothness = penalties.slopes if terms.total_variation > 0 else 0.0
-    shift = penalties.bound + problem.damping * problem.one_view
-    precondition = normal_preconditioner(
-        kernel, problem.volume_shape, smoothness, shift, exchange=problem.projector.exchange
+    slopes = penalties.slopes if terms.total_variation > 0 else 0.0
+    first, *others = problem.scaled_roughness or (0.0,)
+    # where nothing else holds what no view sees, as for conjugate gradients
+    held = terms.total_variation > 0 or terms.non_negative
+    shift = penalties.bound + (problem.damping + (0.0 if held else _SHIFT)) * problem.one_view
+    nearly = periodic_preconditioner(
+        kernel, problem.volume_shape, (first + slopes, *others), shift, exchange=problem.projector.exchange
     )
-    least_squares = known[1] if known else problem.least_squares(replace(kernel, circulant=None))
+    kernel = replace(kernel, periodic=None)
+    target, energy = (known[1].target, known[1].data_energy) if known else problem.back_projection()
     return AlternatingDirections(
-        least_squares,
+        problem.quadratic_problem(kernel, target, energy),
         terms,
         penalties,
-        lambda x: precondition.forward(x, out=problem.space.allocate()),
+        lambda x: nearly.forward(x, out=problem.space.allocate()),
         correct_after=correct_after,
     )
 
@@ -239,8 +247,7 @@ def _wang2020(problem: TiltProblem, plan: Plan) -> Solver[Any]:
 
     return Consensus(
         [printed(part) for part in group.parts],
-        problem.space.zeros(),
-        space=problem.space,
+        problem.space,
         mann=plan.mann,
         objective=group.objective(problem, adds_up=plan.overlap == 0),
         passes_per_iteration=float(plan.inner_iterations),
@@ -260,8 +267,7 @@ def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
     maps += [priors[number - plan.subsets](1.0 / anchor) for number in group.agents[len(maps) :]]
     return Consensus(
         maps,
-        problem.space.zeros(),
-        space=problem.space,
+        problem.space,
         mann=plan.mann,
         objective=group.objective(problem, adds_up=True),
         passes_per_iteration=float(plan.inner_iterations + 1),

@@ -68,18 +68,20 @@ class ReconstructOptions(MachineOptions):
 
     thickness: int = option(0, section="volume",
         help="Make the volume this thick (z), in unbinned pixels. Left out: what a tilt.com given with "
-        "--tilt-angles says; without one it must be given.")
+        "--tilt-angles says; without one what a quick reconstruction shows, around the middle of the "
+        "specimen.")
     volume_size: tuple[int, ...] = option((), section="volume", metavar="PIXELS",
         help="Make the volume this wide and high (x y), in unbinned pixels. Left out: the size of the "
         "images, with width and height exchanged where they lie on their side.")
     method: Method = option("cg", section="method", metavar="METHOD",
         help="Reconstruct in this way: cg, admm, consensus, sirt, wbp, or the paper's wang2020 and "
         "direct-combine. admm is least squares with priors that the data choose.")
-    prior: Literal["auto", "none"] | None = option(None, section="method", metavar="PRIOR",
+    prior: Literal["auto", "smooth", "none"] | None = option(None, section="method", metavar="PRIOR",
         methods=("admm",),
-        help="Choose what admm takes for granted of the specimen. auto: held-out views choose the strength "
-        "of total variation, and whether no voxel is below zero; none: nothing but what --total-variation "
-        "and --non-negative say. Left out: auto, where these two leave anything open.")
+        help="Choose what admm takes for granted of the specimen. auto: held-out views choose total "
+        "variation and its strength or a smooth specimen, and whether no voxel is below zero; smooth: power "
+        "by frequency as the images have it, and what --total-variation and --non-negative say; none: "
+        "nothing but what these say. Left out: auto, where these two leave anything open.")
     iterations: int | None = option(None, section="method", least=1, methods=_ITERATIVE,
         help="Do this many iterations (outer iterations of consensus and wang2020). Left out: a default for "
         "each method.")
@@ -134,6 +136,24 @@ class ReconstructOptions(MachineOptions):
     remove_outliers: bool = option(False, section="input",
         help="Replace hot pixels and X-rays, which stand out of an image alone or in clusters of a few, by "
         "the median around them, before anything else is done. Left out: they are counted and told.")
+    edges: Literal["auto", "weigh", "keep"] = option("auto", section="input", metavar="HOW",
+        help="Choose what rays count that leave the volume through its sides, where they see specimen that "
+        "no voxel stands for. weigh: less the more of their way is outside, and nothing from half of it on; "
+        "keep: as much as others; auto: weigh them where the images show anything beside the volume.")
+    mask_detector: Literal["auto", "never"] = option("auto", section="input", metavar="WHEN",
+        help="Give no weight to bad rows and columns of the detector. auto: where they are found, in one "
+        "image or in all; never: they count as others do.")
+    mask_borders: Literal["auto", "never"] = option("auto", section="input", metavar="WHEN",
+        help="Give no weight to borders of one grey level, as alignment leaves them in stacks. auto: where "
+        "they are found; never: they count as an image does.")
+    mask_beads: bool = option(False, section="input",
+        help="Find gold beads, far darker or brighter than all else, and give no weight to the pixels that "
+        "show them: the volume is that of the specimen without them.")
+    bead_diameter: float | None = option(None, section="input", metavar="ANGSTROM", above=0,
+        help="Take beads to be this wide, in angstrom. Left out: as the images show them.")
+    weights: tuple[Path, ...] = option((), section="input", metavar="STACK",
+        help="Let the pixels of each stack count by its stack of weights (MRC, of the same size): 1 fully, 0 "
+        "not at all.")
     ctf: CtfCorrection = option("none", section="microscope", metavar="HOW",
         help="Correct the contrast transfer. none; phase-flip or wiener: every image, in strips along the "
         "tilt axis; 3d: as a part of the projection, slab by slab of the specimen.")

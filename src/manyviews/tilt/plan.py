@@ -13,7 +13,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.sizes import format_bytes
 from manyviews.jobs.device import resolve_device
-from manyviews.options import check_options
+from manyviews.options import check_options, foreign_options
 from manyviews.runs.memory import available_memory_bytes, free_disk_bytes
 from manyviews.tilt.options import SUBSET_METHODS, ReconstructOptions
 from manyviews.tilt.series.images import ImageSource
@@ -27,9 +27,7 @@ _ITERATIONS = {
     "wang2020": 10,
     "consensus": 20,
 }
-DAMPED_BY_FREQUENCY = ("cg",)
-# Where the search for a prior has come near already.
-_ITERATIONS_FROM_A_PRIOR = 12
+DAMPED_BY_FREQUENCY = ("cg", "admm")
 _INNER = {"wang2020": 10, "consensus": 3}
 _OVERLAP = {"wang2020": 2}
 _PAPER_SUBSETS = 32
@@ -67,6 +65,11 @@ class Plan:
     normalise: str
     invert_contrast: bool
     remove_outliers: bool
+    edges: str
+    mask_detector: str
+    mask_borders: str
+    mask_beads: bool
+    bead_diameter: float | None
     ctf: str
     defocus_hand: str
     wiener_constant: float
@@ -79,9 +82,9 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """The plan for ``run.toml``: all that the result depends on, so not the number of threads."""
+        left_out = {"threads", *foreign_options(ReconstructOptions, self.method)}
         record = {**asdict(self), "volume_shape": list(self.volume_shape)}
-        del record["threads"]
-        return record
+        return {name: value for name, value in record.items() if name not in left_out}
 
 
 def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
@@ -97,7 +100,7 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     method = options.method
     plan = Plan(
         method=method,
-        iterations=_or(options.iterations, _iterations(options)),
+        iterations=_or(options.iterations, _ITERATIONS[method]),
         tolerance=options.tolerance,
         inner_iterations=_or(options.inner_iterations, _INNER.get(method, 1)),
         subsets=_or(options.subsets, _default_subsets(method, geometry)),
@@ -117,6 +120,11 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
         normalise=options.normalise,
         invert_contrast=options.invert_contrast,
         remove_outliers=options.remove_outliers,
+        edges=options.edges,
+        mask_detector=options.mask_detector,
+        mask_borders=options.mask_borders,
+        mask_beads=options.mask_beads or options.bead_diameter is not None,
+        bead_diameter=options.bead_diameter,
         ctf=options.ctf,
         defocus_hand=options.defocus_hand if options.ctf != "none" else "none",
         wiener_constant=options.wiener_constant,
@@ -137,21 +145,23 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     return plan
 
 
-def _iterations(options: ReconstructOptions) -> int:
-    """What suits a method."""
-    return _ITERATIONS_FROM_A_PRIOR if _prior(options) == "auto" else _ITERATIONS[options.method]
-
-
 def _damped_by_frequency(options: ReconstructOptions, method: str) -> bool:
     """Whether noise over signal is measured by frequency: it is not where filters colour noise and signal."""
     coloured = options.ctf not in ("none", "phase-flip") or options.weighs_dose
-    return method in DAMPED_BY_FREQUENCY and options.damping is None and not coloured
+    found = method in DAMPED_BY_FREQUENCY and options.damping is None and not coloured
+    if options.prior == "smooth" and not found:
+        raise InputError(
+            "noise over signal is not measured by frequency where filters colour it or a damping is given",
+            where="--prior smooth",
+            fix="leave out --damping, --ctf wiener, --ctf 3d and dose weighting, or take another prior",
+        )
+    return found
 
 
 def _prior(options: ReconstructOptions) -> str:
     """Whether the data choose a prior: where they are asked to, and the user has left anything open."""
-    if options.method != "admm" or options.prior == "none":
-        return "none"
+    if options.method != "admm" or options.prior in ("none", "smooth"):
+        return options.prior or "none"
     return "none" if options.total_variation > 0 and options.non_negative else "auto"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from manyviews.errors import InputError
-from manyviews.io.mrc import read_header
+from manyviews.io.mrc import MrcStack, read_header
 from manyviews.io.scratch import ScratchFolder
 from manyviews.jobs.device import own_device
 from manyviews.jobs.run import Job, JobResult, start_job
@@ -22,7 +22,7 @@ from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.fingerprint import files_fingerprint
-from manyviews.runs.memory import available_memory_bytes, require_disk
+from manyviews.runs.memory import available_memory_bytes, give_back_freed, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.ctf.apply import (
@@ -33,22 +33,27 @@ from manyviews.tilt.ctf.apply import (
     settle_hand,
 )
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
-from manyviews.tilt.methods import agent_count, make_solver
+from manyviews.tilt.methods import agent_count, make_cg, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE, filled_problem
+from manyviews.tilt.pixels.report import PIXELS_FILE, write_pixels
+from manyviews.tilt.pixels.settle import Settled, settle_pixels
+from manyviews.tilt.pixels.stored import open_weights
+from manyviews.tilt.pixels.thickness import propose_thickness
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.prior.choice import PRIOR_FILE
-from manyviews.tilt.prior.choose import Chosen, choose_prior
+from manyviews.tilt.prior.choose import Chosen, start_prior
 from manyviews.tilt.report import PICTURES, sections
 from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_volume
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
 from manyviews.tilt.solve.damping import DAMPED, damped
-from manyviews.tilt.solve.problem import TiltProblem, projected_sooner
-from manyviews.tilt.solve.storage import Storage
+from manyviews.tilt.solve.problem import PixelWeights, TiltProblem, projected_sooner
+from manyviews.tilt.solve.storage import GIVEN_BACK_BYTES, Storage
 from manyviews.tilt.warnings import find_warnings
 
-RESULTS = (VOLUME_FILE, *TABLES, PRIOR_FILE, "fsc.csv")
+RESULTS = (VOLUME_FILE, *TABLES, PRIOR_FILE, PIXELS_FILE, "fsc.csv")
 
 
 def reconstruct(
@@ -75,9 +80,14 @@ def reconstruct(
     began = time.monotonic()
     world = world or SingleWorld()
     resolved = resolve_series(series)
+    proposal = None
+    if not options.thickness and resolved.thickness is None:
+        proposal = propose_thickness(resolved, options, world)
+        resolved = resolved if proposal is None else proposal.centred(resolved)
     source = ImageSource(resolved, options.bin, options.invert_contrast, options.remove_outliers)
     plan = resolve_plan(options, source)
     transfer = resolve_transfer(options, resolved)
+    weights = open_weights(options.weights, resolved.stacks)
     _check_reference(options.reference, plan)
     schedule = make_run_schedule(source, plan, options, world)
     refuse_unfit(plan, streamed=schedule.streamed, ranks=world.size)
@@ -92,7 +102,7 @@ def reconstruct(
         run,
         options,
         record={**plan.record(), "reference": reference},
-        inputs=_fingerprints(source, transfer),
+        inputs=_fingerprints(source, transfer, weights),
         results=RESULTS,
         pictures=PICTURES,
         sections=sections,
@@ -102,16 +112,21 @@ def reconstruct(
         if job.finished:
             return job.result()
         job.warn(*resolved.warnings)
-        for line in schedule.lines():
+        for line in (*schedule.lines(), *(() if proposal is None else proposal.lines)):
             job.say(line)
         with contextlib.ExitStack() as stack:
             storage = _storage(stack, schedule, options.scratch or run.out)
             if transfer is not None:
                 transfer = _tell_transfer(job, transfer, source, plan)
-            problem, images = make_problem(source, plan, place, storage, schedule, transfer)
+            settled = _settle(job, source, plan, weights, place)
+            problem, images = make_problem(
+                settled.source, plan, place, storage, schedule, transfer, settled.pixels
+            )
             levels = images.levels if plan.normalise == "none" else None
             job.warn(*find_warnings(resolved, plan, series, levels, images.outliers))
             summary = _solve(job, problem, images, resolved, plan, schedule, options.reference)
+            if job.speaks:
+                write_pixels(job.folder / PIXELS_FILE, settled)
         return job.finish(summary, mapped=schedule.streamed)
 
 
@@ -128,7 +143,9 @@ def _solve(
     if job.speaks:
         require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
         job.progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
-    chosen = choose_prior(job, problem, images, plan) if plan.prior == "auto" else Chosen(plan, problem)
+    counted = problem
+    problem = _filled(job, problem, images, plan, streamed=schedule.streamed)
+    chosen = start_prior(job, problem, images, plan) if plan.method == "admm" else Chosen(plan, problem)
     plan, problem = chosen.plan, chosen.problem
     state, reason = job.solve(
         chosen.solver or make_solver(problem, plan),
@@ -148,7 +165,8 @@ def _solve(
     volume = state.iterate.clamp_(min=0.0) if plan.non_negative else state.iterate
     measures = state.measures()
     del state
-    summary = write_results(job.folder, plan, resolved, problem, images, volume, reference)
+    seen = replace(problem, read=counted.read, pixels=counted.pixels)
+    summary = write_results(job.folder, plan, resolved, seen, images, volume, reference)
     ranks = {"rank_layout": str(schedule.layout)} if job.world.size > 1 else {}
     return {
         **summary,
@@ -160,6 +178,37 @@ def _solve(
         **measures,
         **ranks,
     }
+
+
+def _settle(
+    job: Job, source: ImageSource, plan: Plan, weights: tuple[MrcStack, ...], place: Place
+) -> Settled:
+    """Which pixels count how much, aloud."""
+    settled = settle_pixels(source, plan, weights, own_device(plan.device, place.world), job.world)
+    for line in settled.lines:
+        job.say(line)
+    job.warn(*settled.warnings)
+    return settled
+
+
+def _filled(
+    job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan, *, streamed: bool
+) -> TiltProblem:
+    """Pixels that do not count filled by conjugate gradients, for all methods but these."""
+    if problem.pixels is None or plan.method == "cg":
+        return problem
+    job.say(f"{plan.method} knows no weights of pixels: those without are filled by cg first")
+    coloured = plan.ctf not in ("none", "phase-flip") or plan.dose_weighting
+    by_frequency = plan.damping is None and not coloured and not streamed
+    first = replace(plan, method="cg", damping_by_frequency=by_frequency)
+    state, _ = job.solve(
+        make_cg(damped(problem, first, images), plan.refresh),
+        FILL_ITERATIONS,
+        stage=FILL_STAGE,
+        placement=Placement.at(problem.place, problem.volume_shape[0]),
+        space=problem.space,
+    )
+    return filled_problem(problem, state.iterate)
 
 
 def _damping(problem: TiltProblem) -> dict[str, object]:
@@ -198,12 +247,15 @@ def make_problem(
     storage: Storage | None = None,
     schedule: Schedule | None = None,
     transfer: ResolvedTransfer | None = None,
+    pixels: PixelWeights | None = None,
 ) -> tuple[TiltProblem, PreparedImages]:
     """The least-squares problem of a series, and its images as the problem sees them.
 
-    The hand of a ``transfer`` must be known.
+    The hand of a ``transfer`` must be known. ``pixels`` are weights of single pixels; None: all count.
     """
     place = place or alone()
+    if place.layout.slabs > 1:
+        give_back_freed(GIVEN_BACK_BYTES)
     device = own_device(plan.device, place.world)
     asks_noise = plan.method in DAMPED and plan.damping is None
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
@@ -225,6 +277,7 @@ def make_problem(
         read=images.read,
         weights=np.ones(len(geometry)),
         convolve=plan.normal == "convolution" and not (plan.ctf == "3d" and projected_sooner(projector)),
+        pixels=pixels,
         device=device,
         place=place,
         storage=storage or Storage(),
@@ -271,11 +324,17 @@ def _sizes(shape: tuple[int, ...]) -> str:
     return " x ".join(str(size) for size in shape[::-1])
 
 
-def _fingerprints(source: ImageSource, transfer: ResolvedTransfer | None) -> dict[str, str]:
+def _fingerprints(
+    source: ImageSource, transfer: ResolvedTransfer | None, weights: tuple[MrcStack, ...]
+) -> dict[str, str]:
     """What identifies the input: the stacks, geometry and contrast transfer as they were resolved."""
     prints = {
         f"{number + 1}: {stack.path.name}": files_fingerprint(stack.files)
         for number, stack in enumerate(source.series.stacks)
+    }
+    prints |= {
+        f"weights {number + 1}: {stack.path.name}": files_fingerprint(stack.files)
+        for number, stack in enumerate(weights)
     }
     geometry = source.binned_geometry
     digest = hashlib.sha256()

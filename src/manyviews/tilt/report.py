@@ -20,7 +20,11 @@ from manyviews.report.common import (
     what_is_readable,
 )
 from manyviews.report.data import RunData, convergence
+from manyviews.report.fitted_images import PICTURE as FITTED_PICTURE
+from manyviews.report.fitted_images import fitted_section
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
+from manyviews.tilt.pixels.report import PICTURE as PIXELS_PICTURE
+from manyviews.tilt.pixels.report import PIXELS_FILE, pixels_section
 from manyviews.tilt.prior.choice import PICTURE as PRIOR_PICTURE
 from manyviews.tilt.prior.choice import PRIOR_FILE, prior_section
 
@@ -61,7 +65,7 @@ _LARGEST = 1e4  # of numbers of series and of degrees
 _MOST_SERIES = 40
 
 # of all that a page may have
-PICTURES = ("slices", PRIOR_PICTURE, "ncc", "convergence", "fsc")
+PICTURES = ("slices", PRIOR_PICTURE, PIXELS_PICTURE, FITTED_PICTURE, "ncc", "convergence", "fsc")
 # by method
 CITATIONS = {
     "consensus": (_WANG, _SRIDHAR, _BUZZARD),
@@ -97,8 +101,10 @@ def sections(run: RunData) -> Iterator[Part]:
         yield Finding(f"the objective fell to {100 * fall.values[-1]:.3g} % of its start")
     yield from what_is_readable(
         lambda: volume_section(run.path / "volume.mrc"),
+        lambda: fitted_section(run.path, "view, tilt, correlation"),
         lambda: _fit_to_the_data(ncc_curves(run.path / "ncc.csv")),
         lambda: prior_section(run.path / PRIOR_FILE),
+        lambda: pixels_section(run.path / PIXELS_FILE),
         lambda: convergence_section(fall),
         lambda: fsc_section(run.path / "fsc.csv", "Comparison with the reference"),
         lambda: table_section(run.path / "geometry.csv", "Geometry of the {rows} views"),

@@ -14,6 +14,14 @@ from manyviews.io.tables import write_table
 from manyviews.metrics.correlation import ncc_views
 from manyviews.operators.slab_projector import weighted_energy
 from manyviews.parallel.layout import Place
+from manyviews.report.fitted_images import (
+    FILES,
+    block_of,
+    chosen_images,
+    shown,
+    shown_size,
+    write_fitted,
+)
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.series.normalise import PreparedImages
 from manyviews.tilt.series.resolve import ResolvedSeries
@@ -21,7 +29,8 @@ from manyviews.tilt.solve.problem import TiltProblem
 
 VOLUME_FILE = "volume.mrc"
 OUTLIERS_FILE = "outliers.csv"
-TABLES = ("ncc.csv", "geometry.csv", OUTLIERS_FILE)
+TABLES = ("ncc.csv", "geometry.csv", OUTLIERS_FILE, *FILES)
+_COUNTED = 0.5
 
 
 def write_results(
@@ -41,11 +50,13 @@ def write_results(
     ``reference``, if there is one, are among them.
     """
     write_volume(folder, plan, problem.place, volume)
-    correlations, energy = reprojection(problem, images, volume)
+    correlations, energy, pairs = reprojection(problem, images, volume)
     if problem.place.world.rank > 0:
         return {}
     _write_ncc(folder / "ncc.csv", problem, correlations)
     _write_geometry(folder / "geometry.csv", resolved, problem)
+    pixel_size = plan.pixel_size * block_of(problem.projector.image_shape)
+    write_fitted(folder, pairs, _words(problem, correlations), pixel_size)
     outliers = images.outliers.rows(problem.projector.geometry)
     if outliers:
         write_table(folder / OUTLIERS_FILE, ("stack", "section", "pixels"), outliers)
@@ -77,18 +88,48 @@ def write_volume(folder: Path, plan: Plan, place: Place, volume: torch.Tensor) -
 
 def reprojection(
     problem: TiltProblem, images: PreparedImages, volume: torch.Tensor
-) -> tuple[np.ndarray[Any, np.dtype[np.float64]], float]:
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], float, np.ndarray[Any, np.dtype[np.float32]]]:
     """NCC of every image with the projection of the volume (paper eq. 10), and the residual energy.
 
-    ``volume`` is this rank's slab; the result is known to all ranks.
+    ``volume`` is this rank's slab; the result is known to all ranks. Also some images, made small, and their
+    reprojections, ``(k, 2, y, x)``; see `manyviews.report.fitted_images`.
     """
     found = np.zeros(len(problem.weights) + 1)
+    examples = chosen_images(len(problem.weights))
+    pairs = torch.zeros((len(examples), 2, *shown_size(problem.projector.image_shape)))
     for views, projected in problem.project_blocks(volume):
         measured = images.read(views)
-        found[views] = ncc_views(measured.cpu().numpy(), projected.cpu().numpy())
-        found[-1] += weighted_energy(projected.sub_(measured), problem.weights[views])
+        pixels = None if problem.pixels is None else problem.pixels.weights(views)
+        found[views] = _correlations(measured, projected, pixels)
+        for place, view in enumerate(examples.tolist()):
+            for at in np.flatnonzero(np.asarray(views) == view).tolist():
+                pairs[place] = torch.cat([shown(one[at : at + 1]) for one in (measured, projected)]).cpu()
+        found[-1] += weighted_energy(projected.sub_(measured), problem.weights[views], pixels)
     total = problem.place.world.sum(torch.from_numpy(found)).numpy()
-    return total[:-1], float(total[-1])
+    return total[:-1], float(total[-1]), problem.place.world.sum(pairs).numpy()
+
+
+def _correlations(
+    measured: torch.Tensor, projected: torch.Tensor, pixels: torch.Tensor | None
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """NCC of images ``(k, y, x)``, of the pixels that count half or more."""
+    if pixels is None:
+        return ncc_views(measured.cpu().numpy(), projected.cpu().numpy())
+    found = np.full(len(measured), np.nan)
+    for view, counted in enumerate(pixels >= _COUNTED):
+        if counted.any():
+            pair = (images[view][counted].cpu().numpy()[None, None] for images in (measured, projected))
+            found[view] = ncc_views(*pair)[0]
+    return found
+
+
+def _words(problem: TiltProblem, correlations: np.ndarray[Any, np.dtype[np.float64]]) -> list[str]:
+    """Which the images are that are shown: number, tilt, NCC."""
+    geometry = problem.projector.geometry
+    return [
+        f"{view + 1}: {geometry.tilt_degrees[view]:.3g}°, {correlations[view]:.2f}"
+        for view in chosen_images(len(geometry)).tolist()
+    ]
 
 
 def _write_ncc(path: Path, problem: TiltProblem, correlations: np.ndarray[Any, np.dtype[np.float64]]) -> None:

@@ -126,7 +126,7 @@ def test_volumes_go_into_files_where_memory_is_short(method):
 
 def test_little_memory_means_pieces_and_tiles():
     chosen = {"size": 640, "thickness": 48}
-    roomy, tight = (scheduled(memory_gib=size, **chosen) for size in (1.5, 0.7))
+    roomy, tight = (scheduled(memory_gib=size, **chosen) for size in (1.5, 0.64))
     assert roomy.streamed
     assert tight.streamed
     assert tight.piece_slices is not None

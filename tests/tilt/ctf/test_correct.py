@@ -102,11 +102,19 @@ def test_every_correction_runs(data, tmp_path, more):
     assert volume.std() > 0
 
 
-def test_the_true_model_explains_the_images_best(data, tmp_path):
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--damping", "0.5"),
+        ("--method", "consensus", "--subsets", "2"),
+        ("--method", "admm", "--total-variation", "0.01"),
+    ],
+)
+def test_the_true_model_explains_the_images_best(data, tmp_path, more):
     errors = {}
     for how in ("none", "3d"):
         out = tmp_path / how
-        assert run(data, out, "--ctf", how, "--reference", data.truth, "--damping", "0.5") == 0
+        assert run(data, out, "--ctf", how, "--reference", data.truth, *more) == 0
         volume, truth = read_mrc(out / "volume.mrc")[0], read_mrc(data.truth)[0]
         errors[how] = np.linalg.norm(volume - truth) / np.linalg.norm(truth)
     assert errors["3d"] < 0.97 * errors["none"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.operators.tilt_projector import TiltProjector
@@ -28,14 +29,21 @@ def bodies(signs):
     return volume
 
 
+def blobs():
+    """Gaussians two voxels wide."""
+    z, y, x = np.indices(SHAPE, dtype=np.float32)
+    places = ((4, 10, 11), (7, 20, 12), (5, 11, 21), (6, 22, 22))
+    return sum(np.exp(-((z - a) ** 2 + (y - b) ** 2 + (x - c) ** 2) / 8.0) for a, b, c in places)
+
+
 @pytest.fixture(scope="module")
 def series(tmp_path_factory):
     """One axis of 21 tilts, by name: bodies that are all bright, or bright and dark."""
     folder = tmp_path_factory.mktemp("series")
     rng = np.random.default_rng(2)
     found = {}
-    for name, signs in (("bright", (1, 1, 1, 1, 1)), ("both", (1, -1, 1, -1, 1))):
-        truth = bodies(signs)
+    same = (1, 1, 1, 1, 1)
+    for name, truth in (("bright", bodies(same)), ("both", bodies((1, -1, 1, -1, 1))), ("smooth", blobs())):
         projector = TiltProjector(TiltGeometry.from_tilt_axis(TILTS), SHAPE, SHAPE[1:], PIXEL)
         images = projector.forward(torch.from_numpy(truth)).numpy()
         images = images + NOISE * images[10].std() * rng.normal(size=images.shape)
@@ -87,6 +95,7 @@ def test_a_strength_that_was_given_holds(series, tmp_path):
     assert found.summary["prior_total_variation"] == 0.15
     assert found.summary["prior_non_negative"] is True
     assert {row["total_variation"] for row in table(tmp_path / "run")[1:]} == {0.15}
+    assert not any(row["smooth"] for row in table(tmp_path / "run"))
     assert "--total-variation 0.15 holds" in (tmp_path / "run" / "log.txt").read_text()
 
 
@@ -113,3 +122,32 @@ def test_too_few_views_are_told_and_all_used(series, tmp_path):
     warnings = json.loads((tmp_path / "run" / "summary.json").read_text())["warnings"]
     assert any("no prior was looked for" in text for text in warnings)
     assert found.summary["method"] == "cg"
+
+
+def test_a_smooth_specimen_is_told(series, tmp_path):
+    found = run(series, "smooth", tmp_path / "auto").summary
+    error = "relative_error_against_the_reference"
+    assert found["prior_smooth"] is True
+    assert found["prior_total_variation"] == 0.0
+    assert found["prior_non_negative"] is True
+    assert "chose a smooth specimen and no voxel below zero" in str(found["prior"])
+    rows = table(tmp_path / "auto")
+    assert next(row for row in rows if row["chosen"])["smooth"] == 1.0
+    plain = run(series, "smooth", tmp_path / "cg", method="cg").summary
+    variation = run(series, "smooth", tmp_path / "tv", prior="none", non_negative=True, total_variation=0.5)
+    assert found[error] < 0.6 * plain[error]
+    assert found[error] < variation.summary[error]
+
+
+def test_the_smooth_prior_is_there_without_a_search(series, tmp_path):
+    found = run(series, "smooth", tmp_path / "run", prior="smooth", non_negative=True).summary
+    plain = run(series, "smooth", tmp_path / "cg", method="cg").summary
+    error = "relative_error_against_the_reference"
+    assert found[error] < 0.6 * plain[error]
+    assert found["damping_by_frequency"]
+    assert not (tmp_path / "run" / "prior.csv").exists()
+
+
+def test_a_smooth_prior_needs_noise_by_frequency(series, tmp_path):
+    with pytest.raises(InputError, match="not measured by frequency"):
+        run(series, "smooth", tmp_path / "run", prior="smooth", damping=1.0)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from manyviews.kernels.lanes import WIDTH
-from manyviews.kernels.streams_cpu import PAD, PIECE
+from manyviews.kernels.lanes import WIDTH, lane_count
+from manyviews.kernels.streams_cpu import PACKED_PIECES, PAD, PIECE
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.slab_projector import usual_block_bytes
 from manyviews.operators.tilt_projector import BLOCK_BYTES
@@ -121,11 +121,11 @@ class ViewBlock:
     @property
     def own_lanes(self) -> int:
         """Own detectors or their spline coefficients, images side by side; 0 where nothing is resampled."""
-        return FLOAT * _lanes(self._own_views) * self._detector if self._resampled else 0
+        return FLOAT * lane_count(self._own_views) * self._detector if self._resampled else 0
 
     @property
     def _packed_detectors(self) -> int:
-        pieces = -(-self.group.width // PIECE)
+        pieces = min(PACKED_PIECES, -(-self.group.width // PIECE))
         return FLOAT * pieces * PIECE * self.views * (self.group.detector_length + 2 * PAD)
 
     @property
@@ -141,7 +141,7 @@ class ViewBlock:
     @property
     def coefficients(self) -> int:
         """Spline coefficients of a piece's slices."""
-        return FLOAT * _lanes(self.slab.piece) * self.slab.plane if self.group.rotated else 0
+        return FLOAT * lane_count(self.slab.piece) * self.slab.plane if self.group.rotated else 0
 
     @property
     def frame(self) -> int:
@@ -152,7 +152,7 @@ class ViewBlock:
     def _frame_lanes(self) -> int:
         if not self.group.rotated:
             return 0
-        return FLOAT * _lanes(self.slab.piece) * self.group.columns * self.group.width
+        return lane_count(self.slab.piece) * self.frame // self.slab.piece
 
     @property
     def packing(self) -> int:
@@ -167,7 +167,7 @@ class ViewBlock:
         return max(
             self.tables + (detectors * (2 if self._cut else 1) or self.images),
             detectors + own if self.slab.ranks > 1 else 0,
-            own + 2 * self.own_lanes + self.images,
+            own + (1 if self._own_views == 1 else 2) * self.own_lanes + self.images,
         )
 
     @property
@@ -183,8 +183,8 @@ class ViewBlock:
         """A frame, its copy in lanes, and the slices turned back."""
         if not self.group.rotated:
             return self.frame
-        slices = FLOAT * _lanes(self.slab.piece) * self.slab.plane
-        return self.frame + max(self._frame_lanes + slices, 2 * slices)
+        copy = self._frame_lanes if self.slab.piece > 1 else 0
+        return self.frame + max(copy + self.coefficients, 2 * self.coefficients)
 
     def forward(self, kept: int) -> int:
         """`project_blocks`, with measured and projected images of the block before still there."""
@@ -205,15 +205,11 @@ class ViewBlock:
         return self.frame + 7 * self.images
 
     def passing(self, kept: int) -> int:
-        """`residual_gradient`: images, and the residual of the block before while the next is projected."""
+        """`residual_gradient`: images and their residual are back-projected."""
         frames = kept + self.packed_piece
         packing = self.packing + (kept if not self.group.rotated else 0)
-        working = max(self.projecting, 2 * self.images, self.back_projecting)
-        return 2 * self.images + max(
-            packing,
-            frames + self.frame + working,
-            frames + self._coming_home(),
-        )
+        working = max(self.projecting, 2 * self.images + self.back_projecting)
+        return max(packing, frames + self.frame + working, frames + self._coming_home())
 
     @property
     def pair_seconds(self) -> float:
@@ -225,7 +221,7 @@ class ViewBlock:
         if not self.group.rotated:
             return voxels * (views * _UPRIGHT_PAIR_NS + again * _PACKING_NS) * 1e-9
         pixels = slab.plane * views / slab.ranks
-        turned = pieces * _lanes(slab.piece) * self.group.columns * self.group.width
+        turned = pieces * lane_count(slab.piece) * self.group.columns * self.group.width
         found = voxels * views * _OBLIQUE_PAIR_NS + pixels * _RESAMPLING_NS + turned * again * _TURN_NS
         return found * 1e-9
 
@@ -243,7 +239,3 @@ class ViewBlock:
 def sent_of(size_bytes: int, ranks: int) -> int:
     """Bytes sent to others of what is dealt out among all."""
     return size_bytes * (ranks - 1) // ranks
-
-
-def _lanes(count: int) -> int:
-    return -(-count // WIDTH) * WIDTH

@@ -24,6 +24,7 @@ from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, iteration, iterat
 from manyviews.tilt.cost.views import ViewCosts, choose_views
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.plan import Plan
+from manyviews.tilt.solve.storage import GIVEN_BACK_BYTES
 from manyviews.tilt.solve.subsets import Subset, make_subsets
 
 _PRIORS = ("non_negative", "total_variation", "smoothness")
@@ -32,10 +33,10 @@ _PRIORS = ("non_negative", "total_variation", "smoothness")
 _BASE_BYTES = 365 * 2**20
 _ROTATION_BYTES = 30 * 2**20
 # The library, and the pieces in which sums arrive.
-_MPI_BYTES = 40 * 2**20
+_MPI_BYTES = 16 * 2**20
 # What the C library keeps of arrays given back: arrays below 32 MiB come from its heap, which gets holes;
-# larger ones are given back to the system. Measured against runs in which all were, with
-# MALLOC_MMAP_THRESHOLD_=1000000.
+# larger ones are given back to the system; where ranks share a volume those of `GIVEN_BACK_BYTES` too.
+# Measured against runs in which all were, with MALLOC_MMAP_THRESHOLD_=1000000.
 _HEAP_LIMIT_BYTES = 32 * 2**20
 _KEPT_OF_SMALL, _KEPT_OF_LARGE = 0.3, 0.1
 # Where volumes are in files all that is left comes and goes, and holes are most of the heap.
@@ -118,7 +119,7 @@ class Estimator:
         """What is left of a limit for the work space of a streamed run; may be below zero."""
         fixed = self._base_bytes + _MPI_BYTES + self._section
         slab = Slab(self.plan.volume_shape, slabs)
-        return int((limit_bytes - fixed) / (1.0 + _kept(slab.size_bytes, streamed=True)))
+        return int((limit_bytes - fixed) / (1.0 + _kept(slab, streamed=True)))
 
     @property
     def _base_bytes(self) -> int:
@@ -129,7 +130,7 @@ class Estimator:
         streamed = work.slab.stream is not None
         every = phases(work)
         greatest = max((_in_memory(parts, streamed) for parts in every), key=lambda p: sum(p.values()))
-        kept = _kept(work.slab.size_bytes, streamed)
+        kept = _kept(work.slab, streamed)
         parts = {
             "Python and libraries": self._base_bytes,
             "MPI": _MPI_BYTES if layout.ranks > 1 else 0,
@@ -196,9 +197,10 @@ def checkpoint_bytes(plan: Plan, kept: int = 2) -> int:
     return FLOAT * prod(plan.volume_shape) * (1 + (kept + 1) * tensors)
 
 
-def _kept(slab_bytes: int, streamed: bool) -> float:
+def _kept(slab: Slab, streamed: bool) -> float:
     """What the C library keeps, as a fraction of all arrays."""
-    if slab_bytes >= _HEAP_LIMIT_BYTES:
+    limit = GIVEN_BACK_BYTES if slab.ranks > 1 else _HEAP_LIMIT_BYTES
+    if slab.size_bytes >= limit:
         return _KEPT_OF_LARGE
     return _KEPT_OF_SMALL_WORK if streamed else _KEPT_OF_SMALL
 

@@ -17,8 +17,9 @@ Parts = dict[str, int]
 
 # Parts that are in files where a run keeps its volumes there.
 IN_FILES = ("kernels", "volumes", "row sums")
-# Iterations of a search for a prior that tries five of them (`manyviews.tilt.prior.search`).
-_SEARCHING = 45
+# Iterations of a search for a prior that tries six of them (`manyviews.tilt.prior.search`), and what a start
+# without a prior comes to.
+_SEARCHING, _STARTING = 43, 5
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
 _PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
 _WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
@@ -235,15 +236,17 @@ def _damped_by_frequency(work: Work, exact: int, quick: int) -> list[Parts]:
 
 
 def _admm(work: Work) -> list[Parts]:
-    # kernel, tapered kernel, preconditioner; the target; the state before a step (after a search for a prior
-    # that state too), multipliers, what conjugate gradients go with, and as much as the C library was seen to
-    # keep of steps before: 2.4 GiB in all, with a search 3.1, at 320 x 320 x 64 and 244 views
-    spectra = 2 * work.whole.spectrum_bytes
+    # kernel, its damped copy, preconditioners; the target; the state before a step (after a search for a
+    # prior that state too), multipliers, what conjugate gradients go with, and as much as the C library was
+    # seen to keep of steps before (benchmarks/memory_estimate.py)
+    plan = work.plan
+    spectra = 2 * work.whole.spectrum_bytes + work.whole.periodic_bytes
+    volumes = 68 if plan.prior == "auto" else 40 if plan.total_variation > 0 else 28
     return [
-        {"making the kernel": work.whole.making_bytes + work.whole.circulant_bytes + spectra},
+        {"making the kernel": work.whole.making_bytes + work.whole.periodic_bytes + spectra},
         work.phase(1, work.own.back_bytes, spectra),
         *work.summing(1, spectra),
-        work.phase(68 if work.plan.prior == "auto" else 46, work.whole.convolution_bytes, spectra),
+        work.phase(volumes, work.whole.convolution_bytes, spectra),
         work.phase(13, work.own.pass_bytes, spectra),
         *work.summing(13, spectra),
     ]
@@ -260,10 +263,10 @@ def _direct_combine(work: Work) -> list[Parts]:
 
 def _wang2020(work: Work) -> list[Parts]:
     count, union = len(work.parts), work.union is not None
-    # targets, also of all; states before and after; start and volume; what an agent works on
+    # targets, also of all; states before and after; the volume; what an agent works on
     return [
         *work.subset_set_up(targets_again=work.plan.overlap > 0),
-        *work.subset_phases(3 * count + union + 4, 3 * count + union + 3),
+        *work.subset_phases(3 * count + union + 3, 3 * count + union + 2),
     ]
 
 
@@ -273,9 +276,9 @@ _PRIOR_VOLUMES = {"non_negative": 2, "total_variation": 18, "smoothness": 11}
 
 def _consensus(work: Work) -> list[Parts]:
     data, agents = len(work.parts), len(work.parts) + len(work.priors)
-    # targets, also of all; start and volume; states and answers before the iteration
-    held = data + (work.union is not None) + 2 + 2 * agents
-    answering = held + 2 * (data - 1) + 6
+    # targets, also of all; the volume; states and answers before the iteration
+    held = data + (work.union is not None) + 1 + 2 * agents
+    answering = held + 2 * (data - 1) + 5
     found = [
         *work.subset_set_up(targets_again=False),
         *work.subset_phases(answering, held + 2 * agents + 1),
@@ -311,8 +314,9 @@ def once(work: Work) -> tuple[Load, float]:
 
 
 def iterations(plan: Plan) -> int:
-    """Iterations of a run, those of a search for a prior included, which are nearly as long."""
-    return plan.iterations + (_SEARCHING if plan.prior == "auto" else 0)
+    """Iterations of a run, those before it included, which are nearly as long."""
+    starting = _STARTING if plan.method == "admm" and plan.damping_by_frequency else 0
+    return plan.iterations + starting + (_SEARCHING if plan.prior == "auto" else 0)
 
 
 def iteration(work: Work) -> Load:
@@ -331,5 +335,5 @@ def iteration(work: Work) -> Load:
         quick = work.normal_load.times(1.5 if work.preconditioned else 1.0)
         after = work.normal_load.times(2.0 if work.preconditioned else 1.0)
         return quick + (work.pass_load + after).times(1.0 / plan.refresh if plan.refresh else 0.0)
-    # each of two steps of admm has a preconditioner
-    return work.normal_load.times({"wbp": 2, "admm": 4}.get(method, 1))
+    # each of two steps of admm has a preconditioner, which is half a convolution
+    return work.normal_load.times({"wbp": 2, "admm": 3}.get(method, 1))

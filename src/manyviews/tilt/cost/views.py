@@ -154,9 +154,23 @@ class ViewCosts:
         return max(block.forward(self._kept) for block in self._blocks)
 
     @property
+    def by_rows(self) -> bool:
+        """Whether ranks change slices for rows to project there and back: `RowNormal`."""
+        upright = all(
+            not group.rotated and group.camera_maps is None and group.camera_shift == 0
+            for group in self.groups
+        )
+        fewer = len(self.groups) * self.slab.volume_shape[0] <= self.slab.ranks * self.views
+        return self.slab.ranks > 1 and self.slab.stream is None and upright and fewer
+
+    @property
     def normal_bytes(self) -> int:
-        """Work space of the normal operator."""
-        return self.convolution_bytes if self.convolve else self.pass_bytes
+        """Work space of the normal operator, the result left out."""
+        if self.convolve:
+            return self.convolution_bytes
+        if self.by_rows:  # all slices of own rows, packed, and what comes back; tables of all slices
+            return 3 * self.slab.size_bytes + self.slab.ranks * max(block.tables for block in self._blocks)
+        return self.pass_bytes
 
     @property
     def held_spectrum_bytes(self) -> int:
@@ -204,7 +218,12 @@ class ViewCosts:
     @property
     def normal_load(self) -> Load:
         """The normal operator."""
-        return self.convolution_load if self.convolve else self.pass_load
+        if self.convolve:
+            return self.convolution_load
+        if not self.by_rows:
+            return self.pass_load
+        slabs = 2 * len(self.groups) * (self.slab.ranks - 1) * self.slab.size_bytes // self.slab.ranks
+        return replace(self.pass_load, sent_bytes=slabs)
 
     @property
     def kernel_load(self) -> Load:

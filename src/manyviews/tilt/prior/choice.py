@@ -22,7 +22,7 @@ Float64 = NDArray[np.float64]
 
 PRIOR_FILE = "prior.csv"
 PICTURE = "prior"
-_COLUMNS = ("total_variation", "non_negative", "held_out_error", "standard_error", "chosen")
+_COLUMNS = ("total_variation", "smooth", "non_negative", "held_out_error", "standard_error", "chosen")
 _LARGEST = 1e30
 
 
@@ -34,7 +34,7 @@ class Choice:
     ----------
     taken
         Whether it beat conjugate gradients without a prior, which are used if not.
-    total_variation, non_negative
+    smooth, total_variation, non_negative
         The prior, for all views.
     best
         Number of the trial it rests on.
@@ -48,6 +48,7 @@ class Choice:
     """
 
     taken: bool
+    smooth: bool
     total_variation: float
     non_negative: bool
     best: int
@@ -69,8 +70,9 @@ class Choice:
                 f"variance, the best prior {_percent(error)}): going on with cg"
             )
         bound = "no voxel below zero" if self.non_negative else "voxels of any sign"
+        variation = f"total variation, of which strength {self.total_variation:.3g} is taken,"
         return (
-            f"{views} chose total variation of strength {self.total_variation:.3g} and {bound}: it leaves "
+            f"{views} chose {'a smooth specimen' if self.smooth else variation} and {bound}: it leaves "
             f"{_percent(error)} of their variance, cg without a prior {_percent(without)}, white noise alone "
             f"would leave about {_percent(self.noise_share)}{self._bound_words()}"
         )
@@ -80,15 +82,14 @@ class Choice:
             return ""
         free, bound = self.errors[:2].mean(axis=1)
         verdict = "spoke for that" if self.non_negative else "did not speak for a bound at zero"
-        return (
-            f"; trials at strength {self.strengths[0]:.3g} {verdict} ({_percent(bound)} with a bound, "
-            f"{_percent(free)} without)"
-        )
+        strength = "of a smooth specimen" if self.tried[0].smooth else f"at strength {self.strengths[0]:.3g}"
+        return f"; trials {strength} {verdict} ({_percent(bound)} with a bound, {_percent(free)} without)"
 
     def figures(self) -> dict[str, object]:
         """For the summary."""
         return {
             "prior": self.words,
+            "prior_smooth": self.smooth if self.taken else False,
             "prior_total_variation": self.total_variation if self.taken else 0.0,
             "prior_non_negative": self.non_negative if self.taken else False,
             "held_out_views": len(self.without),
@@ -98,12 +99,13 @@ class Choice:
 
     def write(self, path: Path) -> None:
         """Write the table, replacing an earlier one; the first row is without a prior."""
-        rows: list[tuple[object, ...]] = [(0.0, 0, *_measured(self.without), int(not self.taken))]
+        rows: list[tuple[object, ...]] = [(0.0, 0, 0, *_measured(self.without), int(not self.taken))]
         for number, (trial, strength, errors) in enumerate(
             zip(self.tried, self.strengths, self.errors, strict=True)
         ):
             chosen = int(self.taken and number == self.best)
-            rows.append((f"{strength:.9g}", int(trial.non_negative), *_measured(errors), chosen))
+            kind = int(trial.smooth), int(trial.non_negative)
+            rows.append((f"{strength:.9g}", *kind, *_measured(errors), chosen))
         write_table(path, _COLUMNS, rows)
 
 
@@ -124,20 +126,22 @@ def prior_section(path: Path) -> Iterator[Part]:
     if not len(table):
         return
     require_ordinary(np.nan_to_num(table, posinf=0.0), path, least=0.0, most=_LARGEST)
-    if len(table) < 2 or not (table[1:, 0] > 0.0).all() or table[:, 4].sum() != 1:
+    strengths, smooth, taken = table[:, 0], table[:, 1], table[:, 5] == 1
+    if len(table) < 2 or not (smooth[1:] == (strengths[1:] == 0.0)).all() or taken.sum() != 1:
         raise InputError("is no table of priors with one of them chosen", path=path)
-    chosen = table[table[:, 4] == 1][0]
-    if chosen[0] > 0.0:
-        bound = " and no voxel below zero" if chosen[1] else ""
-        yield Finding(f"held-out views chose total variation{bound}")
+    chosen = table[taken][0]
+    if chosen[0] > 0.0 or chosen[1]:
+        bound = " and no voxel below zero" if chosen[2] else ""
+        kind = "a smooth specimen" if chosen[1] else "total variation"
+        yield Finding(f"held-out views chose {kind}{bound}")
     else:
         yield Finding("held-out views were predicted best without a prior")
     yield Section(
         "Prior, chosen by held-out views",
         Picture(PICTURE, "Error of held-out views against the strength of total variation", _figure(table)),
         "What volumes made without some views leave of these, as a share of their variance, by strength of "
-        "total variation; the ring is the trial that was taken. Trials are short, and each goes on from the "
-        "one before.",
+        "total variation, and of a smooth specimen; the ring is the trial that was taken. Trials are short, "
+        "and each goes on from the one before.",
     )
 
 
@@ -146,15 +150,21 @@ def _figure(table: Float64) -> Figure:
 
     figure = new_figure(3.4)
     axes = plain_axes(figure)
+    chosen = table[table[:, 5] == 1][0]
     for bound, label in ((0, "voxels of any sign"), (1, "none below zero")):
-        rows = table[1:][table[1:, 1] == bound]
+        every = table[1:][table[1:, 2] == bound]
+        rows = every[every[:, 1] == 0]
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
         if len(rows):
-            axes.plot(rows[:, 0], rows[:, 2], color=COLOURS[bound], marker="o", markersize=4, label=label)
-    axes.axhline(table[0, 2], color=COLOURS[2], linestyle="--", linewidth=1.0, label="without a prior (cg)")
-    chosen = table[table[:, 4] == 1][0]
+            axes.plot(rows[:, 0], rows[:, 3], color=COLOURS[bound], marker="o", markersize=4, label=label)
+        smooth = every[every[:, 1] == 1][:, 3]
+        if len(smooth):
+            width = 2.5 if chosen[1] and chosen[2] == bound else 1.0
+            words = f"smooth specimen, {label}"
+            axes.axhline(smooth.min(), color=COLOURS[bound], linestyle=":", linewidth=width, label=words)
+    axes.axhline(table[0, 3], color=COLOURS[2], linestyle="--", linewidth=1.0, label="without a prior (cg)")
     if chosen[0] > 0.0:
-        axes.plot(chosen[0], chosen[2], marker="o", markersize=10, fillstyle="none", color=INK)
+        axes.plot(chosen[0], chosen[3], marker="o", markersize=10, fillstyle="none", color=INK)
     axes.set_xscale("log", base=2)
     axes.set_xlabel("strength of total variation", color=INK)
     axes.set_ylabel("held-out error", color=INK)

@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from manyviews.jobs.run import Job
+from manyviews.operators.view_kernel import ViewKernel
 from manyviews.runs.placement import Placement
-from manyviews.solvers.alternating_directions import AlternatingState, Terms
+from manyviews.solvers.alternating_directions import AlternatingDirections, AlternatingState, Terms
+from manyviews.solvers.conjugate_gradient import ConjugateGradientState
 from manyviews.solvers.driver import Solver
+from manyviews.solvers.least_squares import LeastSquares
 from manyviews.tilt.methods import make_admm, make_cg
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.prior.choice import PRIOR_FILE, Choice
@@ -29,6 +32,10 @@ _ITERATIONS, _REFRESH = 10, 5
 _ITERATIONS_OF_CG = 15
 # The projectors correct the last stage where its volume is no more that of the last trial.
 _CORRECT_AFTER = 8
+# Held-out views lie between others and see nothing of what no view sees, where total variation alone speaks
+# and more of it is better: twice what they choose, and no less than this many times the usual strength
+# (docs/decisions/0014-tilt-priors.md).
+_STRONGER, _LEAST_STRENGTH = 2.0, 2.0**0.5
 # Least noise that strengths are counted from, of the spread of the images.
 _LEAST_NOISE = 1e-3
 
@@ -44,11 +51,17 @@ class Chosen:
     choice: Choice | None = None
 
 
+def start_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan) -> Chosen:
+    """What admm is to do, and where it begins."""
+    begin = choose_prior if plan.prior == "auto" else begin_without_search
+    return begin(job, problem, images, plan)
+
+
 def choose_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan) -> Chosen:
     """Keep views apart, try priors on the others, and take what predicts them best."""
     plain_plan = _without_prior(plan)
     plain = plain_plan, damped(problem, plain_plan, images)
-    freedom = _freedom(plan)
+    freedom = _freedom(plan, by_frequency=any(plain[1].roughness))
     views = held_out_views(problem.projector.geometry)
     if not len(views):
         job.warn("too few views to keep some of them apart: no prior was looked for")
@@ -57,17 +70,41 @@ def choose_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: P
         job.say(text)
     held = HeldOut.of(problem, images, views)
     usual = plan.total_variation or usual_strength(images, len(held.training.weights))
-    found = _search(job, held, usual, freedom, plain[1])
+
+    def smooth(bound: bool) -> TiltProblem:
+        return damped(held.training, _smooth(plan, bound), images)
+
+    found = _search(job, held, usual, freedom, plain[1], smooth)
     choice = _choice(found, freedom, usual, held, len(problem.weights))
     job.say(choice.words)
     if job.speaks:
         choice.write(job.folder / PRIOR_FILE)
     if not choice.taken:
         return Chosen(*plain, choice=choice)
-    plan = replace(plan, total_variation=choice.total_variation, non_negative=choice.non_negative)
+    if choice.smooth:
+        plan = _smooth(plan, choice.non_negative)
+        problem = damped(problem, plan, images)
+    else:
+        plan = replace(plan, total_variation=choice.total_variation, non_negative=choice.non_negative)
     terms = Terms(plan.total_variation, plan.non_negative)
-    solver = make_admm(problem, terms, correct_after=min(_CORRECT_AFTER, plan.iterations))
-    return Chosen(plan, problem, solver, lambda: solver.begin(found), choice)
+    if not any(plain[1].roughness):
+        solver = make_admm(problem, terms, correct_after=min(_CORRECT_AFTER, plan.iterations))
+        return Chosen(plan, problem, solver, lambda: solver.begin(found), choice)
+    solver = make_admm(problem, terms, correct_after=0)
+    return Chosen(plan, problem, solver, lambda: solver.corrected(solver.begin(found)), choice)
+
+
+def begin_without_search(job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan) -> Chosen:
+    """The prior that was asked for, from a volume without one, where the projectors have corrected it."""
+    plain = damped(problem, _without_prior(plan), images)
+    if not any(plain.roughness):
+        return Chosen(plan, problem)
+    kernel = problem.kernel(periodic=True)
+    known = kernel, problem.least_squares(replace(kernel, periodic=None))
+    begun = _begun(job, problem, plain, known)
+    terms = Terms(plan.total_variation, plan.non_negative)
+    solver = make_admm(problem, terms, correct_after=0, known=known)
+    return Chosen(plan, problem, solver, lambda: solver.start_at(begun.iterate, begun.target))
 
 
 def usual_strength(images: PreparedImages, views: int) -> float:
@@ -81,14 +118,21 @@ def _without_prior(plan: Plan) -> Plan:
         plan,
         method="cg",
         iterations=min(plan.iterations, _ITERATIONS_OF_CG),
-        damping_by_frequency=plan.damping is None,
     )
 
 
-def _freedom(plan: Plan) -> Freedom:
-    """What the user has left open."""
+def _smooth(plan: Plan, bound: bool) -> Plan:
+    return replace(plan, prior="smooth", total_variation=0.0, non_negative=bound)
+
+
+def _freedom(plan: Plan, *, by_frequency: bool) -> Freedom:
+    """What the user has left open; without power ``by_frequency`` there is no smooth prior."""
+    open_strength = not plan.total_variation > 0
     return Freedom(
-        strength=not plan.total_variation > 0, bound=not plan.non_negative, non_negative=plan.non_negative
+        strength=open_strength,
+        bound=not plan.non_negative,
+        non_negative=plan.non_negative,
+        smooth=open_strength and by_frequency,
     )
 
 
@@ -100,43 +144,76 @@ def _given(plan: Plan) -> list[str]:
     ]
 
 
-def _search(job: Job, held: HeldOut, usual: float, freedom: Freedom, plain: TiltProblem) -> SearchState:
+def _search(
+    job: Job,
+    held: HeldOut,
+    usual: float,
+    freedom: Freedom,
+    plain: TiltProblem,
+    smooth: Callable[[bool], TiltProblem],
+) -> SearchState:
     """Conjugate gradients, damped as ``plain`` is, on the views that are used, then trials."""
     training = held.training
-    placement = Placement.at(training.place, training.volume_shape[0])
-    kernel = training.kernel(circulant=True, periodic=any(plain.roughness))
-    problem = training.least_squares(kernel)
-    like_plain = replace(training, damping=plain.damping, roughness=plain.roughness)
-    without = make_cg(like_plain, _REFRESH, known=(kernel, problem))
-    begun, _ = job.solve(without, _ITERATIONS, stage=WITHOUT_STAGE, placement=placement, space=training.space)
-    solver = make_admm(training, Terms(usual), correct_after=0, known=(kernel, problem))
-    search = PriorSearch(solver, usual, freedom, held.errors, begun.iterate)
-    del begun, without
+    kernel = training.kernel(periodic=True)
+    problem = replace(training, damping=0.0, roughness=()).least_squares(replace(kernel, periodic=None))
+    known = kernel, problem
+    begun = _begun(job, training, plain, known)
+    solver = make_admm(training, Terms(usual), correct_after=0, known=known)
+
+    def smooth_solver(bound: bool) -> AlternatingDirections:
+        return make_admm(smooth(bound), Terms(0.0, bound), correct_after=0, known=known)
+
+    search = PriorSearch(
+        solver,
+        usual,
+        freedom,
+        held.errors,
+        begun.iterate,
+        begun.target if any(plain.roughness) else None,
+        smooth_solver if freedom.smooth else None,
+    )
+    del begun
     found, _ = job.solve(
         search,
         MOST_ITERATIONS,
         stage=SEARCH_STAGE,
         settled=lambda state: state.finished,
-        placement=placement,
+        placement=Placement.at(training.place, training.volume_shape[0]),
         space=training.space,
     )
+    return found
+
+
+def _begun(
+    job: Job, problem: TiltProblem, plain: TiltProblem, known: tuple[ViewKernel, LeastSquares]
+) -> ConjugateGradientState:
+    """Conjugate gradients for the views of a problem, damped as ``plain`` is; corrected at their end."""
+    solver = make_cg(
+        replace(problem, damping=plain.damping, roughness=plain.roughness), _REFRESH, known=known
+    )
+    placement = Placement.at(problem.place, problem.volume_shape[0])
+    found, _ = job.solve(solver, _ITERATIONS, stage=WITHOUT_STAGE, placement=placement, space=problem.space)
     return found
 
 
 def _choice(found: SearchState, freedom: Freedom, usual: float, held: HeldOut, views: int) -> Choice:
     """The best prior, its strength that of all views."""
     tried, errors = found.trials, found.trial_errors
-    best = best_of(freedom, tried, errors)
     without = np.asarray(found.errors[0].numpy(), dtype=np.float64)
-    more = math.sqrt(views / len(held.training.weights)) if freedom.strength else 1.0
+    best = best_of(freedom, tried, errors, float(without.mean()))
+    strength = usual
+    if freedom.strength:
+        more = math.sqrt(views / len(held.training.weights))
+        strength *= max(_STRONGER * 2.0**best.exponent, _LEAST_STRENGTH) * more
     return Choice(
         taken=not (freedom.strength and freedom.bound)
         or float(errors[best.trial].mean()) < float(without.mean()),
-        total_variation=usual * 2.0**best.exponent * more,
+        smooth=best.smooth,
+        total_variation=0.0 if best.smooth else strength,
         non_negative=takes_bound(freedom, errors),
         best=best.trial,
         tried=tried,
-        strengths=tuple(usual * 2.0**trial.exponent for trial in tried),
+        strengths=tuple(0.0 if trial.smooth else usual * 2.0**trial.exponent for trial in tried),
         errors=errors,
         without=without,
         noise_share=held.noise_share,

@@ -26,6 +26,7 @@ _NUMBERS = (
 )  # fmt: skip
 _HEADER = ("stack", "file", *_NUMBERS, "moved_x_pixels", "moved_y_pixels", "correlation")
 _LARGEST_STRETCH = 1e-3
+_LARGEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def read_alignment(given: Path, stack: Path) -> StackAlignment:
         numbers = {name: columns[name][mine].astype(np.float64) for name in _NUMBERS}
     except ValueError as error:
         raise InputError("holds something that is not a number", path=path) from error
-    if not all(np.isfinite(values).all() for values in numbers.values()):
-        raise InputError("a number is missing or not finite", path=path)
+    if not all((np.abs(values) < _LARGEST).all() for values in numbers.values()):
+        raise InputError(f"a number is missing, not finite or not below {_LARGEST:g}", path=path)
     sections = numbers["section"].astype(np.int64) - 1
     axes = numbers["axis_degrees"]
     if len(np.unique(sections)) < len(sections) or sections.min() < 0 or np.ptp(axes) > 1e-6:

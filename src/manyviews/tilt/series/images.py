@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.errors import InputError
 from manyviews.kernels.specks import Specks, find_specks
+from manyviews.tilt.pixels.faults import filled
+from manyviews.tilt.pixels.stored import StoredWeights
 from manyviews.tilt.series.binning import bin_geometry, block_average
 from manyviews.tilt.series.resolve import ResolvedSeries
 
@@ -14,7 +18,8 @@ from manyviews.tilt.series.resolve import ResolvedSeries
 class ImageSource:
     """Images of a resolved series in the order of its geometry, blocks of ``bin`` x ``bin`` pixels averaged.
 
-    Hot pixels and X-rays are replaced before that by the median around them, if asked for.
+    Hot pixels and X-rays are replaced before that by the median around them, if asked for; then pixels that
+    do not count, by what is around them (`with_weights`).
 
     Attributes
     ----------
@@ -38,6 +43,15 @@ class ImageSource:
         invert_contrast: bool = False,
         remove_outliers: bool = False,
     ) -> None:
+        self.series = series
+        self._invert_contrast = invert_contrast
+        self._remove_outliers = remove_outliers
+        self._specks: dict[int, Specks] = {}  # of the views that were searched
+        self.stored_weights: StoredWeights | None = None
+        self._set_bin(bin)
+
+    def _set_bin(self, bin: int) -> None:
+        series = self.series
         rows, columns = series.image_shape
         if bin != int(bin) or not 1 <= bin <= min(rows, columns):
             raise InputError(
@@ -45,18 +59,33 @@ class ImageSource:
                 where="option bin",
                 fix="give a whole number from 1 to the smaller side",
             )
-        self.series = series
-        self._bin = int(bin)
-        self._invert_contrast = invert_contrast
-        self._remove_outliers = remove_outliers
-        self._specks: dict[int, Specks] = {}  # of the views that were searched
-        self.shape = (len(series.geometry), rows // self._bin, columns // self._bin)
-        self.pixel_size = series.pixel_size * self._bin
+        self.bin = int(bin)
+        self.shape = (len(series.geometry), rows // self.bin, columns // self.bin)
+        self.pixel_size = series.pixel_size * self.bin
         self.binned_geometry = (
             series.geometry
-            if self._bin == 1
-            else bin_geometry(series.geometry, series.image_shape, series.pixel_size, self._bin)
+            if self.bin == 1
+            else bin_geometry(series.geometry, series.image_shape, series.pixel_size, self.bin)
         )
+
+    def binned(self, bin: int) -> ImageSource:
+        """The same images in other blocks of stored pixels."""
+        found = copy.copy(self)
+        found._set_bin(bin)
+        return found
+
+    def with_weights(self, weights: StoredWeights) -> ImageSource:
+        """The same images, those pixels filled that hardly count."""
+        found = copy.copy(self)
+        found.stored_weights = weights if weights else None
+        return found
+
+    def pixel_weights(self, view: int) -> NDArray[np.float32] | None:
+        """What the pixels ``(y, x)`` of a view count, from 0 to 1; None: all fully."""
+        if self.stored_weights is None:
+            return None
+        weights = self.stored_weights.of(view, self.stored(view))
+        return None if weights is None else block_average(weights, self.bin)
 
     def read(self, views: ArrayLike | None = None) -> NDArray[np.float32]:
         """The given views (all by default) as float32 ``(n, y, x)``.
@@ -77,12 +106,22 @@ class ImageSource:
         image = self._read(view, search=True)
         return image, self._specks[view]
 
-    def _read(self, view: int, *, search: bool) -> NDArray[np.float32]:
+    def stored(self, view: int) -> NDArray[np.float32]:
+        """The image ``(y, x)`` of a view as it is stored."""
         geometry = self.series.geometry
-        stored = self.series.stacks[geometry.series[view]].read(geometry.sections[view])
+        image: NDArray[np.float32] = self.series.stacks[geometry.series[view]].read(geometry.sections[view])[
+            0
+        ]
+        return image
+
+    def _read(self, view: int, *, search: bool) -> NDArray[np.float32]:
+        stored = self.stored(view)
         if search and view not in self._specks:
-            self._specks[view] = find_specks(stored)
+            self._specks[view] = find_specks(stored[None])
+        weights = None if self.stored_weights is None else self.stored_weights.of(view, stored)
         if self._remove_outliers:
-            self._specks[view].mend(stored)
-        image = block_average(stored[0], self._bin)
+            self._specks[view].mend(stored[None])
+        if weights is not None:
+            stored = filled(stored, weights)
+        image = block_average(stored, self.bin)
         return np.negative(image) if self._invert_contrast else image

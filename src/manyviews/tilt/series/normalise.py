@@ -113,7 +113,7 @@ def prepare(
             noise[view] = noise_deviation(_middle(image))
             power[view] = power_by_shell(_middle(image))
         if normalise == "background":
-            offset[view] = np.median(_border(image))
+            offset[view] = border_level(image)
         elif normalise == "statistics":
             offset[view] = image.mean()
     for measured in (offset, mean, spread, noise, power):
@@ -167,6 +167,11 @@ def noise_deviation(image: NDArray[np.float32]) -> float:
 def _middle(image: NDArray[np.float32]) -> NDArray[np.float32]:
     rows, columns = (max(0, side - _NOISE_SIDE) // 2 for side in image.shape)
     return image[rows : rows + _NOISE_SIDE, columns : columns + _NOISE_SIDE]
+
+
+def border_level(image: NDArray[np.float32]) -> float:
+    """Median of the pixels of a frame along the edges of an image ``(y, x)``."""
+    return float(np.median(_border(image)))
 
 
 def _border(image: NDArray[np.float32]) -> NDArray[np.float32]:

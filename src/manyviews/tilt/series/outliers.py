@@ -56,7 +56,7 @@ class Outliers:
             done = "replaced by" if removed else "left as they are; --remove-outliers replaces them by"
             yield (
                 f"stack {stack + 1}: {pixels} out as hot pixels and X-rays do, in "
-                f"{_sections(geometry.sections[mine] + 1)}: {done} the median around them"
+                f"{number_runs(geometry.sections[mine] + 1)}: {done} the median around them"
             )
             yield from self._repeated(geometry, int(stack))
 
@@ -85,8 +85,8 @@ class Outliers:
         ]
 
 
-def _sections(numbers: Int64) -> str:
-    """Numbers in words, runs of them joined."""
+def number_runs(numbers: Int64) -> str:
+    """Numbers of sections in words, runs of them joined."""
     ordered = sorted(int(number) for number in numbers)
     runs: list[Sequence[int]] = [
         [number for _, number in run]

@@ -38,13 +38,19 @@ _LEAST_NOISE = 1e-10
 
 
 def damped(problem: TiltProblem, plan: Plan, images: PreparedImages) -> TiltProblem:
-    """With what was asked for, or what suits the noise; the paper's own methods and priors are not damped."""
-    if plan.damping is not None or not plan.damping_by_frequency:
+    """With what was asked for, or what suits the noise; the paper's own methods and priors are not damped.
+
+    That by frequency is the smooth prior of admm. A bound at zero tells of what no view sees, and there the
+    least damping would hold against it.
+    """
+    by_frequency = plan.damping_by_frequency and (plan.method != "admm" or plan.prior == "smooth")
+    if plan.damping is not None or not by_frequency:
         return replace(problem, damping=damping_of(plan, images), roughness=())
     if images.power is None:
         return replace(problem, damping=_DAMPING_PER_NOISE * images.noise_to_signal, roughness=())
     level, *roughness = noise_to_signal(images.power)
-    return replace(problem, damping=_LEAST_DAMPING + level, roughness=tuple(roughness))
+    least = 0.0 if plan.method == "admm" and plan.non_negative else _LEAST_DAMPING
+    return replace(problem, damping=least + level, roughness=tuple(roughness))
 
 
 def damping_of(plan: Plan, images: PreparedImages) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.roughness import add_roughness
+from manyviews.operators.row_normal import RowNormal
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.slab_projector import Block, ReadViews, SlabProjector, image_energies
 from manyviews.operators.tiling import Tiling
@@ -30,6 +32,20 @@ from manyviews.tilt.solve.storage import Storage
 from manyviews.tilt.solve.subsets import Subset
 
 Shape3 = tuple[int, int, int]
+
+
+class PixelWeights(Protocol):
+    """What single pixels of the views count, and what the others are taken for at first."""
+
+    def weights(self, views: NDArray[np.int64]) -> torch.Tensor:
+        """From 0 to 1, ``(k, y, x)`` on the device of the work."""
+
+    def first_guess(self, views: NDArray[np.int64], images: torch.Tensor) -> torch.Tensor:
+        """The images ``(k, y, x)`` with a guess of what the volume shows where pixels do not count."""
+
+    def select(self, views: NDArray[np.int64]) -> PixelWeights:
+        """Those of some of the views."""
+
 
 # One application of the convolution costs as much as projecting the volume along this many views there and
 # back, for each voxel of the padded grid over each voxel of the volume (measured: 7 ns against 0.5 ns).
@@ -57,6 +73,9 @@ class TiltProblem:
         one view.
     convolve
         Apply ``W' L W`` as a convolution; else by the projectors.
+    pixels
+        Weights of single pixels, which L has beside those of the views; None: 1. The convolution knows
+        nothing of them: only exact gradients do.
     place, storage
         Where this process stands, and where volumes and kernels live.
     """
@@ -67,6 +86,7 @@ class TiltProblem:
     damping: float = 0.0
     roughness: tuple[float, ...] = ()
     convolve: bool = True
+    pixels: PixelWeights | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     place: Place = field(default_factory=alone)
     storage: Storage = field(default_factory=Storage)
@@ -103,6 +123,11 @@ class TiltProblem:
         everything = len(self.own_views) == len(self.weights)
         return self.projector if everything else self.projector.select(self.own_views)
 
+    @property
+    def _own_pixels(self) -> ReadViews | None:
+        pixels = self.pixels
+        return None if pixels is None else lambda views: pixels.weights(self.own_views[views])
+
     def _read_own(self, views: NDArray[np.int64]) -> torch.Tensor:
         return self.read(self.own_views[views])
 
@@ -135,6 +160,14 @@ class TiltProblem:
             kernel = self.kernel()
         target, energy = self.back_projection()
         return self.quadratic_problem(kernel, target, energy)
+
+    def guess(self) -> tuple[torch.Tensor, float] | None:
+        """``W' L q`` and ``sum_v l_v |q_v|^2`` of the first guess q of all images; None without pixels."""
+        pixels = self.pixels
+        if pixels is None:
+            return None
+        read = lambda views: pixels.first_guess(views, self.read(views))  # noqa: E731
+        return replace(self, read=read, pixels=None).back_projection()
 
     def quadratic_problem(
         self, kernel: ViewKernel | None, target: torch.Tensor, energy: float
@@ -212,10 +245,12 @@ class TiltProblem:
         def weighted(views: NDArray[np.int64]) -> torch.Tensor:
             views = self.own_views[views]
             images = self.read(views)
-            energies[views] = image_energies(images, self.weights[views])
+            pixels = None if self.pixels is None else self.pixels.weights(views)
+            energies[views] = image_energies(images, self.weights[views], pixels)
             if weigh is not None:
                 return weigh(views, images)
-            return images * torch.from_numpy(self.weights[views]).to(images).view(-1, 1, 1)
+            scale = torch.from_numpy(self.weights[views]).to(images).view(-1, 1, 1)
+            return images * (scale if pixels is None else scale * pixels)
 
         if len(self.own_views):
             target = self._own_projector.back_project(weighted, self.space.allocate)
@@ -253,8 +288,17 @@ class TiltProblem:
             for views, images in self._own_projector.project_blocks(x):
                 yield self.own_views[views], images
 
+    @cached_property
+    def _by_rows(self) -> RowNormal | None:
+        """What ranks that share volumes in memory project upright views with, where no images are wanted."""
+        if not len(self.own_views) or self.storage.scratch is not None:
+            return None
+        return RowNormal.of(self._own_projector, self.weights[self.own_views])
+
     def weighted_normal(self, x: torch.Tensor) -> torch.Tensor:
         """``x -> W' L W x`` by the projectors, a block of views at a time."""
+        if self._by_rows is not None:
+            return self._over_groups(self._by_rows.apply(x, self.space.allocate()))
         zero = torch.zeros((), dtype=x.dtype, device=x.device)
         read = lambda views: zero.expand(len(views), *self.projector.image_shape)  # noqa: E731
         return self._gradient(x, read, None)[0].neg_()
@@ -266,7 +310,7 @@ class TiltProblem:
             return self._over_groups(self.space.zeros()), self._over_groups_number(0.0)
         weights = self.weights[self.own_views]
         gradient, energy, _ = self._own_projector.residual_gradient(
-            x, read, weights, row_scale, self.space.allocate
+            x, read, weights, row_scale, self.space.allocate, self._own_pixels
         )
         return self._over_groups(gradient), self._over_groups_number(energy)
 
@@ -279,6 +323,9 @@ class TiltProblem:
     def _over_world(self, value: float) -> float:
         return self._over_groups_number(self.space.total(value))
 
+    def _pixels_of(self, views: NDArray[np.int64]) -> PixelWeights | None:
+        return None if self.pixels is None else self.pixels.select(views)
+
     def select(self, views: NDArray[np.int64]) -> TiltProblem:
         """The problem of some of the views, for all ranks."""
         return replace(
@@ -286,6 +333,7 @@ class TiltProblem:
             projector=self.projector.select(views),
             read=lambda indices: self.read(views[indices]),
             weights=self.weights[views],
+            pixels=self._pixels_of(views),
         )
 
     def part(self, subset: Subset, *, weighted: bool) -> TiltProblem:
@@ -306,6 +354,7 @@ class TiltProblem:
             projector=projector,
             read=lambda indices: self.read(views[indices]),
             weights=weights,
+            pixels=self._pixels_of(views),
             damping=self.damping * float(share),
             roughness=tuple(float(share) * factor for factor in self.roughness),
             convolve=self.convolve and not projected_sooner(projector),
@@ -323,6 +372,7 @@ class TiltProblem:
             projector=self.projector.select(views),
             read=lambda indices: self.read(views[indices]),
             weights=self.weights[views] * weights[views],
+            pixels=self._pixels_of(views),
             damping=0.0,
             roughness=(),
             place=self.place.group_alone(),

@@ -1,0 +1,73 @@
+"""Whether a specimen goes on beside the volume: what images show where their rays miss it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manyviews.parallel.world import World
+
+Float32 = NDArray[np.float32]
+
+_BLOCK = 4  # pixels a side: their means have less noise, and find room in narrow bands
+_MISSES, _INSIDE = 0.02, 0.99  # coverage of rays that miss the volume, and of rays within
+_FEWEST_BLOCKS = 50
+_EMPTY = 0.02  # power beside the volume over that within, for a specimen that ends there
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Mean square of means of blocks of pixels beside the volume, over that of blocks within; how many."""
+
+    power_ratio: float
+    blocks: int
+
+    @property
+    def has_matter(self) -> bool:
+        """Whether there is anything beside the volume."""
+        return self.blocks >= _FEWEST_BLOCKS and self.power_ratio > _EMPTY
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is known that there is nothing."""
+        return self.blocks >= _FEWEST_BLOCKS and self.power_ratio <= _EMPTY
+
+
+@dataclass
+class OutsideTest:
+    """Sums of the powers of blocks, image by image; ``noise`` is that of a pixel."""
+
+    beside: float = 0.0
+    beside_blocks: float = 0.0
+    within: float = 0.0
+    within_blocks: float = 0.0
+
+    def add(self, image: Float32, coverage: Float32, noise: float) -> None:
+        """Count an image ``(y, x)`` and the coverage of its rays."""
+        rows, columns = (side // _BLOCK for side in image.shape)
+        if min(rows, columns) < 1:
+            return
+        means, least, most = (
+            reduce(
+                reduce(
+                    values[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK), axis=3
+                ),
+                axis=1,
+            )
+            for values, reduce in ((image, np.mean), (coverage, np.min), (coverage, np.max))
+        )
+        power = np.square(means.astype(np.float64)) - noise**2 / _BLOCK**2
+        self.beside += float(power[most < _MISSES].sum())
+        self.beside_blocks += int((most < _MISSES).sum())
+        self.within += float(power[least > _INSIDE].sum())
+        self.within_blocks += int((least > _INSIDE).sum())
+
+    def result(self, world: World) -> Outside:
+        """Of the images of all ranks; all make this call."""
+        parts = world.gather([self.beside, self.beside_blocks, self.within, self.within_blocks])
+        beside, beside_blocks, within, within_blocks = (sum(values) for values in zip(*parts, strict=True))
+        mean = within / within_blocks if within_blocks else 0.0
+        ratio = max(beside / beside_blocks, 0.0) / mean if beside_blocks and mean > 0 else 0.0
+        return Outside(ratio, int(beside_blocks))
