@@ -1,5 +1,6 @@
 """Input that cannot be used: one line on standard error, exit code 2, and nothing lost or left behind."""
 
+import json
 import shutil
 import struct
 import subprocess
@@ -180,9 +181,7 @@ def test_different_pixel_sizes(tmp_path, out, refused):
 @pytest.mark.parametrize(
     ("thickness", "parts"),
     [
-        (0, ["--thickness", "is not known"]),
         (-5, ["--thickness", "leaves no slice"]),
-        (None, ["--thickness", "is not known"]),
         ("thin", ["--thickness", "'thin' is not a whole number"]),
         (10**9, ["--thickness", "of memory and disk", "are free"]),
     ],
@@ -191,6 +190,22 @@ def test_thickness(thickness, parts, tmp_path, out, refused):
     said = refused(words(out, stack(tmp_path), thickness=thickness))
     for part in parts:
         assert part in said
+
+
+@pytest.mark.parametrize("thickness", [None, 0])
+def test_a_thickness_that_nobody_knows(thickness, tmp_path, out, refused):
+    noise = np.random.Generator(np.random.PCG64(1)).normal(size=images().shape).astype(np.float32)
+    said = refused(words(out, stack(tmp_path, data=noise), thickness=thickness))
+    assert "--thickness" in said
+    assert "is not known" in said
+
+
+def test_a_thickness_from_the_images_is_told_even_if_quiet(tmp_path, capsys):
+    out = tmp_path / "kept"
+    assert main(words(out, stack(tmp_path), thickness=None)) == 0
+    told = "the images show a specimen"
+    assert told in capsys.readouterr().err
+    assert any(told in line for line in json.loads((out / "summary.json").read_text())["warnings"])
 
 
 def test_a_volume_that_fits_but_its_method_does_not(tmp_path, out, refused, monkeypatch):

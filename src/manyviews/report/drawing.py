@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.report.style import figure_png
+from manyviews.report import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def draw(figure: Figure) -> Drawing:
     """Draw a figure; the same figure gives the same bytes."""
     from PIL import Image
 
-    whole = figure_png(figure)
+    whole = style.figure_png(figure)
     with Image.open(io.BytesIO(whole)) as image:
         pixels = np.asarray(image.convert("RGB"))
     return Drawing(whole, _few_colours(pixels), _few_colours(darkened(pixels, _images(figure, pixels.shape))))

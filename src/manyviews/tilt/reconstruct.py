@@ -112,8 +112,9 @@ def reconstruct(
         if job.finished:
             return job.result()
         job.warn(*resolved.warnings)
-        for line in (*schedule.lines(), *(() if proposal is None else proposal.lines)):
+        for line in schedule.lines():
             job.say(line)
+        job.warn(*(() if proposal is None else proposal.lines))  # a guess is told even if quiet
         with contextlib.ExitStack() as stack:
             storage = _storage(stack, schedule, options.scratch or run.out)
             if transfer is not None:

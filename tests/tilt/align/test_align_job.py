@@ -11,6 +11,7 @@ from manyviews.cli.main import main
 from manyviews.errors import InputError
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.options import RunOptions
+from manyviews.report.drawing import Drawing
 from manyviews.tilt.align.align import align
 from manyviews.tilt.align.gauge import common_translation, moved_volume
 from manyviews.tilt.align.options import AlignOptions
@@ -38,7 +39,7 @@ def one(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     made = simulate(SIMULATED, folder / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("manyviews.report.style.figure_png", lambda figure: b"")
+        patch.setattr("manyviews.report.drawing.draw", lambda figure: Drawing(b"", b"", b""))
         result = align(given(made.stacks, (0.0,)), OPTIONS, run_options(folder / "run"))
     return made, result
 
@@ -48,7 +49,7 @@ def two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     made = simulate(replace(SIMULATED, axes=(0.0, 90.0), bad_views=0.0), folder / "data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("manyviews.report.style.figure_png", lambda figure: b"")
+        patch.setattr("manyviews.report.drawing.draw", lambda figure: Drawing(b"", b"", b""))
         result = align(given(made.stacks, (0.0, 90.0)), OPTIONS, run_options(folder / "run"))
     return made, result
 
@@ -169,7 +170,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(one, tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         align(given(made.stacks, (0.0,)), OPTIONS, run_options(tmp_path / "run"))
     monkeypatch.undo()
-    monkeypatch.setattr("manyviews.report.style.figure_png", lambda figure: b"")
+    monkeypatch.setattr("manyviews.report.drawing.draw", lambda figure: Drawing(b"", b"", b""))
     align(given(made.stacks, (0.0,)), OPTIONS, run_options(tmp_path / "run"))
     ended = (tmp_path / "run" / "alignment.csv").read_bytes()
     assert ended == (result.run_folder / "alignment.csv").read_bytes()

@@ -12,7 +12,7 @@ from manyviews.tilt.options import ReconstructOptions
 from manyviews.tilt.pixels.find import Wanted, find_faults
 from manyviews.tilt.pixels.quick import quick_volume
 from manyviews.tilt.pixels.slab import Slab, find_slab
-from manyviews.tilt.plan import resolve_plan
+from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.resolve import ResolvedSeries
 
@@ -95,8 +95,14 @@ def _found(series: ResolvedSeries, options: ReconstructOptions) -> tuple[Slab, i
     source = ImageSource(series, options.bin, options.invert_contrast, options.remove_outliers)
     try:
         plan = resolve_plan(replace(options, thickness=width, method="cg"), source)
-    except InputError:
+        return _looked_for(source, plan, options, width)
+    except InputError:  # blank images, say: whoever asks is told so when they are used
         return None
+
+
+def _looked_for(
+    source: ImageSource, plan: Plan, options: ReconstructOptions, width: int
+) -> tuple[Slab, int] | None:
     wanted = Wanted(
         options.edges, options.mask_detector == "auto", options.mask_borders == "auto", plan.normalise,
         (max(1, plan.volume_shape[0] // 4), *plan.volume_shape[1:]),
