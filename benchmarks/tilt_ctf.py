@@ -17,15 +17,11 @@ Writes ``benchmarks/results/tilt_ctf.json`` after each case, and ``.md``; what i
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,8 +43,8 @@ from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions
 from manyviews.tilt.plan import resolve_plan
 from manyviews.tilt.reconstruct import make_problem
+from stored_cases import run_cases
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 NAME = "tilt_ctf"
 Record = dict[str, Any]
 Images = NDArray[np.float32]
@@ -210,7 +206,7 @@ def hand_lines(rows: Record) -> Iterator[str]:
             yield f"| {name} | {noise:g} | {right} of {len(tests)} | {wrong} | {untold} | {margins} |"
 
 
-def cases(parts: list[str], seeds: list[int]) -> Iterator[tuple[str, Callable[[], Record]]]:
+def cases(parts: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, Callable[[], Record]]]:
     """Names of cases and what finds them."""
     for seed in seeds if "corrections" in parts else ():
         yield f"corrections {seed}", partial(corrections, seed)
@@ -220,21 +216,7 @@ def cases(parts: list[str], seeds: list[int]) -> Iterator[tuple[str, Callable[[]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", default=["corrections", "hand"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    path = RESULTS / f"{NAME}.json"
-    found: Record = json.loads(path.read_text()) if path.exists() else {"cases": {}}
-    found |= {"machine": platform.processor() or platform.machine(), "threads": 1}
-    for name, work in cases(given.parts, given.seeds):
-        if name in found["cases"]:
-            continue
-        found["cases"][name] = work()
-        print(name, found["cases"][name], flush=True)
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        path.with_suffix(".md").write_text(page(found))
+    run_cases(NAME, __doc__.partition("\n")[0], ("corrections", "hand"), cases, page)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,9 @@ Writes ``benchmarks/results/tilt_edges.json`` after each case, and ``.md``; what
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,8 +48,8 @@ from manyviews.tilt.pixels.slab import detail_power, extent, find_slab
 from manyviews.tilt.plan import resolve_plan
 from manyviews.tilt.reconstruct import make_problem
 from manyviews.tilt.series.images import ImageSource
+from stored_cases import run_cases
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 NAME = "tilt_edges"
 Record = dict[str, Any]
 Float32 = NDArray[np.float32]
@@ -211,7 +207,7 @@ def thickness(kind: str, depth: int, axes: int, noise: float, seed: int) -> Reco
     }
 
 
-def cases(parts: list[str], seeds: list[int]) -> Iterator[tuple[str, Callable[[], Record]]]:
+def cases(parts: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, Callable[[], Record]]]:
     """Name and work of every case."""
     work = {"edges": edges, "clean": clean, "beads": beads, "lines": lines}
     for seed in seeds:
@@ -282,21 +278,9 @@ def _thickness_lines(rows: Record) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", default=[*COLUMNS, "thickness"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    path = RESULTS / f"{NAME}.json"
-    found: Record = json.loads(path.read_text()) if path.exists() else {"cases": {}}
-    found |= {"machine": platform.processor() or platform.machine(), "threads": 1}
-    for name, work in cases(given.parts, given.seeds):
-        if name in found["cases"]:
-            continue
-        found["cases"][name] = work()
-        print(name, found["cases"][name], flush=True)
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        path.with_suffix(".md").write_text(page(found["cases"]))
+    run_cases(
+        NAME, __doc__.partition("\n")[0], [*COLUMNS, "thickness"], cases, lambda found: page(found["cases"])
+    )
 
 
 if __name__ == "__main__":
