@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Hashable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -190,6 +192,20 @@ def blank_pictures(
     monkeypatch.setattr(plots, "_SURFACE_PIXELS", 16)
     for module, name, draw in figure_functions():
         monkeypatch.setattr(module, name, once(draw, drawn))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """The browser, drawn by the processor; tests are skipped where it or Playwright is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium")
+    flags = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=list(flags))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

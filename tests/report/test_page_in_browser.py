@@ -1,6 +1,5 @@
 """The page of a run in Chromium, where that and Playwright are: sliders, surface, refresh, phones, dark."""
 
-import shutil
 import time
 
 import numpy as np
@@ -12,22 +11,7 @@ from manyviews.report.common import table_section, volume_section
 from manyviews.runs.folder import RunFolder
 from manyviews.runs.status import Status, write_status
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
-    pytest.mark.usefixtures("blank_pictures"),
-]
-# drawn by the processor: machines that test have no GPU
-FLAGS = ("--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield browser
-        browser.close()
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture
