@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import time
 
 import numpy as np
@@ -106,6 +107,16 @@ def test_a_page_of_a_killed_run_tells_when_it_lived_last(tmp_path):
     assert "Running : counting" in " ".join(PageReader(page).text.split())
     refresh_status(tmp_path / "run", Status("failed", time.time(), task="no room"))
     assert "Failed : no room" in " ".join(PageReader((tmp_path / "run/report.html").read_text()).text.split())
+
+
+def test_files_of_any_name_are_linked(tmp_path):
+    with RunFolder.open(tmp_path / "run", job="toy", options={}, inputs={}, command=["toy"]):
+        pass
+    (tmp_path / "run" / "a'<b>.txt").write_text("1")
+    (tmp_path / "run" / os.fsdecode(b"\xff.txt")).write_text("1")
+    reader = PageReader(build_report(tmp_path / "run", lambda run: ()).read_text())
+    assert {"a%27%3Cb%3E.txt", "%FF.txt"} <= set(reader.addresses)
+    assert "b" not in reader.tags
 
 
 def test_that_a_run_is_done_counts_more_than_what_it_said_last(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -95,7 +96,8 @@ def _links(files: Mapping[str, int]) -> list[str]:
     if not files:
         return []
     rows = "".join(
-        f"<tr><td><a href='{escape(quote(name))}'>{escape(name)}</a></td><td>{format_bytes(size)}</td></tr>"
+        f"<tr><td><a href='{escape(quote(os.fsencode(name)))}'>{escape(name)}</a></td>"
+        f"<td>{format_bytes(size)}</td></tr>"
         for name, size in files.items()
     )
     return [_fold("Files", f"<table>{rows}</table>")]
@@ -130,12 +132,11 @@ def render_page(
     notes = [*run.faults, *(part.text for part in parts if isinstance(part, Note)), *run.warnings]
     shown = [f"<section class='note'>{escape(note)}</section>" for note in notes]
     sections = [part for part in parts if isinstance(part, Section)]
-    volumes = [part for part in sections if isinstance(part.body, VolumeView)]
-    shown += [_of_job(part, pictures) for part in volumes]
+    shown += [_of_job(part, pictures) for part in sections if isinstance(part.body, VolumeView)]
     summary = [summary_entry(name, value) for name, value in flatten(run.summary).items()]
     if summary:
         shown.append(_section("Key figures", _pairs(summary)))
-    shown += [_of_job(part, pictures) for part in sections if part not in volumes]
+    shown += [_of_job(part, pictures) for part in sections if not isinstance(part.body, VolumeView)]
     shown += [*_links(files), *_provenance(run)]
     papers = "".join(f"<li>{escape(part.paper)}</li>" for part in parts if isinstance(part, Citation))
     if papers:

@@ -7,11 +7,11 @@ from datetime import datetime
 from html import escape
 
 from manyviews.runs.progress import format_seconds
-from manyviews.runs.status import FINISHED, RUNNING, STOPPED, Status
+from manyviews.runs.status import FAILED, FINISHED, RUNNING, STOPPED, Status
 
 _BEGIN, _END = "<!--status-->", "<!--end of status-->"
 _BLOCK = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
-_WORDS = {RUNNING: "Running", FINISHED: "Finished", STOPPED: "Stopped, to go on"}
+STATE_WORDS = {RUNNING: "Running", FINISHED: "Finished", STOPPED: "Stopped, to go on", FAILED: "Failed"}
 
 
 def status_html(status: Status | None) -> str:
@@ -25,14 +25,10 @@ def with_status(page: str, status: Status) -> str:
 
 
 def _section(status: Status) -> str:
-    words = f"<b>{escape(_WORDS.get(status.state, 'Failed'))}</b>"
-    if status.task:
-        words += f": {escape(status.task)}"
-    bar = ""
-    if status.state == RUNNING:
-        if status.total is not None and status.done is not None:
-            words += f", {status.done} of {status.total}"
-            bar = f"<progress max='{max(status.total, 1)}' value='{status.done}'></progress>"
+    running = status.state == RUNNING
+    done, total = (status.done, status.total) if running else (None, None)
+    words, bar = progress_html(STATE_WORDS[status.state], status.task, done, total)
+    if running:
         words += _left(status)
         if status.note:
             words += f" ({escape(status.note)})"
@@ -42,6 +38,14 @@ def _section(status: Status) -> str:
         f"<section id='status' data-state='{escape(status.state)}' data-updated='{status.updated:.0f}'>"
         f"<p>{words}</p>{bar}<p class='life'>{last} {escape(when)}.</p></section>"
     )
+
+
+def progress_html(state: str, task: str, done: int | None, total: int | None) -> tuple[str, str]:
+    """What a run is at, and a bar of its steps, empty where they are not counted."""
+    words = f"<b>{escape(state)}</b>" + (f": {escape(task)}" if task else "")
+    if done is None or total is None:
+        return words, ""
+    return f"{words}, {done} of {total}", f"<progress max='{max(total, 1)}' value='{done}'></progress>"
 
 
 def _left(status: Status) -> str:

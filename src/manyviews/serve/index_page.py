@@ -12,20 +12,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from manyviews.report.build import FIGURES_FOLDER, REPORT_NAME
+from manyviews.report.page_status import STATE_WORDS, progress_html
 from manyviews.runs.folder import LOG_FILE
 from manyviews.runs.progress import format_seconds
+from manyviews.runs.status import RUNNING
 from manyviews.serve.catalogue import LOST, MOST_RUNS, Card, Catalogue
 
 MARK = "<meta name='generator' content='manyviews index'>"
 """In every such page, so that no other file of that name is written over."""
 
-_STATES = {
-    "running": "Running",
-    "finished": "Finished",
-    "stopped": "Stopped, to go on",
-    "failed": "Failed",
-    LOST: "No sign of life",
-}
+_STATES = {**STATE_WORDS, LOST: "No sign of life"}
 _WIDTH, _HEIGHT = 240, 48  # of a curve, in its own units
 
 
@@ -78,13 +74,7 @@ def _log(card: Card, links: Links) -> str:
 
 
 def _live(card: Card, links: Links) -> str:
-    words = f"<b>{_STATES.get(card.state, 'Failed')}</b>"
-    if card.task:
-        words += f": {escape(card.task)}"
-    bar = ""
-    if card.done is not None and card.total is not None:
-        words += f", {card.done} of {card.total}"
-        bar = f"<progress max='{max(card.total, 1)}' value='{card.done}'></progress>"
+    words, bar = progress_html(_STATES[card.state], card.task, card.done, card.total)
     if card.seconds_left is not None:
         words += f"; {format_seconds(card.seconds_left)} left"
     when = ""
@@ -95,7 +85,7 @@ def _live(card: Card, links: Links) -> str:
     if card.figure is not None:
         figure = f"<p class='figure'>{escape(card.figure[0])}: <b>{escape(card.figure[1])}</b></p>"
     stop = ""
-    if links.key is not None and card.state == "running":
+    if links.key is not None and card.state == RUNNING:
         stop = "<button type='button' class='stop'>Stop: checkpoint and leave</button>"
     return (
         f"<div class='live' data-state='{escape(card.state)}'><p class='state'>{words}</p>{bar}{when}"
