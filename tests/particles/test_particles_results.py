@@ -21,6 +21,7 @@ from manyviews.particles.images.look import SIGNS, Look
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
 from manyviews.particles.results import (
+    HALF_MAPS,
     REFERENCE_FILE,
     RESULTS,
     Reconstruction,
@@ -68,7 +69,9 @@ def samples(spread_degrees=2.0):
 def structure(correlation, *, independent=False):
     rough = np.random.default_rng(2).random((BOX,) * 3)
     volume = torch.from_numpy(gaussian_filter(rough, 1.5, mode="wrap").astype(np.float32))
-    return Reconstruction(volume, samples(), correlation, independent, {"stopped_because": "iterations"})
+    halves = (volume + 1, volume + 2) if independent else ()
+    mask = torch.ones_like(volume) if independent else None
+    return Reconstruction(volume, samples(), correlation, {"stopped_because": "iterations"}, halves, mask)
 
 
 @pytest.fixture
@@ -80,6 +83,7 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
     falling = [1.0, 0.9, 0.5, 0.1, 0.0]
     figures = write_results(tmp_path, plan, chosen(), structure(falling))
     assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {
+        *HALF_MAPS,
         REFERENCE_FILE,
         STARTS_FILE,
         START_PLANES_FILE,
@@ -109,6 +113,15 @@ def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, p
     assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / 3, abs=0.01)
     posed = read_relion_particles(tmp_path / "particles.star", with_images=False)
     assert posed.half.tolist() == [n % 2 + 1 for n in range(COUNT)]
+
+
+def test_maps_of_independent_halves_are_written_with_their_mask(tmp_path, plan):
+    found = structure([1.0, 0.9, 0.5, 0.1], independent=True)
+    write_results(tmp_path, plan, chosen(), found)
+    for name, expected in zip(HALF_MAPS, (*found.halves, found.mask), strict=True):
+        volume, header = read_mrc(tmp_path / name)
+        np.testing.assert_array_equal(volume, expected.numpy())
+        assert header.pixel_size == pytest.approx([PIXEL_SIZE] * 3)
 
 
 def test_halves_of_the_input_do_not_pass_for_those_of_the_run(tmp_path, plan):

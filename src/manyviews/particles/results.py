@@ -29,13 +29,14 @@ from manyviews.particles.selection import FILES, Selection
 from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
 from manyviews.report.sphere import count_directions, write_fields
 from manyviews.report.words import in_figures
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
 
-VOLUME_FILE = "volume.mrc"
 HALVES_FILE = "fsc.csv"
 REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
+HALF_MAPS = (HALF1_FILE, HALF2_FILE, MASK_FILE)
+RESULTS = (VOLUME_FILE, *HALF_MAPS, PARTICLES_FILE, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
 _SPREAD_BINS = 40
 
 
@@ -44,14 +45,21 @@ class Reconstruction:
     """What a method found: the map ``(D, D, D)``, poses of all particles, and key figures by name.
 
     ``correlation`` is the Fourier shell correlation of the halves by shell, empty where there are none;
-    ``independent``: they were refined apart.
+    ``halves`` are the maps of halves that were refined apart, neither filtered nor masked, and the ``mask``
+    within which they were compared, ``(D, D, D)`` each; without such halves, empty.
     """
 
     volume: torch.Tensor
     samples: PoseSamples
     correlation: list[float]
-    independent: bool
     summary: dict[str, object]
+    halves: tuple[torch.Tensor, ...] = ()
+    mask: torch.Tensor | None = None
+
+    @property
+    def independent(self) -> bool:
+        """Whether the halves were refined apart."""
+        return bool(self.halves)
 
 
 def far_from_images(table: ParticleTable, folder: Path) -> Iterator[str]:
@@ -91,6 +99,7 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
     volume = found.volume.numpy()
     write_mrc(folder / VOLUME_FILE, volume, plan.pixel_size, overwrite=True,
               labels=(f"manyviews particles abinitio, {plan.options.method}",))  # fmt: skip
+    _write_half_maps(folder, plan, found)
     halves = chosen.numbers % 2 + 1 if found.independent else None
     spreads = write_poses(folder, chosen, found.samples, plan.pixel_size, plan.options.symmetry, halves)
     halves_curve(found.correlation, plan).write_csv(folder / HALVES_FILE, overwrite=True)
@@ -107,6 +116,15 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
     if plan.options.reference is not None:
         summary |= compare_with_reference(folder, volume, plan.pixel_size, plan.options.reference)
     return summary
+
+
+def _write_half_maps(folder: Path, plan: Plan, found: Reconstruction) -> None:
+    """The maps of halves that were refined apart, and their mask, as postprocessing wants them."""
+    maps = (*found.halves, found.mask) if found.independent else ()
+    for name, volume in zip(HALF_MAPS, maps, strict=False):
+        if volume is not None:
+            write_mrc(folder / name, volume.numpy(), plan.pixel_size, overwrite=True,
+                      labels=(f"manyviews particles abinitio, {plan.options.method}",))  # fmt: skip
 
 
 def write_poses(
