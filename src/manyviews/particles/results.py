@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.poses import matrices_to_euler, view_directions
 from manyviews.geometry.symmetry import symmetry_rotations
+from manyviews.io.cryosparc_writer import write_cryosparc_particles
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_stacks import folder_to_give
 from manyviews.io.particle_table import ParticleTable
@@ -34,9 +35,11 @@ from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_F
 HALVES_FILE = "fsc.csv"
 REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
+CRYOSPARC_FILE = "particles.cs"  # where the particles came from cryoSPARC
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
 HALF_MAPS = (HALF1_FILE, HALF2_FILE, MASK_FILE)
-RESULTS = (VOLUME_FILE, *HALF_MAPS, PARTICLES_FILE, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
+POSE_FILES = (PARTICLES_FILE, CRYOSPARC_FILE)
+RESULTS = (VOLUME_FILE, *HALF_MAPS, *POSE_FILES, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
 _SPREAD_BINS = 40
 
 
@@ -157,6 +160,8 @@ def write_poses(
     if not np.all(np.diff(chosen.order) > 0):
         posed = posed.select(np.argsort(chosen.order))  # as they were in the table
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
+    if posed.records is not None:
+        write_cryosparc_particles(folder / CRYOSPARC_FILE, posed, overwrite=True)
     chosen.write(folder)
     seen = count_directions(view_directions(mean.rotations))
     write_fields(folder / "directions.csv", {"particles": seen})
