@@ -17,6 +17,7 @@ from manyviews.io.mrc import write_mrc
 from manyviews.io.particle_stacks import root_of_names
 from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
 from manyviews.io.volume_files import read_volume
+from manyviews.jobs.relion import postprocess_command
 from manyviews.jobs.run import Job
 from manyviews.metrics.directional_fsc import directional_fsc, write_cones
 from manyviews.metrics.masked_fsc import FscCurves, masked_fsc
@@ -177,6 +178,7 @@ def write_results(
     summary = _summary(plan, chosen, problem, state, reason, resolution)
     if plan.options.compare is not None:
         summary |= _compare(folder, plan, state.iterate, plan.options.compare)
+    job.say(f"RELION finishes the half maps: {postprocess_command(folder, plan.pixel_size)}")
     return summary
 
 
