@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
 from manyviews.jobs.device import use_threads
 from manyviews.jobs.heartbeat import Heartbeat
@@ -29,11 +30,13 @@ from manyviews.jobs.live import LiveReport
 from manyviews.options import MachineOptions, RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.report.build import REPORT_NAME, build_report, refresh_status
+from manyviews.report.chimerax import VIEW_FILE, write_view_script
 from manyviews.report.sections import Sections
 from manyviews.runs.checkpoint import KEPT, STAGE
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import FIGURES_FOLDER, LOG_FILE, SUMMARY_FILE, RunFolder
 from manyviews.runs.interrupt import Interrupt, Interrupted
+from manyviews.runs.map_names import VOLUME_FILE
 from manyviews.runs.memory import peak_memory_bytes
 from manyviews.runs.pace import Work
 from manyviews.runs.placement import Placement
@@ -222,9 +225,17 @@ class Job:
             **({"warnings": list(self.warnings)} if self.warnings else {}),
         }
         atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
+        self._write_view()
         self.run.finish([name for name in self.results if (self.folder / name).exists()])
         self.heartbeat.end(Status(FINISHED, time.time()))
         return JobResult(self.folder, build_report(self.folder, self.sections), whole)
+
+    def _write_view(self) -> None:
+        """The maps for ChimeraX; that they cannot be shown ends no run."""
+        try:
+            write_view_script(self.folder)
+        except InputError as error:
+            self.run.log(f"no {VIEW_FILE}: {error}")
 
     def _refresh(self) -> None:
         if self.speaks:
@@ -285,7 +296,7 @@ def start_job(
     began = time.monotonic() if began is None else began
     world = world or SingleWorld()
     use_threads(machine, world)
-    files = (*results, SUMMARY_FILE)
+    files = (*results, SUMMARY_FILE, *([VIEW_FILE] if VOLUME_FILE in results else []))
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(
             RunFolder.open(

@@ -19,7 +19,7 @@ from manyviews.nano.copies import COPIES, write_copies
 from manyviews.nano.fbp import filtered_back_projection
 from manyviews.nano.flow.mass import inverse_flow
 from manyviews.nano.flow.robust import ViewWeights, find_jumps, view_weights
-from manyviews.nano.halves import compare_halves, comparison_binning, write_halves
+from manyviews.nano.halves import compare_halves, comparison_binning, write_halves, write_mask
 from manyviews.nano.plan import Plan
 from manyviews.nano.results import (
     ALIGNED_FILE,
@@ -28,12 +28,9 @@ from manyviews.nano.results import (
     FILES,
     FLOW_FILE,
     GAUGE_FILE,
-    HALF1_FILE,
-    HALF2_FILE,
     ITERATIONS_FILE,
     SHIFTS_FILE,
     VIEWS_FILE,
-    VOLUME_FILE,
     Center,
     Examples,
     GaugeTable,
@@ -52,6 +49,7 @@ from manyviews.nano.scan.prepare import Prepared
 from manyviews.nano.solve.joint import Seconds, own_flow, view_misfits
 from manyviews.nano.solve.problem import LevelProblem, squares
 from manyviews.nano.stages import Solved, Told
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, VOLUME_FILE
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -207,6 +205,7 @@ def write_results(
         for name, part in zip((HALF1_FILE, HALF2_FILE), parts, strict=True):
             write_volume(job, name, part, prepared)
         size_nm = prepared.pixel_size_nm
+        write_mask(folder, parts[0].shape, size_nm)
         binning = comparison_binning(volume.shape) if room.in_files else 1
         if binning > 1:
             job.warn(

@@ -23,7 +23,6 @@ from manyviews.nano.results import (
     RETURNED_FILE,
     SHIFTS_FILE,
     VIEWS_FILE,
-    VOLUME_FILE,
     Views,
     read_center,
     read_choice,
@@ -41,6 +40,7 @@ from manyviews.report.data import RunData, as_number
 from manyviews.report.sections import Citation, Finding, Note, Part, Picture, Section, Table
 from manyviews.report.volume import central_slices
 from manyviews.report.words import summary_entry
+from manyviews.runs.map_names import VOLUME_FILE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,6 +27,7 @@ from manyviews.particles.grey_levels import (
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.methods import METHODS, Particles, check_ranks
+from manyviews.particles.onward import say_what_is_next
 from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import Plan, check_reference, load_table, resolve_plan
@@ -82,7 +83,9 @@ def abinitio(
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
             reach = look_ahead(job, plan, chosen, images, own, partial(estimate_cost, plan))
             found = find_structure(job, plan, chosen, images, own, reach)
-        return job.finish(write_results(job.folder, plan, chosen, found) if job.speaks else {})
+        summary = write_results(job.folder, plan, chosen, found) if job.speaks else {}
+        say_what_is_next(job, particles, table, plan.pixel_size, options.symmetry)
+        return job.finish(summary)
 
 
 def find_structure(

@@ -107,8 +107,9 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         state.iterate,
         state.samples.among(particles.numbers, plan.em.particles),
         state.correlation,
-        options.independent_halves,
         {"stopped_because": str(reason), **_compare_starts(job, plan, starts)},
+        halves=state.halves,
+        mask=problem.constraint(len(state.iterate)).mask if state.halves else None,
     )
 
 
@@ -163,7 +164,7 @@ def run_sagd(job: Job, particles: Particles) -> Reconstruction:
     offsets = generator(plan.options.seed, Stream.SAGD_POSES).random(len(images))
     assignment = PoseAssignment(images, search, volume, offsets)
     found, _ = job.solve(assignment, assignment.iterations, stage="poses")
-    return Reconstruction(volume, found.samples, [], False, {"stopped_because": str(reason)})
+    return Reconstruction(volume, found.samples, [], {"stopped_because": str(reason)})
 
 
 def best_trial(job: Job, trials: list[Sagd]) -> tuple[Sagd, SagState | None]:

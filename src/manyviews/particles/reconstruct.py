@@ -6,6 +6,7 @@ import contextlib
 import time
 
 from manyviews.io.particle_images import ParticleImages
+from manyviews.jobs.relion import postprocess_command
 from manyviews.jobs.run import JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import World
@@ -54,4 +55,6 @@ def reconstruct(
             found = reconstruct_as_planned(images, plan)
         job.begin()
         chosen.write(job.folder)
-        return job.finish({**write_reconstruction(job.folder, plan, found), **chosen.summary()})
+        summary = {**write_reconstruction(job.folder, plan, found), **chosen.summary()}
+        job.say(f"RELION finishes the half maps: {postprocess_command(job.folder, plan.pixel_size)}")
+        return job.finish(summary)

@@ -20,6 +20,7 @@ from manyviews.particles.estimate import estimate_solve
 from manyviews.particles.images.fourier_resample import regrid_volume, working_box
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.methods import check_lanes, check_ranks
+from manyviews.particles.onward import say_what_is_next
 from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, SolveOptions
 from manyviews.particles.plan import check_reference, load_table
@@ -81,7 +82,9 @@ def solve(
         if not job.speaks:
             return job.finish({})
         told = {"method": options.method, **_summary(first)}
-        return job.finish({**told, **write_refined(job, plan.refinement, chosen, found)})
+        summary = {**told, **write_refined(job, plan.refinement, chosen, found)}
+        say_what_is_next(job, particles, table, plan.refinement.pixel_size, options.symmetry)
+        return job.finish(summary)
 
 
 def _start_of_halves(job: Job, plan: SolvePlan, found: Reconstruction) -> Start:

@@ -27,6 +27,7 @@ from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure, sphere_figure
 from manyviews.report.volume import central_slices, read_model
 from manyviews.report.words import summary_entry
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, VOLUME_FILE
 from manyviews.subtomo.coverage import COVERAGE_FILE
 from manyviews.subtomo.duplicates import DUPLICATES_FILE
 from manyviews.subtomo.iteration_files import ITERATIONS_FILE, SLICES_FILE, read_iterations
@@ -36,7 +37,6 @@ from manyviews.subtomo.wedge_views import POWER_FILE, WEDGE_FILE, read_wedges
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VOLUME_FILE, HALF1_FILE, HALF2_FILE = "volume.mrc", "half1.mrc", "half2.mrc"
 FSC_FILE, DIRECTIONAL_FILE, REFERENCE_FILE = "fsc.csv", "directional_fsc.csv", "fsc_reference.csv"
 ASIDE_FILE = "set_aside.csv"
 FILES = (

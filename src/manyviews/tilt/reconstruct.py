@@ -22,6 +22,7 @@ from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.fingerprint import files_fingerprint
+from manyviews.runs.map_names import VOLUME_FILE
 from manyviews.runs.memory import available_memory_bytes, give_back_freed, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
@@ -44,7 +45,7 @@ from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.prior.choice import PRIOR_FILE
 from manyviews.tilt.prior.choose import Chosen, start_prior
 from manyviews.tilt.report import PICTURES, sections
-from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_volume
+from manyviews.tilt.results import TABLES, write_results, write_volume
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series

@@ -24,6 +24,7 @@ from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import AT_POINTS
 from manyviews.particles.methods import check_lanes
+from manyviews.particles.onward import say_what_is_next
 from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, RefineOptions
 from manyviews.particles.plan import check_reference, load_table
@@ -97,7 +98,9 @@ def refine(
             cost = estimate_refinement(plan, reach, torch.get_num_threads())
             announce(job, cost, on_gpu=plan.device != "cpu")
             found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start, reach)
-        return job.finish(write_refined(job, plan, chosen, found) if job.speaks else {})
+        summary = write_refined(job, plan, chosen, found) if job.speaks else {}
+        say_what_is_next(job, particles, table, plan.pixel_size, options.symmetry)
+        return job.finish(summary)
 
 
 def run_refinement(

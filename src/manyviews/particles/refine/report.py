@@ -11,10 +11,11 @@ from manyviews.particles.postprocess_results import FSC_FILE
 from manyviews.particles.refine.doubts import CONTRAST_FILE, DOUBTFUL_FILE
 from manyviews.particles.report import CITATIONS, pose_sections, reference_section, try_model
 from manyviews.particles.report import PICTURES as POSE_PICTURES
-from manyviews.particles.results import REFERENCE_FILE, VOLUME_FILE
+from manyviews.particles.results import REFERENCE_FILE
 from manyviews.report.common import resolution_findings, table_section, volume_section, what_is_readable
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part
+from manyviews.runs.map_names import VOLUME_FILE
 
 PICTURES = tuple(dict.fromkeys((*POSE_PICTURES, *postprocess_report.PICTURES, "reference")))
 _TABLES = (

@@ -15,18 +15,13 @@ from manyviews.particles.refine.doubts import CONTRAST_FILE, DOUBTFUL_FILE, writ
 from manyviews.particles.refine.plan import RefinementPlan
 from manyviews.particles.refine.scales import ContrastGroups
 from manyviews.particles.refine.state import HalvesState
-from manyviews.particles.results import (
-    PARTICLES_FILE,
-    REFERENCE_FILE,
-    VOLUME_FILE,
-    compare_with_reference,
-    write_poses,
-)
+from manyviews.particles.results import POSE_FILES, REFERENCE_FILE, compare_with_reference, write_poses
 from manyviews.particles.selection import FILES, Selection
+from manyviews.runs.map_names import VOLUME_FILE
 
 RESULTS = (
     *postprocess_results.RESULTS,
-    PARTICLES_FILE,
+    *POSE_FILES,
     "directions.csv",
     "spread.csv",
     REFERENCE_FILE,
