@@ -13,6 +13,7 @@ What a block is stands behind its fence:
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,11 +92,12 @@ def shortened(words: list[str]) -> list[str]:
 
 def run_page(page: str) -> None:
     """Run all blocks of a page; AssertionError with the command line that fails."""
-    names: dict[str, object] = {}
     for block in blocks(page):
         assert block.kind in KINDS, f"a block is fenced as {block.kind!r}"
         if block.kind == "python":
-            exec(block.text, names)
+            script = Path("block.py")
+            script.write_text(block.text, encoding="utf-8")
+            runpy.run_path(str(script))
         for words in commands(block.text) if block.kind.startswith("bash") else []:
             ours = words[0] == "manyviews"
             if block.kind == "bash other":
