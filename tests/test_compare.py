@@ -47,8 +47,19 @@ def test_compare_writes_table_and_picture_once(tmp_path, truth):
 def test_the_command_may_be_given_again_with_overwrite(tmp_path, truth, capsys):
     words = ["compare", *[str(written(tmp_path, name, truth)) for name in ("a.mrc", "b.mrc")]]
     words += ["--out", str(tmp_path / "out")]
-    assert [main(words), main(words), main([*words, "--overwrite"])] == [0, 2, 0]
-    assert "give --overwrite" in capsys.readouterr().err
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "give --overwrite" in said.err
+    assert said.out == "", "it was refused when all was computed"
+    assert main([*words, "--overwrite"]) == 0
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_anything_is_read(tmp_path, capsys):
+    (tmp_path / "out").write_text("mine")
+    assert main(["compare", "missing.mrc", "missing.mrc", "--out", str(tmp_path / "out")]) == 2
+    assert "out: is no folder" in capsys.readouterr().err
 
 
 def test_maps_that_look_unaligned_get_a_hint(tmp_path):

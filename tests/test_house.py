@@ -269,7 +269,11 @@ def test_no_path_of_any_one_machine():
 def test_every_dependency_is_pinned():
     """Except triton: each CUDA build of torch asks for its own."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    wanted = [
+        *project["dependencies"],
+        *project["optional-dependencies"]["test"],
+        *project["optional-dependencies"]["docs"],
+    ]
     names = {re.split(r"[^\w.-]", requirement, maxsplit=1)[0] for requirement in wanted} - {"triton"}
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert names <= {line.split("==")[0] for line in lines}

@@ -17,6 +17,7 @@ UNALIGNED = (
     "the maps look unaligned, turned or shifted against each other: "
     "`manyviews particles compare` lays one over the other first"
 )
+FILES = ("fsc.csv", "fsc.png")  # of `Comparison.write`
 _SHELLS_BY_CHANCE = 6  # so few coarse shells may agree whatever the maps show
 _PIXEL_TOLERANCE = 1e-3  # relative; headers hold float32 lengths that others have rounded
 
@@ -77,7 +78,7 @@ class Comparison:
 
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        table, picture = folder / "fsc.csv", folder / "fsc.png"
+        table, picture = (folder / name for name in FILES)
         self.fsc.write_csv(table, samples=True, overwrite=overwrite)
         atomic_write(picture, figure_png(fsc_figure(self.fsc, half_bit=True)), overwrite=overwrite)
         return table, picture

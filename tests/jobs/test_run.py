@@ -73,9 +73,11 @@ def test_a_finished_run_does_nothing(whole, monkeypatch, capsys):
     kept = [whole / name for name in ("volume.mrc", "summary.json", "events.jsonl", "run.toml")]
     before = {path: path.stat().st_mtime_ns for path in kept}
     monkeypatch.setattr(Halving, "step", None)
-    again = toy(quiet(whole), ONE)
+    again = toy(RunOptions(whole), ONE)
     assert again.summary == json.loads((whole / "summary.json").read_text())
     assert "finished; nothing to do" in capsys.readouterr().err
+    toy(quiet(whole), ONE)
+    assert capsys.readouterr().err == ""
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
 
 

@@ -45,7 +45,7 @@ def test_shifts_of_views_come_back(shifted, tmp_path, capsys):
     assert np.sqrt(np.mean(left**2)) < 0.2 * np.sqrt(np.mean(injected**2))
     assert "A known motion, injected and looked for" in PageReader((out / "report.html").read_text()).texts
     capsys.readouterr()
-    assert main([*words, "--threads", "1", "--quiet"]) == 0
+    assert main([*words, "--threads", "1"]) == 0
     assert "finished; nothing to do" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from manyviews.alignment.map_alignment import move_map
+from manyviews.cli.main import main
 from manyviews.errors import InputError
 from manyviews.geometry.poses import matrices_to_euler, random_rotations
 from manyviews.io.mrc import read_mrc, write_mrc
@@ -65,6 +66,16 @@ def test_a_map_is_laid_over_the_truth_in_the_other_hand(maps, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="exist"):
         found.write(tmp_path / "out")
+
+
+def test_files_that_are_there_are_refused_before_the_maps_are_laid_over_each_other(maps, tmp_path, capsys):
+    (tmp_path / "fsc.png").write_bytes(b"mine")
+    words = ["particles", "compare", str(maps / "found.mrc"), str(maps / "truth.mrc"), "--out", str(tmp_path)]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert "fsc.png: exists already" in said.err
+    assert said.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["fsc.png"]
 
 
 def test_maps_that_do_not_go_together_are_refused(maps, tmp_path):

@@ -132,6 +132,10 @@ def test_the_command_tells_medians_and_writes_a_table(tmp_path, capsys):
     assert f"angle, degrees:     {np.median(MADE):8.2f} {np.mean(MADE):8.2f}" in told
     assert told.splitlines()[-1] == str(tmp_path / "out" / "pose_errors.csv")
     assert len((tmp_path / "out" / "pose_errors.csv").read_text().splitlines()) == COUNT + 1
+    assert main([*words, "--symmetry", "D7", "--out", str(tmp_path / "out")]) == 2
+    refused = capsys.readouterr()
+    assert "pose_errors.csv: exists already" in refused.err
+    assert refused.out == ""
     assert main([*words, "--symmetry", "D7"]) == 0
     assert "taken out of all:" in capsys.readouterr().out
     assert main([*words, "--symmetry", "Q7"]) == 2

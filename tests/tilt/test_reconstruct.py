@@ -106,7 +106,7 @@ def test_a_finished_run_is_left_alone(tiny, tmp_path, capsys):
     stamps = {name: (out / name).stat().st_mtime_ns for name in ("volume.mrc", "ncc.csv", "summary.json")}
     events = (out / "events.jsonl").read_bytes()
     capsys.readouterr()
-    again = reconstruct(tiny, OPTIONS, quiet_run(out))
+    again = reconstruct(tiny, OPTIONS, RunOptions(out))
     assert "nothing to do" in capsys.readouterr().err
     assert again.summary == json.loads(json.dumps(first.summary))
     assert stamps == {name: (out / name).stat().st_mtime_ns for name in stamps}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manyviews.cli.command import Command
-from manyviews.cli.output import command_line, print_result
+from manyviews.cli.output import command_line, print_result, require_room
 from manyviews.options import option
 
 
@@ -75,8 +75,9 @@ def _doctor(options: _DoctorOptions) -> int:
 
 
 def _compare(options: _CompareOptions) -> int:
-    from manyviews.compare import compare
+    from manyviews.compare import FILES, compare
 
+    require_room(options.out, FILES, overwrite=options.overwrite)
     comparison = compare(options.first, options.second)
     print("\n".join(comparison.lines()))
     for path in () if options.out is None else comparison.write(options.out, overwrite=options.overwrite):

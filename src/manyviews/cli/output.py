@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from manyviews.errors import InputError
 from manyviews.options import RunOptions, option
 
 
@@ -32,6 +33,17 @@ def run_job(job: Callable[..., Any], *options: Any, run: RunOptions) -> int:
     if world.rank == 0:
         print_result(result.summary, result.report)
     return 0
+
+
+def require_room(folder: Path | None, names: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse, before anything is computed, a ``folder`` with a file of ``names``, or that is no folder."""
+    from manyviews.io.atomic import require_absent
+
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is no folder", path=folder, fix="choose another name")
+    require_absent(*(folder / name for name in names), overwrite=overwrite)
 
 
 def command_line() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manyviews.cli.command import Command
-from manyviews.cli.output import FolderOptions, run_job, simulation_progress
+from manyviews.cli.output import FolderOptions, require_room, run_job, simulation_progress
 from manyviews.errors import InputError
 from manyviews.options import RunOptions, option
 from manyviews.particles.options import (
@@ -73,7 +73,7 @@ def _check(particles: ParticleOptions, options: AbinitioOptions, more: _CheckOpt
 
 
 def _compare(options: _CompareOptions) -> int:
-    from manyviews.particles.compare import TABLES, compare_maps, compare_poses
+    from manyviews.particles.compare import FILES, TABLES, compare_maps, compare_poses
 
     first, second = options.found, options.truth
     tables = [path.suffix.lower() in TABLES for path in (first, second)]
@@ -84,6 +84,7 @@ def _compare(options: _CompareOptions) -> int:
             raise InputError("--out and --mask-diameter are for maps", fix="leave them out")
         print("\n".join(compare_poses(first, second, options.symmetry).lines()))
         return 0
+    require_room(options.out, FILES, overwrite=options.overwrite)
     compared = compare_maps(first, second, options.mask_diameter)
     print("\n".join(compared.lines()))
     for path in () if options.out is None else compared.write(options.out, overwrite=options.overwrite):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manyviews.cli.command import Command
+from manyviews.cli.output import require_room
 from manyviews.options import option
 
 
@@ -33,8 +34,9 @@ class _CompareOptions:
 
 
 def _compare(options: _CompareOptions) -> int:
-    from manyviews.subtomo.compare import compare_files
+    from manyviews.subtomo.compare import ERRORS_FILE, compare_files
 
+    require_room(options.out, (ERRORS_FILE,), overwrite=options.overwrite)
     compared = compare_files(
         options.found,
         options.truth,

@@ -19,6 +19,16 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def require_absent(*paths: Path, overwrite: bool = False) -> None:
+    """Refuse to go on where one of ``paths`` exists, unless ``overwrite``: `InputError` names the first.
+
+    For work that writes at its end, which would otherwise be refused then.
+    """
+    for path in () if overwrite else paths:
+        if path.exists():
+            raise InputError("exists already", path=path, fix="choose another name or give --overwrite")
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary path beside ``path``; when the block ends well it becomes ``path``, else it vanishes.
@@ -28,8 +38,7 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     InputError
         If ``path`` exists and ``overwrite`` is false, or the folder cannot be written, or the disk is full.
     """
-    if path.exists() and not overwrite:
-        raise InputError("exists already", path=path, fix="choose another name or give --overwrite")
+    require_absent(path, overwrite=overwrite)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

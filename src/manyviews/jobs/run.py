@@ -199,7 +199,7 @@ class Job:
         self.run.begin()
         if not self.speaks:
             return JobResult.elsewhere(self.folder)
-        self.progress.warn(f"{self.folder} holds this run already, finished; nothing to do")
+        self.progress.message(f"{self.folder} holds this run already, finished; nothing to do")
         summary: dict[str, object] = json.loads((self.folder / SUMMARY_FILE).read_text())
         return JobResult(self.folder, build_report(self.folder, self.sections), summary)
 

@@ -23,6 +23,7 @@ from manyviews.metrics.fsc import FscCurve
 from manyviews.metrics.pose_error import PoseErrors, pose_errors
 
 TABLES = (".star", ".cs")
+FILES = ("aligned.mrc", "fsc.csv", "fsc.png")  # of `MapComparison.write`
 _PIXEL_TOLERANCE = 1e-3  # relative; headers hold lengths that others have rounded
 _CLOSE_DEGREES = (2.0, 5.0, 10.0)
 
@@ -59,7 +60,7 @@ class MapComparison:
         from manyviews.report.plots import resolution_figure
         from manyviews.report.style import figure_png
 
-        volume, table, picture = (folder / name for name in ("aligned.mrc", "fsc.csv", "fsc.png"))
+        volume, table, picture = (folder / name for name in FILES)
         with explain_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_mrc(volume, self.alignment.volume, self.curve.pixel_size, overwrite=overwrite)

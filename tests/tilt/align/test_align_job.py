@@ -110,6 +110,16 @@ def test_two_axes_are_found_in_one_frame(two):
     assert np.abs(result.summary["tilt_offset_degrees"]).max() < 0.3
 
 
+def test_two_axes_of_images_for_which_one_size_does(tmp_path):
+    """There is no finer level then for all series together; the coarsest is theirs too."""
+    small = replace(SIMULATED, size=(48,), axes=(0.0, 90.0), tilt_step=8.0, shift_error=1.0, bad_views=0.0)
+    made = simulate(small, tmp_path / "data")
+    options = replace(OPTIONS, keep_axis=True, rotation="never", aligned_stacks=False)
+    result = align(given(made.stacks, (0.0, 90.0)), options, run_options(tmp_path / "run"))
+    left, _ = residual(made, (0.0, 90.0), aligned(made, result.run_folder).geometry)
+    assert left < 0.5
+
+
 @pytest.mark.parametrize(
     ("files", "atol"), [(("_tilt.com", ".xf"), 3e-3), ((".aln", None), 8e-3), ((".star", None), 1e-5)]
 )

@@ -78,7 +78,8 @@ class Stages:
             turn=tuple(number > 0 for number in range(count)),
             offset=(True,) * count,
         )
-        aligned = self.levels(geometry, weights, self.plan.levels[_ALONE - 1 :], "all-", freedom)
+        last_alone = min(_ALONE, len(self.plan.levels)) - 1  # small images have one level
+        aligned = self.levels(geometry, weights, self.plan.levels[last_alone:], "all-", freedom)
         return self._turned(aligned, freedom)
 
     def _turned(self, aligned: Aligned, freedom: Freedom) -> Aligned:
