@@ -52,7 +52,7 @@ class _Fields:
             raise InputError(
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
                 path=self.path,
-                fix="give cryoSPARC's passthrough file too",
+                fix=f"give cryoSPARC's passthrough file too{_passthrough_beside(self.path)}",
             )
 
     def numbers(self, name: str, width: int = 1, default: float | None = None) -> NDArray[np.float64]:
@@ -89,6 +89,12 @@ class _Fields:
         if values.dtype.kind not in "SU" or values.ndim != 1:
             raise InputError(f"field {name} is not text", path=self.path)
         return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
+
+
+def _passthrough_beside(path: Path) -> str:
+    """What a user who does not know of such files may look for."""
+    beside = sorted(other for other in path.parent.glob("*passthrough*.cs") if other != path)
+    return f": --passthrough {beside[0]}" if beside else " (--passthrough)"
 
 
 def read_cryosparc_particles(
