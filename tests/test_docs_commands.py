@@ -1,7 +1,8 @@
 """Every command of the tutorials and how-tos is run, page by page, in the order of the page.
 
 A page runs in a folder of its own that holds small files of the names it uses (``a.mrc``, ``particles.star``,
-...). Options that make a job short are added to those of the page (`SHORT`); all that the page says is kept.
+...). Options that make a job short are added to those of the page (`SHORT`), and numbers that are of the
+reader's data become those of the small files (`OF_THE_DATA`); all else that the page says is kept.
 What a block is stands behind its fence:
 
 - ``bash``: commands of ours, run in this process;
@@ -17,6 +18,7 @@ import runpy
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ PAGES = sorted([*(DOCS / "how-to").glob("*.md"), *(DOCS / "tutorials").glob("*.m
 _FENCE = re.compile(r"^ *```(.*)$")
 KINDS = {"bash", "bash other", "bash elsewhere", "python", "text"}
 
+OF_THE_DATA = {("--thickness", "200"): "20"}
 # Added to a command where the page does not give the option itself; options of a method, where it names none.
 SHORT: dict[str, dict[str, str]] = {
     "tilt simulate": {"--tilt-step": "12"},
@@ -78,7 +81,8 @@ def commands(text: str) -> list[list[str]]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """A command line of ours with the options that make it short; the words without ``manyviews``."""
+    """A command line of ours, without ``manyviews``, for the small files and with what makes it short."""
+    words = words[:1] + [OF_THE_DATA.get(pair, pair[1]) for pair in pairwise(words)]
     found = find_command(COMMANDS, words)
     if found is None or "--" in words:
         return words

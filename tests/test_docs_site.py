@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -56,6 +57,19 @@ def test_all_that_pages_lead_to_is_collected():
     files = {str(path.relative_to(REPOSITORY)) for path in load("collect").all_files()}
     assert {"README.md", "CHANGELOG.md", "benchmarks/README.md", "docs/notebooks/tilt.ipynb"} <= files
     assert not [name for name in files if name.startswith("tests/")]
+
+
+def test_a_package_index_gets_words_for_links_into_the_repository(monkeypatch):
+    interface = ModuleType("hatchling.metadata.plugin.interface")
+    interface.MetadataHookInterface = object  # the builder's, which only a build has
+    monkeypatch.setitem(sys.modules, "hatchling.metadata.plugin.interface", interface)
+    without = load("../../hatch_build").without_relative_links
+    assert without("![a](b.png)\n\nSee [docs/x.md](docs/x.md#y) and [it](https://there/).\n") == (
+        "See docs/x.md and [it](https://there/).\n"
+    )
+    text = without((REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    assert len(text) > 5000
+    assert re.findall(r"\]\((?!https?:)", text) == []
 
 
 def test_every_name_of_the_reference_is_documented():
