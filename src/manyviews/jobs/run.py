@@ -17,7 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +31,7 @@ from manyviews.parallel.world import SingleWorld, World
 from manyviews.report.build import REPORT_NAME, build_report, refresh_status
 from manyviews.report.sections import Sections
 from manyviews.runs.checkpoint import KEPT, STAGE
+from manyviews.runs.course import REPORT, Expected
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import FIGURES_FOLDER, LOG_FILE, SUMMARY_FILE, RunFolder
 from manyviews.runs.interrupt import Interrupt, Interrupted
@@ -46,6 +47,9 @@ from manyviews.solvers.space import Space
 from manyviews.solvers.state import SolverState
 
 S = TypeVar("S", bound=SolverState)
+
+REPORT_SECONDS = 4.0
+"""That the last page takes at least, pictures that are not there before it among them; two busy cores."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,6 @@ class Job:
         When, by `time.monotonic`.
     heartbeat
         Tells in files that it lives.
-    expected
-        What each stage will take by its name, in their order, in the unit of their costs; see `solve`.
     """
 
     run: RunFolder
@@ -93,7 +95,6 @@ class Job:
     began: float
     heartbeat: Heartbeat
     warnings: list[str] = field(default_factory=list)
-    expected: dict[str, float] = field(default_factory=dict)
 
     @property
     def world(self) -> World:
@@ -121,11 +122,21 @@ class Job:
             self.run.log(text)
             self.progress.message(text)
 
-    def phase(self, task: str) -> None:
-        """Begin something that takes a while and counts no steps; told like `say`."""
+    def expect(self, phases: Mapping[str, Expected], seconds_a_unit: float | None = None) -> None:
+        """What stages and phases to come take, by name and in their order; see `Course.expect`.
+
+        What comes after a stage until something else begins has the name `after` gives it.
+        """
+        self.progress.expect(phases, seconds_a_unit)
+
+    def phase(self, task: str, name: str = "") -> None:
+        """Begin something that takes a while and counts no steps; told like `say`.
+
+        ``name`` is that under which it was expected, if that is not how it is told.
+        """
         if self.speaks:
             self.run.log(task)
-            self.progress.phase(task)
+            self.progress.phase(task, name=name)
 
     def warn(self, *warnings: str) -> None:
         """Tell what the user should know, each once, even if quiet; the report and the result repeat it."""
@@ -160,8 +171,8 @@ class Job:
     ) -> tuple[S, StopReason]:
         """Run a solver as a stage; parameters as of `manyviews.runs.driver.drive`.
 
-        ``preview`` writes the present answer where the report finds it, all ranks together. Where ``cost`` is
-        given, stages that are `expected` to follow count for the time left of the run.
+        ``preview`` writes the present answer where the report finds it, all ranks together. ``cost`` is in
+        the unit of what was expected, see `expect`.
         """
         self.begin()
         viewer = None if preview is None else LiveReport(preview, self._refresh, self.say)
@@ -180,16 +191,11 @@ class Job:
             placement=placement or Placement.same(self.world),
             space=space,
             kept=kept,
-            cost=None if cost is None else lambda state: replace(cost(state), later=self._later(stage)),
+            cost=cost,
         )
-        self.progress.phase(f"after {stage}: making results", told=False)  # until something else is begun
+        # until something else is begun
+        self.progress.phase(f"after {stage}: making results", name=after(stage), told=False)
         return found
-
-    def _later(self, stage: str) -> float:
-        """What the stages after one will take."""
-        names = list(self.expected)
-        later = names[names.index(stage) + 1 :] if stage in names else []
-        return sum(self.expected[name] for name in later)
 
     def result(self) -> JobResult:
         """What a run that was finished before has left."""
@@ -223,13 +229,27 @@ class Job:
         }
         atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
         self.run.finish([name for name in self.results if (self.folder / name).exists()])
-        self.heartbeat.end(Status(FINISHED, time.time()))
-        return JobResult(self.folder, build_report(self.folder, self.sections), whole)
+        self.progress.phase("drawing the report", name=REPORT, told=False)
+        try:
+            self._refresh()
+        finally:  # the results are there, whatever becomes of the page
+            self.heartbeat.end(Status(FINISHED, time.time()))
+        return JobResult(self.folder, self.folder / REPORT_NAME, whole)
 
     def _refresh(self) -> None:
-        if self.speaks:
-            with self.heartbeat.writing():
-                build_report(self.folder, self.sections)
+        """Draw the page; what that took is expected of the last one at least."""
+        if not self.speaks:
+            return
+        began = time.monotonic()
+        with self.heartbeat.writing():
+            build_report(self.folder, self.sections)
+        seconds = max(time.monotonic() - began, REPORT_SECONDS)
+        self.progress.expect({REPORT: Expected(seconds=seconds)})
+
+
+def after(stage: str) -> str:
+    """Name of what follows a stage until something else begins; see `Job.expect`."""
+    return f"after {stage}"
 
 
 def _plain(value: object) -> object:

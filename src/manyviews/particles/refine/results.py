@@ -11,6 +11,7 @@ from manyviews.jobs.run import Job
 from manyviews.maps.postprocess import Postprocessing, postprocess
 from manyviews.particles import postprocess_results
 from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.estimate import FINISHING
 from manyviews.particles.refine.doubts import CONTRAST_FILE, DOUBTFUL_FILE, write_doubts
 from manyviews.particles.refine.plan import RefinementPlan
 from manyviews.particles.refine.scales import ContrastGroups
@@ -56,7 +57,7 @@ def write_refined(job: Job, plan: RefinementPlan, chosen: Selection, found: Refi
     """Finish the halves and write maps, poses and tables; returns key figures by name."""
     folder = job.folder
     first, second = (half.numpy() for half in found.halves)
-    job.phase("finishing the half maps: mask, resolution, sharpening, local resolution")
+    job.phase("finishing the half maps: mask, resolution, sharpening, local resolution", FINISHING)
     options = Postprocessing(
         symmetry=plan.options.symmetry, seed=plan.options.seed, threads=torch.get_num_threads()
     )
