@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from manyviews.io.atomic import atomic_write
 from manyviews.jobs.device import use_threads
@@ -48,8 +48,9 @@ from manyviews.solvers.state import SolverState
 
 S = TypeVar("S", bound=SolverState)
 
-REPORT_SECONDS = 4.0
-"""That the last page takes at least, pictures that are not there before it among them; two busy cores."""
+# That a page takes, measured: of one core, for it, and for each picture.
+_PAGE_SECONDS, _PICTURE_SECONDS = 1.0, 0.28
+_LEAST_TIMED = 0.05  # seconds that the first page takes of a core, hardly less
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Job:
         When, by `time.monotonic`.
     heartbeat
         Tells in files that it lives.
+    report_seconds
+        That its last page takes, of one core.
     """
 
     run: RunFolder
@@ -94,6 +97,7 @@ class Job:
     sections: Sections
     began: float
     heartbeat: Heartbeat
+    report_seconds: float = _PAGE_SECONDS
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -168,16 +172,18 @@ class Job:
         space: Space | None = None,
         kept: int = KEPT,
         cost: Callable[[S], Work] | None = None,
+        note: Callable[[S], None] | None = None,
     ) -> tuple[S, StopReason]:
         """Run a solver as a stage; parameters as of `manyviews.runs.driver.drive`.
 
+        ``note`` is told every state that a step leads to, on all ranks.
         ``preview`` writes the present answer where the report finds it, all ranks together. ``cost`` is in
         the unit of what was expected, see `expect`.
         """
         self.begin()
         viewer = None if preview is None else LiveReport(preview, self._refresh, self.say)
         found = drive(
-            solver,
+            solver if note is None else _Noted(solver, note),
             iterations=iterations,
             run=self.run,
             progress=self.progress,
@@ -240,11 +246,25 @@ class Job:
         """Draw the page; what that took is expected of the last one at least."""
         if not self.speaks:
             return
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.thread_time()
         with self.heartbeat.writing():
             build_report(self.folder, self.sections)
-        seconds = max(time.monotonic() - began, REPORT_SECONDS)
-        self.progress.expect({REPORT: Expected(seconds=seconds)})
+        seconds, worked = time.monotonic() - began, time.thread_time() - worked
+        busy = max(1.0, seconds / max(worked, _LEAST_TIMED))  # what else the machine has to do
+        self.progress.expect({REPORT: Expected(seconds=max(seconds, busy * self.report_seconds))})
+
+
+class _Noted(Generic[S]):
+    """A solver whose steps are told."""
+
+    def __init__(self, solver: Solver[S], note: Callable[[S], None]) -> None:
+        self.init, self._step, self._note = solver.init, solver.step, note
+
+    def step(self, state: S) -> S:
+        """One iteration."""
+        found = self._step(state)
+        self._note(found)
+        return found
 
 
 def after(stage: str) -> str:
@@ -325,7 +345,8 @@ def start_job(
         interrupt = stack.enter_context(Interrupt())
         heartbeat = Heartbeat(run.path, progress.status, partial(refresh_status, run.path))
         with _last_words(heartbeat):
-            yield Job(run, progress, interrupt, options, files, sections, began, heartbeat)
+            drawing = _PAGE_SECONDS + _PICTURE_SECONDS * len(pictures)
+            yield Job(run, progress, interrupt, options, files, sections, began, heartbeat, drawing)
 
 
 @contextlib.contextmanager

@@ -24,9 +24,11 @@ from manyviews.jobs.run import Job
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.pose_summary import mean_poses
+from manyviews.particles.pass_files import REFINEMENT, pass_files
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
 from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
+from manyviews.report import fitted_images
 from manyviews.report.sphere import count_directions, write_fields
 from manyviews.report.words import in_figures
 
@@ -35,7 +37,16 @@ HALVES_FILE = "fsc.csv"
 REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
+RESULTS = (
+    VOLUME_FILE,
+    PARTICLES_FILE,
+    *_TABLES,
+    STARTS_FILE,
+    START_PLANES_FILE,
+    *FILES,
+    *fitted_images.FILES,
+    *pass_files(REFINEMENT),
+)
 _SPREAD_BINS = 40
 
 

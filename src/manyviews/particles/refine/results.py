@@ -12,6 +12,7 @@ from manyviews.maps.postprocess import Postprocessing, postprocess
 from manyviews.particles import postprocess_results
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.estimate import FINISHING
+from manyviews.particles.pass_files import HALVES, pass_files
 from manyviews.particles.refine.doubts import CONTRAST_FILE, DOUBTFUL_FILE, write_doubts
 from manyviews.particles.refine.plan import RefinementPlan
 from manyviews.particles.refine.scales import ContrastGroups
@@ -24,6 +25,7 @@ from manyviews.particles.results import (
     write_poses,
 )
 from manyviews.particles.selection import FILES, Selection
+from manyviews.report import fitted_images
 
 RESULTS = (
     *postprocess_results.RESULTS,
@@ -34,6 +36,8 @@ RESULTS = (
     DOUBTFUL_FILE,
     CONTRAST_FILE,
     *FILES,
+    *fitted_images.FILES,
+    *pass_files(HALVES),
 )
 
 
