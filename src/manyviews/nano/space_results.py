@@ -23,6 +23,8 @@ from manyviews.nano.reconstruct_results import (
     Watcher,
     about,
     misfit_of,
+    shown_pairs,
+    write_fitted_views,
     write_images,
     write_volume,
 )
@@ -42,6 +44,7 @@ from manyviews.nano.scan.prepare import Prepared
 from manyviews.nano.space import SpaceSolved, SpaceTold
 from manyviews.nano.stages import Solved
 from manyviews.operators.radon import Radon
+from manyviews.report.fitted_images import chosen_images
 from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, VOLUME_FILE
 
 Float32 = NDArray[np.float32]
@@ -145,6 +148,8 @@ def write_space_results(
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     write_examples(folder, example_views(solver, state, model, still))
+    some = chosen_images(len(data))
+    write_fitted_views(job, prepared, some, shown_pairs(data[some], model[some]))
     parts = [half.state.iterate.numpy() for half in halves]
     if parts:
         for name, part in zip((HALF1_FILE, HALF2_FILE), parts, strict=True):

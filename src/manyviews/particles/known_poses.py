@@ -29,6 +29,7 @@ from manyviews.particles.options import ReconstructOptions
 from manyviews.particles.plan import check_diameter, check_reference, fourier_radius
 from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE
 from manyviews.particles.selection import FILES
+from manyviews.report import fitted_images
 from manyviews.report.words import in_figures
 from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
 
@@ -39,7 +40,7 @@ _EDGE_PIXELS = 3.0
 _MOST_PADDING = 4
 AT_POINTS = 1 / PADDING**3  # of the damping: in full, it would blur a map whose poses are known
 VOLUMES = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, MASK_FILE)
-RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE, *FILES)
+RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE, *FILES, *fitted_images.FILES)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from manyviews.particles.em.starts import RandomStarts, refinement_problem
 from manyviews.particles.em.state import StartsState
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import AbinitioMethod
+from manyviews.particles.pass_files import REFINEMENT, noting
 from manyviews.particles.plan import Plan, sagd_options
 from manyviews.particles.results import Reconstruction, preview
 from manyviews.particles.sagd.sagd import Sagd
@@ -100,6 +101,7 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         stage="refinement",
         preview=lambda state: show(state.iterate),
         cost=refinement_work(replace(plan, em=made), particles.reach),
+        note=noting(job, REFINEMENT, plan.box, plan.pixel_size),
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
         job.warn("the halves share all frequencies that were used; their FSC says nothing")

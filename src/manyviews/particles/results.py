@@ -25,9 +25,11 @@ from manyviews.jobs.run import Job
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.pose_summary import mean_poses
+from manyviews.particles.pass_files import REFINEMENT, pass_files
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
 from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
+from manyviews.report import fitted_images
 from manyviews.report.sphere import count_directions, write_fields
 from manyviews.report.words import in_figures
 from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
@@ -39,7 +41,17 @@ CRYOSPARC_FILE = "particles.cs"  # where the particles came from cryoSPARC
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
 HALF_MAPS = (HALF1_FILE, HALF2_FILE, MASK_FILE)
 POSE_FILES = (PARTICLES_FILE, CRYOSPARC_FILE)
-RESULTS = (VOLUME_FILE, *HALF_MAPS, *POSE_FILES, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
+RESULTS = (
+    VOLUME_FILE,
+    *HALF_MAPS,
+    *POSE_FILES,
+    *_TABLES,
+    STARTS_FILE,
+    START_PLANES_FILE,
+    *FILES,
+    *fitted_images.FILES,
+    *pass_files(REFINEMENT),
+)
 _SPREAD_BINS = 40
 
 

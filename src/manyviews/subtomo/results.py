@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +24,11 @@ from manyviews.metrics.masked_fsc import FscCurves, masked_fsc
 from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.report.words import in_figures
 from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
-from manyviews.solvers.driver import Solver, StopReason
+from manyviews.solvers.driver import StopReason
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
 from manyviews.subtomo.chosen import Chosen, write_left_out
 from manyviews.subtomo.coverage import weights_on_box, write_coverage
+from manyviews.subtomo.fitted import write_fitted_subtomograms
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.iteration_files import (
     ITERATIONS_FILE,
@@ -67,10 +68,6 @@ class Watcher:
         self.job = job
         self.plan = plan
 
-    def watched(self, solver: Alignment) -> Solver[AlignmentState]:
-        """The solver, every iteration of which leaves a line and three planes in the folder."""
-        return _Watched(solver, self._note)
-
     def wedges(self, given: Subtomograms, chosen: Chosen) -> None:
         """The wedges as told and as the particles show them, with a warning where they differ."""
         self.job.begin()
@@ -87,7 +84,8 @@ class Watcher:
         if self.job.speaks:
             write_volume(self.job.folder / VOLUME_FILE, state.iterate, self.plan)
 
-    def _note(self, state: AlignmentState) -> None:
+    def note(self, state: AlignmentState) -> None:
+        """A line and three planes of an iteration."""
         if state.half_turned_degrees > 0:
             self.job.say(
                 f"iteration {state.iteration}: the second half lay {state.half_turned_degrees:.3g} degrees "
@@ -109,21 +107,6 @@ class Watcher:
         before = [old for old in read_iterations(path) if old.iteration < state.iteration]
         write_iterations(path, [*before, one])
         write_slices(folder / SLICES_FILE, state.iteration, state.iterate.numpy(), plan.pixel_size)
-
-
-class _Watched:
-    """A solver whose steps are told."""
-
-    def __init__(self, solver: Alignment, note: Callable[[AlignmentState], None]) -> None:
-        self.init = solver.init
-        self._step = solver.step
-        self._note = note
-
-    def step(self, state: AlignmentState) -> AlignmentState:
-        """One iteration."""
-        found = self._step(state)
-        self._note(found)
-        return found
 
 
 def write_volume(path: Path, volume: torch.Tensor, plan: Plan) -> None:
@@ -154,6 +137,10 @@ def write_results(
         return _curves(halves_of(sums), problem, plan).corrected.resolution(_AGREED)
 
     sums, rejection = sums_of_the_best(problem, state, resolution_of)
+    write_fitted_subtomograms(
+        job, problem.subtomograms, chosen.own, chosen.places, state.rotations.numpy(), state.shifts.numpy(),
+        state.iterate, plan.diameter,
+    )  # fmt: skip
     if not job.speaks:
         return {}
     folder = job.folder

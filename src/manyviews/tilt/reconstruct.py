@@ -34,6 +34,7 @@ from manyviews.tilt.ctf.apply import (
     settle_hand,
 )
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
+from manyviews.tilt.expected import BEGINNING, STAGE, expected_phases
 from manyviews.tilt.methods import agent_count, make_cg, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE, filled_problem
@@ -144,15 +145,18 @@ def _solve(
     """From the problem to the files of the result; key figures by name."""
     if job.speaks:
         require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
-        job.progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
+    filled = problem.pixels is not None and plan.method != "cg"
+    job.expect(expected_phases(plan, schedule.estimate, filled=filled), 1.0)
+    job.begin()
     counted = problem
     problem = _filled(job, problem, images, plan, streamed=schedule.streamed)
+    job.phase(f"{plan.method}: back-projecting {len(problem.weights)} views", BEGINNING)
     chosen = start_prior(job, problem, images, plan) if plan.method == "admm" else Chosen(plan, problem)
     plan, problem = chosen.plan, chosen.problem
     state, reason = job.solve(
         chosen.solver or make_solver(problem, plan),
         plan.iterations,
-        stage="reconstruct",
+        stage=STAGE,
         tolerance=plan.tolerance,
         start=chosen.start,
         preview=lambda state: write_volume(job.folder, plan, problem.place, state.iterate),

@@ -19,7 +19,7 @@ Parts = dict[str, int]
 IN_FILES = ("kernels", "volumes", "row sums")
 # Iterations of a search for a prior that tries six of them (`manyviews.tilt.prior.search`), and what a start
 # without a prior comes to.
-_SEARCHING, _STARTING = 43, 5
+SEARCHING, STARTING = 43, 5
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
 _PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
 _WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
@@ -315,8 +315,8 @@ def once(work: Work) -> tuple[Load, float]:
 
 def iterations(plan: Plan) -> int:
     """Iterations of a run, those before it included, which are nearly as long."""
-    starting = _STARTING if plan.method == "admm" and plan.damping_by_frequency else 0
-    return plan.iterations + starting + (_SEARCHING if plan.prior == "auto" else 0)
+    starting = STARTING if plan.method == "admm" and plan.damping_by_frequency else 0
+    return plan.iterations + starting + (SEARCHING if plan.prior == "auto" else 0)
 
 
 def iteration(work: Work) -> Load:
