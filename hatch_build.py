@@ -8,12 +8,12 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-_PICTURE = re.compile(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n+", re.MULTILINE)
+_PICTURE = re.compile(r"^!\[[^\]]*\]\((?!https?:)[^)]*\)\n(?:\*.+\*\n)?\n*", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")
 
 
 def without_relative_links(text: str) -> str:
-    """Markdown with pictures of the repository left out, and of links into it the words alone."""
+    """Markdown without pictures of the repository and their captions, and of links into it the words alone."""
     return _LINK.sub(r"\1", _PICTURE.sub("", text))
 
 

@@ -64,9 +64,9 @@ def test_a_package_index_gets_words_for_links_into_the_repository(monkeypatch):
     interface.MetadataHookInterface = object  # the builder's, which only a build has
     monkeypatch.setitem(sys.modules, "hatchling.metadata.plugin.interface", interface)
     without = load("../../hatch_build").without_relative_links
-    assert without("![a](b.png)\n\nSee [docs/x.md](docs/x.md#y) and [it](https://there/).\n") == (
-        "See docs/x.md and [it](https://there/).\n"
-    )
+    assert without(
+        "![a](b.png)\n*What it shows.*\n\nSee [docs/x.md](docs/x.md#y) and [it](https://there/).\n"
+    ) == ("See docs/x.md and [it](https://there/).\n")
     text = without((REPOSITORY / "README.md").read_text(encoding="utf-8"))
     assert len(text) > 5000
     assert re.findall(r"\]\((?!https?:)", text) == []
