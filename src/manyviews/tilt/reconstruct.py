@@ -259,7 +259,7 @@ def make_problem(
 
     The hand of a ``transfer`` must be known. ``pixels`` are weights of single pixels; None: all count.
     """
-    place = place or alone()
+    place, storage = place or alone(), storage or Storage()
     if place.layout.slabs > 1:
         give_back_freed(GIVEN_BACK_BYTES)
     device = own_device(plan.device, place.world)
@@ -276,6 +276,7 @@ def make_problem(
             exchange=place.within,
             piece_slices=None if schedule is None else schedule.piece_slices,
             block_bytes=None if schedule is None else schedule.block_bytes,
+            allocate_detectors=lambda shape: storage.allocate(shape, device),
         )
         images = replace(images, correct=correction_of(plan, transfer, source))
     problem = TiltProblem(
@@ -286,7 +287,7 @@ def make_problem(
         pixels=pixels,
         device=device,
         place=place,
-        storage=storage or Storage(),
+        storage=storage,
     )
     return damped(problem, plan, images), images
 
