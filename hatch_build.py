@@ -13,7 +13,7 @@ _LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")
 
 
 def without_relative_links(text: str) -> str:
-    """Markdown without pictures of the repository and their captions, and of links into it the words alone."""
+    """Markdown without pictures of the repository and their captions; of links into it the words alone."""
     return _LINK.sub(r"\1", _PICTURE.sub("", text))
 
 
