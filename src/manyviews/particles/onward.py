@@ -27,7 +27,7 @@ def say_what_is_next(
             f"--start {job.folder} refines two halves apart"
         )
     if (job.folder / CRYOSPARC_FILE).exists():
-        job.say(f"cryoSPARC takes {job.folder / CRYOSPARC_FILE}, its particles known by their uid")
+        job.say(f"for cryoSPARC, with the uid of its particles: {job.folder / CRYOSPARC_FILE}")
         return
     dark = table.contrast_sign is not None and bool((table.contrast_sign < 0).any())
     root = project_folder(table.stack_names, source=particles.particles, data_root=particles.data_root)
