@@ -24,9 +24,12 @@ from manyviews.runs.status import RUNNING, counted_down, read_status
 from stored_cases import run_cases
 
 Record = dict[str, Any]
-Row = tuple[float, float | None, str]  # seconds since the start, seconds told, the task
+Row = tuple[
+    float, float | None, str, float
+]  # seconds since the start, seconds told, the task, CPU seconds so far
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.9)
+PACE_SECONDS = 20.0
 LOOK_SECONDS, NOTHING_SECONDS, END_SECONDS = 0.5, 0.5, 1.0
 DATA = {
     "tilt": "tilt simulate --size 192 --thickness 64 --noise 0.3",
@@ -105,7 +108,7 @@ def watched(words: str, out: Path) -> tuple[float, float, list[Row]]:
         now, status = time.time(), read_status(out)
         if status is not None and status.state == RUNNING:
             left = counted_down(status.seconds_left, now - status.updated)
-            rows.append((now - began, left, status.task))
+            rows.append((now - began, left, status.task, worked_seconds(process.pid)))
     if process.returncode:
         raise SystemExit(f"{words}: exit {process.returncode}")
     seconds = time.time() - began
@@ -113,27 +116,49 @@ def watched(words: str, out: Path) -> tuple[float, float, list[Row]]:
     return seconds, sum(after[:2]) - sum(before[:2]), rows
 
 
+def worked_seconds(process: int) -> float:
+    """Seconds that all threads of a process had a processor (Linux); 0 once it is gone."""
+    try:
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def work_ratio(rows: Sequence[Row], number: int, cpu_seconds: float) -> float | None:
+    """Told over true in work: what is told times the share of processors so far, over CPU seconds to come."""
+    at, left, _, worked = rows[number]
+    before = next(row for row in rows if at - row[0] <= PACE_SECONDS)
+    if left is None or at <= before[0] or cpu_seconds <= worked:
+        return None
+    return round(left * (worked - before[3]) / (at - before[0]) / (cpu_seconds - worked), 2)
+
+
 def judged(seconds: float, cpu_seconds: float, rows: Sequence[Row]) -> Record:
     """Told over true at some shares of the time; the longest time for which nothing was told to be left."""
     ratios: dict[str, float | None] = {}
+    of_work: dict[str, float | None] = {}
     for share in SHARES:
-        at, left, _ = min(rows, key=lambda row: abs(row[0] - share * seconds))
+        number = min(range(len(rows)), key=lambda one: abs(rows[one][0] - share * seconds))
+        at, left = rows[number][:2]
         ratios[f"{share:g}"] = None if left is None else round(left / (seconds - at), 2)
+        of_work[f"{share:g}"] = work_ratio(rows, number, cpu_seconds)
     nothing, longest, since = 0.0, 0.0, None
-    for at, left, _ in rows:
+    for at, left, *_ in rows:
         empty = left is not None and left < NOTHING_SECONDS and seconds - at > END_SECONDS
         since = (at if since is None else since) if empty else None
         nothing = 0.0 if since is None else at - since + LOOK_SECONDS
         longest = max(longest, nothing)
     tasks: dict[str, float] = {}
     ends = [row[0] for row in rows[1:]] + [seconds]
-    for (at, _, task), end in zip(rows, ends, strict=True):
+    for (at, _, task, _), end in zip(rows, ends, strict=True):
         tasks[task] = round(tasks.get(task, 0.0) + end - at, 1)
     return {
         "seconds": round(seconds, 1),
         "cpu_seconds": round(cpu_seconds, 1),
-        "first_told": next((round(at, 1) for at, left, _ in rows if left is not None), None),
+        "first_told": next((round(at, 1) for at, left, *_ in rows if left is not None), None),
         "told_over_true": ratios,
+        "told_over_true_in_work": of_work,
         "nothing_left_told_seconds": round(longest, 1),
         "tasks": tasks,
     }
@@ -158,29 +183,41 @@ def page(found: Record) -> str:
     lines = [
         "# The time left that runs tell, over the time that was left",
         "",
-        "`python benchmarks/eta.py`: jobs on simulated data, started as a user does, on a machine that was busy with "
-        f"other work ({found['machine']}, two cores), which sways these figures from one run to the next by some 20 %. "
-        "Told as everybody sees it, counted down from the last `status.json`, at shares of the wall time from the start "
-        "of the process to its end; \"-\": nothing was told yet. \"0 told\": the longest time for which less than half "
-        "a second was told although more than one was left.",
+        "`python benchmarks/eta.py`: jobs on simulated data, started as a user does, on a machine that had much other work "
+        f"({found['machine']}, two cores, {found.get('load', 'busy')}). Told as everybody sees it, counted down from the "
+        "last `status.json`, at shares of the wall time from the start of the process to its end; in brackets in work: "
+        f"what is told times the processors that the run had in the {PACE_SECONDS:g} s before, over the CPU seconds to "
+        'come, which other work sways less; "-": nothing was told yet. "0 told": the longest time for which less '
+        "than half a second was told although more than one was left.",
         "",
         f"| job | wall s | CPU s | told first, s | {heads} | 0 told, s |",
         f"| --- | --- | --- | --- | {' | '.join(['---'] * len(SHARES))} | --- |",
-    ]  # fmt: skip
+    ]
     for name, one in found["cases"].items():
+        work = one["told_over_true_in_work"]
         told = " | ".join(
-            "-" if value is None else f"{value:.2f}" for value in one["told_over_true"].values()
+            "-"
+            if value is None
+            else f"{value:.2f}" + ("" if work[share] is None else f" ({work[share]:.2f})")
+            for share, value in one["told_over_true"].items()
         )
         lines.append(
             f"| {name} | {one['seconds']:.0f} | {one['cpu_seconds']:.0f} | "
             f"{'-' if one['first_told'] is None else one['first_told']} | {told} | "
             f"{one['nothing_left_told_seconds']:g} |"
         )
-    every = [value for one in found["cases"].values() for value in one["told_over_true"].values()]
-    known = [value for value in every if value is not None]
-    within = sum(1 / 1.5 <= value <= 1.5 for value in known)
-    lines += ["", f"Within a factor of 1.5: {within} of {len(every)}, {len(every) - len(known)} not told."]
+    told = [value for one in found["cases"].values() for value in one["told_over_true"].values()]
+    work = [value for one in found["cases"].values() for value in one["told_over_true_in_work"].values()]
+    lines += [
+        "",
+        f"Within a factor of 1.5: {within(told)} of {len(told)}, in work {within(work)}; {told.count(None)} not told.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def within(ratios: Sequence[float | None]) -> int:
+    """How many are within a factor of 1.5 of one."""
+    return sum(value is not None and 1 / 1.5 <= value <= 1.5 for value in ratios)
 
 
 if __name__ == "__main__":

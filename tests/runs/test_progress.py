@@ -131,6 +131,14 @@ def test_a_task_that_nobody_expected_tells_nothing_of_the_run(clock):
     assert (progress.status().task_seconds_left, progress.status().seconds_left) == (8.0, None)
 
 
+def test_what_nobody_expected_between_phases_is_taken_to_be_short(clock):
+    progress = Progress(quiet=True)
+    progress.expect({"a": Expected(4), "b": Expected(6)}, seconds_a_unit=1.0)
+    progress.phase("a")
+    progress.phase("after a")
+    assert (progress.status().task_seconds_left, progress.status().seconds_left) == (None, 6.0)
+
+
 def told(stream):
     return stream.getvalue().splitlines()[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import torch
 
@@ -41,3 +42,11 @@ def use_threads(machine: MachineOptions, world: World) -> int:
     count = machine.threads or local_threads(world)
     set_threads(count)
     return count
+
+
+def load_of_a_core() -> float:
+    """How many threads want each core of this machine, of late, at least 1; 1 where nobody tells."""
+    try:
+        return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    except (OSError, AttributeError):
+        return 1.0

@@ -24,7 +24,7 @@ from typing import Generic, TypeVar
 
 from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
-from manyviews.jobs.device import use_threads
+from manyviews.jobs.device import load_of_a_core, use_threads
 from manyviews.jobs.heartbeat import Heartbeat
 from manyviews.jobs.live import LiveReport
 from manyviews.options import MachineOptions, RunOptions
@@ -52,8 +52,7 @@ from manyviews.solvers.state import SolverState
 S = TypeVar("S", bound=SolverState)
 
 # That a page takes, measured: of one core, for it, and for each picture.
-_PAGE_SECONDS, _PICTURE_SECONDS = 1.0, 0.28
-_LEAST_TIMED = 0.05  # seconds that the first page takes of a core, hardly less
+_PAGE_SECONDS, _PICTURE_SECONDS = 1.2, 0.3
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,11 @@ class Job:
     def expect(self, phases: Mapping[str, Expected], seconds_a_unit: float | None = None) -> None:
         """What stages and phases to come take, by name and in their order; see `Course.expect`.
 
-        What comes after a stage until something else begins has the name `after` gives it.
+        What comes after a stage until something else begins has the name `after` gives it. ``seconds_a_unit``
+        are those of a machine that does nothing else.
         """
-        self.progress.expect(phases, seconds_a_unit)
+        busy = None if seconds_a_unit is None else seconds_a_unit * load_of_a_core()
+        self.progress.expect(phases, busy)
 
     def phase(self, task: str, name: str = "") -> None:
         """Begin something that takes a while and counts no steps; told like `say`.
@@ -143,6 +144,7 @@ class Job:
         """
         if self.speaks:
             self.run.log(task)
+            self._expect_report()
             self.progress.phase(task, name=name)
 
     def warn(self, *warnings: str) -> None:
@@ -202,6 +204,7 @@ class Job:
             kept=kept,
             cost=cost,
         )
+        self._expect_report()
         # until something else is begun
         self.progress.phase(f"after {stage}: making results", name=after(stage), told=False)
         return found
@@ -239,6 +242,7 @@ class Job:
         atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
         self._write_view()
         self.run.finish([name for name in self.results if (self.folder / name).exists()])
+        self._expect_report()
         self.progress.phase("drawing the report", name=REPORT, told=False)
         try:
             self._refresh()
@@ -257,12 +261,14 @@ class Job:
         """Draw the page; what that took is expected of the last one at least."""
         if not self.speaks:
             return
-        began, worked = time.monotonic(), time.thread_time()
+        began = time.monotonic()
         with self.heartbeat.writing():
             build_report(self.folder, self.sections)
-        seconds, worked = time.monotonic() - began, time.thread_time() - worked
-        busy = max(1.0, seconds / max(worked, _LEAST_TIMED))  # what else the machine has to do
-        self.progress.expect({REPORT: Expected(seconds=max(seconds, busy * self.report_seconds))})
+        self._expect_report(time.monotonic() - began)
+
+    def _expect_report(self, least: float = 0.0) -> None:
+        """One thread draws the last page, as quick as the machine has time for it now."""
+        self.progress.expect({REPORT: Expected(seconds=max(least, load_of_a_core() * self.report_seconds))})
 
 
 class _Noted(Generic[S]):

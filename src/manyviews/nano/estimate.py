@@ -31,7 +31,7 @@ _FLOW = {"grid": 80.0, "farneback": 220.0, "dis": 60.0, "shifts": 150.0}
 _WARP, _PROJECT = 60.0, 40.0
 FLOW_AND_WARP = _FLOW["grid"] + _WARP
 _STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
-_START_SECONDS, READ = 13.0, 40.0
+START_SECONDS, READ = 13.0, 40.0
 SETUP = 120.0  # of noise and a filtered back-projection, before a stage at the finest level
 BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
 # Of angles, and of pitch, all steps of which may be gone: of a large pixel of the views and two of a slice
@@ -155,7 +155,7 @@ def _beside(plan: Plan, ranks: int) -> int:
 
 def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
     """Of one core."""
-    seconds = _START_SECONDS + 1e-9 * READ * pixels
+    seconds = START_SECONDS + 1e-9 * READ * pixels
     if plan.options.method == "fbp":
         return seconds
     each = [iteration_seconds(plan, pixels, voxels) / 8.0**level for level in range(len(plan.iterations))]
@@ -215,7 +215,7 @@ def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     )
     whole = sum(level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
     halves = 2.0 if plan.options.halves else 1.0
-    seconds = _START_SECONDS + 1e-9 * READ * pixels + whole * halves + 4 * still_seconds(plan, pixels, voxels)
+    seconds = START_SECONDS + 1e-9 * READ * pixels + whole * halves + 4 * still_seconds(plan, pixels, voxels)
     seconds += refining_seconds(plan)
     saved = Size(0, 4 if plan.variation else 1).bytes(plan) * KEPT + Size(1, 4).bytes(plan)
     return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks, saved_bytes=saved)

@@ -55,7 +55,7 @@ def _solving(plan: Plan, *, tried: bool = False) -> dict[str, float]:
     *_, last = found
     written = 1e-9 * _WRITTEN * views * rows * columns
     if plan.options.halves:
-        found |= {f"half{half}-{name}": found[name] for half in (1, 2) for name in tuple(found)}
+        found |= {f"half{half}-{name}": 0.5 * found[name] for half in (1, 2) for name in tuple(found)}
         *_, last = found
     return {**found, after(last): written}
 

@@ -58,8 +58,8 @@ def reconstruct(
         plan = resolve_reconstruction(options, halves, plan.box)
         with contextlib.ExitStack() as stack:
             job.expect({ADDING: Expected(known_poses_seconds(plan))}, 1.0)
-            job.begin()
             images, _ = own_images(stack, job, halves, plan, options, chosen.mend)
+            job.begin()
             job.phase(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels", ADDING)
             found = reconstruct_as_planned(images, plan)
             everyone, shifts = np.arange(len(images)), plan.shifts / plan.pixel_size

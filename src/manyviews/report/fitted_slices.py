@@ -18,7 +18,7 @@ from manyviews.report.fitted_images import shown, shown_size
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_ACROSS = 10.0  # details of a particle are shown down to this part of its diameter
+_ACROSS = 10.0  # details are shown down to this part of what the images show
 _LEAST_PIXELS = 4.0
 _REACH = 3.0  # deviations of the low-pass filter, beyond which nothing is projected
 
@@ -49,7 +49,7 @@ class SeenImages:
 
 
 def finest_shown(diameter_pixels: float) -> float:
-    """Finest detail of low-passed images of a particle, in pixels."""
+    """Finest detail of low-passed images of something so wide, in pixels."""
     return max(_LEAST_PIXELS, diameter_pixels / _ACROSS)
 
 

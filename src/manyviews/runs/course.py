@@ -76,10 +76,14 @@ class Course:
         self._pace.step(work or Work(each * (done - before), each * left))
 
     def left(self) -> TimeLeft:
-        """Seconds from now on; of the run only where the phase at hand was expected."""
+        """Seconds from now on; of the run not before a phase that was expected has begun.
+
+        One that nobody expected among others is taken to be short.
+        """
         task = self._task_left()
-        known = task is not None and self._name in self._phases
-        return TimeLeft(task, task + self._later() if known and task is not None else None)
+        if task is None and self._name in self._phases:
+            return TimeLeft(None, None)
+        return TimeLeft(task, (task or 0.0) + self._later() if self._begun else None)
 
     def _task_left(self) -> float | None:
         """Of the phase at hand, from its own pace or from what was expected."""

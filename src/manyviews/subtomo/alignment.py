@@ -35,7 +35,7 @@ Int64 = NDArray[np.int64]
 _BAND = 1.1
 _AT_ONCE = 512  # particles
 _FILTER_EDGE = 2.0  # shells over which a starting map is cut off
-_SETTLED_DEGREES = 1.0
+SETTLED_DEGREES = 1.0
 _UNKNOWN = 180.0  # degrees: a pose that was not known before
 
 
@@ -430,7 +430,7 @@ class Alignment:
 
 def has_settled(state: AlignmentState) -> bool:
     """Whether the median turn is below a degree, and the halves agree no further than before."""
-    if not state.before or state.angle_change >= _SETTLED_DEGREES:
+    if not state.before or state.angle_change >= SETTLED_DEGREES:
         return False
     return agreed_radius(state.correlation) <= agreed_radius(state.before)
 

@@ -21,7 +21,14 @@ from manyviews.operators.fourier_sums import HALVES, PADDING
 from manyviews.parallel.lanes import LANES
 from manyviews.runs.course import Expected
 from manyviews.runs.pace import Work
-from manyviews.subtomo.alignment import AlignmentState, averaged_radius, next_radius, trial_radius
+from manyviews.subtomo.alignment import (
+    SETTLED_DEGREES,
+    AlignmentState,
+    agreed_radius,
+    averaged_radius,
+    next_radius,
+    trial_radius,
+)
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.pose_search import levels_of, search_grid
 from manyviews.subtomo.starts import STAGE as STARTS_STAGE
@@ -30,6 +37,7 @@ from manyviews.subtomo.volumes import subtomogram_bytes
 Float64 = NDArray[np.float64]
 
 STAGE, AVERAGING = "align", "average"
+_USUAL = 4  # iterations until poses have settled, from a reference
 
 # Seconds of one core.
 _READ_VOXEL = 1e-7  # reading, transforms of the particle and of its background
@@ -111,15 +119,24 @@ def expect_alignment(job: Job, plan: Plan, count: int) -> Callable[[AlignmentSta
 
     trial = (plan.start_radius, trial_radius(plan.start_radius, plan.radius))
     tried = {STARTS_STAGE: Expected(plan.draws * seconds(trial))} if plan.draws > 1 else {}
-    whole = Expected(seconds(expected_radii(plan, plan.radius)))
+    whole = Expected(seconds(expected_radii(plan, plan.radius)[:_USUAL]))
     job.expect({**tried, STAGE: whole, **ending}, 1.0 / cores)
 
     def work(state: AlignmentState) -> Work:
-        left = plan.options.iterations - state.iteration
+        left = min(plan.options.iterations - state.iteration, _iterations_to_come(state))
         took = _iteration(plan, own, state.searched_radius)
         return Work(took, left * _iteration(plan, own, state.radius))
 
     return work
+
+
+def _iterations_to_come(state: AlignmentState) -> int:
+    """Until `has_settled` says so: turns fall to a third from one iteration to the next, as seen."""
+    if state.iteration < 2:
+        return _USUAL - state.iteration
+    turned = max(1.0, state.angle_change / SETTLED_DEGREES)
+    gained = agreed_radius(state.correlation) > agreed_radius(state.before)
+    return max(int(gained), math.ceil(math.log(turned, 3)))
 
 
 def expect_average(job: Job, plan: Plan, count: int) -> None:
