@@ -41,7 +41,7 @@ class Job:
     subsets: int = 4
     inner: int = 3
     overlap: int = 0
-    damped: bool = True  # consensus and cg find a damping in noisy images
+    damped: bool = True  # consensus and cg find a damping in noisy images, cg by frequency
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -216,9 +216,15 @@ def traffic_of(job: Job, layout: Layout, *, exact_pass: bool = False) -> Traffic
     if job.method in {"cg", "sirt"}:
         whole = views_of(job, everything, False, slabs)
         calls = [*normal(whole, depth, slabs), numbers("scalars", slabs, 5 if job.method == "cg" else 2)]
+        damped = job.method == "cg" and job.damped
+        # half the grid and as much to send: the transform along z is shorter, slices and rows are the same
+        nearly = [rows("preconditioner", whole, depth, slabs, back=True)] if damped else []
+        calls += nearly
         across: list[Calls] = []
         if exact_pass:
-            calls += [*normal(whole, depth, slabs), numbers("scalars", slabs, 9)]
+            calls += [*normal(whole, depth, slabs), *nearly, numbers("scalars", slabs, 9)]
+            if damped:  # damping by frequency of the volume, and its energy
+                calls += [rows("damping", whole, depth, slabs, back=True), numbers("scalars", slabs)]
             across = [mean, replace(numbers("scalars", groups), sent=(16 * (groups - 1) // groups,) * slabs)]
         passes = []
         for part in shares(len(everything), groups):

@@ -24,28 +24,25 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from manyviews.metrics.error import relative_error
 from manyviews.tilt.methods import make_solver
-from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.series.images import ImageSource
-from manyviews.tilt.series.resolve import resolve_series
 from tilt_priors import (
     AXES,
     CELL_NOISES,
     DATA,
-    EVERY,
+    DUST,
+    DUST_THICKNESS,
     KINDS,
     NOISES,
     RESULTS,
     SHAPE,
-    SHIFTS,
-    STACK,
-    THICKNESS,
     Record,
     case,
+    dust_series,
+    keep_apart,
     left,
     prepared,
 )
@@ -94,16 +91,12 @@ def simulated(kind: str, axes: int, noise: float, seed: int, iterations: int) ->
     }
 
 
-def real(folder: Path, normalise: str) -> Record:
+def real(data: Path, normalise: str) -> Record:
     """What is left of views that the reconstruction has not seen, in both forms."""
-    series = SeriesOptions(stacks=(folder / STACK,), shifts=(folder / SHIFTS,), axis_angle=(0.0,))
-    every = ImageSource(resolve_series(series))
-    kept_apart = np.arange(EVERY // 2, every.shape[0], EVERY)
-    listed = ",".join(str(every.binned_geometry.sections[view] + 1) for view in kept_apart)
-    source = ImageSource(resolve_series(replace(series, exclude=(listed,))))
-    apart = prepared(every, THICKNESS, method="cg", normalise=normalise)[1].select(kept_apart)
+    every, kept_apart, source = keep_apart(dust_series(data))
+    apart = prepared(every, DUST_THICKNESS, method="cg", normalise=normalise)[1].select(kept_apart)
     found = {
-        form: errors(source, THICKNESS, form, 30, lambda x: left(apart, x), normalise=normalise)
+        form: errors(source, DUST_THICKNESS, form, 30, lambda x: left(apart, x), normalise=normalise)
         for form in FORMS
     }
     return {form: {"errors": own, "seconds": spent} for form, (own, spent) in found.items()}
@@ -117,7 +110,7 @@ def cases(parts: list[str], seeds: list[int], data: Path) -> Iterator[tuple[str,
                 for seed in seeds:
                     own = kind, axes, noise, seed, LONG
                     yield f"iterations {kind} {axes} {noise:g} {seed}", partial(simulated, *own)
-    if "real" in parts and (data / STACK).exists():
+    if "real" in parts and (data / DUST).exists():
         for how in ("none", "background"):
             yield f"real {how}", partial(real, data, how)
     if "strengths" in parts:

@@ -129,6 +129,10 @@ IMAGES, GEOMETRY = np.ones((9, 8, 8)), mv.TiltGeometry.from_angles(TILTS)
         (lambda: mv.reconstruct(IMAGES[0], GEOMETRY, thickness=4), r"shape \(8, 8\), not three axes"),
         (lambda: mv.reconstruct(IMAGES[1:], GEOMETRY, thickness=4), "there are 8 images and 9 views"),
         (lambda: mv.reconstruct(IMAGES, GEOMETRY), "the thickness of the volume is not known"),
+        (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, denoiser=np.abs), "cg has no agents"),
+        (lambda: mv.reconstruct(["a.mrc"], out="run", denoiser=np.abs), "a function cannot be recorded"),
+        (lambda: _denoised(lambda v: v[1:]), r"gave back float32 of shape \(3, 8, 8\)"),
+        (lambda: _denoised(lambda v: v * np.nan), "numbers that are not finite"),
         (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4, pixel_size=0), "0 is not a positive number"),
         (lambda: mv.reconstruct(IMAGES, GEOMETRY, thickness=4), "all images are blank"),
         (
@@ -240,3 +244,17 @@ def test_subtomograms_are_aligned_and_the_command_goes_on_with_it(tmp_path, caps
         mv.align_subtomograms(made.particles, out=out, tilts=(-60, 60))
     with pytest.raises(mv.InputError, match="has no maps of halves"):
         _ = mv.open_run(write_run(tmp_path / "other")).halves
+
+
+def _denoised(denoiser, **options):
+    options = {"method": "consensus", "iterations": 4, "denoiser": denoiser, **options}
+    images = np.random.default_rng(5).normal(size=IMAGES.shape)
+    return mv.reconstruct(images, GEOMETRY, thickness=4, **options)
+
+
+def test_a_denoiser_is_an_agent_like_any_other():
+    """That of the bound at zero, written by the user, is the bound at zero."""
+    own = _denoised(lambda volume: np.maximum(volume, 0.0))
+    built_in = _denoised(None, non_negative=True)
+    assert np.array_equal(np.maximum(own, 0.0), built_in)
+    assert not np.allclose(own, _denoised(None))

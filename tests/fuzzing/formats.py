@@ -16,13 +16,12 @@ import numpy as np
 
 from fuzzing import job_runs, nano_run, samples, scans, subtomo_run
 from fuzzing.defocus import DEFOCUS, read_defocus
+from fuzzing.particle_tables import read_cs, read_star
 from manyviews.io.aretomo import read_aln
-from manyviews.io.cryosparc import read_cryosparc_particles
 from manyviews.io.imod import read_angle_table, read_angles, read_xf
 from manyviews.io.mdoc import read_mdoc
 from manyviews.io.mrc import MrcStack, read_mrc, write_mrc
 from manyviews.io.positions import read_positions
-from manyviews.io.relion_particles import read_relion_particles
 from manyviews.io.relion_tomo import read_tilt_series_star
 from manyviews.io.subtomogram_formats import read_subtomograms, write_subtomograms
 from manyviews.io.subtomogram_table import SubtomogramTable
@@ -181,16 +180,6 @@ def _with_stack(name: str) -> Prepare:
         return folder / name
 
     return prepare
-
-
-def _read_star(path: Path, drawn: bool) -> None:
-    read_relion_particles(path, with_images=False, ctf=False)
-    read_relion_particles(path)
-
-
-def _read_cs(path: Path, drawn: bool) -> None:
-    read_cryosparc_particles(path, with_images=False, ctf=False)
-    read_cryosparc_particles(path)
 
 
 def _alone(name: str) -> Prepare:
@@ -436,9 +425,9 @@ FORMATS: tuple[Format, ...] = (
     *(Format(name, _one(data), _beside_a_stack(file), read_defocus) for name, file, data in DEFOCUS),
     Format("MRC", _mrc_seeds, _alone("a.mrc"), _read_mrc, binary=True),
     Format("MRC, compressed", _compressed_mrc_seeds, _alone("a.mrc"), _read_mrc, binary=True),
-    Format("particle STAR 3.0", _one(samples.STAR_30), _with_stack("p.star"), _read_star),
-    Format("particle STAR 3.1", _one(samples.STAR_31), _with_stack("p.star"), _read_star),
-    Format("cs", lambda: [samples.cryosparc()], _with_stack("p.cs"), _read_cs, binary=True),
+    Format("particle STAR 3.0", _one(samples.STAR_30), _with_stack("p.star"), read_star),
+    Format("particle STAR 3.1", _one(samples.STAR_31), _with_stack("p.star"), read_star),
+    Format("cs", lambda: [samples.cryosparc()], _with_stack("p.cs"), read_cs, binary=True),
     Format("EM", _em_seeds, _alone("v.em"), lambda path, drawn: read_volume(path), binary=True),
     *(
         Format(

@@ -183,6 +183,18 @@ def test_missing_fields_are_named(folder):
         read_cryosparc_particles(path)
 
 
+def test_a_passthrough_file_beside_is_named(folder):
+    records = make_records()
+    first = save(
+        folder / "J1_particles.cs", repack(records, [n for n in records.dtype.names if "ctf" not in n])
+    )
+    with pytest.raises(InputError, match=r"passthrough file too \(--passthrough\)"):
+        read_cryosparc_particles(first)
+    other = save(folder / "J1_passthrough_particles.cs", repack(records, ["uid", "ctf/cs_mm"]))
+    with pytest.raises(InputError, match=f"passthrough file too: --passthrough {other}"):
+        read_cryosparc_particles(first)
+
+
 def test_other_files_are_refused(folder):
     for content, words in (
         (b"hello", "not a cryoSPARC table"),

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from manyviews.cli.main import main
 from manyviews.errors import InputError
 from manyviews.io import ome_zarr
+from manyviews.io.mrc import write_mrc
 from manyviews.io.ome_zarr import write_ome_zarr
 
 zarr = pytest.importorskip("zarr", reason="zarr is not installed")
@@ -56,3 +58,49 @@ def test_without_zarr_a_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(ome_zarr.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'manyviews\[zarr\]'"):
         ome_zarr.require_zarr()
+
+
+def test_a_volume_of_a_run_is_copied_in_its_units(tmp_path, capsys):
+    """From the folder of a run, or a file of it; values, sizes and units are those of the MRC."""
+    run = tmp_path / "run"
+    run.mkdir()
+    volume = np.random.default_rng(0).normal(size=(70, 9, 130)).astype(np.float32)
+    write_mrc(run / "volume.mrc", volume, 12.5)
+    for source, name in ((run, "a.ome.zarr"), (run / "volume.mrc", "b.zarr")):
+        assert main(["convert", str(source), "--out", str(tmp_path / name)]) == 0
+        assert capsys.readouterr().out == f"{tmp_path / name}\n"
+        group = zarr.open_group(tmp_path / name, mode="r")
+        np.testing.assert_array_equal(group["0"][:], volume)
+        [scales] = group.attrs["multiscales"]
+        assert scales["datasets"][0]["coordinateTransformations"][0]["scale"] == [1.25] * 3
+        assert {axis["unit"] for axis in scales["axes"]} == {"nanometer"}
+        assert group["1"].shape == (35, 4, 65)
+
+
+def test_integers_and_headers_without_a_size(tmp_path, capsys):
+    write_mrc(tmp_path / "a.mrc", np.arange(60, dtype=np.int16).reshape(3, 4, 5), (1.0, 1.0, 3.0))
+    assert main(["convert", str(tmp_path / "a.mrc"), "--out", str(tmp_path / "a.zarr")]) == 0
+    assert "lengths have no unit" in capsys.readouterr().err
+    found = zarr.open_group(tmp_path / "a.zarr", mode="r")["0"][:]
+    np.testing.assert_array_equal(found.ravel(), np.arange(60))
+
+
+def test_nothing_but_an_older_copy_is_replaced(tmp_path, capsys):
+    write_mrc(tmp_path / "a.mrc", np.ones((3, 4, 5), np.float32), 2.0)
+    mine = tmp_path / "mine.zarr"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("mine")
+    words = ["convert", str(tmp_path / "a.mrc"), "--out"]
+    copied = [*words, str(tmp_path / "a.zarr")]
+    assert main(copied) == 0
+    for given, told in (
+        (copied, "exists already"),
+        ([*words, str(mine), "--overwrite"], "is no OME-Zarr and is not replaced"),
+        ([*words, str(tmp_path / "a.mrc.tif")], "let it end in .ome.zarr"),
+        ([*words, str(tmp_path / "none/a.zarr")], "the folder is not there"),
+        (["convert", str(mine), "--out", str(tmp_path / "b.zarr")], "volume.mrc"),
+    ):
+        assert main(given) == 2
+        assert told in capsys.readouterr().err
+    assert (mine / "thesis.tex").read_text() == "mine"
+    assert main([*copied, "--overwrite"]) == 0

@@ -47,7 +47,7 @@ def test_a_run_leaves_its_results_record_report_and_summary(whole):
     names = {path.name for path in whole.iterdir()}
     assert names == {
         "events.jsonl", "figures", "log.txt", "report.html", "run.toml", "status.json", "summary.json",
-        "volume.mrc",
+        "view.cxc", "volume.mrc",
     }  # fmt: skip
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["goal"] == 3.0

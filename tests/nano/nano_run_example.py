@@ -31,6 +31,7 @@ from manyviews.nano.results import (
 from manyviews.nano.simulate import simulate_arrays
 from manyviews.nano.simulate_options import SimulateOptions
 from manyviews.random import Stream, generator
+from manyviews.report.fitted_images import write_fitted
 from manyviews.runs.folder import RunFolder
 
 PIXEL_NM = 20.0
@@ -107,6 +108,8 @@ def write_nano_run(folder: Path) -> Path:
             made.still[chosen], made.flow[chosen],
         )  # fmt: skip
         write_examples(folder, examples)
+        pairs = np.stack([made.projections[chosen], made.still[chosen]], axis=1)
+        write_fitted(folder, pairs, [f"{view + 1}: 0.9" for view in chosen], 10.0)
         (folder / "summary.json").write_text(json.dumps({"resolution_half_bit_nm": 61.5, "views": VIEWS}))
         run.finish(["volume.mrc", "summary.json"])
     return folder

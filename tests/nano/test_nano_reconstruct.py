@@ -32,8 +32,9 @@ from page_reader import PageReader
 pytestmark = pytest.mark.usefixtures("blank_pictures", "one_thread")
 
 SAME = (
-    "volume.mrc", "half1.mrc", "half2.mrc", "volume_before.mrc", "projections_aligned.mrc", "flow.npy",
-    "shifts.csv", "views.csv", "gauge.csv", "fsc.csv", "fsc_slices.csv", "center.toml", "examples.npy",
+    "volume.mrc", "half1.mrc", "half2.mrc", "mask.mrc", "volume_before.mrc", "projections_aligned.mrc",
+    "flow.npy", "shifts.csv", "views.csv", "gauge.csv", "fsc.csv", "fsc_slices.csv", "center.toml",
+    "examples.npy",
 )  # fmt: skip
 SCRIPT = Path(__file__).with_name("nano_ranks.py")
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from manyviews.geometry.views import TiltGeometry
+from manyviews.io.scratch import ScratchFolder
 from manyviews.operators.slab_projector import SlabProjector, usual_block_bytes
 from manyviews.operators.tilt_projector import EXAMPLE_SHAPES, TiltProjector, example_geometry
 from thread_world import run_ranks
@@ -53,6 +54,44 @@ def test_slabs_of_three_ranks_add_up(case, piece_slices, rng):
         assert data_energy == pytest.approx(float((scale * images**2).sum()), rel=1e-12)
     torch.testing.assert_close(torch.cat([rank[1] for rank in ranks]), plain.adjoint(images))
     torch.testing.assert_close(torch.cat([rank[2] for rank in ranks]), plain.adjoint(scale * residual))
+
+
+@pytest.mark.parametrize("case", range(3))
+def test_pieces_with_detectors_in_a_file_are_the_whole(case, rng, tmp_path):
+    """Images, back-projection and gradient with weights of pixels; every view is read once."""
+    scratch, asked, read = ScratchFolder(tmp_path), [], []
+
+    def allocate(shape):
+        asked.append(shape)
+        return torch.from_numpy(scratch.allocate(shape, "float64"))
+
+    plain = SlabProjector(example_geometry(case), *EXAMPLE_SHAPES[case])
+    pieces = SlabProjector(
+        *(example_geometry(case), *EXAMPLE_SHAPES[case]),
+        piece_slices=2,
+        block_bytes=10_000,
+        allocate_detectors=allocate,
+    )
+    volume, images = (torch.from_numpy(rng.normal(size=shape)) for shape in (plain.domain, plain.range))
+    pixels = torch.from_numpy(rng.uniform(size=plain.range))
+    weights = rng.uniform(0.5, 1.5, len(images))
+
+    def once(views):
+        read.extend(views.tolist())
+        return images[views]
+
+    assert len(pieces.pieces) > 1
+    torch.testing.assert_close(pieces.forward(volume), plain.forward(volume))
+    torch.testing.assert_close(pieces.back_project(once), plain.adjoint(images))
+    found = pieces.residual_gradient(volume, once, weights, pixel_weights=lambda views: pixels[views])
+    expected = plain.residual_gradient(
+        volume, lambda views: images[views], weights, pixel_weights=lambda views: pixels[views]
+    )
+    torch.testing.assert_close(found[0], expected[0])
+    assert found[1:] == pytest.approx(expected[1:], rel=1e-12)
+    assert sorted(read) == sorted(2 * list(range(len(images))))
+    axes = [(len(axis.group.views), axis.group.detector_length, axis.group.width) for axis in pieces.axes]
+    assert asked == 3 * axes
 
 
 def test_blocks_shrink_with_the_slabs_to_a_least_size():

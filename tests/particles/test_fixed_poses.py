@@ -131,8 +131,11 @@ def test_halves_are_taken_as_given():
     halves = np.repeat([1, 2], [10, 30])
     made = reconstruct(images, rotations, shifts, halves=halves)
     alone = add_up(images.select(np.arange(10)), rotations[:10], shifts[:10], np.ones(10))
-    first = alone.half_volume(0, BOX).numpy() * particle_mask(BOX, PIXEL)
+    first = alone.half_volume(0, BOX).numpy()  # not masked, as other programs want them
     np.testing.assert_allclose(made.half_volumes[0], first, atol=1e-6)
+    np.testing.assert_array_equal(made.mask, particle_mask(BOX, PIXEL))
+    masked = fsc(*made.half_volumes, PIXEL, mask=made.mask)
+    np.testing.assert_array_equal(made.correlation.correlation, masked.correlation)
     with pytest.raises(InputError, match="no image is in half 2"):
         reconstruct(images, rotations, shifts, halves=np.ones(40))
 

@@ -54,9 +54,10 @@ def test_from_a_table_to_a_run(data, tmp_path, monkeypatch, capsys):
     volume, header = read_mrc(run / "volume.mrc")
     assert header.pixel_size[0] == pytest.approx(PIXEL)
     assert np.all(fsc(volume, truth, PIXEL).correlation[1:6] > 0.9)
-    halves = [read_mrc(run / f"half{number}.mrc")[0] for number in (1, 2)]
+    first, second, mask = (read_mrc(run / f"{name}.mrc")[0] for name in ("half1", "half2", "mask"))
     again = FscCurve.read_csv(run / "fsc.csv")
-    np.testing.assert_allclose(again.correlation, fsc(*halves, PIXEL).correlation, atol=1e-5)
+    np.testing.assert_allclose(again.correlation, fsc(first, second, PIXEL, mask=mask).correlation, atol=1e-5)
+    assert np.abs(first[mask == 0]).max() > 0  # not masked, as postprocessing wants them
     assert FscCurve.read_csv(run / "fsc_reference.csv").correlation[1] > 0.9
     assert result.summary["particles"] == 300
     assert 2 * PIXEL <= result.summary["resolution_fsc05_with_the_reference_angstrom"] < 30

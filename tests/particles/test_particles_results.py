@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
 
 from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices, random_rotations
@@ -21,6 +22,9 @@ from manyviews.particles.images.look import SIGNS, Look
 from manyviews.particles.options import AbinitioOptions
 from manyviews.particles.plan import resolve_plan
 from manyviews.particles.results import (
+    CRYOSPARC_FILE,
+    HALF_MAPS,
+    PARTICLES_FILE,
     REFERENCE_FILE,
     RESULTS,
     Reconstruction,
@@ -68,7 +72,9 @@ def samples(spread_degrees=2.0):
 def structure(correlation, *, independent=False):
     rough = np.random.default_rng(2).random((BOX,) * 3)
     volume = torch.from_numpy(gaussian_filter(rough, 1.5, mode="wrap").astype(np.float32))
-    return Reconstruction(volume, samples(), correlation, independent, {"stopped_because": "iterations"})
+    halves = (volume + 1, volume + 2) if independent else ()
+    mask = torch.ones_like(volume) if independent else None
+    return Reconstruction(volume, samples(), correlation, {"stopped_because": "iterations"}, halves, mask)
 
 
 @pytest.fixture
@@ -80,6 +86,8 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
     falling = [1.0, 0.9, 0.5, 0.1, 0.0]
     figures = write_results(tmp_path, plan, chosen(), structure(falling))
     assert {path.name for path in tmp_path.iterdir()} == set(RESULTS) - {
+        *HALF_MAPS,
+        CRYOSPARC_FILE,
         REFERENCE_FILE,
         STARTS_FILE,
         START_PLANES_FILE,
@@ -109,6 +117,31 @@ def test_a_curve_that_never_falls_claims_no_more_than_its_last_shell(tmp_path, p
     assert figures[name] == pytest.approx(BOX * PIXEL_SIZE / 3, abs=0.01)
     posed = read_relion_particles(tmp_path / "particles.star", with_images=False)
     assert posed.half.tolist() == [n % 2 + 1 for n in range(COUNT)]
+
+
+def test_maps_of_independent_halves_are_written_with_their_mask(tmp_path, plan):
+    found = structure([1.0, 0.9, 0.5, 0.1], independent=True)
+    write_results(tmp_path, plan, chosen(), found)
+    for name, expected in zip(HALF_MAPS, (*found.halves, found.mask), strict=True):
+        volume, header = read_mrc(tmp_path / name)
+        np.testing.assert_array_equal(volume, expected.numpy())
+        assert header.pixel_size == pytest.approx([PIXEL_SIZE] * 3)
+
+
+def test_particles_from_cryosparc_go_back_there_too(tmp_path, plan):
+    """With the fields that they came with, and the poses that the STAR file has."""
+    records = np.zeros(COUNT, [("uid", "u8"), ("blob/path", "S12"), ("pick_stats/power", "f4")])
+    records["uid"] = np.arange(COUNT) + 900
+    whole = replace(table(), records=records)
+    write_results(tmp_path, plan, replace(chosen(), whole=whole), structure([1.0, 0.5, 0.1]))
+    back = np.load(tmp_path / CRYOSPARC_FILE)
+    star = read_relion_particles(tmp_path / PARTICLES_FILE, with_images=False)
+    np.testing.assert_array_equal(back["uid"], records["uid"])
+    turns = Rotation.from_rotvec(back["alignments3D/pose"].astype(float))
+    apart = turns.inv() * Rotation.from_euler("ZYZ", star.angles, degrees=True)
+    assert apart.magnitude().max() < 1e-6
+    shifts = back["alignments3D/shift"] * back["alignments3D/psize_A"][:, None]
+    np.testing.assert_allclose(shifts, star.shifts, atol=1e-5)
 
 
 def test_halves_of_the_input_do_not_pass_for_those_of_the_run(tmp_path, plan):

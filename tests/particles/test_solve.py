@@ -135,7 +135,7 @@ def test_what_knows_no_symmetry_is_laid_on_the_axes_of_the_group(tmp_path, monke
 
     def found(job, given):
         assert len(given.symmetry) == 1
-        return Reconstruction(torch.from_numpy(askew), NO_SAMPLES, [], False, {})
+        return Reconstruction(torch.from_numpy(askew), NO_SAMPLES, [], {})
 
     monkeypatch.setattr(abinitio_job, "METHODS", {"sagd": found})
     out = tmp_path / "run"

@@ -3,6 +3,7 @@ import io
 import pytest
 
 from manyviews.runs import progress as module
+from manyviews.runs.course import REPORT, Expected
 from manyviews.runs.pace import Work
 from manyviews.runs.progress import Progress, format_seconds
 
@@ -58,13 +59,14 @@ def test_a_phase_counts_no_steps():
     assert (status.task, status.done, status.total, status.task_seconds_left) == ("quietly", None, None, None)
 
 
-def test_its_status_counts_down_and_never_below_nothing(clock):
+def test_its_status_counts_down_and_never_to_nothing(clock):
     progress = Progress(quiet=True)
+    progress.expect({"x": Expected(10), "y": Expected(4), REPORT: Expected(seconds=3)})
     progress.start("x", 10, 0)
     assert progress.status().task_seconds_left is None
     for done, now in ((1, 5.0), (2, 15.0)):
         clock[0] = now
-        progress.update(done, "so so", Work(1, 10 - done, later=4))
+        progress.update(done, "so so", Work(1, 10 - done))
     status = progress.status()
     assert (status.state, status.task, status.done, status.total, status.note) == (
         "running",
@@ -73,9 +75,60 @@ def test_its_status_counts_down_and_never_below_nothing(clock):
         10,
         "so so",
     )
-    assert (status.task_seconds_left, status.seconds_left) == (80.0, 120.0)
-    clock[0] = 100.0
-    assert (progress.status().task_seconds_left, progress.status().seconds_left) == (0.0, 35.0)
+    assert (status.task_seconds_left, status.seconds_left) == (80.0, 123.0)
+    clock[0] = 115.0
+    assert (progress.status().task_seconds_left, progress.status().seconds_left) == (10.0, 53.0)
+
+
+def test_a_phase_is_told_by_what_was_expected_at_the_pace_so_far(clock):
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    progress.expect({"x": Expected(4), "tidy": Expected(10, seconds=2), REPORT: Expected(seconds=3)})
+    progress.start("x on two ranks", 4, 0, name="x")
+    for done in (1, 2, 3, 4):
+        clock[0] += 2.0
+        progress.update(done)
+    assert told(stream) == "x on two ranks: 4 of 4, 0 s left (25 s of the run)"
+    progress.phase("tidying up", name="tidy")
+    assert told(stream) == "tidying up, 22 s left (25 s of the run)"
+    clock[0] += 20
+    assert progress.status().seconds_left == 5.0
+    clock[0] += 30
+    assert progress.status().seconds_left == 8.0  # a tenth of what it took already
+    progress.phase("drawing", name=REPORT)
+    assert progress.status().seconds_left == 3.0
+
+
+def test_nothing_is_told_before_a_pace_is_known_but_by_what_was_told_of_it(clock):
+    progress = Progress(quiet=True)
+    progress.expect({"x": Expected(4), "y": Expected(6)})
+    progress.start("x", 4, 0)
+    assert progress.status().seconds_left is None
+    progress.expect({}, seconds_a_unit=2.0)
+    assert progress.status().seconds_left == 20.0
+    for done in (1, 2):
+        clock[0] += 3.0
+        progress.update(done)
+    assert progress.status().seconds_left == 24.0
+
+
+def test_what_was_skipped_is_not_expected_any_more(clock):
+    progress = Progress(quiet=True)
+    progress.expect({"a": Expected(4), "b": Expected(6), "c": Expected(2)}, seconds_a_unit=1.0)
+    progress.phase("b")
+    assert progress.status().seconds_left == 8.0
+    progress.expect({"b": Expected(seconds=1)})
+    assert progress.status().seconds_left == 3.0
+
+
+def test_a_task_that_nobody_expected_tells_nothing_of_the_run(clock):
+    progress = Progress(quiet=True)
+    progress.expect({REPORT: Expected(seconds=3)})
+    progress.start("reading", 10, 0)
+    for done in (1, 2):
+        clock[0] += 1
+        progress.update(done)
+    assert (progress.status().task_seconds_left, progress.status().seconds_left) == (8.0, None)
 
 
 def told(stream):
@@ -102,10 +155,11 @@ def test_time_left_is_that_of_the_work(clock):
 def test_later_tasks_count_for_the_time_left_of_the_run(clock):
     stream = io.StringIO()
     progress = Progress(stream=stream)
+    progress.expect({"x": Expected(10), "y": Expected(20)})
     progress.start("x", 10, 0)
     for done in (1, 2):
         clock[0] += 3
-        progress.update(done, work=Work(1, 10 - done, later=20))
+        progress.update(done, work=Work(1, 10 - done))
     assert "2 of 10, 24 s left (1 min 24 s of the run)" in told(stream)
 
 

@@ -61,7 +61,7 @@ def test_states(tmp_path):
     }
     cards = {card.title: card for card in find_runs(tmp_path, now).cards}
     assert cards["failed"].task == "the disk is full"
-    assert cards["live"].seconds_left == 7
+    assert cards["live"].seconds_left == 5  # of 7 told 50 seconds ago: a tenth of what it took since
     assert cards["done"].figure == ("mean NCC", "0.9123")
     assert cards["live"].curve == pytest.approx((1, 1 / 2, 1 / 3))
     assert cards["done"].command == "manyviews"

@@ -13,6 +13,7 @@ from manyviews.io.mrc import write_mrc
 from manyviews.metrics.directional_fsc import directional_fsc, write_cones
 from manyviews.metrics.fsc import fsc
 from manyviews.metrics.masked_fsc import masked_fsc
+from manyviews.report.fitted_images import write_fitted
 from manyviews.runs.folder import RunFolder
 from manyviews.subtomo.coverage import write_coverage
 from manyviews.subtomo.iteration_files import Iteration, write_iterations, write_slices
@@ -51,6 +52,8 @@ def write_maps(folder: Path, rng):
     masked_fsc(*halves, PIXEL, mask).write_csv(folder / "fsc.csv", overwrite=True)
     write_cones(folder / "directional_fsc.csv", directional_fsc(*halves, PIXEL, mask=mask))
     fsc(halves[0] + halves[1], volume, PIXEL).write_csv(folder / "fsc_reference.csv", overwrite=True)
+    panels = rng.normal(size=(8, 3, BOX, BOX)).astype(np.float32)
+    write_fitted(folder, panels, [f"{one + 1}: 0.5" for one in range(8)], PIXEL, 24.0)
     for one in ITERATIONS:
         noise = rng.normal(size=volume.shape).astype(np.float32)
         write_slices(folder / "slices.mrc", one.iteration, volume + noise / one.iteration, PIXEL)

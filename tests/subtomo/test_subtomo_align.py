@@ -21,6 +21,7 @@ from manyviews.cli.main import main
 from manyviews.errors import InputError
 from manyviews.geometry.poses import euler_to_matrices
 from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
 from manyviews.jobs import run as jobs_run
 from manyviews.metrics.fsc import fsc
 from manyviews.options import RunOptions
@@ -30,12 +31,23 @@ from manyviews.subtomo import problem
 from manyviews.subtomo.align import align
 from manyviews.subtomo.iteration_files import read_iterations
 from manyviews.subtomo.options import SubtomogramOptions
+from manyviews.subtomo.plan import resolve_plan
+from manyviews.subtomo.results import refined_apart
 from manyviews.subtomo.score_files import read_scores
 from page_reader import PageReader
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
-SAME = ("volume.mrc", "half1.mrc", "half2.mrc", "particles.star", "fsc.csv", "scores.csv", "iterations.csv")
+SAME = (
+    "volume.mrc",
+    "half1.mrc",
+    "half2.mrc",
+    "mask.mrc",
+    "particles.star",
+    "fsc.csv",
+    "scores.csv",
+    "iterations.csv",
+)
 SCRIPT = Path(__file__).with_name("align_ranks.py")
 
 
@@ -97,6 +109,27 @@ def test_from_the_command_line_to_the_page(particles, capsys):
 
 
 @pytest.mark.usefixtures("one_thread", "no_page")
+def test_an_average_tells_the_halves_only_where_the_table_did(particles, tmp_path):
+    """What is dealt into halves anew had poses that were found with one map, for all that is known."""
+    truth = poses_of(particles.with_name("truth.star"))
+    halved, halves = particles.with_name("halved.star"), np.arange(COUNT) // (COUNT // 2) + 1
+    write_relion_subtomograms(halved, replace(truth, half=halves), overwrite=True)
+    for words, expected in (((), None), (("--halves", "table"), halves.tolist())):
+        out = tmp_path / f"average{len(words)}"
+        assert main(["subtomo", "average", str(halved), "--out", str(out), "--quiet", *words]) == 0
+        found = poses_of(out / "particles.star", particles.parent)
+        assert (None if found.half is None else found.half.tolist()) == expected
+        mask = read_mrc(out / "mask.mrc")[0]
+        assert (mask.min(), mask.max()) == (0, 1)
+        assert all((out / name).exists() for name in ("half1.mrc", "half2.mrc"))
+
+
+def test_halves_aligned_to_one_map_are_not_told_as_apart():
+    plans = [resolve_plan(replace(QUICK, merged=merged), 100, SIDE, PIXEL) for merged in (True, False)]
+    assert [refined_apart(plan, aligned=True) for plan in plans] == [False, True]
+
+
+@pytest.mark.usefixtures("one_thread", "no_page")
 def test_names_of_volumes_and_a_range_of_tilts_are_enough(particles):
     """Without a reference, from nothing but one column."""
     star = particles.with_name("names.star")
@@ -116,6 +149,7 @@ def test_names_of_volumes_and_a_range_of_tilts_are_enough(particles):
     assert summary["pixel_size_angstrom"] == PIXEL  # of the headers
     assert "of 2 is the best" in (out / "log.txt").read_text()
     volume = read_mrc(out / "volume.mrc")[0]
+    np.testing.assert_array_equal(read_mrc(out / "mask.mrc")[0], inside)
     assert not volume[inside == 0].any()
     assert volume[inside > 0].all()
     found, truth = poses_of(out / "particles.star"), poses_of(particles.with_name("truth.star"))

@@ -2,7 +2,8 @@
 
 ``mpiexec -n N python rank_runs.py STACKS OUT CHECKPOINT_SECONDS CASE...`` with the stacks ``a.mrc`` and
 ``b.mrc`` in STACKS; a case is a name of `CASES` and a layout that has N ranks, ``cg:1x2``, run in
-``OUT/cg-1x2``. The pids of the ranks are in ``OUT/pids``.
+``OUT/cg-1x2``. The pids of the ranks are in ``OUT/pids``. Cases of `SPOILT` have the stacks ``spoilt-a.mrc``
+and ``spoilt-b.mrc``, with weights ``weights-a.mrc`` and ``weights-b.mrc``.
 """
 
 import os
@@ -25,18 +26,25 @@ CASES = {
     "admm": {"method": "admm", "iterations": 4},
     "wang2020": {"method": "wang2020", "iterations": 3, "subsets": 4, "inner_iterations": 4},
     "wbp": {"method": "wbp"},
+    "weighed": {"method": "cg", "iterations": 7, "refresh": 3, "edges": "weigh"},
+    "filled": {"method": "consensus", "iterations": 3, "subsets": 4, "edges": "weigh"},
     "long": {"method": "consensus", "iterations": 60, "subsets": 3},
 }  # fmt: skip
+SPOILT = ("weighed", "filled")
 
 
 def run_case(case: str, stacks: Path, out: Path, checkpoint_seconds: float) -> None:
     name, layout = case.split(":")
+    kind = "spoilt-" if name in SPOILT else ""
+    weights = tuple(stacks / f"weights-{one}.mrc" for one in "ab") if name in SPOILT else ()
     series = SeriesOptions(
-        stacks=(stacks / "a.mrc", stacks / "b.mrc"),
+        stacks=(stacks / f"{kind}a.mrc", stacks / f"{kind}b.mrc"),
         tilt_angles=(stacks / "a.tlt", stacks / "b.tlt"),
         axis_angle=AXES,
     )
-    options = ReconstructOptions(thickness=THICKNESS, layout=layout, threads=1, **CASES[name])
+    options = ReconstructOptions(
+        thickness=THICKNESS, layout=layout, threads=1, weights=weights, **CASES[name]
+    )
     folder = out / (name if name == "long" else f"{name}-{layout}")
     job.reconstruct(
         series,

@@ -178,3 +178,17 @@ def test_a_run_with_volumes_in_files_says_so(tmp_path):
     text = "\n".join(found.lines())
     assert "streamed: volumes in files" in text
     assert "scratch files and checkpoints included" in text
+
+
+def test_what_priors_would_take_is_told_beside_cg_and_where_they_fit(tmp_path):
+    data = series(tmp_path)
+    found = check(data, OPTIONS)
+    assert found.with_priors is not None
+    assert found.with_priors.estimate.wall_seconds > found.schedule.estimate.wall_seconds
+    assert sum("--method admm, with priors" in line for line in found.lines()) == 1
+    other = check(data, replace(OPTIONS, method="sirt"))
+    assert other.with_priors is None
+    assert not any("--method admm" in line for line in other.lines())
+    between = (found.schedule.estimate.memory_bytes + found.with_priors.estimate.memory_bytes) / 2
+    tight = replace(OPTIONS, memory=between / 2**30)
+    assert check(data, tight).with_priors is None

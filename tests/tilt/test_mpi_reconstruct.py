@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rank_runs import AXES, CASES, THICKNESS
+from rank_runs import AXES, CASES, SPOILT, THICKNESS
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import read_mrc, write_mrc
@@ -36,7 +36,18 @@ def stacks(tmp_path_factory):
         images = images + 0.05 * images.std() * rng.normal(size=images.shape)
         write_mrc(folder / f"{name}.mrc", images.astype(np.float32), PIXEL, is_volume=False)
         (folder / f"{name}.tlt").write_text("".join(f"{tilt}\n" for tilt in tilts))
+        spoil(folder, name, images)
     return folder
+
+
+def spoil(folder, name, images):
+    """The same with a border in one image, and a patch that a user gives no weight."""
+    spoilt, weights = images.copy(), np.ones_like(images)
+    spoilt[6, :, :4] = 0.7 * images.max()
+    spoilt[2:5, 10:16, 20:26] += 20 * images.std()
+    weights[2:5, 10:16, 20:26] = 0.0
+    for kind, values in (("spoilt", spoilt), ("weights", weights)):
+        write_mrc(folder / f"{kind}-{name}.mrc", values.astype(np.float32), PIXEL, is_volume=False)
 
 
 def volume(folder):
@@ -66,8 +77,19 @@ def test_many_ranks_give_the_volume_of_one(run_warm_ranks, stacks, alone, tmp_pa
         found = tmp_path / f"{name}-{layout}"
         assert mismatch(found, alone / f"{name}-1x1") < 1e-5, case
         iterations = [e for e in read_events(found / "events.jsonl") if e["kind"] == "iteration"]
+        if name in SPOILT:
+            table = "pixels.csv"
+            assert (found / table).read_bytes() == (alone / f"{name}-1x1" / table).read_bytes(), case
         if layout.startswith("1"):  # groups of cg and sirt meet only where views are projected
             assert all(event["exchanged_bytes"] > 0 and event["messages"] > 0 for event in iterations)
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_bad_pixels_of_the_stacks_for_ranks_are_found(alone, name):
+    table = np.genfromtxt(alone / f"{name}-1x1" / "pixels.csv", delimiter=",", names=True)
+    assert (table["edges_percent"][[0, 8]] > 1).all()
+    assert np.flatnonzero(table["border"]).tolist() == [6, 15]
+    assert (table["masked_percent"][[2, 3, 4, 6, 11, 12, 13, 15]] > 1).all()
 
 
 def iterations_of(folder):

@@ -70,10 +70,15 @@ def registered_fsc(first: RealArray, second: RealArray, pixel_size: float) -> Re
 
 def soft_cylinder(shape: tuple[int, int, int], edge: float = _EDGE) -> Float32:
     """``(z, y, x)``: 1 in the largest cylinder about z, falling to 0 over its last ``edge`` pixels."""
+    along, disc = cylinder_factors(shape, edge)
+    return np.asarray(along[:, None, None] * disc, dtype=np.float32)
+
+
+def cylinder_factors(shape: tuple[int, int, int], edge: float = _EDGE) -> tuple[Float64, Float64]:
+    """``(z,)`` and ``(y, x)``, whose product is `soft_cylinder`: of large volumes it is made in parts."""
     sides = [np.abs(np.arange(n) - (n - 1) / 2) for n in shape]
     radius = np.hypot(sides[1][:, None], sides[2])
-    disc = _falling(min(shape[1:]) / 2 - radius, edge)
-    return np.asarray(_falling(shape[0] / 2 - sides[0], edge)[:, None, None] * disc, dtype=np.float32)
+    return _falling(shape[0] / 2 - sides[0], edge), _falling(min(shape[1:]) / 2 - radius, edge)
 
 
 def _falling(left: Float64, edge: float) -> Float64:

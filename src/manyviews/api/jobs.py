@@ -68,7 +68,8 @@ def reconstruct(
         `manyviews.tilt.options.SeriesOptions` and ``ReconstructOptions`` and `manyviews.options.RunOptions`.
         For images in memory ``pixel_size`` in angstrom (1 if left out) and the fields of
         ``ReconstructOptions``, without what needs files: contrast transfer, dose, a reference, the choice of
-        a prior.
+        a prior. With ``method="consensus"`` also ``denoiser``: any function of a volume ``(z, y, x)`` that
+        gives one back becomes an agent beside the view subsets.
 
     Returns
     -------
@@ -85,6 +86,12 @@ def reconstruct(
     given = {**options, **({} if thickness is None else {"thickness": thickness})}
     if geometry is not None or hasattr(stacks, "__array__"):
         return _reconstruct_array(cast("ArrayLike", stacks), geometry, out, given)
+    if "denoiser" in given:
+        raise InputError(
+            "a function cannot be recorded with a run, nor gone on with",
+            where="option denoiser",
+            fix="give the images as an array, as manyviews.read_tilt_series reads them",
+        )
     if out is None:
         raise InputError("files are reconstructed into a run folder, and none is given", fix="give out")
     given = {"stacks": stacks, "out": out, **given}
@@ -111,9 +118,10 @@ def _reconstruct_array(
             fix="leave it out, or write the images with manyviews.write_mrc and give the file",
         )
     pixel_size = positive_pixel_size(given.pop("pixel_size", 1.0))
+    denoiser = given.pop("denoiser", None)
     (how,) = build_options(given, ReconstructOptions)
     array = real_array(images, "stack", "(view, y, x)")
-    return reconstruct_images(array, require_geometry(geometry), pixel_size, how)
+    return reconstruct_images(array, require_geometry(geometry), pixel_size, how, denoiser)
 
 
 @shows_options(ParticleOptions, AbinitioOptions, RunOptions)

@@ -44,7 +44,7 @@ class Run:
     @cached_property
     def volume(self) -> NDArray[np.float32]:
         """The map ``(z, y, x)``, read once; one of 256 MiB or more is mapped, and cannot be changed."""
-        return _read_map(self._there("volume.mrc", "has no volume yet"))
+        return read_map(self._there("volume.mrc", "has no volume yet"))
 
     @property
     def pixel_size(self) -> float:
@@ -98,7 +98,7 @@ class Run:
     def halves(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The maps ``(z, y, x)`` of the two halves of the data, as `volume` is read."""
         first, second = (self._there(f"half{number}.mrc", "has no maps of halves") for number in (1, 2))
-        return _read_map(first), _read_map(second)
+        return read_map(first), read_map(second)
 
     @property
     def fsc(self) -> FscCurve:
@@ -222,7 +222,7 @@ def _or_why(told: Callable[[], str]) -> str:
         return f"not to be read ({shortened(error, _LONGEST_WHY)})"
 
 
-def _read_map(path: Path) -> NDArray[np.float32]:
+def read_map(path: Path) -> NDArray[np.float32]:
     """A map, checked for NaN; a large one of float32 mapped, which takes no time and no memory."""
     header = read_header(path)
     if header.needed_bytes < _MAPPED_FROM_BYTES or header.compression or header.dtype != np.float32:

@@ -18,7 +18,7 @@ _JOBS: tuple[Command, ...] = (
     subtomo_compare.COMPARE,
     *nano.COMMANDS,
 )
-_RESULTS: tuple[Command, ...] = (general.COMPARE, serve.report_command(_JOBS))
+_RESULTS: tuple[Command, ...] = (general.COMPARE, general.CONVERT, serve.report_command(_JOBS))
 COMMANDS: tuple[Command, ...] = (
     *_JOBS,
     submit.command((*_JOBS, *_RESULTS)),

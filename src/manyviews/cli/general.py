@@ -1,7 +1,8 @@
-"""``manyviews demo``, ``doctor``, ``compare`` and ``report``."""
+"""``manyviews demo``, ``doctor``, ``compare`` and ``convert``."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,18 @@ class _CompareOptions:
     out: Path | None = option(None, section="output", metavar="DIR",
         help="Write fsc.csv and fsc.png to this folder.")
     overwrite: bool = option(False, section="output", help="Replace such files of an earlier comparison.")
+
+
+@dataclass(frozen=True)
+class _ConvertOptions:
+    """What ``convert`` can be told."""
+
+    volume: Path = option(section="input", metavar="RUN|VOLUME", positional=True,
+        help="Copy the volume of this run folder, or this volume (MRC or EM).")
+    out: Path = option(section="output", metavar="NAME.ome.zarr",
+        help="Write it to this folder as OME-Zarr: in chunks and at several sizes, as napari and Fiji read "
+        "it. It needs the package zarr: pip install 'manyviews[zarr]'.")
+    overwrite: bool = option(False, section="output", help="Replace an earlier OME-Zarr of this name.")
 # fmt: on
 
 
@@ -72,6 +85,18 @@ def _compare(options: _CompareOptions) -> int:
     return 0
 
 
+def _convert(options: _ConvertOptions) -> int:
+    from manyviews.io.ome_zarr import copy_to_ome_zarr, require_zarr
+    from manyviews.runs.map_names import VOLUME_FILE
+
+    require_zarr()
+    source = options.volume / VOLUME_FILE if options.volume.is_dir() else options.volume
+    if copy_to_ome_zarr(source, options.out, overwrite=options.overwrite) is None:
+        print("warning: the header tells no size of voxels, or three: lengths have no unit", file=sys.stderr)
+    print(options.out)
+    return 0
+
+
 DEMO = Command(
     name="demo",
     summary="Simulate a small four-axis data set, reconstruct it and write a report.",
@@ -98,4 +123,15 @@ COMPARE = Command(
     ),
     options=(_CompareOptions,),
     run=_compare,
+)
+CONVERT = Command(
+    name="convert",
+    summary="Copy a volume to OME-Zarr, which opens at once however large it is.",
+    usage="RUN|VOLUME.mrc --out NAME.ome.zarr",
+    examples=(
+        "manyviews convert run1 --out run1.ome.zarr",
+        "manyviews convert run1/half1.mrc --out half1.ome.zarr",
+    ),
+    options=(_ConvertOptions,),
+    run=_convert,
 )

@@ -1,7 +1,8 @@
-"""``manyviews particles``: simulate, check, solve, refine and reconstruct particles, finish, compare maps."""
+"""``manyviews particles``: simulate, check, solve, refine, reconstruct, finish, convert, compare."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from manyviews.options import RunOptions, option
 from manyviews.particles.options import (
     AbinitioOptions,
     ConditionOptions,
+    ConvertOptions,
     ParticleOptions,
     PostprocessOptions,
     ReconstructOptions,
@@ -87,6 +89,17 @@ def _compare(options: _CompareOptions) -> int:
     print("\n".join(compared.lines()))
     for path in () if options.out is None else compared.write(options.out, overwrite=options.overwrite):
         print(path)
+    return 0
+
+
+def _convert(particles: ParticleOptions, options: ConvertOptions) -> int:
+    from manyviews.particles.convert import convert
+
+    converted = convert(particles, options)
+    for text in converted.warnings:
+        print(f"warning: {text}", file=sys.stderr)
+    print(f"{converted.count} particles for {converted.program}")
+    print(converted.path)
     return 0
 
 
@@ -228,6 +241,17 @@ COMMANDS = (
         options=(PostprocessOptions, RunOptions),
         run=_postprocess,
         report="manyviews.particles.postprocess_report",
+    ),
+    Command(
+        name="particles convert",
+        summary="Write a table of particles for RELION (.star) or cryoSPARC (.cs), poses included.",
+        usage="PARTICLES.star|PARTICLES.cs --out TABLE.cs|TABLE.star [options]",
+        examples=(
+            "manyviews particles convert run1/particles.star --out for_cryosparc.cs",
+            "manyviews particles convert J12_particles.cs --passthrough J12_passthrough.cs --out J12.star",
+        ),
+        options=(ParticleOptions, ConvertOptions),
+        run=_convert,
     ),
     Command(
         name="particles compare",

@@ -24,6 +24,9 @@ from manyviews.io.particle_stacks import check_stacks, find_imported_name, locat
 from manyviews.io.particle_table import OpticsGroup, ParticleTable
 from manyviews.io.text import LARGEST_NUMBER
 
+UID_LABEL = "cryosparcUid"
+"""Column of STAR files with the number that cryoSPARC knows a particle by."""
+
 _LONGEST_HEADER = 65_536
 _STREAM_MAGIC = b"\x94CSDAT"
 _OPTICS = ("ctf/accel_kv", "ctf/cs_mm", "ctf/amp_contrast")
@@ -49,7 +52,7 @@ class _Fields:
             raise InputError(
                 f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
                 path=self.path,
-                fix="give cryoSPARC's passthrough file too",
+                fix=f"give cryoSPARC's passthrough file too{_passthrough_beside(self.path)}",
             )
 
     def numbers(self, name: str, width: int = 1, default: float | None = None) -> NDArray[np.float64]:
@@ -86,6 +89,12 @@ class _Fields:
         if values.dtype.kind not in "SU" or values.ndim != 1:
             raise InputError(f"field {name} is not text", path=self.path)
         return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
+
+
+def _passthrough_beside(path: Path) -> str:
+    """What a user who does not know of such files may look for."""
+    beside = sorted(other for other in path.parent.glob("*passthrough*.cs") if other != path)
+    return f": --passthrough {beside[0]}" if beside else " (--passthrough)"
 
 
 def read_cryosparc_particles(
@@ -143,12 +152,20 @@ def read_cryosparc_particles(
         shifts=_shifts(fields),
         half=fields.whole("alignments3D/split", 1) + 1 if "alignments3D/split" in fields else None,
         contrast_sign=_contrast_sign(fields),
-        extra={"cryosparcUid": [str(uid) for uid in fields.fields["uid"].tolist()]}
-        if "uid" in fields
-        else {},
+        extra={UID_LABEL: [str(uid) for uid in fields.fields["uid"].tolist()]} if "uid" in fields else {},
+        records=as_records(fields.fields, fields.count),
         warnings=(*(_warnings(fields) if ctf else ()), *stacks.warnings),
     )
     return check_stacks(table, source=path) if with_images else table
+
+
+def as_records(fields: Mapping[str, NDArray[Any]], count: int) -> NDArray[Any]:
+    """Fields ``(N, ...)`` by name as a structured array ``(N,)`` in their order, those without bytes not."""
+    kept = {name: values for name, values in fields.items() if values.dtype.itemsize}
+    made = np.empty(count, [(name, values.dtype, values.shape[1:]) for name, values in kept.items()])
+    for name, values in kept.items():
+        made[name] = values
+    return made
 
 
 def _read_fields(path: Path) -> _Fields:

@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.io.volume_files import volume_header
 
-__all__ = ["require_zarr", "write_ome_zarr"]
+__all__ = ["copy_to_ome_zarr", "require_zarr", "write_ome_zarr"]
 
 CHUNK = 64
+_GROUP_FILE = ".zgroup"
+_ANGSTROM_PER_NM = 10.0
 _SMALLEST = 128  # voxels of the longest side, below which no smaller copy is made
 
 
@@ -23,11 +26,36 @@ def require_zarr() -> None:
     """`InputError` if the package that writes these files is not installed."""
     if importlib.util.find_spec("zarr") is None:
         raise InputError(
-            "the package zarr is not installed", where="--ome-zarr", fix="pip install 'manyviews[zarr]'"
+            "the package zarr is not installed, which writes OME-Zarr", fix="pip install 'manyviews[zarr]'"
         )
 
 
-def write_ome_zarr(path: Path, volume: NDArray[np.float32], voxel_nm: float | None) -> None:
+def copy_to_ome_zarr(source: Path, path: Path, *, overwrite: bool = False) -> float | None:
+    """Copy a volume, MRC or EM, to OME-Zarr, a few planes of it in memory at a time.
+
+    Returns the side of a voxel in nanometres; None where the header tells none, or three.
+
+    Raises
+    ------
+    InputError
+        If the volume cannot be read, the place is taken or cannot be written, or zarr is not installed.
+    """
+    volume = volume_header(source)
+    if path.suffix.lower() != ".zarr":
+        raise InputError("is no name for OME-Zarr", path=path, fix="let it end in .ome.zarr")
+    if path.exists() and not overwrite:
+        raise InputError("exists already", path=path, fix="choose another name or give --overwrite")
+    if path.exists() and not (path / _GROUP_FILE).is_file():
+        raise InputError("is no OME-Zarr and is not replaced", path=path, fix="choose another name")
+    if not path.absolute().parent.is_dir():
+        raise InputError("the folder is not there", path=path.parent, fix="make it, or correct the name")
+    size = volume.pixel_size
+    voxel_nm = None if size is None else size / _ANGSTROM_PER_NM
+    write_ome_zarr(path, volume.map_voxels(), voxel_nm)
+    return voxel_nm
+
+
+def write_ome_zarr(path: Path, volume: NDArray[Any], voxel_nm: float | None) -> None:
     """Write ``(z, y, x)`` and copies of half the size, chunk by chunk; in the end it replaces what was there.
 
     A voxel of a copy is the mean of eight; planes left over are left out. Lengths are in nanometres, or
@@ -50,7 +78,7 @@ def write_ome_zarr(path: Path, volume: NDArray[np.float32], voxel_nm: float | No
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _write(folder: Path, volume: NDArray[np.float32], voxel_nm: float | None, name: str) -> None:
+def _write(folder: Path, volume: NDArray[Any], voxel_nm: float | None, name: str) -> None:
     import zarr
 
     group = zarr.create_group(store=folder, zarr_format=2)

@@ -90,6 +90,16 @@ def _moved(names: Sequence[str], found: Sequence[tuple[Path, bool]], source: Pat
     return (f"{said}: {moved[0][0][:100]} as {moved[0][1]}",)
 
 
+def project_folder(names: Sequence[str], *, source: Path, data_root: Path | None = None) -> Path | None:
+    """The folder from which RELION finds all stacks by their names in the table ``source``; None: no such.
+
+    Looked for where `locate_stacks` looks. With absolute names any will do, and it is that of the table.
+    """
+    plain = [name.removeprefix(">") for name in names]
+    bases = _bases(Path(os.path.abspath(source)).parent, data_root)
+    return next((base for base in bases if all(os.path.isfile(base / name) for name in plain)), None)
+
+
 def folder_to_give(table: ParticleTable, folder: Path) -> Path | None:
     """The ``data_root`` that a copy of a table in ``folder`` needs, so that its images are found; None: none.
 

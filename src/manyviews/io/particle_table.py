@@ -132,6 +132,9 @@ class ParticleTable:
         The stacks as the source names them, relative to the project; written again. Empty: their paths.
     extra
         Other columns by label, ``N`` texts each, kept for the round trip.
+    records
+        ``(N,)`` of a structured type: all fields of the cryoSPARC file that the table was read from, kept for
+        the way back; None where it was another.
     warnings
         What the source says that we do not use, one sentence each.
 
@@ -157,6 +160,7 @@ class ParticleTable:
     contrast_sign: NDArray[np.int64] | None = None
     stack_names: tuple[str, ...] = ()
     extra: Mapping[str, list[str]] = field(default_factory=dict)
+    records: NDArray[Any] | None = None
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -173,6 +177,8 @@ class ParticleTable:
             raise InputError("the particle table has contrast signs that are neither 1 nor -1")
         if self.stack_names and len(self.stack_names) != len(self.stacks):
             raise InputError("the particle table has another number of stack names than of stacks")
+        if self.records is not None and (self.records.shape != (len(self),) or not self.records.dtype.names):
+            raise InputError("the particle table has records that are not one a particle")
         for label, texts in self.extra.items():
             if len(texts) != len(self):
                 raise InputError(
@@ -241,7 +247,8 @@ class ParticleTable:
         names = [name for name in _COLUMNS if getattr(self, name) is not None]
         columns = {name: getattr(self, name)[rows] for name in names}
         extra = {label: [texts[row] for row in rows] for label, texts in self.extra.items()}
-        return replace(self, **columns, extra=extra)
+        records = None if self.records is None else self.records[rows]
+        return replace(self, **columns, extra=extra, records=records)
 
     def with_poses(
         self,

@@ -10,8 +10,8 @@ from pathlib import Path
 from manyviews.errors import ManyviewsError
 from manyviews.runs.status import Status, write_status
 
-_SECONDS = 5.0
-_BEATS_PER_PAGE = 2
+_SECONDS = 1.0
+_BEATS_PER_PAGE = 10
 
 
 class Heartbeat:

@@ -17,11 +17,12 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from manyviews.errors import InputError
 from manyviews.io.atomic import atomic_write
 from manyviews.jobs.device import use_threads
 from manyviews.jobs.heartbeat import Heartbeat
@@ -29,11 +30,14 @@ from manyviews.jobs.live import LiveReport
 from manyviews.options import MachineOptions, RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.report.build import REPORT_NAME, build_report, refresh_status
+from manyviews.report.chimerax import VIEW_FILE, write_view_script
 from manyviews.report.sections import Sections
 from manyviews.runs.checkpoint import KEPT, STAGE
+from manyviews.runs.course import REPORT, Expected
 from manyviews.runs.driver import drive
 from manyviews.runs.folder import FIGURES_FOLDER, LOG_FILE, SUMMARY_FILE, RunFolder
 from manyviews.runs.interrupt import Interrupt, Interrupted
+from manyviews.runs.map_names import VOLUME_FILE
 from manyviews.runs.memory import peak_memory_bytes
 from manyviews.runs.pace import Work
 from manyviews.runs.placement import Placement
@@ -46,6 +50,10 @@ from manyviews.solvers.space import Space
 from manyviews.solvers.state import SolverState
 
 S = TypeVar("S", bound=SolverState)
+
+# That a page takes, measured: of one core, for it, and for each picture.
+_PAGE_SECONDS, _PICTURE_SECONDS = 1.0, 0.28
+_LEAST_TIMED = 0.05  # seconds that the first page takes of a core, hardly less
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,8 @@ class Job:
         When, by `time.monotonic`.
     heartbeat
         Tells in files that it lives.
-    expected
-        What each stage will take by its name, in their order, in the unit of their costs; see `solve`.
+    report_seconds
+        That its last page takes, of one core.
     """
 
     run: RunFolder
@@ -92,8 +100,8 @@ class Job:
     sections: Sections
     began: float
     heartbeat: Heartbeat
+    report_seconds: float = _PAGE_SECONDS
     warnings: list[str] = field(default_factory=list)
-    expected: dict[str, float] = field(default_factory=dict)
 
     @property
     def world(self) -> World:
@@ -121,11 +129,21 @@ class Job:
             self.run.log(text)
             self.progress.message(text)
 
-    def phase(self, task: str) -> None:
-        """Begin something that takes a while and counts no steps; told like `say`."""
+    def expect(self, phases: Mapping[str, Expected], seconds_a_unit: float | None = None) -> None:
+        """What stages and phases to come take, by name and in their order; see `Course.expect`.
+
+        What comes after a stage until something else begins has the name `after` gives it.
+        """
+        self.progress.expect(phases, seconds_a_unit)
+
+    def phase(self, task: str, name: str = "") -> None:
+        """Begin something that takes a while and counts no steps; told like `say`.
+
+        ``name`` is that under which it was expected, if that is not how it is told.
+        """
         if self.speaks:
             self.run.log(task)
-            self.progress.phase(task)
+            self.progress.phase(task, name=name)
 
     def warn(self, *warnings: str) -> None:
         """Tell what the user should know, each once, even if quiet; the report and the result repeat it."""
@@ -157,16 +175,18 @@ class Job:
         space: Space | None = None,
         kept: int = KEPT,
         cost: Callable[[S], Work] | None = None,
+        note: Callable[[S], None] | None = None,
     ) -> tuple[S, StopReason]:
         """Run a solver as a stage; parameters as of `manyviews.runs.driver.drive`.
 
-        ``preview`` writes the present answer where the report finds it, all ranks together. Where ``cost`` is
-        given, stages that are `expected` to follow count for the time left of the run.
+        ``note`` is told every state that a step leads to, on all ranks.
+        ``preview`` writes the present answer where the report finds it, all ranks together. ``cost`` is in
+        the unit of what was expected, see `expect`.
         """
         self.begin()
         viewer = None if preview is None else LiveReport(preview, self._refresh, self.say)
         found = drive(
-            solver,
+            solver if note is None else _Noted(solver, note),
             iterations=iterations,
             run=self.run,
             progress=self.progress,
@@ -180,16 +200,11 @@ class Job:
             placement=placement or Placement.same(self.world),
             space=space,
             kept=kept,
-            cost=None if cost is None else lambda state: replace(cost(state), later=self._later(stage)),
+            cost=cost,
         )
-        self.progress.phase(f"after {stage}: making results", told=False)  # until something else is begun
+        # until something else is begun
+        self.progress.phase(f"after {stage}: making results", name=after(stage), told=False)
         return found
-
-    def _later(self, stage: str) -> float:
-        """What the stages after one will take."""
-        names = list(self.expected)
-        later = names[names.index(stage) + 1 :] if stage in names else []
-        return sum(self.expected[name] for name in later)
 
     def result(self) -> JobResult:
         """What a run that was finished before has left."""
@@ -222,14 +237,50 @@ class Job:
             **({"warnings": list(self.warnings)} if self.warnings else {}),
         }
         atomic_write(self.folder / SUMMARY_FILE, json.dumps(whole, indent=1).encode(), overwrite=True)
+        self._write_view()
         self.run.finish([name for name in self.results if (self.folder / name).exists()])
-        self.heartbeat.end(Status(FINISHED, time.time()))
-        return JobResult(self.folder, build_report(self.folder, self.sections), whole)
+        self.progress.phase("drawing the report", name=REPORT, told=False)
+        try:
+            self._refresh()
+        finally:  # the results are there, whatever becomes of the page
+            self.heartbeat.end(Status(FINISHED, time.time()))
+        return JobResult(self.folder, self.folder / REPORT_NAME, whole)
+
+    def _write_view(self) -> None:
+        """The maps for ChimeraX; that they cannot be shown ends no run."""
+        try:
+            write_view_script(self.folder)
+        except InputError as error:
+            self.run.log(f"no {VIEW_FILE}: {error}")
 
     def _refresh(self) -> None:
-        if self.speaks:
-            with self.heartbeat.writing():
-                build_report(self.folder, self.sections)
+        """Draw the page; what that took is expected of the last one at least."""
+        if not self.speaks:
+            return
+        began, worked = time.monotonic(), time.thread_time()
+        with self.heartbeat.writing():
+            build_report(self.folder, self.sections)
+        seconds, worked = time.monotonic() - began, time.thread_time() - worked
+        busy = max(1.0, seconds / max(worked, _LEAST_TIMED))  # what else the machine has to do
+        self.progress.expect({REPORT: Expected(seconds=max(seconds, busy * self.report_seconds))})
+
+
+class _Noted(Generic[S]):
+    """A solver whose steps are told."""
+
+    def __init__(self, solver: Solver[S], note: Callable[[S], None]) -> None:
+        self.init, self._step, self._note = solver.init, solver.step, note
+
+    def step(self, state: S) -> S:
+        """One iteration."""
+        found = self._step(state)
+        self._note(found)
+        return found
+
+
+def after(stage: str) -> str:
+    """Name of what follows a stage until something else begins; see `Job.expect`."""
+    return f"after {stage}"
 
 
 def _plain(value: object) -> object:
@@ -285,7 +336,7 @@ def start_job(
     began = time.monotonic() if began is None else began
     world = world or SingleWorld()
     use_threads(machine, world)
-    files = (*results, SUMMARY_FILE)
+    files = (*results, SUMMARY_FILE, *([VIEW_FILE] if VOLUME_FILE in results else []))
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(
             RunFolder.open(
@@ -305,7 +356,8 @@ def start_job(
         interrupt = stack.enter_context(Interrupt())
         heartbeat = Heartbeat(run.path, progress.status, partial(refresh_status, run.path))
         with _last_words(heartbeat):
-            yield Job(run, progress, interrupt, options, files, sections, began, heartbeat)
+            drawing = _PAGE_SECONDS + _PICTURE_SECONDS * len(pictures)
+            yield Job(run, progress, interrupt, options, files, sections, began, heartbeat, drawing)
 
 
 @contextlib.contextmanager

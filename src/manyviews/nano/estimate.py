@@ -29,10 +29,11 @@ from manyviews.runs.memory import free_disk_bytes
 # Nanoseconds of one core, of a pixel of all projections, or of a voxel, in an outer iteration.
 _FLOW = {"grid": 80.0, "farneback": 220.0, "dis": 60.0, "shifts": 150.0}
 _WARP, _PROJECT = 60.0, 40.0
+FLOW_AND_WARP = _FLOW["grid"] + _WARP
 _STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
-_START_SECONDS, _READ = 13.0, 40.0
-_SETUP = 120.0  # of noise and a filtered back-projection, before a stage at the finest level
-_BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
+_START_SECONDS, READ = 13.0, 40.0
+SETUP = 120.0  # of noise and a filtered back-projection, before a stage at the finest level
+BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
 # Of angles, and of pitch, all steps of which may be gone: of a large pixel of the views and two of a slice
 _REFINE = 1.8
 
@@ -154,19 +155,19 @@ def _beside(plan: Plan, ranks: int) -> int:
 
 def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
     """Of one core."""
-    seconds = _START_SECONDS + 1e-9 * _READ * pixels
+    seconds = _START_SECONDS + 1e-9 * READ * pixels
     if plan.options.method == "fbp":
         return seconds
-    each = [_iteration(plan, pixels, voxels) / 8.0**level for level in range(len(plan.iterations))]
+    each = [iteration_seconds(plan, pixels, voxels) / 8.0**level for level in range(len(plan.iterations))]
     whole = sum(one * count for one, count in zip(each, reversed(plan.iterations), strict=True))
     if plan.moving and not plan.printed and plan.options.prealign:
-        whole += _BEGUN * each[-1]
+        whole += BEGUN * each[-1]
     halves = 2.0 if plan.options.halves else 1.0
-    setup = 1e-9 * _SETUP * pixels * (1.0 + halves)
-    return seconds + setup + whole * halves + 4 * _still(plan, pixels, voxels) + _refining_seconds(plan)
+    setup = 1e-9 * SETUP * pixels * (1.0 + halves)
+    return seconds + setup + whole * halves + 4 * still_seconds(plan, pixels, voxels) + refining_seconds(plan)
 
 
-def _refining_seconds(plan: Plan) -> float:
+def refining_seconds(plan: Plan) -> float:
     """At most, of one core, to look for angles and pitch of views; less where noise explains what is left.
 
     Nearly all of it are products of the matrix of a slice with itself.
@@ -189,10 +190,10 @@ def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     space = estimate_cost(in_space, ranks, data_bytes)
     coarsest = in_space.levels(0.0)[0]
     pixels, columns = coarsest.shape[0] * coarsest.shape[1] * coarsest.shape[2], coarsest.shape[2]
-    still = _still(in_space, pixels, coarsest.shape[1] * columns**2)
-    tried = (_TRIED_ITERATIONS + _BEGUN) * (still + 1e-9 * pixels * (_FLOW["grid"] + _WARP))
+    still = still_seconds(in_space, pixels, coarsest.shape[1] * columns**2)
+    tried = (_TRIED_ITERATIONS + BEGUN) * (still + 1e-9 * pixels * (_FLOW["grid"] + _WARP))
     both = {"oftv": flows.core_seconds + tried, "spacetv": space.core_seconds + tried}
-    both["oftv"] += _level_seconds(in_space, 1)
+    both["oftv"] += level_seconds(in_space, 1)
     working = max(flows.working_bytes, space.working_bytes)
     return Cost(
         data_bytes, working, max(both.values()), ranks, tuple(both.items()),
@@ -212,15 +213,15 @@ def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     working = (
         _FLOAT * (_SPACE_IMAGES * pixels + int(most * voxels)) + 2 * _TABLE_BYTES * views * columns * 3 // 2
     )
-    whole = sum(_level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
+    whole = sum(level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
     halves = 2.0 if plan.options.halves else 1.0
-    seconds = _START_SECONDS + 1e-9 * _READ * pixels + whole * halves + 4 * _still(plan, pixels, voxels)
-    seconds += _refining_seconds(plan)
+    seconds = _START_SECONDS + 1e-9 * READ * pixels + whole * halves + 4 * still_seconds(plan, pixels, voxels)
+    seconds += refining_seconds(plan)
     saved = Size(0, 4 if plan.variation else 1).bytes(plan) * KEPT + Size(1, 4).bytes(plan)
     return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks, saved_bytes=saved)
 
 
-def _level_seconds(plan: Plan, number: int) -> float:
+def level_seconds(plan: Plan, number: int) -> float:
     """Seconds of one core, of a level of a motion in space."""
     level = plan.levels(0.0)[number - 1]
     voxels = level.shape[1] * level.shape[2] ** 2
@@ -233,19 +234,20 @@ def _level_seconds(plan: Plan, number: int) -> float:
     return 1e-9 * operations * MotionOptions().intervals * each * (_MASS_FACTOR if plan.mass else 1.0)
 
 
-def _iteration(plan: Plan, pixels: int, voxels: int) -> float:
+def iteration_seconds(plan: Plan, pixels: int, voxels: int) -> float:
     """Seconds of one core, of an outer iteration at the finest level."""
     if not plan.moving:
-        return _still(plan, pixels, voxels)
+        return still_seconds(plan, pixels, voxels)
     steps = plan.options.inner_iterations
     engine = "shifts" if plan.options.method == "shifts" else plan.options.flow
     if plan.printed:
         align = 2 * _WARP / 4 * steps
         return 1e-9 * (pixels * (_FLOW["farneback"] + align + 2 * _PROJECT) + voxels * _PRINTED_STEP * steps)
-    return 1e-9 * pixels * (_FLOW[engine] + _WARP) + _still(plan, pixels, voxels)
+    return 1e-9 * pixels * (_FLOW[engine] + _WARP) + still_seconds(plan, pixels, voxels)
 
 
-def _still(plan: Plan, pixels: int, voxels: int) -> float:
+def still_seconds(plan: Plan, pixels: int, voxels: int) -> float:
+    """Of one core, of the volume in such an iteration."""
     steps = plan.options.inner_iterations
     each = steps * _STEP + (_VARIATION if plan.variation else 0.0)
     return 1e-9 * (3 * _PROJECT * pixels + voxels * each)

@@ -94,7 +94,7 @@ def results(plan: Plan) -> Size:
     copies = int(plan.options.tiff) + int(plan.options.ome_zarr)
     if plan.options.method == "fbp":
         return Size(0, 1 + copies)
-    return Size(1, 2 + (2 if plan.options.halves else 0) + copies)
+    return Size(1, 2 + (3 if plan.options.halves else 0) + copies)
 
 
 def checkpoints_before(plan: Plan) -> Size:

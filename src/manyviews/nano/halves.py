@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.alignment.slice_registration import RegisteredFsc, registered_fsc
+from manyviews.alignment.slice_registration import RegisteredFsc, cylinder_factors, registered_fsc
+from manyviews.io.mrc import MrcWriter
 from manyviews.metrics.fsc import FscCurve
 from manyviews.nano.results import FSC_FILE, FSC_SLICES_FILE
 from manyviews.nano.room import blocks
+from manyviews.runs.map_names import MASK_FILE
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -78,6 +80,16 @@ def write_halves(folder: Path, found: RegisteredFsc, pixel_size_nm: float | None
         "halves_apart_pixels": [round(float(part), 3) for part in found.shift],
         "slices_of_halves_apart_rms_pixels": round(float(np.sqrt(np.mean(found.slice_shifts**2))), 3),
     }
+
+
+def write_mask(folder: Path, shape: tuple[int, int, int], pixel_size_nm: float | None) -> None:
+    """Write ``mask.mrc``, within which halves are compared, section by section."""
+    along, disc = cylinder_factors(shape)
+    size = (pixel_size_nm or 1.0) * _ANGSTROM_PER_NM
+    label = "manyviews nano reconstruct"
+    with MrcWriter(folder / MASK_FILE, shape, size, overwrite=True, labels=(label,)) as writer:
+        for weight in along:
+            writer.write((weight * disc)[None].astype(np.float32))
 
 
 def _shown(curve: FscCurve) -> float | str:

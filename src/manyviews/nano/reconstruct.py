@@ -17,6 +17,14 @@ from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.nano.angles import angle_figures
 from manyviews.nano.choice import Chosen, affordable, choice_figures, choose
 from manyviews.nano.estimate import estimate_cost, require_disk_room, require_room
+from manyviews.nano.expected import (
+    FILTERING,
+    READING,
+    REFINING,
+    chosen_phases,
+    expected_phases,
+    solving_phases,
+)
 from manyviews.nano.halves import half_views
 from manyviews.nano.pitch import pitch_figures
 from manyviews.nano.plan import Plan, resolve_plan
@@ -102,7 +110,9 @@ def prepared_projections(
     if in_files and cost.streams:
         require_disk_room(cost, folder, job.folder, resumed=job.run.resumed)
     scratch = stack.enter_context(ScratchFolder(folder)) if in_files else None
-    job.progress.start("reading", scan.shape[0])
+    cores = (plan.options.threads or torch.get_num_threads()) * job.world.size
+    job.expect(solving_phases(plan) if alone else expected_phases(plan), 1.0 / cores)
+    job.progress.start(READING, scan.shape[0])
 
     def tell(name: str, done: int, total: int) -> None:
         job.progress.update(done)
@@ -118,15 +128,19 @@ def _solve(job: Job, plan: Plan, prepared: Prepared, room: Room) -> dict[str, ob
     """All stages, and the files of the result; key figures by name."""
     views = Views(prepared.projections, prepared.theta_degrees, prepared.center, room=room)
     if plan.options.method == "fbp":
+        job.begin()
+        job.phase("filtered back-projection", FILTERING)
         return write_filtered(job, plan, prepared, room)
     watcher = Watcher(job, plan, prepared)
     unaligned = watcher.unaligned(solve_unaligned(job, plan, views))
+    job.phase("looking for angles and pitch of views", REFINING)
     views = refined_views(job, plan, views)
     angles = angle_figures(prepared.theta_degrees, views.theta_degrees)
     angles |= pitch_figures(views.pitch_degrees)
     prepared = replace(prepared, theta_degrees=views.theta_degrees)
     in_space = SpaceWatcher(watcher)
     chosen = choose(job, plan, views, in_space.note) if plan.choosing else Chosen(plan, None, None)
+    job.expect(chosen_phases(plan, chosen.plan))
     plan = chosen.plan
     if plan.space:
         summary, table = _in_space(job, chosen, prepared, views, in_space, unaligned)

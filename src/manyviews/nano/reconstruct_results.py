@@ -15,11 +15,12 @@ from manyviews.io.array_file import open_array, write_array
 from manyviews.io.mrc import MrcWriter, write_mrc
 from manyviews.jobs.run import Job
 from manyviews.kernels.warp_cpu import pull_back, push_forward
+from manyviews.metrics.correlation import ncc_views
 from manyviews.nano.copies import COPIES, write_copies
 from manyviews.nano.fbp import filtered_back_projection
 from manyviews.nano.flow.mass import inverse_flow
 from manyviews.nano.flow.robust import ViewWeights, find_jumps, view_weights
-from manyviews.nano.halves import compare_halves, comparison_binning, write_halves
+from manyviews.nano.halves import compare_halves, comparison_binning, write_halves, write_mask
 from manyviews.nano.plan import Plan
 from manyviews.nano.results import (
     ALIGNED_FILE,
@@ -28,12 +29,9 @@ from manyviews.nano.results import (
     FILES,
     FLOW_FILE,
     GAUGE_FILE,
-    HALF1_FILE,
-    HALF2_FILE,
     ITERATIONS_FILE,
     SHIFTS_FILE,
     VIEWS_FILE,
-    VOLUME_FILE,
     Center,
     Examples,
     GaugeTable,
@@ -52,11 +50,14 @@ from manyviews.nano.scan.prepare import Prepared
 from manyviews.nano.solve.joint import Seconds, own_flow, view_misfits
 from manyviews.nano.solve.problem import LevelProblem, squares
 from manyviews.nano.stages import Solved, Told
+from manyviews.report.fitted_images import FILES as FITTED_FILES
+from manyviews.report.fitted_images import block_of, chosen_images, shown, write_fitted
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, VOLUME_FILE
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-RESULTS = (*FILES, *COPIES)
+RESULTS = (*FILES, *COPIES, *FITTED_FILES)
 EXAMPLES = 4
 _ANGSTROM_PER_NM = 10.0
 _NO_SECONDS = Seconds()
@@ -183,6 +184,8 @@ def write_results(
     all_model = problem.ranks.gather_views(torch.from_numpy(model)).numpy()
     last = Told(plan.levels(prepared.center)[-1], problem, state, _NO_SECONDS)
     examples = example_views(last, prepared.projections, all_model, plan.mass)
+    some = chosen_images(len(all_model))
+    fitted = shown_pairs(_aligned(prepared.projections, state.flow, some, plan.mass), all_model[some])
     del model, all_model, own
     more = problem.raised(state.iterate)
     raised = None if more is None else problem.ranks.gather_views(torch.from_numpy(more)).numpy()
@@ -203,10 +206,12 @@ def write_results(
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     write_examples(folder, examples)
+    write_fitted_views(job, prepared, some, fitted)
     if parts:
         for name, part in zip((HALF1_FILE, HALF2_FILE), parts, strict=True):
             write_volume(job, name, part, prepared)
         size_nm = prepared.pixel_size_nm
+        write_mask(folder, parts[0].shape, size_nm)
         binning = comparison_binning(volume.shape) if room.in_files else 1
         if binning > 1:
             job.warn(
@@ -246,6 +251,27 @@ def straightened_images(
     for part in blocks(len(data), 2 * data[0].size):
         aligned = straightened(data[part], flow[part], mass=mass) if flow.size else data[part]
         yield from aligned if raised is None else aligned + raised[part]
+
+
+def _aligned(data: Float32, flow: torch.Tensor, views: NDArray[np.int64], mass: bool) -> Float32:
+    """Projections of some ``views`` aligned by their flow ``(view, 2, z, x)``, an empty one: as they are."""
+    some = np.ascontiguousarray(data[views])
+    return straightened(some, flow.numpy()[views], mass=mass) if flow.numel() else some
+
+
+def shown_pairs(aligned: Float32, model: Float32) -> Float32:
+    """Aligned projections and those of the volume, ``(k, z, x)``, as small as a page shows them."""
+    small = [shown(torch.from_numpy(np.ascontiguousarray(part))) for part in (aligned, model)]
+    return np.asarray(torch.stack(small, dim=1).numpy(), np.float32)
+
+
+def write_fitted_views(job: Job, prepared: Prepared, views: NDArray[np.int64], pairs: Float32) -> None:
+    """Write some views and what the volume explains of them, `shown_pairs`."""
+    found = [float(one) for one in ncc_views(pairs[:, 0], pairs[:, 1])]
+    theta = prepared.theta_degrees[views]
+    words = [f"{view + 1}: {at:.4g}°, {one:.2f}" for view, at, one in zip(views, theta, found, strict=True)]
+    block = block_of(prepared.projections.shape[1:])
+    write_fitted(job.folder, pairs, words, (prepared.pixel_size_nm or 1.0) * block * _ANGSTROM_PER_NM)
 
 
 def write_images(job: Job, prepared: Prepared, images: Iterable[Float32]) -> None:

@@ -23,7 +23,6 @@ from manyviews.nano.results import (
     RETURNED_FILE,
     SHIFTS_FILE,
     VIEWS_FILE,
-    VOLUME_FILE,
     Views,
     read_center,
     read_choice,
@@ -36,11 +35,14 @@ from manyviews.nano.results import (
     read_shifts,
     read_views,
 )
+from manyviews.report import fitted_images
 from manyviews.report.common import what_is_readable
 from manyviews.report.data import RunData, as_number
+from manyviews.report.fitted_images import fitted_section
 from manyviews.report.sections import Citation, Finding, Note, Part, Picture, Section, Table
 from manyviews.report.volume import central_slices
 from manyviews.report.words import summary_entry
+from manyviews.runs.map_names import VOLUME_FILE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +98,7 @@ _PICTURES = {
         "apart was left out on both sides.",
     ),
 }
-PICTURES = tuple(_PICTURES)
+PICTURES = (*list(_PICTURES)[:2], fitted_images.PICTURE, *list(_PICTURES)[2:])
 
 _NIKITIN = (
     "Nikitin V, De Andrade V, Slyamov A, Gould BJ, Zhang Y, Sampathkumar V, Kasthuri N, Gürsoy D, De Carlo F "
@@ -123,6 +125,7 @@ CITATIONS = {
     "pcgtv": (_NIKITIN,),
 }
 _MOST_LISTED = 200
+_FITTED = "view, angle, correlation with its reprojection. Views whose flow is known are shown aligned"
 
 
 def sections(run: RunData) -> Iterator[Part]:
@@ -137,6 +140,7 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from what_is_readable(
         lambda: _slices(folder),
         lambda: _examples(folder),
+        lambda: fitted_section(folder, _FITTED),
         lambda: _displacement(folder),
         lambda: _iterations(folder / ITERATIONS_FILE),
         lambda: _views(folder),

@@ -55,12 +55,12 @@ from manyviews.io.atomic import atomic_write
 from manyviews.io.nested import parse_toml
 from manyviews.io.tables import read_numbers, require_ordinary, write_table
 from manyviews.operators.pitched_radon import MOST_DEGREES as MOST_PITCH_DEGREES
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
 from manyviews.runs.toml import dump_toml
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-VOLUME_FILE, HALF1_FILE, HALF2_FILE = "volume.mrc", "half1.mrc", "half2.mrc"
 BEFORE_FILE, ALIGNED_FILE, FLOW_FILE = "volume_before.mrc", "projections_aligned.mrc", "flow.npy"
 ITERATIONS_FILE, VIEWS_FILE, SHIFTS_FILE = "iterations.csv", "views.csv", "shifts.csv"
 PITCH_FILE = "pitch.csv"
@@ -69,9 +69,10 @@ MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE = "motion.npy", "motion.csv", "choic
 EXAMPLES_FILE, EXAMPLE_VIEWS_FILE = "examples.npy", "examples.csv"
 FSC_FILE, FSC_SLICES_FILE, FSC_REFERENCE_FILE = "fsc.csv", "fsc_slices.csv", "fsc_reference.csv"
 FILES = (
-    VOLUME_FILE, HALF1_FILE, HALF2_FILE, BEFORE_FILE, ALIGNED_FILE, FLOW_FILE, ITERATIONS_FILE, VIEWS_FILE,
-    SHIFTS_FILE, GAUGE_FILE, CENTER_FILE, EXAMPLES_FILE, EXAMPLE_VIEWS_FILE, FSC_FILE, FSC_SLICES_FILE,
-    FSC_REFERENCE_FILE, RETURNED_FILE, MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE, PITCH_FILE,
+    VOLUME_FILE, HALF1_FILE, HALF2_FILE, MASK_FILE, BEFORE_FILE, ALIGNED_FILE, FLOW_FILE, ITERATIONS_FILE,
+    VIEWS_FILE, SHIFTS_FILE, GAUGE_FILE, CENTER_FILE, EXAMPLES_FILE, EXAMPLE_VIEWS_FILE, FSC_FILE,
+    FSC_SLICES_FILE, FSC_REFERENCE_FILE, RETURNED_FILE, MOTION_FILE, MOTION_VIEWS_FILE, CHOICE_FILE,
+    PITCH_FILE,
 )  # fmt: skip
 """All of them, for the list of a job's results."""
 

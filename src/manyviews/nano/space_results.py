@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from manyviews.jobs.run import Job
 from manyviews.nano.copies import write_copies
 from manyviews.nano.flow.robust import find_jumps, view_weights
-from manyviews.nano.halves import compare_halves, write_halves
+from manyviews.nano.halves import compare_halves, write_halves, write_mask
 from manyviews.nano.motion.basis import time_functions
 from manyviews.nano.motion.displacement import ViewMotion, displacement_at, view_motion
 from manyviews.nano.motion.solver import SpaceLevel, SpaceState
@@ -23,15 +23,14 @@ from manyviews.nano.reconstruct_results import (
     Watcher,
     about,
     misfit_of,
+    shown_pairs,
+    write_fitted_views,
     write_images,
     write_volume,
 )
 from manyviews.nano.results import (
-    HALF1_FILE,
-    HALF2_FILE,
     SHIFTS_FILE,
     VIEWS_FILE,
-    VOLUME_FILE,
     Examples,
     Iteration,
     SpaceMotion,
@@ -45,6 +44,8 @@ from manyviews.nano.scan.prepare import Prepared
 from manyviews.nano.space import SpaceSolved, SpaceTold
 from manyviews.nano.stages import Solved
 from manyviews.operators.radon import Radon
+from manyviews.report.fitted_images import chosen_images
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, VOLUME_FILE
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -147,11 +148,14 @@ def write_space_results(
     write_views(folder / VIEWS_FILE, table.views)
     write_shifts(folder / SHIFTS_FILE, prepared.theta_degrees, table.shifts * prepared.binning)
     write_examples(folder, example_views(solver, state, model, still))
+    some = chosen_images(len(data))
+    write_fitted_views(job, prepared, some, shown_pairs(data[some], model[some]))
     parts = [half.state.iterate.numpy() for half in halves]
     if parts:
         for name, part in zip((HALF1_FILE, HALF2_FILE), parts, strict=True):
             write_volume(job, name, part, prepared)
         size_nm = prepared.pixel_size_nm
+        write_mask(folder, parts[0].shape, size_nm)
         figures |= write_halves(folder, compare_halves(parts[0], parts[1], size_nm), size_nm)
     write_copies(job, plan, volume, prepared.pixel_size_nm)
     return figures, table

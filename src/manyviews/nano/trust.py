@@ -32,7 +32,6 @@ from manyviews.nano.results import (
     PITCH_FILE,
     RETURNED_FILE,
     VIEWS_FILE,
-    VOLUME_FILE,
     read_center,
     read_choice,
     read_pitch,
@@ -46,6 +45,7 @@ from manyviews.nano.stages import Views, solve_views
 from manyviews.nano.trust_options import TrustOptions
 from manyviews.options import RunOptions, option_of, value_kind
 from manyviews.parallel.world import SingleWorld, World
+from manyviews.runs.map_names import VOLUME_FILE
 from manyviews.runs.record import read_record
 
 T = TypeVar("T")

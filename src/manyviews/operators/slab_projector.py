@@ -2,7 +2,9 @@
 
 Every process holds a *slab* of slices. It streams all views through its slab, a *block* of views at a time,
 and finishes its share of every block: only for those are images read and made. A slab may lie in a file; it
-is then gone through in *pieces* of a few slices, whose frames fit in memory.
+is then gone through in *pieces* of a few slices, whose frames fit in memory. Each piece is read and brought
+to the frame of a tilt axis once, and adds to the detectors of all views of the axis, which may be in a file
+too.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from manyviews.parallel.world import World, shares
 
 ReadViews = Callable[[NDArray[np.int64]], torch.Tensor]
 Allocate = Callable[[], torch.Tensor]
+AllocateShape = Callable[[tuple[int, ...]], torch.Tensor]
 Block = tuple[NDArray[np.int64], torch.Tensor]
 
 # Blocks shrink with the number of slabs, as everything else that a process holds does, down to this.
@@ -53,10 +56,11 @@ class SlabProjector(LinearOperator):
         Processes that hold a slab of slices each, `shares` of them; None: this one holds all. The volume
         given to a method is this process's slab.
     piece_slices
-        Slices handled at a time, where frames of the whole slab would not fit in memory. When projecting, all
-        pieces are gone through with every block of views, so that blocks should be large then.
+        Slices handled at a time, where frames of the whole slab would not fit in memory.
     block_bytes
         Images handled at a time; None: `usual_block_bytes`.
+    allocate_detectors
+        Where detectors of all views of an axis are while a slab is projected in pieces; None: in memory.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class SlabProjector(LinearOperator):
         exchange: World | None = None,
         piece_slices: int | None = None,
         block_bytes: int | None = None,
+        allocate_detectors: AllocateShape | None = None,
     ) -> None:
         self.geometry = geometry
         self.volume_shape = volume_shape
@@ -76,6 +81,7 @@ class SlabProjector(LinearOperator):
         self.pixel_size = pixel_size
         self.exchange = exchange if exchange is not None and exchange.size > 1 else None
         self.piece_slices = piece_slices
+        self.allocate_detectors = allocate_detectors
         ranks, rank = (exchange.size, exchange.rank) if exchange is not None else (1, 0)
         self.block_bytes = block_bytes or usual_block_bytes(ranks)
         self.slab = shares(volume_shape[0], ranks)[rank]
@@ -100,6 +106,7 @@ class SlabProjector(LinearOperator):
             exchange=self.exchange,
             piece_slices=self.piece_slices,
             block_bytes=self.block_bytes,
+            allocate_detectors=self.allocate_detectors,
         )
 
     @property
@@ -127,27 +134,31 @@ class SlabProjector(LinearOperator):
         """
         frames = SlabFrames(self.axes, self.pieces, x)
         for number, axis in enumerate(self.axes):
+            held = self._through_pieces(number, frames)
             for part in axis.blocks(self.block_bytes):
-                own, images = self._project_part(number, part, frames)
+                own, images = self._project_part(number, part, frames, held)
                 yield axis.group.views[own], images
+            del held  # its room, before the next axis takes as much
 
     def back_project(self, read: ReadViews, allocate: Allocate | None = None) -> torch.Tensor:
         """Back-project images that ``read(view indices)`` hands over a few at a time, in view-group order.
 
-        All views are asked for once for every piece of the slab: that is less to read and write than to go
-        through all pieces with every block of views. ``allocate`` gives the tensor for the result; left out:
-        a new one like the images.
+        Every view is asked for once. ``allocate`` gives the tensor for the result; left out: a new one like
+        the images.
         """
         sums: SlabSums | None = None
         for axis in self.axes:
-            for piece, height in zip(self.pieces, self.heights, strict=True):
-                for part in axis.blocks(self.block_bytes):
-                    own = self._own(part)
-                    images = read(axis.group.views[own])
-                    sums = sums or SlabSums(images.new_empty(self.domain) if allocate is None else allocate())
-                    sums.add(axis, piece, height, part, self._all_detectors(axis, part, own, images))
-                assert sums is not None
-                sums.bring_home(axis, piece)
+            held: torch.Tensor | None = None
+            for number, part in enumerate(axis.blocks(self.block_bytes)):
+                own = self._own(part)
+                images = read(axis.group.views[own])
+                sums = sums or SlabSums(images.new_empty(self.domain) if allocate is None else allocate())
+                held = self._new_held(axis, images) if number == 0 else held
+                self._take_back(axis, part, own, images, held, sums)
+                del images  # before the next block takes as much
+            assert sums is not None
+            self._bring_home(axis, held, sums)
+            del held
         assert sums is not None
         return sums.total
 
@@ -170,8 +181,9 @@ class SlabProjector(LinearOperator):
         sums = SlabSums(x.new_empty(self.domain) if allocate is None else allocate())
         residual_energy = data_energy = 0.0
         for number, axis in enumerate(self.axes):
+            held = self._through_pieces(number, frames)
             for part in axis.blocks(self.block_bytes):
-                own, projected = self._project_part(number, part, frames)
+                own, projected = self._project_part(number, part, frames, held)
                 views = axis.group.views[own]
                 images = read(views)
                 residual = torch.sub(images, projected, out=projected)
@@ -182,14 +194,10 @@ class SlabProjector(LinearOperator):
                 residual.mul_(scale if row_scale is None else scale * row_scale(views))
                 if pixels is not None:
                     residual.mul_(pixels)
-                detectors = self._piece_detectors(axis, part, own, residual)
-                for piece, height, detector in zip(self.pieces, self.heights, detectors, strict=True):
-                    sums.add(axis, piece, height, part, detector)
-                    if len(self.pieces) > 1:
-                        sums.bring_home(axis, piece)
-                del images, projected, residual, detectors, detector  # before the next block takes as much
-            if len(self.pieces) == 1:
-                sums.bring_home(axis, self.pieces[0])
+                self._take_back(axis, part, own, residual, held, sums)
+                del images, projected, residual  # before the next block takes as much
+            self._bring_home(axis, held, sums)
+            del held
         if self.exchange is not None:
             energies = torch.tensor([residual_energy, data_energy], dtype=torch.float64)
             residual_energy, data_energy = (float(value) for value in self.exchange.sum(energies))
@@ -202,27 +210,72 @@ class SlabProjector(LinearOperator):
         share = shares(part.stop - part.start, self.exchange.size)[self.exchange.rank]
         return slice(part.start + share.start, part.start + share.stop)
 
-    def _project_part(self, number: int, part: slice, frames: SlabFrames) -> tuple[slice, torch.Tensor]:
-        """This rank's share of a block of views, and its images."""
+    def _new_held(self, axis: AxisProjector, like: torch.Tensor) -> torch.Tensor | None:
+        """Room for detectors ``(view, t, w)`` of all views of an axis; None where there is one piece.
+
+        Every block of views goes through one piece by itself.
+        """
+        if len(self.pieces) == 1:
+            return None
+        new = self.allocate_detectors or like.new_empty
+        return new((len(axis.group.views), axis.group.detector_length, axis.group.width))
+
+    def _through_pieces(self, number: int, frames: SlabFrames) -> torch.Tensor | None:
+        """Detectors of `_new_held`, every piece of the slab streamed to them in its turn."""
         axis = self.axes[number]
-        if self.exchange is None and len(self.pieces) == 1:
-            return part, axis.project(frames.packed(number, 0), part, frames.slab)
-        detector = axis.new_detector(part, frames.slab)
+        held = self._new_held(axis, frames.slab)
+        if held is None:
+            return None
         for piece, height in enumerate(self.heights):
-            place = detector if piece == 0 else torch.empty_like(detector)
-            axis.stream(frames.packed(number, piece), part, place, height)
-            if piece > 0:
-                detector.add_(place)
+            for part in axis.blocks(self.block_bytes):
+                place = held[part] if piece == 0 else axis.new_detector(part, frames.slab)
+                axis.stream(frames.packed(number, piece), part, place, height)
+                if piece > 0:
+                    held[part].add_(place)
+                del place
+        frames.release()
+        return held
+
+    def _project_part(
+        self, number: int, part: slice, frames: SlabFrames, held: torch.Tensor | None
+    ) -> tuple[slice, torch.Tensor]:
+        """This rank's share of a block of views, and its images; ``held`` of `_through_pieces`."""
+        axis = self.axes[number]
+        if self.exchange is None and held is None:
+            return part, axis.project(frames.packed(number, 0), part, frames.slab)
+        if held is None:
+            detector = axis.new_detector(part, frames.slab)
+            axis.stream(frames.packed(number, 0), part, detector, self.heights[0])
+        else:
+            detector = held[part]
         if self.exchange is not None:
             detector = self.exchange.sum_scatter(detector, _counts(part, self.exchange.size))
         own = self._own(part)
         return own, axis.to_images(detector, own)
 
-    def _piece_detectors(
-        self, axis: AxisProjector, part: slice, own: slice, images: torch.Tensor
-    ) -> Sequence[torch.Tensor]:
-        """Detectors ``(k, t, w)`` to back-project into each piece: here the same for all."""
-        return [self._all_detectors(axis, part, own, images)] * len(self.pieces)
+    def _take_back(
+        self,
+        axis: AxisProjector,
+        part: slice,
+        own: slice,
+        images: torch.Tensor,
+        held: torch.Tensor | None,
+        sums: SlabSums,
+    ) -> None:
+        """Own images of a block to its detectors, and these to the slab, or to ``held`` for `_bring_home`."""
+        detector = self._all_detectors(axis, part, own, images)
+        if held is None:
+            sums.add(axis, self.pieces[0], self.heights[0], part, detector)
+        else:
+            held[part] = detector
+
+    def _bring_home(self, axis: AxisProjector, held: torch.Tensor | None, sums: SlabSums) -> None:
+        """Add to the slab what the detectors of all views of an axis hold, piece by piece."""
+        for piece, height in zip(self.pieces, self.heights, strict=True):
+            if held is not None:
+                for part in axis.blocks(self.block_bytes):
+                    sums.add(axis, piece, height, part, held[part])
+            sums.bring_home(axis, piece)
 
     def _all_detectors(
         self, axis: AxisProjector, part: slice, own: slice, images: torch.Tensor
@@ -253,6 +306,10 @@ class SlabFrames:
             self._packed = axis.pack(slices, self._spline(slices) if axis.group.rotated else None)
             self._key = (number, piece)
         return self._packed
+
+    def release(self) -> None:
+        """Keep no piece."""
+        self._packed = None
 
     def _spline(self, slices: torch.Tensor) -> torch.Tensor:
         """Spline coefficients of a piece; those of a whole slab serve all axes."""

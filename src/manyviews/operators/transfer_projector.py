@@ -7,7 +7,6 @@ W_k what projects a slab, T_k the transfer at its defocus (`manyviews.operators.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from manyviews.operators.contrast_transfer import Optics, phase_coefficients
 from manyviews.operators.defocus_strips import DefocusStrips
 from manyviews.operators.linear import register
 from manyviews.operators.slab_projector import (
-    Allocate,
-    ReadViews,
     SlabFrames,
     SlabProjector,
     SlabSums,
@@ -102,21 +99,12 @@ class TransferProjector(SlabProjector):
             spread=2 * self.transfer.spread_pixels(size),
         )
 
-    def back_project(self, read: ReadViews, allocate: Allocate | None = None) -> torch.Tensor:
-        """As of `SlabProjector`; every view is asked for once."""
-        sums: SlabSums | None = None
-        for axis in self.axes:
-            for part in axis.blocks(self.block_bytes):
-                images = read(axis.group.views[part])
-                sums = sums or SlabSums(images.new_empty(self.domain) if allocate is None else allocate())
-                detectors = self._piece_detectors(axis, part, part, images)
-                for piece, height, detector in zip(self.pieces, self.heights, detectors, strict=True):
-                    sums.add(axis, piece, height, part, detector)
-                    sums.bring_home(axis, piece)
-        assert sums is not None
-        return sums.total
+    def _new_held(self, axis: AxisProjector, like: torch.Tensor) -> None:
+        """Nothing: slabs of a defocus are not added up before they are images."""
 
-    def _project_part(self, number: int, part: slice, frames: SlabFrames) -> tuple[slice, torch.Tensor]:
+    def _project_part(
+        self, number: int, part: slice, frames: SlabFrames, held: torch.Tensor | None
+    ) -> tuple[slice, torch.Tensor]:
         axis = self.axes[number]
         slabs = []
         for piece, height in enumerate(self.heights):
@@ -128,13 +116,27 @@ class TransferProjector(SlabProjector):
             images[place] = self.strips(view).forward(torch.stack([slab[place] for slab in slabs]))[0]
         return part, images
 
-    def _piece_detectors(
-        self, axis: AxisProjector, part: slice, own: slice, images: torch.Tensor
-    ) -> Sequence[torch.Tensor]:
+    def _take_back(
+        self,
+        axis: AxisProjector,
+        part: slice,
+        own: slice,
+        images: torch.Tensor,
+        held: torch.Tensor | None,
+        sums: SlabSums,
+    ) -> None:
         slabs = images.new_empty((len(self.pieces), *images.shape))
         for place, view in enumerate(axis.group.views[part].tolist()):
             slabs[:, place] = self.strips(view).adjoint(images[place : place + 1])
-        return [axis.to_detector(slab, part) for slab in slabs]
+        for piece, height, slab in zip(self.pieces, self.heights, slabs, strict=True):
+            sums.add(axis, piece, height, part, axis.to_detector(slab, part))
+            if len(self.pieces) > 1:
+                sums.bring_home(axis, piece)
+
+    def _bring_home(self, axis: AxisProjector, held: torch.Tensor | None, sums: SlabSums) -> None:
+        """What several slabs of a defocus got is home already."""
+        if len(self.pieces) == 1:
+            super()._bring_home(axis, held, sums)
 
 
 def example_transfer(views: int, hand: int) -> ViewTransfer:

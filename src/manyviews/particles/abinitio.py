@@ -17,6 +17,7 @@ from manyviews.jobs.run import Job, JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.particles.estimate import Cost, announce, estimate_cost, reach_of
+from manyviews.particles.fitted import write_fitted_samples
 from manyviews.particles.grey_levels import (
     GreyLevels,
     find_warnings,
@@ -27,6 +28,7 @@ from manyviews.particles.grey_levels import (
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.methods import METHODS, Particles, check_ranks
+from manyviews.particles.onward import say_what_is_next
 from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import AbinitioOptions, ParticleOptions
 from manyviews.particles.plan import Plan, check_reference, load_table, resolve_plan
@@ -82,7 +84,12 @@ def abinitio(
             images, own = own_images(stack, job, chosen.table, plan, options, chosen.mend, chosen.numbers)
             reach = look_ahead(job, plan, chosen, images, own, partial(estimate_cost, plan))
             found = find_structure(job, plan, chosen, images, own, reach)
-        return job.finish(write_results(job.folder, plan, chosen, found) if job.speaks else {})
+            write_fitted_samples(
+                job, images, own, chosen.order, found.samples, found.volume, plan.diameter, options.symmetry
+            )
+        summary = write_results(job.folder, plan, chosen, found) if job.speaks else {}
+        say_what_is_next(job, particles, table, plan.pixel_size, options.symmetry)
+        return job.finish(summary)
 
 
 def find_structure(

@@ -16,6 +16,7 @@ from manyviews.operators.fourier_points import half_plane
 from manyviews.particles.em.pose_grids import coarse_level, shifts_everywhere
 from manyviews.particles.em.state import RefinementState, StartsState
 from manyviews.particles.images.fourier_resample import working_box
+from manyviews.particles.known_poses import ReconstructionPlan
 from manyviews.particles.plan import Plan
 from manyviews.particles.refine.plan import PATIENCE, RefinementPlan
 from manyviews.particles.refine.state import HalvesState
@@ -30,7 +31,9 @@ _NEIGHBOUR_POINT = 1.4e-9  # of an image, a pose near a known one, and a coeffic
 _SAMPLE_POINT = 1.6e-8  # added to the map: a coefficient of a pose
 _VOXEL = 2e-7  # transforms and masks of the maps in an iteration, for each voxel of a box
 _ITERATION = 0.02
-_FINISHING_VOXEL = 4e-6  # half maps of all frequencies, their mask, curves, local resolution, for each voxel
+FINISHING_VOXEL = 4e-6  # the mask of half maps, curves, local resolution, for each voxel
+
+_KNOWN_VOXEL = 1e-6  # half maps, their curve and the map of known poses, for each voxel
 
 _NEIGHBOURS_KNOWN, _NEIGHBOURS_ANYWHERE = 1000, 2000  # poses scored around candidates, as seen
 _BEST = 0.75  # of the time for posteriors over a whole grid, that its best poses take
@@ -110,9 +113,21 @@ def halves_step(plan: RefinementPlan, radius: int, everywhere: float) -> Step:
     return Step(size, radius, lost + known + _mapping(plan, size, radius))
 
 
+def half_maps_seconds(plan: RefinementPlan) -> float:
+    """Of the half maps in the end, with all frequencies."""
+    return _mapping(plan, plan.em.particles, plan.radius)
+
+
+def known_poses_seconds(plan: ReconstructionPlan) -> float:
+    """Of a map and half maps of images in known poses."""
+    turns = len(symmetry_rotations(plan.options.symmetry))
+    points = len(half_plane(plan.radius, plan.box))
+    return len(plan.rotations) * turns * points * _SAMPLE_POINT + _KNOWN_VOXEL * plan.box**3
+
+
 def finishing_seconds(plan: RefinementPlan) -> float:
-    """Of the half maps in the end, with all frequencies, and of what is made of them."""
-    return _mapping(plan, plan.em.particles, plan.radius) + _FINISHING_VOXEL * plan.box**3
+    """Of what is made of them."""
+    return FINISHING_VOXEL * plan.box**3
 
 
 # --- for the time that is left ---

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from manyviews.io.sizes import format_bytes
-from manyviews.jobs.run import Job
+from manyviews.jobs.run import Job, after
 from manyviews.operators.fourier_slice import grid_half
 from manyviews.operators.fourier_sums import HALVES, PADDING
 from manyviews.parallel.lanes import LANES
@@ -21,6 +21,7 @@ from manyviews.particles.cost import (
     Planned,
     Step,
     finishing_seconds,
+    half_maps_seconds,
     halves_steps,
     refinement_steps,
     start_seconds,
@@ -31,7 +32,11 @@ from manyviews.particles.images.load import image_bytes
 from manyviews.particles.plan import Plan
 from manyviews.particles.refine.plan import RefinementPlan
 from manyviews.particles.sagd.sagd import gradient_bytes
+from manyviews.runs.course import Expected
 from manyviews.runs.progress import format_seconds
+
+FINISHING = "finishing"
+"""The phase in which half maps are made into what a refinement leaves."""
 
 _IMAGE_PIXEL = 2.5e-8  # seconds of one core: reading, transforming
 _START = 5.0  # seconds of one core: loading programs, the report
@@ -69,12 +74,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run takes: seconds of one core, None if not known, and memory of all images and of the rest."""
+    """What a run takes: seconds of one core, None if not known, and memory of all images and of the rest.
+
+    ``ending`` are names and seconds of one core of what follows the stages, as `Job.expect` knows them.
+    """
 
     stages: tuple[Stage, ...]
     seconds: float | None
     images_bytes: int
     working_bytes: int
+    ending: tuple[tuple[str, float], ...] = ()
 
     def memory_bytes(self, ranks: int = 1) -> int:
         """Of each rank."""
@@ -82,16 +91,14 @@ class Cost:
 
     def wall_seconds(self, cores: int) -> float | None:
         """With so many threads in all ranks, if the machine does nothing else; None if not known."""
-        return (
-            None if self.seconds is None else self.seconds / (cores * (1 if cores == 1 else _PARALLEL_SHARE))
-        )
+        return None if self.seconds is None else self.seconds * seconds_a_unit(cores)
 
-    def of_stages(self) -> dict[str, float]:
-        """Seconds of one core by stage, in their order."""
+    def of_phases(self) -> dict[str, Expected]:
+        """Seconds of one core by stage, and of what follows, in their order."""
         found: dict[str, float] = {}
         for stage in self.stages:
             found[stage.stage] = found.get(stage.stage, 0.0) + stage.seconds
-        return found
+        return {name: Expected(seconds) for name, seconds in (*found.items(), *self.ending)}
 
     def told(self, threads: int, ranks: int = 1, *, on_gpu: bool = False) -> str:
         """Memory and time in words."""
@@ -106,9 +113,15 @@ class Cost:
         )
 
 
+def seconds_a_unit(cores: int) -> float:
+    """Of so many threads in all ranks, for one of a core."""
+    return 1.0 / (cores * (1 if cores == 1 else _PARALLEL_SHARE))
+
+
 def announce(job: Job, cost: Cost, *, on_gpu: bool) -> None:
     """Say what a run will take when it begins; its stages count for the time that is left."""
-    job.expected.update(cost.of_stages())
+    cores = torch.get_num_threads() * job.world.size
+    job.expect(cost.of_phases(), None if on_gpu else seconds_a_unit(cores))
     job.say(f"this takes {cost.told(torch.get_num_threads(), job.world.size, on_gpu=on_gpu)}")
 
 
@@ -133,9 +146,11 @@ def estimate_cost(plan: Plan, reach: int, threads: int = 1) -> Cost:
 def estimate_refinement(plan: RefinementPlan, reach: int, threads: int = 1) -> Cost:
     """Count a refinement of halves, alike."""
     stages = tuple(_joined("halves", "halves apart", halves_steps(plan, reach)))
-    seconds = _reading_seconds(plan) + sum(stage.seconds for stage in stages) + finishing_seconds(plan)
+    ending = ((after("halves"), half_maps_seconds(plan)), (FINISHING, finishing_seconds(plan)))
+    last = sum(seconds for _, seconds in ending)
+    seconds = _reading_seconds(plan) + sum(stage.seconds for stage in stages) + last
     images = image_bytes(plan.em.particles, plan.radius)
-    return Cost(stages, seconds, images, _finishing_bytes(plan, threads) + _REFINEMENT_BYTES)
+    return Cost(stages, seconds, images, _finishing_bytes(plan, threads) + _REFINEMENT_BYTES, ending)
 
 
 def estimate_solve(first: Plan, then: RefinementPlan, reach: int, threads: int = 1) -> Cost:
@@ -145,7 +160,7 @@ def estimate_solve(first: Plan, then: RefinementPlan, reach: int, threads: int =
     if found.seconds is not None and refined.seconds is not None:
         seconds = found.seconds + refined.seconds - _reading_seconds(then)
     working = max(found.working_bytes, _finishing_bytes(then, threads) + _BOTH_BYTES)
-    return Cost((*found.stages, *refined.stages), seconds, refined.images_bytes, working)
+    return Cost((*found.stages, *refined.stages), seconds, refined.images_bytes, working, refined.ending)
 
 
 def _starts(plan: Plan) -> Stage:

@@ -27,9 +27,11 @@ from manyviews.operators.image_shift import shift_phases
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import ReconstructOptions
 from manyviews.particles.plan import check_diameter, check_reference, fourier_radius
-from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE, VOLUME_FILE
+from manyviews.particles.results import HALVES_FILE, REFERENCE_FILE
 from manyviews.particles.selection import FILES
+from manyviews.report import fitted_images
 from manyviews.report.words import in_figures
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -37,8 +39,8 @@ _POINTS_AT_ONCE = 2**21
 _EDGE_PIXELS = 3.0
 _MOST_PADDING = 4
 AT_POINTS = 1 / PADDING**3  # of the damping: in full, it would blur a map whose poses are known
-VOLUMES = (VOLUME_FILE, "half1.mrc", "half2.mrc")
-RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE, *FILES)
+VOLUMES = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, MASK_FILE)
+RESULTS = (*VOLUMES, HALVES_FILE, REFERENCE_FILE, *FILES, *fitted_images.FILES)
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,13 @@ def _halves(table: ParticleTable) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 class WienerMap:
     """A map ``(box, box, box)`` float32, Wiener filtered, zero outside the particle, and one of each half.
 
-    ``correlation`` is the Fourier shell correlation of the half maps.
+    The half maps are as they are, neither filtered nor masked: other programs want them so. ``correlation``
+    is their Fourier shell correlation within ``mask``.
     """
 
     volume: Float32
     half_volumes: tuple[Float32, Float32]
+    mask: Float32
     correlation: FscCurve
 
 
@@ -175,12 +179,12 @@ def reconstruct(
             raise InputError(f"no image is in half {number}", fix="give both halves images, or none a half")
     sums = add_up(images, poses, moves, half, symmetry=symmetry, padding=padding)
     mask = torch.from_numpy(particle_mask(images.box, images.pixel_size, diameter))
-    first, second = ((sums.half_volume(number, images.box) * mask).numpy() for number in range(HALVES))
-    curve = fsc(first, second, images.pixel_size)
+    first, second = (sums.half_volume(number, images.box).numpy() for number in range(HALVES))
+    curve = fsc(first, second, images.pixel_size, mask=mask.numpy())
     agreed = curve.correlation[: images.radius + 1]
     # in full at every point, the damping would blur a map whose poses are known: docs/fourier-slices.md
     volume = sums.volume(agreed, images.box, at_points=1 / padding**3, mask=mask).numpy()
-    return WienerMap(volume, (first, second), curve)
+    return WienerMap(volume, (first, second), mask.numpy(), curve)
 
 
 def add_up(
@@ -236,7 +240,7 @@ def reconstruct_as_planned(images: FourierImages, plan: ReconstructionPlan) -> W
 
 def write_reconstruction(folder: Path, plan: ReconstructionPlan, found: WienerMap) -> dict[str, object]:
     """Write maps and curves into a run folder; returns key figures by name."""
-    for name, volume in zip(VOLUMES, (found.volume, *found.half_volumes), strict=True):
+    for name, volume in zip(VOLUMES, (found.volume, *found.half_volumes, found.mask), strict=True):
         write_mrc(folder / name, volume, plan.pixel_size, overwrite=True,
                   labels=("manyviews particles reconstruct",))  # fmt: skip
     found.correlation.write_csv(folder / HALVES_FILE, overwrite=True)

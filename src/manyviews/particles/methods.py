@@ -22,6 +22,7 @@ from manyviews.particles.em.starts import RandomStarts, refinement_problem
 from manyviews.particles.em.state import StartsState
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.options import AbinitioMethod
+from manyviews.particles.pass_files import REFINEMENT, noting
 from manyviews.particles.plan import Plan, sagd_options
 from manyviews.particles.results import Reconstruction, preview
 from manyviews.particles.sagd.sagd import Sagd
@@ -100,6 +101,7 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         stage="refinement",
         preview=lambda state: show(state.iterate),
         cost=refinement_work(replace(plan, em=made), particles.reach),
+        note=noting(job, REFINEMENT, plan.box, plan.pixel_size),
     )
     if options.independent_halves and state.radius <= plan.em.last_start_radius:
         job.warn("the halves share all frequencies that were used; their FSC says nothing")
@@ -107,8 +109,9 @@ def run_em(job: Job, particles: Particles) -> Reconstruction:
         state.iterate,
         state.samples.among(particles.numbers, plan.em.particles),
         state.correlation,
-        options.independent_halves,
         {"stopped_because": str(reason), **_compare_starts(job, plan, starts)},
+        halves=state.halves,
+        mask=problem.constraint(len(state.iterate)).mask if state.halves else None,
     )
 
 
@@ -163,7 +166,7 @@ def run_sagd(job: Job, particles: Particles) -> Reconstruction:
     offsets = generator(plan.options.seed, Stream.SAGD_POSES).random(len(images))
     assignment = PoseAssignment(images, search, volume, offsets)
     found, _ = job.solve(assignment, assignment.iterations, stage="poses")
-    return Reconstruction(volume, found.samples, [], False, {"stopped_because": str(reason)})
+    return Reconstruction(volume, found.samples, [], {"stopped_because": str(reason)})
 
 
 def best_trial(job: Job, trials: list[Sagd]) -> tuple[Sagd, SagState | None]:

@@ -68,6 +68,18 @@ class ParticleOptions:
 
 @described
 @dataclass(frozen=True)
+class ConvertOptions:
+    """Where a table goes that is written for another program."""
+
+    out: Path = option(section="output", metavar="TABLE",
+        help="Write this table: RELION's (3.1) if it ends in .star, cryoSPARC's if it ends in .cs.")
+    without_images: bool = option(False, section="input",
+        help="Do not look for the images, which may be elsewhere.")
+    overwrite: bool = option(False, section="output", help="Replace the table if it is there.")
+
+
+@described
+@dataclass(frozen=True)
 class AbinitioOptions(MachineOptions):
     """How to reconstruct."""
 

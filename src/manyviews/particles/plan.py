@@ -65,10 +65,14 @@ class Plan:
         return {**given, **resolved, "reference": None if reference is None else str(reference)}
 
 
-def load_table(options: ParticleOptions) -> ParticleTable:
-    """The particles that the options name; `InputError` if the file cannot be used."""
+def load_table(options: ParticleOptions, *, with_images: bool = True) -> ParticleTable:
+    """The particles that the options name; `InputError` if the file cannot be used.
+
+    ``with_images``: the stacks must be there.
+    """
     check_options(options)
     given: dict[str, Any] = {"data_root": options.data_root, "ctf": not options.no_ctf}
+    given["with_images"] = with_images
     if options.particles.suffix.lower() == ".cs":
         if options.dark_protein or options.pixel_size is not None:
             raise InputError("a .cs file tells contrast and pixel size itself", path=options.particles,

@@ -20,9 +20,12 @@ from manyviews.jobs.run import JobResult, start_job
 from manyviews.maps import postprocess as maps
 from manyviews.options import MachineOptions, RunOptions
 from manyviews.parallel.world import World
+from manyviews.particles.cost import FINISHING_VOXEL
+from manyviews.particles.estimate import FINISHING
 from manyviews.particles.options import PostprocessOptions
 from manyviews.particles.postprocess_report import PICTURES, sections
 from manyviews.particles.postprocess_results import RESULTS, write_finished
+from manyviews.runs.course import Expected
 from manyviews.runs.fingerprint import fingerprint
 from manyviews.runs.memory import available_memory_bytes
 
@@ -134,7 +137,8 @@ def postprocess(options: PostprocessOptions, run: RunOptions, *, world: World | 
         if mask is not None:
             maps.given_mask(mask, files.box)
         job.begin()
-        job.phase(f"postprocess: {files.box} voxels a side of {files.pixel_size:g} angstrom")
+        job.expect({FINISHING: Expected(FINISHING_VOXEL * files.box**3)}, 1.0)
+        job.phase(f"postprocess: {files.box} voxels a side of {files.pixel_size:g} angstrom", FINISHING)
         found = maps.postprocess(
             halves[0],
             halves[1],

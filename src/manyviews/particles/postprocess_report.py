@@ -20,9 +20,7 @@ from manyviews.particles.postprocess_results import (
     GUINIER_FILE,
     LOCAL_FILE,
     LOCAL_TABLE,
-    MASK_FILE,
     SHARPENED_FILE,
-    VOLUME_FILE,
 )
 from manyviews.report.common import (
     half_map_curves,
@@ -33,6 +31,7 @@ from manyviews.report.common import (
 from manyviews.report.data import RunData
 from manyviews.report.sections import Citation, Part, Picture, Section
 from manyviews.report.volume import central_slices, read_model
+from manyviews.runs.map_names import MASK_FILE, VOLUME_FILE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

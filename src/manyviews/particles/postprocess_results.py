@@ -16,12 +16,12 @@ from manyviews.maps.postprocess import Finished
 from manyviews.maps.sharpening import Guinier
 from manyviews.metrics.directional_fsc import write_cones
 from manyviews.report.words import in_figures
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-HALF1_FILE, HALF2_FILE, VOLUME_FILE = "half1.mrc", "half2.mrc", "volume.mrc"
-MASK_FILE, SHARPENED_FILE = "mask.mrc", "sharpened.mrc"
+SHARPENED_FILE = "sharpened.mrc"
 LOCAL_FILE, FILTERED_FILE = "local_resolution.mrc", "locally_filtered.mrc"
 FSC_FILE, DIRECTIONAL_FILE, STAR_FILE = "fsc.csv", "directional_fsc.csv", "postprocess.star"
 GUINIER_FILE, WEIGHTS_FILE, LOCAL_TABLE = "guinier.csv", "local_filter.csv", "local_resolution.csv"

@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 
+import numpy as np
+import torch
+
 from manyviews.io.particle_images import ParticleImages
+from manyviews.jobs.relion import postprocess_command
 from manyviews.jobs.run import JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import World
+from manyviews.particles.cost import known_poses_seconds
+from manyviews.particles.fitted import write_fitted_particles
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import (
     RESULTS,
@@ -21,7 +27,9 @@ from manyviews.particles.options import ParticleOptions, ReconstructOptions
 from manyviews.particles.plan import load_table
 from manyviews.particles.report import PICTURES, sections
 from manyviews.particles.selection import select_particles
+from manyviews.runs.course import Expected
 
+ADDING = "adding"
 KIND = JobKind("particles reconstruct", RESULTS, PICTURES, sections)
 
 
@@ -49,9 +57,17 @@ def reconstruct(
         job.warn(*moved)
         plan = resolve_reconstruction(options, halves, plan.box)
         with contextlib.ExitStack() as stack:
+            job.expect({ADDING: Expected(known_poses_seconds(plan))}, 1.0)
+            job.begin()
             images, _ = own_images(stack, job, halves, plan, options, chosen.mend)
-            job.phase(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels")
+            job.phase(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels", ADDING)
             found = reconstruct_as_planned(images, plan)
-        job.begin()
+            everyone, shifts = np.arange(len(images)), plan.shifts / plan.pixel_size
+            write_fitted_particles(
+                job, images, everyone, chosen.order, plan.rotations, shifts, torch.from_numpy(found.volume),
+                plan.diameter,
+            )  # fmt: skip
         chosen.write(job.folder)
-        return job.finish({**write_reconstruction(job.folder, plan, found), **chosen.summary()})
+        summary = {**write_reconstruction(job.folder, plan, found), **chosen.summary()}
+        job.say(f"RELION finishes the half maps: {postprocess_command(job.folder, plan.pixel_size)}")
+        return job.finish(summary)

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.metrics.fsc import FscCurve
+from manyviews.particles.fitted import HEADINGS
+from manyviews.particles.pass_files import REFINEMENT, passes_section
 from manyviews.particles.report_data import Learning, read_learning, read_spread
 from manyviews.particles.start_files import PICTURE as STARTS_PICTURE
 from manyviews.particles.start_files import starts_section
 from manyviews.report.common import resolution_findings, table_section, volume_section, what_is_readable
 from manyviews.report.data import RunData
+from manyviews.report.fitted_images import PICTURE as FITTED_PICTURE
+from manyviews.report.fitted_images import fitted_section
 from manyviews.report.sections import Citation, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure
 from manyviews.report.volume import Model, read_model
@@ -77,7 +81,18 @@ _PICTURES = {
         "(2017) at the frequency in use.",
     ),
 }
-PICTURES = ("slices", "surface", "resolution", "directions", "spread", "learning", "poses", STARTS_PICTURE)
+PICTURES = (
+    "slices",
+    "surface",
+    "resolution",
+    "directions",
+    "spread",
+    "learning",
+    "poses",
+    STARTS_PICTURE,
+    FITTED_PICTURE,
+    f"{REFINEMENT}_passes",
+)
 # what a look at the images has found
 _TABLES = (
     ("set_aside.csv", "{rows} particles set aside"),
@@ -100,7 +115,9 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: _surface(model),
         lambda: _resolution(run),
     )
-    yield from what_is_readable(lambda: starts_section(run.path))
+    yield from what_is_readable(
+        lambda: starts_section(run.path), lambda: passes_section(run.path, REFINEMENT)
+    )
     yield from pose_sections(run, model)
     yield from map(Citation, CITATIONS.get(run.method, ()))
 
@@ -111,6 +128,7 @@ def pose_sections(run: RunData, model: Model | None, stages: Container[str] | No
     ``stages`` are those whose iterations are shown, see `read_learning`.
     """
     yield from what_is_readable(
+        lambda: fitted_section(run.path, HEADINGS),
         lambda: _directions(run.path / "directions.csv"),
         lambda: _spread(run.path / "spread.csv"),
         lambda: _learning(run, model, stages),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from manyviews.alignment.map_alignment import aligned_fsc
 from manyviews.geometry.poses import matrices_to_euler, view_directions
 from manyviews.geometry.symmetry import symmetry_rotations
+from manyviews.io.cryosparc_writer import write_cryosparc_particles
 from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.particle_stacks import folder_to_give
 from manyviews.io.particle_table import ParticleTable
@@ -24,18 +25,33 @@ from manyviews.jobs.run import Job
 from manyviews.metrics.fsc import FscCurve
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.pose_summary import mean_poses
+from manyviews.particles.pass_files import REFINEMENT, pass_files
 from manyviews.particles.plan import Plan
 from manyviews.particles.selection import FILES, Selection
 from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
+from manyviews.report import fitted_images
 from manyviews.report.sphere import count_directions, write_fields
 from manyviews.report.words import in_figures
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
 
-VOLUME_FILE = "volume.mrc"
 HALVES_FILE = "fsc.csv"
 REFERENCE_FILE = "fsc_reference.csv"
 PARTICLES_FILE = "particles.star"
+CRYOSPARC_FILE = "particles.cs"  # where the particles came from cryoSPARC
 _TABLES = (HALVES_FILE, "directions.csv", "spread.csv", REFERENCE_FILE)
-RESULTS = (VOLUME_FILE, PARTICLES_FILE, *_TABLES, STARTS_FILE, START_PLANES_FILE, *FILES)
+HALF_MAPS = (HALF1_FILE, HALF2_FILE, MASK_FILE)
+POSE_FILES = (PARTICLES_FILE, CRYOSPARC_FILE)
+RESULTS = (
+    VOLUME_FILE,
+    *HALF_MAPS,
+    *POSE_FILES,
+    *_TABLES,
+    STARTS_FILE,
+    START_PLANES_FILE,
+    *FILES,
+    *fitted_images.FILES,
+    *pass_files(REFINEMENT),
+)
 _SPREAD_BINS = 40
 
 
@@ -44,14 +60,21 @@ class Reconstruction:
     """What a method found: the map ``(D, D, D)``, poses of all particles, and key figures by name.
 
     ``correlation`` is the Fourier shell correlation of the halves by shell, empty where there are none;
-    ``independent``: they were refined apart.
+    ``halves`` are the maps of halves that were refined apart, neither filtered nor masked, and the ``mask``
+    within which they were compared, ``(D, D, D)`` each; without such halves, empty.
     """
 
     volume: torch.Tensor
     samples: PoseSamples
     correlation: list[float]
-    independent: bool
     summary: dict[str, object]
+    halves: tuple[torch.Tensor, ...] = ()
+    mask: torch.Tensor | None = None
+
+    @property
+    def independent(self) -> bool:
+        """Whether the halves were refined apart."""
+        return bool(self.halves)
 
 
 def far_from_images(table: ParticleTable, folder: Path) -> Iterator[str]:
@@ -91,6 +114,7 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
     volume = found.volume.numpy()
     write_mrc(folder / VOLUME_FILE, volume, plan.pixel_size, overwrite=True,
               labels=(f"manyviews particles abinitio, {plan.options.method}",))  # fmt: skip
+    _write_half_maps(folder, plan, found)
     halves = chosen.numbers % 2 + 1 if found.independent else None
     spreads = write_poses(folder, chosen, found.samples, plan.pixel_size, plan.options.symmetry, halves)
     halves_curve(found.correlation, plan).write_csv(folder / HALVES_FILE, overwrite=True)
@@ -107,6 +131,15 @@ def write_results(folder: Path, plan: Plan, chosen: Selection, found: Reconstruc
     if plan.options.reference is not None:
         summary |= compare_with_reference(folder, volume, plan.pixel_size, plan.options.reference)
     return summary
+
+
+def _write_half_maps(folder: Path, plan: Plan, found: Reconstruction) -> None:
+    """The maps of halves that were refined apart, and their mask, as postprocessing wants them."""
+    maps = (*found.halves, found.mask) if found.independent else ()
+    for name, volume in zip(HALF_MAPS, maps, strict=False):
+        if volume is not None:
+            write_mrc(folder / name, volume.numpy(), plan.pixel_size, overwrite=True,
+                      labels=(f"manyviews particles abinitio, {plan.options.method}",))  # fmt: skip
 
 
 def write_poses(
@@ -139,6 +172,8 @@ def write_poses(
     if not np.all(np.diff(chosen.order) > 0):
         posed = posed.select(np.argsort(chosen.order))  # as they were in the table
     write_relion_particles(folder / PARTICLES_FILE, posed, overwrite=True)
+    if posed.records is not None:
+        write_cryosparc_particles(folder / CRYOSPARC_FILE, posed, overwrite=True)
     chosen.write(folder)
     seen = count_directions(view_directions(mean.rotations))
     write_fields(folder / "directions.csv", {"particles": seen})

@@ -17,11 +17,14 @@ from manyviews.parallel.world import SingleWorld, World
 from manyviews.particles.abinitio import find_structure, look_ahead
 from manyviews.particles.em.starts import on_axes
 from manyviews.particles.estimate import estimate_solve
+from manyviews.particles.fitted import write_fitted_samples
 from manyviews.particles.images.fourier_resample import regrid_volume, working_box
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.methods import check_lanes, check_ranks
+from manyviews.particles.onward import say_what_is_next
 from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, SolveOptions
+from manyviews.particles.pass_files import REFINEMENT, pass_files
 from manyviews.particles.plan import check_reference, load_table
 from manyviews.particles.refine.halving import divide, select_divided
 from manyviews.particles.refine.refine import run_refinement
@@ -33,7 +36,10 @@ from manyviews.particles.solve_report import ABINITIO_FILE, PICTURES, sections
 from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
 
 KIND = JobKind(
-    "particles solve", (ABINITIO_FILE, STARTS_FILE, START_PLANES_FILE, *RESULTS), PICTURES, sections
+    "particles solve",
+    (ABINITIO_FILE, STARTS_FILE, START_PLANES_FILE, *pass_files(REFINEMENT), *RESULTS),
+    PICTURES,
+    sections,
 )
 
 
@@ -78,10 +84,22 @@ def solve(
             start = _start_of_halves(job, plan, first)
             numbers = chosen.numbers[own]
             found = run_refinement(job, plan.refinement, images, chosen, numbers, start, reach)
+            write_fitted_samples(
+                job,
+                images,
+                own,
+                chosen.order,
+                found.samples,
+                found.volume,
+                plan.refinement.diameter,
+                options.symmetry,
+            )
         if not job.speaks:
             return job.finish({})
         told = {"method": options.method, **_summary(first)}
-        return job.finish({**told, **write_refined(job, plan.refinement, chosen, found)})
+        summary = {**told, **write_refined(job, plan.refinement, chosen, found)}
+        say_what_is_next(job, particles, table, plan.refinement.pixel_size, options.symmetry)
+        return job.finish(summary)
 
 
 def _start_of_halves(job: Job, plan: SolvePlan, found: Reconstruction) -> Start:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from manyviews.particles.pass_files import REFINEMENT, passes_section
 from manyviews.particles.refine import report as refinement_report
 from manyviews.particles.refine.refine import STAGE
 from manyviews.particles.report import CITATIONS, learning_section, try_model
@@ -25,6 +26,7 @@ def sections(run: RunData) -> Iterator[Part]:
     yield from what_is_readable(
         lambda: slices_section(run.path / ABINITIO_FILE, "Ab initio map", "abinitio_slices"),
         lambda: starts_section(run.path),
+        lambda: passes_section(run.path, REFINEMENT, "Maps of all iterations of the ab initio refinement"),
         lambda: _first_iterations(run),
     )
     yield from map(Citation, dict.fromkeys((*CITATIONS.get(run.method, ()), *CITATIONS["stochastic-em"])))

@@ -1,7 +1,8 @@
 """Some images beside what the volume would have given, and what is left.
 
-``fitted_images.mrc`` holds each image and then its reprojection, at most 192 pixels a side;
-``fitted_images.csv`` tells which they are.
+``fitted_images.mrc`` holds each image and then its reprojection, at most 192 pixels a side; where noise hides
+what an image shows, the image, the same low-passed, and the reprojection low-passed alike.
+``fitted_images.csv`` tells which they are, and the finest detail that was let through.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ IMAGES_FILE, WORDS_FILE = "fitted_images.mrc", "fitted_images.csv"
 FILES = (IMAGES_FILE, WORDS_FILE)
 PICTURE = "fitted_images"
 SHOWN = 8
+_WORDS, _DETAIL = "image", "low_pass_angstrom"
 _MOST_PIXELS = 192
 
 
@@ -52,11 +54,18 @@ def shown(images: torch.Tensor) -> torch.Tensor:
     return kept.reshape(len(images), rows, high, columns, wide).mean(dim=(2, 4))
 
 
-def write_fitted(folder: Path, pairs: Float32, words: Sequence[str], pixel_size: float) -> None:
-    """Write images and reprojections ``(k, 2, rows, columns)``; ``words`` say which each is."""
-    stack = pairs.reshape(-1, *pairs.shape[2:])
+def write_fitted(
+    folder: Path, panels: Float32, words: Sequence[str], pixel_size: float, low_pass: float | None = None
+) -> None:
+    """Write images and reprojections ``(k, 2, rows, columns)``; ``words`` say which each is.
+
+    With ``low_pass``, angstrom, they are images, low-passed images and low-passed reprojections ``(k, 3,
+    rows, columns)``.
+    """
+    stack = panels.reshape(-1, *panels.shape[2:])
     write_mrc(folder / IMAGES_FILE, stack, pixel_size, overwrite=True, is_volume=False)
-    write_table(folder / WORDS_FILE, ("image",), ((one,) for one in words))
+    detail = "" if low_pass is None else f"{low_pass:.4g}"
+    write_table(folder / WORDS_FILE, (_WORDS, _DETAIL), ((one, detail) for one in words))
 
 
 def fitted_section(folder: Path, headings: str) -> Iterator[Section]:
@@ -68,16 +77,28 @@ def fitted_section(folder: Path, headings: str) -> Iterator[Section]:
 
     if not (folder / IMAGES_FILE).exists():
         return
-    words = [row["image"] for row in read_table(folder / WORDS_FILE, ("image",))]
+    rows = read_table(folder / WORDS_FILE, (_WORDS,))
+    words = [row[_WORDS] for row in rows]
+    detail = rows[0].get(_DETAIL, "") if rows else ""
+    each = 3 if detail else 2
     stack = MrcStack(folder / IMAGES_FILE)
-    if stack.shape[0] != 2 * len(words) or not 0 < len(words) <= SHOWN:
+    if stack.shape[0] != each * len(words) or not 0 < len(words) <= SHOWN:
         what = f"has {stack.shape[0]} images where {WORDS_FILE} has {len(words)} rows"
         raise InputError(what, path=folder / IMAGES_FILE)
-    pairs = stack.read().reshape(len(words), 2, *stack.shape[1:])
-    figure = fitted_figure(pairs, words)
+    panels = stack.read().reshape(len(words), each, *stack.shape[1:])
+    figure = fitted_figure(panels, words)
     picture = Picture(PICTURE, "Images, reprojections of the volume, differences", figure)
     caption = (
         f"Above: {headings}. Images and reprojections at the same grey levels, differences at their own. "
-        "Where they show the specimen, the volume does not explain it."
     )
-    yield Section("Images and what explains them", picture, caption)
+    if detail:
+        caption = (
+            f"Above: {headings}. Images as they are, then low-passed at {detail} angstrom as their "
+            "reprojections are, these at the grey levels of those and as strong as fits best; differences at "
+            "their own. "
+        )
+    yield Section(
+        "Images and what explains them",
+        picture,
+        caption + "Where they show the specimen, the volume does not explain it.",
+    )

@@ -45,7 +45,8 @@
       ? `No sign of life since ${when}, for ${duration(age)}: it may have been killed. The same command goes on from its last checkpoint.`
       : `Last sign of life ${duration(age)} ago.`;
     status.querySelectorAll("[data-left]").forEach((told) => {
-      const left = Number(told.dataset.left) - age;
+      // as counted_down in runs/status.py: what takes longer than it was told takes some more
+      const before = Number(told.dataset.left), left = Math.max(before - age, Math.min(0.1 * age, before));
       told.textContent = silent ? "" : `${told.dataset.before}${left > 2 ? duration(left) + " left" : "a moment left"}`;
     });
   };

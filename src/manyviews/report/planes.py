@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from manyviews.errors import InputError
-from manyviews.io.mrc import MrcStack, write_mrc
+from manyviews.io.mrc import MrcStack, read_mrc, write_mrc
 
 Float32 = NDArray[np.float32]
 
@@ -26,6 +28,32 @@ def central_planes(volume: NDArray[Any]) -> Float32:
 def write_planes(path: Path, planes: Sequence[Float32], pixel_size: float) -> None:
     """Write the planes of maps, each ``(3, n, n)``, one map after the other; an older file is replaced."""
     write_mrc(path, np.concatenate(list(planes)), pixel_size, overwrite=True, is_volume=False)
+
+
+def small_planes(volume: torch.Tensor, side: int) -> Float32:
+    """The same of a map ``(n, n, n)``, ``side`` pixels wide whatever the map is, as ``(3, side, side)``."""
+    planes = torch.from_numpy(central_planes(volume.cpu().numpy()))
+    small = functional.interpolate(planes[None], (side, side), mode="bilinear", antialias=True)
+    return np.asarray(small[0].numpy(), np.float32)
+
+
+def add_planes(path: Path, number: int, planes: Float32, pixel_size: float) -> None:
+    """Add the planes ``(3, n, n)`` of a map, ``number`` from 1; those of later ones are removed.
+
+    Planes of maps that left none are zero. A file with planes of another size, or that cannot be read, is
+    begun afresh.
+    """
+    stack = np.zeros((PLANES * number, *planes.shape[1:]), np.float32)
+    stack[-PLANES:] = planes
+    if number > 1 and path.exists():
+        try:
+            before, _ = read_mrc(path)
+        except InputError:  # damaged: what is shown must not end a run
+            before = stack[:0]
+        if before.shape[1:] == stack.shape[1:]:
+            kept = before[: PLANES * (number - 1)]
+            stack[: len(kept)] = kept
+    write_mrc(path, stack, pixel_size, overwrite=True, is_volume=False)
 
 
 def read_planes(path: Path, most: int = 6) -> tuple[tuple[int, Float32], ...]:

@@ -31,7 +31,11 @@ _THRESHOLDS = (0.5, 0.143)
 _LEVELS = ((0.143, ":"), (0.5, "--"))
 _SURFACE_PIXELS = 160
 _PLANES = ("xy", "xz", "yz")
-_ROWS = ("image", "reprojection", "difference")
+# of as many rows of images
+_ROWS = {
+    3: ("image", "reprojection", "difference"),
+    4: ("image", "low-passed", "reprojection", "difference"),
+}
 _FINE_BELOW = 97  # voxels along a side; larger maps are fine enough
 
 
@@ -93,24 +97,28 @@ def planes_figure(
     return figure
 
 
-def fitted_figure(pairs: NDArray[np.float32], words: Sequence[str]) -> Figure:
-    """A column for each pair ``(k, 2, rows, columns)``: image, reprojection, difference."""
-    columns = max(len(pairs), 4)
-    tall = pairs.shape[2] / pairs.shape[3]
-    figure = new_figure(min(3 * tall * 8.0 / columns + 0.4, 12.0))
-    for column, (image, projected) in enumerate(pairs):
+def fitted_figure(panels: NDArray[np.float32], words: Sequence[str]) -> Figure:
+    """A column for each image ``(k, 2, rows, columns)``: image, reprojection, difference.
+
+    With three panels an image the first is the image before it was low-passed, at grey levels of its own.
+    """
+    columns, rows = max(len(panels), 4), panels.shape[1] + 1
+    tall = panels.shape[2] / panels.shape[3]
+    figure = new_figure(min(rows * tall * 8.0 / columns + 0.4, 12.0))
+    for column, (*before, image, projected) in enumerate(panels):
         low, high = np.percentile(image, (0.5, 99.5)).tolist()
         limit = signed_limit(image - projected)
-        rows = ((image, low, high), (projected, low, high), (image - projected, -limit, limit))
-        for row, (values, black, white) in enumerate(rows):
-            axes = figure.add_subplot(3, columns, row * columns + column + 1)
+        shown = [(one, *np.percentile(one, (0.5, 99.5)).tolist()) for one in before]
+        shown += [(image, low, high), (projected, low, high), (image - projected, -limit, limit)]
+        for row, (values, black, white) in enumerate(shown):
+            axes = figure.add_subplot(rows, columns, row * columns + column + 1)
             axes.imshow(values, cmap="gray", vmin=black, vmax=max(white, black + 1e-6), origin="lower")
             axes.set_xticks([])
             axes.set_yticks([])
             if row == 0:
                 axes.set_title(words[column][:24], fontsize=7, color=INK)
             if column == 0:
-                axes.set_ylabel(_ROWS[row], fontsize=8, color=INK)
+                axes.set_ylabel(_ROWS[rows][row], fontsize=8, color=INK)
     return figure
 
 

@@ -180,7 +180,7 @@ class _Loop(Generic[S]):
         size = self.placement.world.size
         if self.speaks:
             ranks = f"{self.placement.layout} ranks, " if size > 1 else ""
-            self.progress.start(f"{ranks}{self.stage}", iterations, done)
+            self.progress.start(f"{ranks}{self.stage}", iterations, done, name=self.stage)
 
     def record_start(self, state: S) -> None:
         """The first line of events of the stage."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from manyviews.runs.pace import Pace, Work
+from manyviews.runs.course import Course, Expected
+from manyviews.runs.pace import Work
 from manyviews.runs.status import RUNNING, Status
 
 if TYPE_CHECKING:
@@ -73,18 +74,24 @@ class Progress:
         self._task = self._note = ""
         self._total = 0
         self._done: int | None = None
-        self._pace = Pace()
+        self._course = Course()
         self._said_at = 0.0
         self._said_done = 0
 
-    def start(self, task: str, total: int, done: int | None = None) -> None:
+    def expect(self, phases: Mapping[str, Expected], seconds_a_unit: float | None = None) -> None:
+        """What tasks to come will take, by name; see `Course.expect`."""
+        self._course.expect(phases, seconds_a_unit)
+
+    def start(self, task: str, total: int, done: int | None = None, name: str = "") -> None:
         """Begin a task of ``total`` steps, of which some were ``done`` before.
 
-        Left out: all that are done at the first `update`, but for one.
+        Left out: all that are done at the first `update`, but for one. ``name`` is that under which the task
+        was expected, if that is not how it is told.
         """
         self._task, self._total, self._note = task, total, ""
         self._said_at = time.monotonic()
-        self._done, self._pace = done, Pace()
+        self._done = done
+        self._course.begin(name or task, total)
         self._said_done = 0
         if self._quiet:
             return
@@ -93,34 +100,36 @@ class Progress:
         else:
             self._write(f"{task}: {total} step{'s' if total != 1 else ''}")
 
-    def phase(self, task: str, *, told: bool = True) -> None:
-        """Begin a task whose steps are not counted; not ``told``, the status alone says so."""
+    def phase(self, task: str, *, name: str = "", told: bool = True) -> None:
+        """Begin a task whose steps are not counted; not ``told``, the status alone says so.
+
+        ``name`` as of `start`.
+        """
         self._task, self._total, self._done, self._note = task, 0, None, ""
-        self._pace = Pace()
+        self._course.begin(name or task)
         if self._quiet or not told:
             return
         if self._stream.isatty():
             self._start_bar()
         else:
-            self._write(task)
+            self._write(f"{task}{self._time_left()}")
 
     def update(self, done: int, note: str = "", work: Work | None = None) -> None:
         """``done`` steps are done; ``note`` is how it goes, ``work`` what they take if they are not alike."""
         before = done - 1 if self._done is None else self._done
         self._done, self._note = done, note
-        self._pace.step(work or Work(done - before, self._total - done))
+        self._course.step(done, work, before)
         if self._quiet:
             return
         if self._bar is not None and self._bar_task is not None:
-            left = self._time_left(done)
-            self._bar.update(self._bar_task, completed=done, note=note, left=left.removeprefix(", "))
+            self._bar.update(self._bar_task, completed=done, note=note)
         elif self._is_due(done):
             self._said_at, self._said_done = time.monotonic(), done
-            self._write(f"{self._task}: {done} of {self._total}{self._time_left(done)}{note and f', {note}'}")
+            self._write(f"{self._task}: {done} of {self._total}{self._time_left()}{note and f', {note}'}")
 
     def status(self) -> Status:
         """How the task at hand is, now."""
-        left = self._pace.left()
+        left = self._course.left()
         return Status(
             RUNNING,
             time.time(),
@@ -128,8 +137,8 @@ class Progress:
             done=self._done,
             total=self._total or None,
             note=self._note,
-            task_seconds_left=None if left is None else left.task,
-            seconds_left=None if left is None else left.run,
+            task_seconds_left=left.task,
+            seconds_left=left.run,
         )
 
     def message(self, text: str) -> None:
@@ -162,11 +171,12 @@ class Progress:
         far = done - self._said_done >= _LINE_FRACTION * self._total
         return far or done >= self._total or time.monotonic() - self._said_at >= _LINE_SECONDS
 
-    def _time_left(self, done: int) -> str:
-        left = self._pace.left()
-        if left is None or done >= self._total:
+    def _time_left(self) -> str:
+        """Of the task and of the run, as the status has it; empty where it is not known."""
+        left = self._course.left()
+        if left.task is None or max(left.task, left.run or 0.0) <= 0:
             return ""
-        more = f" ({format_seconds(left.run)} of the run)" if left.run > left.task else ""
+        more = f" ({format_seconds(left.run)} of the run)" if left.run and left.run > left.task else ""
         return f", {format_seconds(left.task)} left{more}"
 
     def _write(self, text: str) -> None:
@@ -175,18 +185,27 @@ class Progress:
 
     def _start_bar(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn
         from rich.progress import Progress as RichProgress
+        from rich.text import Text
+
+        time_left = self._time_left
+
+        class Left(ProgressColumn):
+            """The time left, counted down between steps too."""
+
+            def render(self, task: Task) -> Text:
+                return Text(time_left().removeprefix(", "))
 
         self.close()
         self._bar = RichProgress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
+            Left(),
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(file=cast(TextIO, self._stream)),
         )
         # a bar without a total goes to and fro
-        self._bar_task = self._bar.add_task(self._task, total=self._total or None, note="", left="")
+        self._bar_task = self._bar.add_task(self._task, total=self._total or None, note="")
         self._bar.start()

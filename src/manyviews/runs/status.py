@@ -17,6 +17,8 @@ _STATES = (RUNNING, FINISHED, STOPPED, FAILED)
 _MOST_BYTES = 16384
 _LONGEST = 2000
 _LARGEST = 1e13
+OVERDUE = 0.1
+"""Of the time that something took longer than it was told: so much more is told then."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class Status:
     note: str = ""
     task_seconds_left: float | None = None
     seconds_left: float | None = None
+
+
+def counted_down(seconds_left: float | None, age_seconds: float) -> float | None:
+    """What is left so long after it was told.
+
+    It does not come to nothing while the task goes on: what takes longer than it was told takes some more.
+    """
+    if seconds_left is None:
+        return None
+    return max(seconds_left - age_seconds, min(OVERDUE * age_seconds, seconds_left))
 
 
 def write_status(folder: Path, status: Status) -> None:

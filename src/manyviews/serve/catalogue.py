@@ -23,7 +23,15 @@ from manyviews.runs.events import parse_events
 from manyviews.runs.folder import EVENTS_FILE, LOG_FILE, SUMMARY_FILE
 from manyviews.runs.lock import LOCK_NAME, LockOwner, is_alive, parse_owner
 from manyviews.runs.record import RUN_FILE, flatten
-from manyviews.runs.status import FINISHED, RUNNING, STATUS_FILE, STOPPED, Status, parse_status
+from manyviews.runs.status import (
+    FINISHED,
+    RUNNING,
+    STATUS_FILE,
+    STOPPED,
+    Status,
+    counted_down,
+    parse_status,
+)
 from manyviews.serve.inside import is_plain, read_inside, size_inside
 
 LOST = "lost"
@@ -167,7 +175,7 @@ def read_card(root: Path, names: tuple[str, ...], now: float) -> Card:
         task=shortened(status.task, 300) if told and status else "",
         done=status.done if lives and status else None,
         total=status.total if lives and status else None,
-        seconds_left=status.seconds_left or status.task_seconds_left if lives and status else None,
+        seconds_left=counted_down(status.seconds_left, now - status.updated) if lives and status else None,
         updated=status.updated if status else 0.0,
         figure=_key_figure(run.summary),
         curve=_curve(run),

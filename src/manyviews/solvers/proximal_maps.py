@@ -5,10 +5,15 @@ Each is known by its proximal map; none changes the tensors that it is handed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from manyviews.errors import InputError
 from manyviews.operators.differences import differences, divergence
 from manyviews.parallel.world import World
 from manyviews.solvers.conjugate_gradient import descend, solve_some
@@ -119,3 +124,28 @@ class Smoothness:
 
     def _hessian(self, x: torch.Tensor) -> torch.Tensor:
         return x - self.strength * divergence(differences(x, self.slabs), self.slabs)
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """Any function of a volume ``(z, y, x)`` that gives one back, in the place of a proximal map.
+
+    Consensus then ends where what the function takes away is what the data put back, whether or not it is the
+    map of any term (multi-agent consensus equilibrium, Buzzard et al. 2018, SIAM J. Imaging Sci. 11:2001).
+    `InputError` where what it gives back is no such volume.
+    """
+
+    function: Callable[[NDArray[np.float32]], Any]
+
+    def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
+        """What the function makes of a copy of ``v``."""
+        found = np.asarray(self.function(v.cpu().numpy().copy()))
+        if found.shape != tuple(v.shape) or found.dtype.kind != "f":
+            raise InputError(
+                f"the denoiser was given a volume of shape {tuple(v.shape)} and gave back {found.dtype} of "
+                f"shape {found.shape}",
+                fix="give back as many real numbers",
+            )
+        if not np.isfinite(found).all():
+            raise InputError("the denoiser gave back numbers that are not finite")
+        return torch.from_numpy(np.array(found, np.float32, order="C")).to(v.device)

@@ -10,6 +10,7 @@ from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.subtomo.align_options import AlignOptions
 from manyviews.subtomo.alignment import Alignment, has_settled
+from manyviews.subtomo.estimate import STAGE, expect_alignment
 from manyviews.subtomo.inputs import open_subtomograms
 from manyviews.subtomo.maps import read_maps
 from manyviews.subtomo.options import SubtomogramOptions
@@ -57,16 +58,19 @@ def align(
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
             problem, chosen = make_problem(stack, job, given, plan, maps)
+            work = expect_alignment(job, plan, len(chosen.places))
             problem = with_best_start(job, problem, plan.draws)
             hand = check_reference(job, problem, hands=options.hands == "both")
             watcher = Watcher(job, plan)
             watcher.wedges(given, chosen)
             state, reason = job.solve(
-                watcher.watched(Alignment(problem)),
+                Alignment(problem),
                 options.iterations,
-                stage="align",
+                stage=STAGE,
                 settled=has_settled,
                 preview=watcher.preview,
+                note=watcher.note,
+                cost=work,
             )
             summary = write_results(job, plan, given, chosen, problem, state, reason)
         return job.finish({**summary, **hand} if summary else summary)

@@ -7,11 +7,12 @@ import time
 from dataclasses import asdict
 
 from manyviews.errors import InputError
-from manyviews.jobs.run import JobResult
+from manyviews.jobs.run import JobResult, after
 from manyviews.options import RunOptions
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.subtomo.align_options import AlignOptions, AverageOptions
 from manyviews.subtomo.alignment import Alignment
+from manyviews.subtomo.estimate import AVERAGING, expect_average
 from manyviews.subtomo.inputs import open_subtomograms
 from manyviews.subtomo.maps import read_maps
 from manyviews.subtomo.options import SubtomogramOptions
@@ -44,7 +45,9 @@ def average(
         with contextlib.ExitStack() as stack:
             problem, chosen = make_problem(stack, job, given, plan, maps)
             Watcher(job, plan).wedges(given, chosen)
-            job.phase(f"average: adding {len(chosen.places)} subtomograms")
+            expect_average(job, plan, len(chosen.places))
+            job.phase(f"average: adding {len(chosen.places)} subtomograms", AVERAGING)
             state = Alignment(problem).averaged()
+            job.phase("resolution, scores, coverage", after(AVERAGING))
             summary = write_results(job, plan, given, chosen, problem, state)
         return job.finish(summary)

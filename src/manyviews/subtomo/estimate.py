@@ -7,21 +7,29 @@ another machine may be twice as fast or slow.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from manyviews.jobs.run import Job, after
 from manyviews.operators.fourier_points import half_ball
 from manyviews.operators.fourier_slice import grid_half
 from manyviews.operators.fourier_sums import HALVES, PADDING
 from manyviews.parallel.lanes import LANES
-from manyviews.subtomo.alignment import averaged_radius, next_radius, trial_radius
+from manyviews.runs.course import Expected
+from manyviews.runs.pace import Work
+from manyviews.subtomo.alignment import AlignmentState, averaged_radius, next_radius, trial_radius
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.pose_search import levels_of, search_grid
+from manyviews.subtomo.starts import STAGE as STARTS_STAGE
 from manyviews.subtomo.volumes import subtomogram_bytes
 
 Float64 = NDArray[np.float64]
+
+STAGE, AVERAGING = "align", "average"
 
 # Seconds of one core.
 _READ_VOXEL = 1e-7  # reading, transforms of the particle and of its background
@@ -83,6 +91,47 @@ def estimate_cost(plan: Plan, count: int, transfers: int, reach: int, ranks: int
     data = subtomogram_bytes(count, plan.radius)
     half = subtomogram_bytes(math.ceil(count / 2), max(radii))  # copied while its poses are looked for
     return Cost(radii, seconds, data, _working_bytes(plan, transfers, min(count, -(-LANES // ranks))) + half)
+
+
+def expect_alignment(job: Job, plan: Plan, count: int) -> Callable[[AlignmentState], Work] | None:
+    """Tell a job what its stages will take with ``count`` subtomograms; returns the cost of iterations.
+
+    Iterations to come are taken to go as far as the halves agree, or as the next one where they agree to the
+    end. None for methods whose work was not measured, whose iterations are taken to be alike.
+    """
+    own = math.ceil(count / job.world.size)
+    ending = {after(STAGE): Expected(_FINAL_VOXEL * plan.box**3)}
+    cores = torch.get_num_threads() * job.world.size
+    if plan.options.method != "levenberg-marquardt" or plan.options.search != "joint":
+        job.expect({STARTS_STAGE: Expected(), STAGE: Expected(), **ending})
+        return None
+
+    def seconds(radii: Sequence[int]) -> float:
+        return sum(_iteration(plan, own, radius) for radius in radii)
+
+    trial = (plan.start_radius, trial_radius(plan.start_radius, plan.radius))
+    tried = {STARTS_STAGE: Expected(plan.draws * seconds(trial))} if plan.draws > 1 else {}
+    whole = Expected(seconds(expected_radii(plan, plan.radius)))
+    job.expect({**tried, STAGE: whole, **ending}, 1.0 / cores)
+
+    def work(state: AlignmentState) -> Work:
+        left = plan.options.iterations - state.iteration
+        took = _iteration(plan, own, state.searched_radius)
+        return Work(took, left * _iteration(plan, own, state.radius))
+
+    return work
+
+
+def expect_average(job: Job, plan: Plan, count: int) -> None:
+    """Tell a job what it will take to average ``count`` subtomograms in known poses, and what follows."""
+    own = math.ceil(count / job.world.size)
+    points = _points(plan, plan.radius)
+    added = own * points * len(plan.search.symmetry) * _ADDED_POINT + _VOXEL * plan.box**3
+    scored = own * points * 2 * _FITTED_POINT  # with the maps of both halves
+    ending = {after(AVERAGING): Expected(_FINAL_VOXEL * plan.box**3)}
+    job.expect(
+        {AVERAGING: Expected(added + scored), **ending}, 1.0 / (torch.get_num_threads() * job.world.size)
+    )
 
 
 def expected_radii(plan: Plan, reach: int) -> tuple[int, ...]:

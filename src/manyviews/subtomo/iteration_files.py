@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from manyviews.errors import InputError
-from manyviews.io.mrc import read_mrc, write_mrc
 from manyviews.io.tables import read_numbers, require_ordinary, write_table
-from manyviews.report.planes import PLANES, central_planes
+from manyviews.report.planes import add_planes, central_planes
 
 Float32 = NDArray[np.float32]
 
@@ -75,22 +73,8 @@ def read_iterations(path: Path) -> tuple[Iteration, ...]:
 
 
 def write_slices(path: Path, iteration: int, volume: NDArray[Any], pixel_size: float) -> None:
-    """Add the planes of an iteration's map ``(n, n, n)``, iteration from 1; those of later ones are removed.
-
-    A file with planes of another size is begun afresh.
-    """
-    side = len(volume)
-    stack = np.zeros((PLANES * iteration, side, side), np.float32)
-    stack[-PLANES:] = central_planes(volume)
-    if iteration > 1 and path.exists():
-        try:
-            before, _ = read_mrc(path)
-        except InputError:  # damaged: what is shown must not end a run
-            before = stack[:0]
-        if before.shape[1:] == stack.shape[1:]:
-            kept = before[: PLANES * (iteration - 1)]
-            stack[: len(kept)] = kept
-    write_mrc(path, stack, pixel_size, overwrite=True, is_volume=False)
+    """Add the planes of an iteration's map ``(n, n, n)``, iteration from 1, as `add_planes` does."""
+    add_planes(path, iteration, central_planes(volume), pixel_size)
 
 
 def _text(value: float) -> str:

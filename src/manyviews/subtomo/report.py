@@ -15,6 +15,7 @@ from manyviews.errors import InputError
 from manyviews.metrics import directional_fsc, masked_fsc
 from manyviews.metrics.directional_fsc import read_cones
 from manyviews.metrics.fsc import FscCurve
+from manyviews.report import fitted_images
 from manyviews.report.common import (
     half_map_curves,
     table_section,
@@ -22,13 +23,16 @@ from manyviews.report.common import (
     what_is_readable,
 )
 from manyviews.report.data import RunData, as_number
+from manyviews.report.fitted_images import fitted_section
 from manyviews.report.planes import read_planes
 from manyviews.report.sections import Citation, Finding, Part, Picture, Section
 from manyviews.report.sphere import read_fields, share_figure, sphere_figure
 from manyviews.report.volume import central_slices, read_model
 from manyviews.report.words import summary_entry
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, VOLUME_FILE
 from manyviews.subtomo.coverage import COVERAGE_FILE
 from manyviews.subtomo.duplicates import DUPLICATES_FILE
+from manyviews.subtomo.fitted import HEADINGS
 from manyviews.subtomo.iteration_files import ITERATIONS_FILE, SLICES_FILE, read_iterations
 from manyviews.subtomo.score_files import REJECTION_FILE, SCORES_FILE, read_rejection, read_scores
 from manyviews.subtomo.wedge_views import POWER_FILE, WEDGE_FILE, read_wedges
@@ -36,12 +40,12 @@ from manyviews.subtomo.wedge_views import POWER_FILE, WEDGE_FILE, read_wedges
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VOLUME_FILE, HALF1_FILE, HALF2_FILE = "volume.mrc", "half1.mrc", "half2.mrc"
 FSC_FILE, DIRECTIONAL_FILE, REFERENCE_FILE = "fsc.csv", "directional_fsc.csv", "fsc_reference.csv"
 ASIDE_FILE = "set_aside.csv"
 FILES = (
     FSC_FILE, DIRECTIONAL_FILE, REFERENCE_FILE, ITERATIONS_FILE, SLICES_FILE, SCORES_FILE, REJECTION_FILE,
     COVERAGE_FILE, WEDGE_FILE, POWER_FILE, ASIDE_FILE, DUPLICATES_FILE,
+    *fitted_images.FILES,
 )  # fmt: skip
 """What the sections are read from beside the maps, for the list of a job's results."""
 
@@ -104,7 +108,7 @@ _PICTURES = {
         "what was told to be measured, the lines are the range of tilts that the power shows.",
     ),
 }
-PICTURES = ("slices", *_PICTURES)
+PICTURES = ("slices", *_PICTURES, fitted_images.PICTURE)
 _TABLES = (
     (ASIDE_FILE, "{rows} particles set aside"),
     (DUPLICATES_FILE, "{rows} duplicates of other particles"),
@@ -148,6 +152,7 @@ def sections(run: RunData) -> Iterator[Part]:
         lambda: volume_section(folder / VOLUME_FILE),
         lambda: _surface(folder / VOLUME_FILE),
         lambda: _iterations(folder),
+        lambda: fitted_section(folder, HEADINGS),
         lambda: _halves(folder),
         lambda: _resolution(run),
         lambda: _directions(folder / DIRECTIONAL_FILE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +17,18 @@ from manyviews.io.mrc import write_mrc
 from manyviews.io.particle_stacks import root_of_names
 from manyviews.io.relion_subtomogram_writer import write_relion_subtomograms
 from manyviews.io.volume_files import read_volume
+from manyviews.jobs.relion import postprocess_command
 from manyviews.jobs.run import Job
 from manyviews.metrics.directional_fsc import directional_fsc, write_cones
 from manyviews.metrics.masked_fsc import FscCurves, masked_fsc
 from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.report.words import in_figures
-from manyviews.solvers.driver import Solver, StopReason
+from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_FILE
+from manyviews.solvers.driver import StopReason
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
 from manyviews.subtomo.chosen import Chosen, write_left_out
 from manyviews.subtomo.coverage import weights_on_box, write_coverage
+from manyviews.subtomo.fitted import write_fitted_subtomograms
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.iteration_files import (
     ITERATIONS_FILE,
@@ -38,15 +41,7 @@ from manyviews.subtomo.iteration_files import (
 from manyviews.subtomo.load import Transfers
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.rejection import sums_of_the_best
-from manyviews.subtomo.report import (
-    DIRECTIONAL_FILE,
-    FILES,
-    FSC_FILE,
-    HALF1_FILE,
-    HALF2_FILE,
-    REFERENCE_FILE,
-    VOLUME_FILE,
-)
+from manyviews.subtomo.report import DIRECTIONAL_FILE, FILES, FSC_FILE, REFERENCE_FILE
 from manyviews.subtomo.score_files import (
     REJECTION_FILE,
     SCORES_FILE,
@@ -61,7 +56,7 @@ from manyviews.subtomo.wedge_views import write_wedges
 Float64 = NDArray[np.float64]
 
 PARTICLES_FILE = "particles.star"
-RESULTS = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, PARTICLES_FILE, *FILES)
+RESULTS = (VOLUME_FILE, HALF1_FILE, HALF2_FILE, MASK_FILE, PARTICLES_FILE, *FILES)
 _AGREED = 0.143
 _LEAKING = 3  # shells behind its end that a map which both halves share reaches into, by edge and mask
 
@@ -72,10 +67,6 @@ class Watcher:
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
         self.plan = plan
-
-    def watched(self, solver: Alignment) -> Solver[AlignmentState]:
-        """The solver, every iteration of which leaves a line and three planes in the folder."""
-        return _Watched(solver, self._note)
 
     def wedges(self, given: Subtomograms, chosen: Chosen) -> None:
         """The wedges as told and as the particles show them, with a warning where they differ."""
@@ -93,7 +84,8 @@ class Watcher:
         if self.job.speaks:
             write_volume(self.job.folder / VOLUME_FILE, state.iterate, self.plan)
 
-    def _note(self, state: AlignmentState) -> None:
+    def note(self, state: AlignmentState) -> None:
+        """A line and three planes of an iteration."""
         if state.half_turned_degrees > 0:
             self.job.say(
                 f"iteration {state.iteration}: the second half lay {state.half_turned_degrees:.3g} degrees "
@@ -115,21 +107,6 @@ class Watcher:
         before = [old for old in read_iterations(path) if old.iteration < state.iteration]
         write_iterations(path, [*before, one])
         write_slices(folder / SLICES_FILE, state.iteration, state.iterate.numpy(), plan.pixel_size)
-
-
-class _Watched:
-    """A solver whose steps are told."""
-
-    def __init__(self, solver: Alignment, note: Callable[[AlignmentState], None]) -> None:
-        self.init = solver.init
-        self._step = solver.step
-        self._note = note
-
-    def step(self, state: AlignmentState) -> AlignmentState:
-        """One iteration."""
-        found = self._step(state)
-        self._note(found)
-        return found
 
 
 def write_volume(path: Path, volume: torch.Tensor, plan: Plan) -> None:
@@ -160,6 +137,10 @@ def write_results(
         return _curves(halves_of(sums), problem, plan).corrected.resolution(_AGREED)
 
     sums, rejection = sums_of_the_best(problem, state, resolution_of)
+    write_fitted_subtomograms(
+        job, problem.subtomograms, chosen.own, chosen.places, state.rotations.numpy(), state.shifts.numpy(),
+        state.iterate, plan.diameter,
+    )  # fmt: skip
     if not job.speaks:
         return {}
     folder = job.folder
@@ -167,10 +148,13 @@ def write_results(
     halves = halves_of(sums)
     for name, half in zip((HALF1_FILE, HALF2_FILE), halves, strict=True):
         write_volume(folder / name, half, plan)
+    write_volume(folder / MASK_FILE, problem.mask, plan)
     curves = _write_curves(folder, plan, halves, problem, sums)
     resolution = curves.corrected.resolution(_AGREED)
     job.warn(*filter(None, (curves.warning(), shared_map_warning(plan, resolution))))
-    _write_particles(folder, plan, given, chosen, state)
+    _write_particles(
+        folder, plan, given, chosen, state, apart=refined_apart(plan, aligned=reason is not None)
+    )
     job.warn(*_far_from_volumes(given, folder))
     kept = Alignment(problem).kept(state)
     write_scores(folder / SCORES_FILE, Scores(chosen.halves, state.score.numpy(), kept))
@@ -181,6 +165,7 @@ def write_results(
     summary = _summary(plan, chosen, problem, state, reason, resolution)
     if plan.options.compare is not None:
         summary |= _compare(folder, plan, state.iterate, plan.options.compare)
+    job.say(f"RELION finishes the half maps: {postprocess_command(folder, plan.pixel_size)}")
     return summary
 
 
@@ -255,17 +240,25 @@ def _write_curves(
 
 
 def _write_particles(
-    folder: Path, plan: Plan, given: Subtomograms, chosen: Chosen, state: AlignmentState
+    folder: Path, plan: Plan, given: Subtomograms, chosen: Chosen, state: AlignmentState, *, apart: bool
 ) -> None:
     table = given.table.select(chosen.places)
     posed = replace(
         table,
         angles=matrices_to_euler(state.rotations.numpy()),
         shifts=state.shifts.numpy() * plan.pixel_size,
-        half=chosen.halves,
+        half=chosen.halves if apart else None,
         score=state.score.numpy(),
     )
     write_relion_subtomograms(folder / PARTICLES_FILE, posed, overwrite=True)
+
+
+def refined_apart(plan: Plan, *, aligned: bool) -> bool:
+    """Whether no half of the particles had a part in the poses of the other: RELION takes a table's for such.
+
+    Not where both were aligned to one map, nor where averaged particles were dealt into halves anew.
+    """
+    return not plan.options.merged if aligned else plan.options.halves == "table"
 
 
 def _far_from_volumes(given: Subtomograms, folder: Path) -> Iterator[str]:

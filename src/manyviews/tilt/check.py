@@ -38,7 +38,8 @@ class Checked:
     """What `check` found.
 
     What a reconstruction would do is ``plan``; how it is spread over ranks, with its memory, disk and time,
-    ``schedule``. Without ``thickness_given`` the thickness is what the images
+    ``schedule``; ``with_priors`` is that of ``--method admm`` beside ``cg``, where both fit. Without
+    ``thickness_given`` the thickness is what the images
     show, or a quarter of the width. ``groups`` are
     direction of the tilt axis in degrees, number of views, and whether slices are turned; ``warnings`` are
     sentences; ``transfer`` says what is taken for the contrast transfer, line by line, ``pixels`` which
@@ -49,6 +50,7 @@ class Checked:
     plan: Plan
     thickness_given: bool
     schedule: Schedule
+    with_priors: Schedule | None
     groups: tuple[tuple[float, int, bool], ...]
     warnings: tuple[str, ...]
     transfer: tuple[str, ...] = ()
@@ -103,6 +105,16 @@ class Checked:
             *_wrapped("        ", parts),
             f"time: {'not estimated on a GPU' if on_gpu else time}",
             f"disk: up to {format_bytes(schedule.disk_bytes)}, {scratch} included",
+            *self._prior_lines(),
+        ]
+
+    def _prior_lines(self) -> list[str]:
+        if self.with_priors is None:
+            return []
+        cost = self.with_priors.estimate
+        return [
+            "better, and slower: --method admm, with priors that held-out views choose, "
+            f"about {format_seconds(cost.wall_seconds)} and {format_bytes(cost.memory_bytes)}"
         ]
 
 
@@ -141,11 +153,13 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     )
     shape = plan.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
+    schedule = _schedule(options, plan, source, ranks, limited=given)
     return Checked(
         series=resolved,
         plan=plan,
         thickness_given=given,
-        schedule=_schedule(options, plan, source, ranks, limited=given),
+        schedule=schedule,
+        with_priors=_with_priors(options, plan, source, ranks, limited=given),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
         transfer=lines,
         pixels=(*(() if proposal is None else proposal.lines), *settled.lines),
@@ -175,6 +189,19 @@ def _schedule(
         memory_gib=options.memory if limited else None,
         available_bytes=None if limited else sys.maxsize,
     )
+
+
+def _with_priors(
+    options: ReconstructOptions, plan: Plan, source: ImageSource, ranks: int | None, *, limited: bool
+) -> Schedule | None:
+    """The same by ``admm``; None where ``cg`` was not asked for, on a GPU, or where it does not fit."""
+    if plan.method != "cg" or plan.device != "cpu":
+        return None
+    other = replace(options, method="admm", damping=None, layout=None)
+    try:
+        return _schedule(other, resolve_plan(other, source), source, ranks, limited=limited)
+    except InputError:
+        return None
 
 
 # --- words ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from manyviews.jobs.device import use_threads
 from manyviews.parallel.world import SingleWorld
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.solvers.driver import iterate
+from manyviews.solvers.proximal_maps import Denoiser
 from manyviews.tilt.cost.schedule import make_schedule
-from manyviews.tilt.methods import make_solver
+from manyviews.tilt.methods import make_consensus, make_solver
 from manyviews.tilt.options import ReconstructOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.reconstruct import make_problem
@@ -48,7 +49,11 @@ _FIX = "write the images with manyviews.write_mrc and reconstruct the file, with
 
 
 def reconstruct_images(
-    images: NDArray[Any], geometry: TiltGeometry, pixel_size: float, options: ReconstructOptions
+    images: NDArray[Any],
+    geometry: TiltGeometry,
+    pixel_size: float,
+    options: ReconstructOptions,
+    denoiser: Callable[[NDArray[np.float32]], Any] | None = None,
 ) -> NDArray[np.float32]:
     """Reconstruct a volume from images in memory.
 
@@ -60,6 +65,8 @@ def reconstruct_images(
         Angstrom.
     options
         As for a run, without what needs files (`RUN_ONLY`) and without a search for a prior.
+    denoiser
+        One more agent of ``consensus``, see `manyviews.solvers.proximal_maps.Denoiser`.
 
     Returns
     -------
@@ -87,12 +94,18 @@ def reconstruct_images(
             where="option prior",
             fix=f"give prior='none' with total_variation or non_negative, or {_FIX}",
         )
+    if denoiser is not None and plan.method != "consensus":
+        raise InputError(
+            f"{plan.method} has no agents", where="option denoiser", fix='give method="consensus" with it'
+        )
     _require_memory(plan, source, options.memory)
     use_threads(options, SingleWorld())
     problem, prepared = make_problem(source, plan)
     for text in prepared.outliers.warnings(source.series.geometry, removed=plan.remove_outliers):
         warnings.warn(text, stacklevel=3)
-    solver = make_solver(problem, plan)
+    solver = (
+        make_solver(problem, plan) if denoiser is None else make_consensus(problem, plan, Denoiser(denoiser))
+    )
     states = iterate(solver, solver.init(), plan.iterations, tolerance=plan.tolerance)
     state = deque(states, maxlen=1).pop()  # the last
     volume = state.iterate.clamp_(min=0.0) if plan.non_negative else state.iterate

@@ -257,7 +257,12 @@ def _wang2020(problem: TiltProblem, plan: Plan) -> Solver[Any]:
 
 
 def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
-    priors = _priors(problem, plan)
+    return make_consensus(problem, plan)
+
+
+def make_consensus(problem: TiltProblem, plan: Plan, *others: ProximalMap) -> Consensus:
+    """Consensus of view subsets, the priors of the plan, and ``others`` in one group of processes."""
+    priors = [*_priors(problem, plan), *(_whatever_the_step(one) for one in others)]
     group = _Group.of(problem, plan, weighted=True, priors=len(priors))
     anchor = _ANCHOR * problem.spectral_bound / plan.subsets
     maps: list[ProximalMap] = [
@@ -273,6 +278,10 @@ def _consensus(problem: TiltProblem, plan: Plan) -> Solver[Any]:
         passes_per_iteration=float(plan.inner_iterations + 1),
         together=group.together,
     )
+
+
+def _whatever_the_step(term: ProximalMap) -> Callable[[float], ProximalMap]:
+    return lambda step: term
 
 
 def _priors(problem: TiltProblem, plan: Plan) -> list[Callable[[float], ProximalMap]]:

@@ -22,6 +22,7 @@ from manyviews.options import RunOptions
 from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.fingerprint import files_fingerprint
+from manyviews.runs.map_names import VOLUME_FILE
 from manyviews.runs.memory import available_memory_bytes, give_back_freed, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
@@ -33,6 +34,7 @@ from manyviews.tilt.ctf.apply import (
     settle_hand,
 )
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
+from manyviews.tilt.expected import BEGINNING, STAGE, expected_phases
 from manyviews.tilt.methods import agent_count, make_cg, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE, filled_problem
@@ -44,7 +46,7 @@ from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.prior.choice import PRIOR_FILE
 from manyviews.tilt.prior.choose import Chosen, start_prior
 from manyviews.tilt.report import PICTURES, sections
-from manyviews.tilt.results import TABLES, VOLUME_FILE, write_results, write_volume
+from manyviews.tilt.results import TABLES, write_results, write_volume
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages, prepare
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
@@ -143,15 +145,18 @@ def _solve(
     """From the problem to the files of the result; key figures by name."""
     if job.speaks:
         require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
-        job.progress.message(f"{plan.method}: back-projecting {len(problem.weights)} views")
+    filled = problem.pixels is not None and plan.method != "cg"
+    job.expect(expected_phases(plan, schedule.estimate, filled=filled), 1.0)
+    job.begin()
     counted = problem
     problem = _filled(job, problem, images, plan, streamed=schedule.streamed)
+    job.phase(f"{plan.method}: back-projecting {len(problem.weights)} views", BEGINNING)
     chosen = start_prior(job, problem, images, plan) if plan.method == "admm" else Chosen(plan, problem)
     plan, problem = chosen.plan, chosen.problem
     state, reason = job.solve(
         chosen.solver or make_solver(problem, plan),
         plan.iterations,
-        stage="reconstruct",
+        stage=STAGE,
         tolerance=plan.tolerance,
         start=chosen.start,
         preview=lambda state: write_volume(job.folder, plan, problem.place, state.iterate),
@@ -254,7 +259,7 @@ def make_problem(
 
     The hand of a ``transfer`` must be known. ``pixels`` are weights of single pixels; None: all count.
     """
-    place = place or alone()
+    place, storage = place or alone(), storage or Storage()
     if place.layout.slabs > 1:
         give_back_freed(GIVEN_BACK_BYTES)
     device = own_device(plan.device, place.world)
@@ -271,6 +276,7 @@ def make_problem(
             exchange=place.within,
             piece_slices=None if schedule is None else schedule.piece_slices,
             block_bytes=None if schedule is None else schedule.block_bytes,
+            allocate_detectors=lambda shape: storage.allocate(shape, device),
         )
         images = replace(images, correct=correction_of(plan, transfer, source))
     problem = TiltProblem(
@@ -281,7 +287,7 @@ def make_problem(
         pixels=pixels,
         device=device,
         place=place,
-        storage=storage or Storage(),
+        storage=storage,
     )
     return damped(problem, plan, images), images
 

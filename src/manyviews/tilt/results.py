@@ -22,12 +22,12 @@ from manyviews.report.fitted_images import (
     shown_size,
     write_fitted,
 )
+from manyviews.runs.map_names import VOLUME_FILE
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.series.normalise import PreparedImages
 from manyviews.tilt.series.resolve import ResolvedSeries
 from manyviews.tilt.solve.problem import TiltProblem
 
-VOLUME_FILE = "volume.mrc"
 OUTLIERS_FILE = "outliers.csv"
 TABLES = ("ncc.csv", "geometry.csv", OUTLIERS_FILE, *FILES)
 _COUNTED = 0.5

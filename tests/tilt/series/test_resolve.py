@@ -232,6 +232,22 @@ def test_views_are_left_out(tmp_path):
     assert resolve_series(only).excluded == ((0, 3, 4),)
 
 
+def test_an_alignment_beside_raw_images_that_is_not_used_is_warned_about(tmp_path):
+    raw, aligned = stack(tmp_path, "a.st"), stack(tmp_path, "b.ali")
+    lines = "1 0 0 1 3.5 -2\n" * len(TILTS)
+    for name in ("a", "b"):
+        angles(tmp_path, f"{name}.tlt")
+        (tmp_path / f"{name}.xf").write_text(lines)
+    told = [text for text in resolve_series(SeriesOptions(stacks=(raw,))).warnings if "a.xf" in text]
+    assert len(told) == 1
+    assert f"give --transform {tmp_path / 'a.xf'}" in told[0]
+    given = resolve_series(SeriesOptions(stacks=(raw,), transform=(tmp_path / "a.xf",)))
+    assert not any("not used" in text for text in given.warnings)
+    assert not any("not used" in text for text in resolve_series(SeriesOptions(stacks=(aligned,))).warnings)
+    (tmp_path / "a.xf").write_text("1 0 0 1 0 0\n" * len(TILTS))
+    assert not any("not used" in text for text in resolve_series(SeriesOptions(stacks=(raw,))).warnings)
+
+
 def test_parallel_axes_of_several_stacks_are_warned_about(tmp_path):
     stacks = (stack(tmp_path), stack(tmp_path, "b.mrc"))
     files = (angles(tmp_path), angles(tmp_path, "b.tlt"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.poses import random_rotations
 from manyviews.metrics.fsc import agreed_radius
-from manyviews.operators.fourier_sums import HALVES
+from manyviews.operators.fourier_sums import HALVES, FourierSums
 from manyviews.parallel.lanes import LANES
 from manyviews.particles.em.maximisation import half_volumes
 from manyviews.particles.em.plan import Task
@@ -68,8 +68,7 @@ class Refinement:
         iterate, correlation = problem.volume(sums, last=state.iteration == plan.iterations)
         halves: tuple[torch.Tensor, ...] = ()
         if problem.independent:
-            constraint = problem.constraint(iterate.shape[0])
-            halves = half_volumes(sums, np.array(correlation), constraint, plan.last_start_radius)
+            halves = self._halves(sums, correlation, iterate.shape[0], state.iteration == plan.iterations)
         renewed = replace(
             state,
             iterate=iterate,
@@ -81,6 +80,16 @@ class Refinement:
         )
         together = problem.remembered(state.samples, samples.renumbered(numbers), chosen)
         return replace(renewed, **together.tensors())
+
+    def _halves(
+        self, sums: FourierSums, correlation: list[float], box: int, last: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """Each half's own map: the ``last`` as they are, those that poses are looked for with joined."""
+        problem = self.problem
+        if last:
+            return tuple(sums.half_volume(half, box) for half in range(HALVES))
+        constraint = problem.constraint(box)
+        return half_volumes(sums, np.array(correlation), constraint, problem.plan.last_start_radius)
 
     def _poses(
         self,

@@ -63,8 +63,9 @@ class RefinementState:
     """Between two iterations of the refinement; what is not told here is as in `StartsState`.
 
     The starts' iterations count too. In the end the map has as many voxels as the images have pixels.
-    ``halves`` are the maps of two halves that are refined apart, else empty; ``image``, ``rotations``,
-    ``shifts`` and ``weights`` the `PoseSamples` of the particles that refinement has seen.
+    ``halves`` are the maps of two halves that are refined apart, in the end neither filtered nor masked, else
+    empty; ``image``, ``rotations``, ``shifts`` and ``weights`` the `PoseSamples` of the particles that
+    refinement has seen.
     """
 
     iteration: int

@@ -19,13 +19,16 @@ from manyviews.particles.cost import halves_work
 from manyviews.particles.em.maximisation import half_correlation
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.estimate import announce, estimate_refinement, reach_of
+from manyviews.particles.fitted import write_fitted_samples
 from manyviews.particles.grey_levels import shell_ratios, spread_over
 from manyviews.particles.images.fourier_images import FourierImages
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import AT_POINTS
 from manyviews.particles.methods import check_lanes
+from manyviews.particles.onward import say_what_is_next
 from manyviews.particles.opening import JobKind, planned_for, start_particle_job
 from manyviews.particles.options import ParticleOptions, RefineOptions
+from manyviews.particles.pass_files import HALVES, noting
 from manyviews.particles.plan import check_reference, load_table
 from manyviews.particles.refine import doubts
 from manyviews.particles.refine.batches import UPDATES, BatchRefinement, BatchState, batch_size
@@ -41,7 +44,7 @@ from manyviews.particles.results import preview
 from manyviews.particles.selection import Selection
 from manyviews.runs.fingerprint import fingerprint
 
-STAGE = "halves"
+STAGE = HALVES
 KIND = JobKind("particles refine", RESULTS, PICTURES, sections)
 
 
@@ -97,7 +100,12 @@ def refine(
             cost = estimate_refinement(plan, reach, torch.get_num_threads())
             announce(job, cost, on_gpu=plan.device != "cpu")
             found = run_refinement(job, plan, images, chosen, chosen.numbers[own], start, reach)
-        return job.finish(write_refined(job, plan, chosen, found) if job.speaks else {})
+            write_fitted_samples(
+                job, images, own, chosen.order, found.samples, found.volume, plan.diameter, options.symmetry
+            )
+        summary = write_refined(job, plan, chosen, found) if job.speaks else {}
+        say_what_is_next(job, particles, table, plan.pixel_size, options.symmetry)
+        return job.finish(summary)
 
 
 def run_refinement(
@@ -139,6 +147,7 @@ def run_refinement(
         settled=solver.settled,
         preview=lambda state: show(state.iterate),
         cost=halves_work(plan, reach) if plan.options.method == "em" else None,
+        note=noting(job, STAGE, plan.box, plan.pixel_size),
     )
     passes = round(state.passes, 2) if isinstance(state, BatchState) else state.iteration
     own = state.samples.among(numbers, plan.em.particles)

@@ -11,28 +11,28 @@ from manyviews.jobs.run import Job
 from manyviews.maps.postprocess import Postprocessing, postprocess
 from manyviews.particles import postprocess_results
 from manyviews.particles.em.pose_samples import PoseSamples
+from manyviews.particles.estimate import FINISHING
+from manyviews.particles.pass_files import HALVES, pass_files
 from manyviews.particles.refine.doubts import CONTRAST_FILE, DOUBTFUL_FILE, write_doubts
 from manyviews.particles.refine.plan import RefinementPlan
 from manyviews.particles.refine.scales import ContrastGroups
 from manyviews.particles.refine.state import HalvesState
-from manyviews.particles.results import (
-    PARTICLES_FILE,
-    REFERENCE_FILE,
-    VOLUME_FILE,
-    compare_with_reference,
-    write_poses,
-)
+from manyviews.particles.results import POSE_FILES, REFERENCE_FILE, compare_with_reference, write_poses
 from manyviews.particles.selection import FILES, Selection
+from manyviews.report import fitted_images
+from manyviews.runs.map_names import VOLUME_FILE
 
 RESULTS = (
     *postprocess_results.RESULTS,
-    PARTICLES_FILE,
+    *POSE_FILES,
     "directions.csv",
     "spread.csv",
     REFERENCE_FILE,
     DOUBTFUL_FILE,
     CONTRAST_FILE,
     *FILES,
+    *fitted_images.FILES,
+    *pass_files(HALVES),
 )
 
 
@@ -56,7 +56,7 @@ def write_refined(job: Job, plan: RefinementPlan, chosen: Selection, found: Refi
     """Finish the halves and write maps, poses and tables; returns key figures by name."""
     folder = job.folder
     first, second = (half.numpy() for half in found.halves)
-    job.phase("finishing the half maps: mask, resolution, sharpening, local resolution")
+    job.phase("finishing the half maps: mask, resolution, sharpening, local resolution", FINISHING)
     options = Postprocessing(
         symmetry=plan.options.symmetry, seed=plan.options.seed, threads=torch.get_num_threads()
     )

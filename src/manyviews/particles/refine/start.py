@@ -17,8 +17,8 @@ from manyviews.particles.em.expectation import sample_everywhere
 from manyviews.particles.em.problem import EmProblem
 from manyviews.particles.images.fourier_resample import regrid_volume
 from manyviews.particles.images.random_start import power_scale
-from manyviews.particles.results import VOLUME_FILE
 from manyviews.random import Stream, generator
+from manyviews.runs.map_names import VOLUME_FILE
 
 Float32 = NDArray[np.float32]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.jobs.run import Job
 from manyviews.solvers.space import Space
 from manyviews.tilt.align.axis import axis_turned, first_alignment, scanned_axis
+from manyviews.tilt.align.expected import ALONE, expected_phases
 from manyviews.tilt.align.frames import LevelImages, frame_shape, read_level
 from manyviews.tilt.align.gauge import moved_volume, slab_offset, without_common_shift
 from manyviews.tilt.align.join import joined, register
@@ -26,7 +28,6 @@ Float64 = NDArray[np.float64]
 
 _LEAST_DAMPING, _DAMPING_OF_NOISE = 0.02, 0.3
 _ITERATIONS = 12  # of conjugate gradients in a step
-_ALONE = 2  # levels that each of several series is fitted in by itself
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Stages:
     def run(self) -> Aligned:
         """All stages."""
         count = len(self.series.stacks)
+        views = np.bincount(self.given.series, minlength=count).tolist()
+        self.job.expect(expected_phases(self.plan, views, prod(self.series.image_shape)))
         if count == 1:
             geometry, weights = self.first(0)
             freedom = Freedom(axis=self._axes(1))
@@ -78,7 +81,7 @@ class Stages:
             turn=tuple(number > 0 for number in range(count)),
             offset=(True,) * count,
         )
-        last_alone = min(_ALONE, len(self.plan.levels)) - 1  # small images have one level
+        last_alone = min(ALONE, len(self.plan.levels)) - 1  # small images have one level
         aligned = self.levels(geometry, weights, self.plan.levels[last_alone:], "all-", freedom)
         return self._turned(aligned, freedom)
 
@@ -121,7 +124,7 @@ class Stages:
     def alone(self, stack: int) -> Aligned:
         """A series by itself, on the coarse levels."""
         geometry, weights = self.first(stack)
-        levels = self.plan.levels[:_ALONE]
+        levels = self.plan.levels[:ALONE]
         name = f"stack-{stack + 1}-"
         return self.levels(geometry, weights, levels, name, Freedom(axis=self._axes(1)), stack)
 

@@ -25,7 +25,7 @@ _UPRIGHT_PAIR_NS = 0.25  # a voxel and view, there and back
 _OBLIQUE_PAIR_NS = 0.6
 _RESAMPLING_NS = 30.0  # a pixel of an image that is resampled, there and back
 _TURN_NS = 11.0  # a voxel of a frame, slices turned into it and back
-_PACKING_NS = 2.0  # a voxel of a frame that is not turned
+_BLOCK_NS = 2.2  # a voxel and block of views, the block's back-projection added to the frame
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Stream:
     """How a run works that keeps its volumes in files.
 
     A convolution may work in ``work_bytes`` at most; ``piece_slices`` of a slab are projected at a time, and
-    ``block_bytes`` of images or detectors, every block of which goes through all pieces.
+    ``block_bytes`` of images or detectors.
     """
 
     work_bytes: int
@@ -160,24 +160,42 @@ class ViewBlock:
         return max(2 * self.coefficients, self.coefficients + self._frame_lanes + self.packed_piece)
 
     @property
-    def projecting(self) -> int:
-        """Packed frame to own images."""
+    def held(self) -> int:
+        """Detectors of all views, which are in a file while a slab is gone through in pieces."""
+        return FLOAT * len(self.group.views) * self._detector if self._cut else 0
+
+    @property
+    def _streaming(self) -> int:
+        """Packed frame to detectors."""
+        return self.tables + (self.detectors or self.images)
+
+    @property
+    def _finishing(self) -> int:
+        """Detectors to own images."""
         detectors = self.detectors
-        own = detectors // self.slab.ranks
+        own = detectors // self.slab.ranks if self.slab.ranks > 1 or not self._cut else 0
         return max(
-            self.tables + (detectors * (2 if self._cut else 1) or self.images),
             detectors + own if self.slab.ranks > 1 else 0,
             own + (1 if self._own_views == 1 else 2) * self.own_lanes + self.images,
         )
 
     @property
-    def back_projecting(self) -> int:
-        """Own images to the frame, without the images as they came and the frame."""
-        gathered = self.detectors if self.slab.ranks > 1 else 0
-        streaming = (gathered or self.own_lanes) + self._packed_detectors + self.tables
-        own = gathered // self.slab.ranks
+    def _gathered(self) -> int:
+        """Detectors of all ranks, put together."""
+        return self.detectors if self.slab.ranks > 1 else 0
+
+    @property
+    def _making(self) -> int:
+        """Own images to the detectors of a block, without the images as they came."""
+        gathered = self._gathered
         making = max(self.images + self.own_lanes, 2 * self.own_lanes) if self._resampled else 0
-        return max(making, self.own_lanes + own + gathered, streaming)
+        return max(making, self.own_lanes + gathered // self.slab.ranks + gathered)
+
+    @property
+    def _adding(self) -> int:
+        """Detectors of a block, where they are in memory, to the frame."""
+        there = 0 if self._cut else self._gathered or self.own_lanes
+        return there + self._packed_detectors + self.tables
 
     def _coming_home(self) -> int:
         """A frame, its copy in lanes, and the slices turned back."""
@@ -189,14 +207,22 @@ class ViewBlock:
     def forward(self, kept: int) -> int:
         """`project_blocks`, with measured and projected images of the block before still there."""
         before = 2 * self.images
+        return max(self._projecting(kept), self._packed(kept) + self._finishing) + before
+
+    def _packed(self, kept: int) -> int:
+        """What is there while detectors become images: no frame where all pieces have been gone through."""
+        return 0 if self._cut else kept + self.packed_piece
+
+    def _projecting(self, kept: int) -> int:
         packing = self.packing + (kept if not self.group.rotated else 0)
-        return max(packing, kept + self.packed_piece + self.projecting) + before
+        return max(packing, kept + self.packed_piece + self._streaming)
 
     def backward(self) -> int:
         """`back_project` from weighted images."""
-        reading = 3 * self.images
+        frame = 0 if self._cut else self.frame
         return max(
-            self.frame + max(reading, self.images + self.back_projecting),
+            frame + max(3 * self.images, 2 * self.images + self._making),
+            self.frame + self._adding + (0 if self._cut else self.images),
             self._coming_home() + self.images,
         )
 
@@ -206,29 +232,36 @@ class ViewBlock:
 
     def passing(self, kept: int) -> int:
         """`residual_gradient`: images and their residual are back-projected."""
-        frames = kept + self.packed_piece
-        packing = self.packing + (kept if not self.group.rotated else 0)
-        working = max(self.projecting, 2 * self.images + self.back_projecting)
-        return max(packing, frames + self.frame + working, frames + self._coming_home())
+        frames = self._packed(kept)
+        frame = 0 if self._cut else self.frame
+        return max(
+            self._projecting(kept),
+            frames + frame + max(self._streaming if not self._cut else 0, self._finishing),
+            frames + frame + 2 * self.images + self._making,
+            frames + self.frame + self._adding + (0 if self._cut else 2 * self.images),
+            frames + self._coming_home(),
+        )
 
     @property
     def pair_seconds(self) -> float:
         """All views of the group there and back, by two cores."""
         slab, views = self.slab, len(self.group.views)
         voxels = slab.slices * slab.plane
-        pieces = -(-slab.slices // slab.piece)
-        again = self.turns - 1
+        blocks = -(-views // self.views)
         if not self.group.rotated:
-            return voxels * (views * _UPRIGHT_PAIR_NS + again * _PACKING_NS) * 1e-9
+            return voxels * (views * _UPRIGHT_PAIR_NS + blocks * _BLOCK_NS) * 1e-9
+        pieces = -(-slab.slices // slab.piece)
         pixels = slab.plane * views / slab.ranks
-        turned = pieces * lane_count(slab.piece) * self.group.columns * self.group.width
-        found = voxels * views * _OBLIQUE_PAIR_NS + pixels * _RESAMPLING_NS + turned * again * _TURN_NS
-        return found * 1e-9
+        frame = self.group.columns * self.group.width
+        turned = pieces * lane_count(slab.piece) * frame * _TURN_NS
+        streamed = voxels * views * _OBLIQUE_PAIR_NS + slab.slices * frame * blocks * _BLOCK_NS
+        return (streamed + pixels * _RESAMPLING_NS + turned) * 1e-9
 
     @property
-    def turns(self) -> int:
-        """How often the slab is brought into the frame and back: for every block where it is cut."""
-        return -(-len(self.group.views) // self.views) if self._cut else 1
+    def file_bytes(self) -> int:
+        """Read and written of the slab, its gradient, and the detectors of all views, there and back."""
+        pieces = -(-self.slab.slices // self.slab.piece)
+        return 3 * self.slab.size_bytes + (3 * pieces + 1) * self.held
 
     @property
     def sent_bytes(self) -> int:

@@ -21,7 +21,7 @@ from manyviews.parallel.layout import Layout, dealt
 from manyviews.parallel.world import shares
 from manyviews.tilt.cost.blocks import FLOAT, Slab, Stream
 from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, iteration, iterations, once, phases
-from manyviews.tilt.cost.views import ViewCosts, choose_views
+from manyviews.tilt.cost.views import Load, ViewCosts, choose_views
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.solve.storage import GIVEN_BACK_BYTES
@@ -43,9 +43,21 @@ _KEPT_OF_SMALL, _KEPT_OF_LARGE = 0.3, 0.1
 _KEPT_OF_SMALL_WORK = 0.5
 _CORES = 2
 _START_SECONDS = 2.0
+_COMPARING_SECONDS = 2e-8  # of a pixel of an image and its reprojection, on one core
 # Guesses, as long as nothing was measured: what a rank sends, and what the disk of a host reads and writes.
 _SENT_BYTES_A_SECOND = 2e9
 _FILE_BYTES_A_SECOND = 300e6
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds, as of `Estimate.wall_seconds`: of what is done once before the iterations, of one of them, and
+    of projecting a volume once and comparing the images.
+    """
+
+    beginning: float = 0.0
+    iteration: float = 0.0
+    projection: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,8 @@ class Estimate:
         Scratch files of all ranks together, where volumes are in files.
     tile
         Voxels ``(y, x)`` of the tiles of a convolution of volumes in files; None: the plane is not divided.
+    pace
+        What of the time the parts of a run take.
     """
 
     memory_bytes: int
@@ -72,6 +86,7 @@ class Estimate:
     parts: dict[str, int] = field(default_factory=dict)
     file_bytes: int = 0
     tile: tuple[int, int] | None = None
+    pace: Pace = Pace()
 
 
 class Estimator:
@@ -110,6 +125,7 @@ class Estimator:
         return Estimate(
             memory_bytes=most.memory_bytes,
             wall_seconds=max(one.wall_seconds for one in found),
+            pace=max((one.pace for one in found), key=lambda pace: pace.iteration),
             parts=most.parts,
             file_bytes=layout.slabs * sum(one.file_bytes for one in found),
             tile=found[0].tile,
@@ -142,6 +158,7 @@ class Estimator:
         return Estimate(
             memory_bytes=sum(parts.values()),
             wall_seconds=_wall_seconds(work, local),
+            pace=_pace(work, local),
             parts={name: size for name, size in parts.items() if size},
             file_bytes=files,
             tile=_tile(work) if streamed else None,
@@ -225,11 +242,27 @@ def _subsets(plan: Plan, geometry: TiltGeometry) -> tuple[Subset, ...]:
 
 
 def _wall_seconds(work: Work, local: int) -> float:
-    here = (os.cpu_count() or 1) / local
-    cores = min(work.plan.threads or here, here)
     beginning, serial = once(work)
     load = beginning + iteration(work).times(iterations(work.plan))
-    found = _START_SECONDS + serial + load.seconds * _CORES / cores + load.sent_bytes / _SENT_BYTES_A_SECOND
+    return _START_SECONDS + serial + _seconds(load, work, local)
+
+
+def _pace(work: Work, local: int) -> Pace:
+    beginning, serial = once(work)
+    projection = _seconds(work.pass_load.times(0.5), work, local)
+    comparing = work.own_image_bytes / FLOAT * _COMPARING_SECONDS
+    return Pace(
+        serial + _seconds(beginning, work, local),
+        _seconds(iteration(work), work, local),
+        projection + comparing,
+    )
+
+
+def _seconds(load: Load, work: Work, local: int) -> float:
+    """With the cores, links and disk that a rank has."""
+    here = (os.cpu_count() or 1) / local
+    cores = min(work.plan.threads or here, here)
+    found = load.seconds * _CORES / cores + load.sent_bytes / _SENT_BYTES_A_SECOND
     if work.slab.stream is not None:
         found += load.file_bytes * local / _FILE_BYTES_A_SECOND
     return found

@@ -16,10 +16,10 @@ from manyviews.tilt.plan import Plan
 Parts = dict[str, int]
 
 # Parts that are in files where a run keeps its volumes there.
-IN_FILES = ("kernels", "volumes", "row sums")
+IN_FILES = ("kernels", "volumes", "row sums", "detectors")
 # Iterations of a search for a prior that tries six of them (`manyviews.tilt.prior.search`), and what a start
 # without a prior comes to.
-_SEARCHING, _STARTING = 43, 5
+SEARCHING, STARTING = 43, 5
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
 _PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
 _WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
@@ -76,6 +76,10 @@ class Work:
         """Some volumes and a work space."""
         return {"kernels": spectra, "volumes": round(volumes * self.slab.size_bytes), "work space": work}
 
+    def seeing(self, volumes: float, work: int, views: ViewCosts, spectra: int = 0) -> Parts:
+        """The same while views are projected, of which the detectors are in a file if there are pieces."""
+        return {**self.phase(volumes, work, spectra), "detectors": views.held_bytes}
+
     def summing(self, volumes: float, spectra: int = 0) -> list[Parts]:
         """The sum of a volume over groups, which takes another one; it and the one before are in memory."""
         if self.groups == 1:
@@ -90,7 +94,7 @@ class Work:
         kernel = self.whole.spectrum_bytes
         return [
             {"making the kernel": self.whole.making_bytes},
-            self.phase(volumes, self.own.back_bytes, kernel),
+            self.seeing(volumes, self.own.back_bytes, self.own, kernel),
             *self.summing(volumes, kernel),
         ]
 
@@ -103,7 +107,7 @@ class Work:
     def passing(self, volumes: float) -> list[Parts]:
         """A pass over the images."""
         held = self.whole.held_spectrum_bytes
-        return [self.phase(volumes, self.own.pass_bytes, held), *self.summing(volumes, held)]
+        return [self.seeing(volumes, self.own.pass_bytes, self.own, held), *self.summing(volumes, held)]
 
     @property
     def normal_load(self) -> Load:
@@ -129,13 +133,13 @@ class Work:
         held = 0
         for number, part in enumerate(self.parts):
             phases.append({**self.phase(number, 0, held), "making the kernel": part.making_bytes})
-            phases.append(self.phase(number + 1, part.back_bytes, held + part.spectrum_bytes))
+            phases.append(self.seeing(number + 1, part.back_bytes, part, held + part.spectrum_bytes))
             held += part.held_spectrum_bytes
         if self.union is not None:
             count = len(self.parts)
             phases.append({**self.phase(count, 0, held), "making the kernel": self.union.making_bytes})
             work = self.union.back_bytes if targets_again else 0
-            phases.append(self.phase(count + 1, work, held + self.union.spectrum_bytes))
+            phases.append(self.seeing(count + 1, work, self.union, held + self.union.spectrum_bytes))
         return phases
 
     def subset_phases(self, volumes: float, objective_volumes: float) -> list[Parts]:
@@ -143,7 +147,8 @@ class Work:
         held = self.subset_spectra
         phases = self.summing(objective_volumes, held)
         if self.parts:
-            phases.append(self.phase(volumes, max(part.normal_bytes for part in self.parts), held))
+            most = max(self.parts, key=lambda part: part.normal_bytes)
+            phases.append(self.seeing(volumes, most.normal_bytes, most, held))
         if self.objective is not None:
             result = 0 if self.objective.convolve else 1
             phases.append(self.phase(objective_volumes + result, self.objective.normal_bytes, held))
@@ -169,7 +174,11 @@ class Work:
 def phases(work: Work) -> list[Parts]:
     """Moments of a run at which a rank may hold most."""
     # the last pass over the images, when the solver has gone
-    reprojection = {"volumes": work.slab.size_bytes, "projection": work.own.forward_bytes}
+    reprojection = {
+        "volumes": work.slab.size_bytes,
+        "projection": work.own.forward_bytes,
+        "detectors": work.own.held_bytes,
+    }
     return [*_PHASES[work.plan.method](work), reprojection]
 
 
@@ -193,9 +202,9 @@ def _sirt(work: Work) -> list[Parts]:
     rows = work.own_image_bytes
     mask = work.slab.size_bytes // 4
     found = [
-        work.phase(1, work.own.forward_bytes),
-        work.phase(2, max(work.own.back_bytes, mask)),
-        work.phase(3, work.own.pass_bytes),
+        work.seeing(1, work.own.forward_bytes, work.own),
+        work.seeing(2, max(work.own.back_bytes, mask), work.own),
+        work.seeing(3, work.own.pass_bytes, work.own),
         *work.summing(3),
     ]
     return [{"row sums": rows, **parts} for parts in found]
@@ -315,8 +324,8 @@ def once(work: Work) -> tuple[Load, float]:
 
 def iterations(plan: Plan) -> int:
     """Iterations of a run, those before it included, which are nearly as long."""
-    starting = _STARTING if plan.method == "admm" and plan.damping_by_frequency else 0
-    return plan.iterations + starting + (_SEARCHING if plan.prior == "auto" else 0)
+    starting = STARTING if plan.method == "admm" and plan.damping_by_frequency else 0
+    return plan.iterations + starting + (SEARCHING if plan.prior == "auto" else 0)
 
 
 def iteration(work: Work) -> Load:

@@ -9,7 +9,6 @@ from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.sizes import format_bytes
 from manyviews.kernels.lanes import WIDTH
-from manyviews.operators.tilt_projector import BLOCK_BYTES
 from manyviews.parallel.layout import Layout, choose_layout
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.tilt.cost.blocks import Stream
@@ -22,7 +21,7 @@ _GIBIBYTE = 1 << 30
 # Share of the memory that a streamed convolution gets at most: in the rest the system keeps what it can of
 # the files.
 _WORK_SHARE = 0.5
-# Shares of the memory that a block of images may take.
+# Shares of the memory that a block of images may take: back-projections want many views at a time.
 _BLOCK_SHARES = (4, 6, 8, 12, 16, 24, 48)
 _CHECKPOINTS_KEPT = 2
 _STREAMED_CHECKPOINTS_KEPT = 1
@@ -254,13 +253,10 @@ class _Planner:
         return next((found for found in tries if found is not None), None)
 
     def _in_pieces(self, layout: Layout, work_bytes: int) -> tuple[Estimate, Stream] | None:
-        """The same with so much for a convolution; projected whole if that fits, else in what is quickest.
-
-        Every block of views goes through all pieces of the slab, so that both should be large.
-        """
+        """The same with so much for a convolution; projected whole if that fits, else in what is quickest."""
         assert self.limit is not None
         slices = -(-self.plan.volume_shape[0] // layout.slabs)
-        blocks = {max(BLOCK_BYTES, self.limit // share) for share in _BLOCK_SHARES}
+        blocks = {self.limit // share for share in _BLOCK_SHARES}
         pieces = [Stream(work_bytes, piece, block) for piece in _thinner(slices) for block in sorted(blocks)]
         try:
             whole = Stream(work_bytes, slices)

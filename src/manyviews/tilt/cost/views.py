@@ -153,6 +153,11 @@ class ViewCosts:
         """Work space of `project_blocks`."""
         return max(block.forward(self._kept) for block in self._blocks)
 
+    @cached_property
+    def held_bytes(self) -> int:
+        """Detectors in a file, of the tilt axis that has most, while they are projected in pieces."""
+        return max(block.held for block in self._blocks)
+
     @property
     def by_rows(self) -> bool:
         """Whether ranks change slices for rows to project there and back: `RowNormal`."""
@@ -212,7 +217,7 @@ class ViewCosts:
         return Load(
             seconds=sum(block.pair_seconds for block in self._blocks),
             sent_bytes=sum(block.sent_bytes for block in self._blocks),
-            file_bytes=2 * sum(block.turns for block in self._blocks) * self.slab.size_bytes,
+            file_bytes=sum(block.file_bytes for block in self._blocks),
         )
 
     @property

@@ -32,10 +32,10 @@ _ITERATIONS, _REFRESH = 10, 5
 _ITERATIONS_OF_CG = 15
 # The projectors correct the last stage where its volume is no more that of the last trial.
 _CORRECT_AFTER = 8
-# Held-out views lie between others and see nothing of what no view sees, where total variation alone speaks
-# and more of it is better: twice what they choose, and no less than this many times the usual strength
-# (docs/decisions/0014-tilt-priors.md).
-_STRONGER, _LEAST_STRENGTH = 2.0, 2.0**0.5
+# Held-out views lie between others and tell nothing of what no view sees, where total variation alone speaks.
+# How much of it is right there depends on what the images hold, not on their noise: this many times their
+# spread and number are added (docs/decisions/0014-tilt-priors.md).
+_WHERE_NO_VIEW_SEES = 0.014
 # Least noise that strengths are counted from, of the spread of the images.
 _LEAST_NOISE = 1e-3
 
@@ -75,7 +75,8 @@ def choose_prior(job: Job, problem: TiltProblem, images: PreparedImages, plan: P
         return damped(held.training, _smooth(plan, bound), images)
 
     found = _search(job, held, usual, freedom, plain[1], smooth)
-    choice = _choice(found, freedom, usual, held, len(problem.weights))
+    unseen = _WHERE_NO_VIEW_SEES * _spread(images) * len(problem.weights)
+    choice = _choice(found, freedom, usual, unseen, held, len(problem.weights))
     job.say(choice.words)
     if job.speaks:
         choice.write(job.folder / PRIOR_FILE)
@@ -109,8 +110,12 @@ def begin_without_search(job: Job, problem: TiltProblem, images: PreparedImages,
 
 def usual_strength(images: PreparedImages, views: int) -> float:
     """Noise of a pixel times the root of the number of views: what its back-projection is like in a voxel."""
-    spread = float(np.median(images.levels.spread * images.gain))
-    return max(images.noise_deviation, _LEAST_NOISE * spread) * math.sqrt(views)
+    return max(images.noise_deviation, _LEAST_NOISE * _spread(images)) * math.sqrt(views)
+
+
+def _spread(images: PreparedImages) -> float:
+    """Deviation within an image, in the middle of all."""
+    return float(np.median(images.levels.spread * images.gain))
 
 
 def _without_prior(plan: Plan) -> Plan:
@@ -196,15 +201,16 @@ def _begun(
     return found
 
 
-def _choice(found: SearchState, freedom: Freedom, usual: float, held: HeldOut, views: int) -> Choice:
-    """The best prior, its strength that of all views."""
+def _choice(
+    found: SearchState, freedom: Freedom, usual: float, unseen: float, held: HeldOut, views: int
+) -> Choice:
+    """The best prior, its strength that of all ``views`` and, where held-out ones chose it, ``unseen``."""
     tried, errors = found.trials, found.trial_errors
     without = np.asarray(found.errors[0].numpy(), dtype=np.float64)
     best = best_of(freedom, tried, errors, float(without.mean()))
     strength = usual
     if freedom.strength:
-        more = math.sqrt(views / len(held.training.weights))
-        strength *= max(_STRONGER * 2.0**best.exponent, _LEAST_STRENGTH) * more
+        strength = usual * 2.0**best.exponent * math.sqrt(views / len(held.training.weights)) + unseen
     return Choice(
         taken=not (freedom.strength and freedom.bound)
         or float(errors[best.trial].mean()) < float(without.mean()),

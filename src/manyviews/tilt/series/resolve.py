@@ -99,6 +99,7 @@ def resolve_series(options: SeriesOptions) -> ResolvedSeries:
         parts.append(geometry)
         left_out.append(gone)
         thicknesses.append(views.thickness)
+        _warn_about_alignment_beside(item, views, notes)
     if not options.axis_angle:
         _warn_about_parallel_axes(parts, notes)
     geometry = TiltGeometry.concatenate(parts)
@@ -208,6 +209,27 @@ def _leave_out(
         raise InputError("every view is left out", path=stack.path, fix="exclude fewer views")
     gone = set(range(stack.shape[0])) - set(kept.sections.tolist())
     return kept, tuple(sorted(gone))
+
+
+def _warn_about_alignment_beside(item: StackInputs, views: Views, notes: Notes) -> None:
+    """Raw images that are taken as they are, although a file beside them would align them."""
+    settled = item.transform is not None or item.shifts is not None or views.is_complete
+    if settled or item.is_named_aligned:
+        return
+    for suffix, option in ((".xf", "--transform"), (".aln", "--tilt-angles")):
+        path = item.beside(suffix)
+        if path is not None and not (suffix == ".xf" and _moves_nothing(path)):
+            notes.warn(
+                f"{item.stack.path}: {path.name} beside it aligns raw images and is not used: if these are"
+                f" raw, give {option} {path}"
+            )
+
+
+def _moves_nothing(path: Path) -> bool:
+    try:
+        return np.allclose(read_xf(path), np.array([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]))
+    except InputError:
+        return False
 
 
 def _warn_about_parallel_axes(parts: Sequence[TiltGeometry], notes: Notes) -> None:
