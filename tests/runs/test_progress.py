@@ -139,6 +139,17 @@ def test_what_nobody_expected_between_phases_is_taken_to_be_short(clock):
     assert (progress.status().task_seconds_left, progress.status().seconds_left) == (None, 6.0)
 
 
+def test_a_phase_without_steps_may_tell_which_part_is_done(clock):
+    progress = Progress(quiet=True)
+    progress.expect({REPORT: Expected(seconds=3)})
+    progress.phase("drawing", name=REPORT)
+    clock[0] += 10
+    progress.part(0.4)
+    assert progress.status().seconds_left == pytest.approx(15)
+    clock[0] += 5
+    assert progress.status().seconds_left == pytest.approx(10)
+
+
 def told(stream):
     return stream.getvalue().splitlines()[-1]
 
