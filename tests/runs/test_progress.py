@@ -112,6 +112,18 @@ def test_nothing_is_told_before_a_pace_is_known_but_by_what_was_told_of_it(clock
     assert progress.status().seconds_left == 24.0
 
 
+def test_before_its_first_step_a_stage_is_told_by_the_pace_of_those_before(clock):
+    clock[0] = 50000.0  # since the machine was started
+    progress = Progress(quiet=True)
+    progress.expect({"a": Expected(4), "b": Expected(6)})
+    progress.start("a", 4, 0)
+    for done in (1, 2, 3, 4):
+        clock[0] += 2.0
+        progress.update(done)
+    progress.start("b", 3, 0)
+    assert progress.status().task_seconds_left == pytest.approx(12.0)
+
+
 def test_what_was_skipped_is_not_expected_any_more(clock):
     progress = Progress(quiet=True)
     progress.expect({"a": Expected(4), "b": Expected(6), "c": Expected(2)}, seconds_a_unit=1.0)
@@ -137,6 +149,17 @@ def test_what_nobody_expected_between_phases_is_taken_to_be_short(clock):
     progress.phase("a")
     progress.phase("after a")
     assert (progress.status().task_seconds_left, progress.status().seconds_left) == (None, 6.0)
+
+
+def test_a_phase_without_steps_may_tell_which_part_is_done(clock):
+    progress = Progress(quiet=True)
+    progress.expect({REPORT: Expected(seconds=3)})
+    progress.phase("drawing", name=REPORT)
+    clock[0] += 10
+    progress.part(0.4)
+    assert progress.status().seconds_left == pytest.approx(15)
+    clock[0] += 5
+    assert progress.status().seconds_left == pytest.approx(10)
 
 
 def told(stream):

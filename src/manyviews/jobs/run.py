@@ -52,7 +52,7 @@ from manyviews.solvers.state import SolverState
 S = TypeVar("S", bound=SolverState)
 
 # That a page takes, measured: of one core, for it, and for each picture.
-_PAGE_SECONDS, _PICTURE_SECONDS = 1.2, 0.3
+_PAGE_SECONDS, _PICTURE_SECONDS = 0.8, 0.36
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Job:
         self._expect_report()
         self.progress.phase("drawing the report", name=REPORT, told=False)
         try:
-            self._refresh()
+            self._refresh(self.progress.part)
         finally:  # the results are there, whatever becomes of the page
             self.heartbeat.end(Status(FINISHED, time.time()))
         return JobResult(self.folder, self.folder / REPORT_NAME, whole)
@@ -257,13 +257,13 @@ class Job:
         except InputError as error:
             self.run.log(f"no {VIEW_FILE}: {error}")
 
-    def _refresh(self) -> None:
+    def _refresh(self, tell: Callable[[float], None] | None = None) -> None:
         """Draw the page; what that took is expected of the last one at least."""
         if not self.speaks:
             return
         began = time.monotonic()
         with self.heartbeat.writing():
-            build_report(self.folder, self.sections)
+            build_report(self.folder, self.sections, tell)
         self._expect_report(time.monotonic() - began)
 
     def _expect_report(self, least: float = 0.0) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 REPORT_NAME = "report.html"
 FIGURES_FOLDER = "figures"
 _MOST_FILES = 500
+_FIGURES_PART = 0.35  # of the time, that figures take before they are drawn
 _UNLISTED = (REPORT_NAME, LOCK_NAME, STATUS_FILE)
 
 
-def build_report(run_dir: Path, sections: Sections) -> Path:
+def build_report(run_dir: Path, sections: Sections, tell: Callable[[float], None] | None = None) -> Path:
     """Write ``report.html`` and ``figures/*.png`` of a run, finished or not, and return the page's path.
 
     ``run.toml`` must be there; of ``events.jsonl``, ``summary.json`` and ``log.txt`` what is there is shown.
     ``sections`` is what the job adds, from the files that it writes; the page is not written before they are
-    all there. An older report is replaced.
+    all there. An older report is replaced. ``tell`` is told which part of the work is done.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def build_report(run_dir: Path, sections: Sections) -> Path:
     """
     run = read_run(run_dir)
     parts = tuple(sections(run))
-    pictures = _draw(pictures_of(parts))
+    pictures = _draw(pictures_of(parts), tell or (lambda part: None))
     folder = run_dir / FIGURES_FOLDER
     with explain_write_errors(folder):
         folder.mkdir(exist_ok=True)
@@ -52,12 +53,16 @@ def build_report(run_dir: Path, sections: Sections) -> Path:
     return page
 
 
-def _draw(pictures: Sequence[Picture]) -> dict[str, Drawing]:
+def _draw(pictures: Sequence[Picture], tell: Callable[[float], None]) -> dict[str, Drawing]:
     if not pictures:
         return {}
     from manyviews.report.drawing import draw  # matplotlib takes its time
 
-    return {picture.name: draw(picture.figure) for picture in pictures}
+    found: dict[str, Drawing] = {}
+    for number, picture in enumerate(pictures):
+        tell(_FIGURES_PART + (1 - _FIGURES_PART) * number / len(pictures))
+        found[picture.name] = draw(picture.figure)
+    return found
 
 
 def _files(path: Path) -> dict[str, int]:

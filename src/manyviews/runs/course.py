@@ -40,6 +40,7 @@ class Course:
         self._began = time.monotonic()
         self._steps: int | None = None
         self._pace: Pace | None = None
+        self._part: tuple[float, float] | None = None
         self._seconds = self._worked = 0.0
         self._seconds_a_unit: float | None = None
 
@@ -61,6 +62,7 @@ class Course:
         self._name, self._steps = name, steps
         self._began = time.monotonic()
         self._pace = None if steps is None else Pace()
+        self._part = None
         if name in self._phases:
             names = list(self._phases)
             self._begun = self._begun | set(names[: names.index(name) + 1])
@@ -74,6 +76,10 @@ class Course:
         each = expected.work / usual if expected.work > 0 and usual else 1.0
         left = min(self._steps - done, max(usual - done, OVERDUE * done))
         self._pace.step(work or Work(each * (done - before), each * left))
+
+    def part(self, done: float) -> None:
+        """This part of the phase at hand is done, which counts no steps."""
+        self._part = done, time.monotonic()
 
     def left(self) -> TimeLeft:
         """Seconds from now on; of the run not before a phase that was expected has begun.
@@ -90,6 +96,9 @@ class Course:
         measured = None if self._pace is None else self._pace.left()
         if measured is not None:
             return measured
+        if self._part is not None and self._part[0] > 0:
+            done, at = self._part
+            return counted_down((at - self._began) * (1 - done) / done, time.monotonic() - at)
         expected, rate = self._phases.get(self._name), self._rate()
         if expected is None or (expected.work > 0 and rate is None):
             return None

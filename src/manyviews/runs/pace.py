@@ -57,7 +57,7 @@ class Pace:
         Nothing where that is all there is, and too little to tell.
         """
         since, worked = self._first_at, self._worked - self._first_work
-        if worked < self._first_work:
+        if worked <= 0 or worked < self._first_work:
             since, worked = self._began, self._worked
             if worked <= _TOO_LITTLE * (worked + self._work_left):
                 return 0.0, 0.0

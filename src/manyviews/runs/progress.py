@@ -114,6 +114,10 @@ class Progress:
         else:
             self._write(f"{task}{self._time_left()}")
 
+    def part(self, done: float) -> None:
+        """This part of a task that counts no steps is done."""
+        self._course.part(done)
+
     def update(self, done: int, note: str = "", work: Work | None = None) -> None:
         """``done`` steps are done; ``note`` is how it goes, ``work`` what they take if they are not alike."""
         before = done - 1 if self._done is None else self._done
