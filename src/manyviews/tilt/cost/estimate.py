@@ -204,7 +204,8 @@ def checkpoint_bytes(plan: Plan, kept: int = 2) -> int:
 def _kept(slab: Slab, streamed: bool) -> float:
     """What the C library keeps, as a fraction of all arrays."""
     limit = GIVEN_BACK_BYTES if slab.ranks > 1 else _HEAP_LIMIT_BYTES
-    if slab.size_bytes >= limit:
+    small_blocks = slab.stream is not None and slab.piece < slab.slices and slab.stream.block_bytes < limit
+    if slab.size_bytes >= limit and not small_blocks:
         return _KEPT_OF_LARGE
     return _KEPT_OF_SMALL_WORK if streamed else _KEPT_OF_SMALL
 
