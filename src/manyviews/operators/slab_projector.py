@@ -194,8 +194,9 @@ class SlabProjector(LinearOperator):
                 residual.mul_(scale if row_scale is None else scale * row_scale(views))
                 if pixels is not None:
                     residual.mul_(pixels)
+                del images, pixels
                 self._take_back(axis, part, own, residual, held, sums)
-                del images, projected, residual  # before the next block takes as much
+                del projected, residual  # before the next block takes as much
             self._bring_home(axis, held, sums)
             del held
         if self.exchange is not None:

@@ -153,13 +153,14 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     )
     shape = plan.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
-    schedule = _schedule(options, plan, source, ranks, limited=given)
+    weighed = settled.pixels is not None or plan.mask_beads
+    schedule = _schedule(options, plan, source, ranks, limited=given, weighed=weighed)
     return Checked(
         series=resolved,
         plan=plan,
         thickness_given=given,
         schedule=schedule,
-        with_priors=_with_priors(options, plan, source, ranks, limited=given),
+        with_priors=_with_priors(options, plan, source, ranks, limited=given, weighed=weighed),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
         transfer=lines,
         pixels=(*(() if proposal is None else proposal.lines), *settled.lines),
@@ -173,7 +174,13 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
 
 
 def _schedule(
-    options: ReconstructOptions, plan: Plan, source: ImageSource, ranks: int | None, *, limited: bool
+    options: ReconstructOptions,
+    plan: Plan,
+    source: ImageSource,
+    ranks: int | None,
+    *,
+    limited: bool,
+    weighed: bool,
 ) -> Schedule:
     if ranks is None:
         ranks = 1 if options.layout is None else Layout.parse(options.layout).ranks
@@ -188,18 +195,26 @@ def _schedule(
         layout=options.layout,
         memory_gib=options.memory if limited else None,
         available_bytes=None if limited else sys.maxsize,
+        weighed=weighed,
     )
 
 
 def _with_priors(
-    options: ReconstructOptions, plan: Plan, source: ImageSource, ranks: int | None, *, limited: bool
+    options: ReconstructOptions,
+    plan: Plan,
+    source: ImageSource,
+    ranks: int | None,
+    *,
+    limited: bool,
+    weighed: bool,
 ) -> Schedule | None:
     """The same by ``admm``; None where ``cg`` was not asked for, on a GPU, or where it does not fit."""
     if plan.method != "cg" or plan.device != "cpu":
         return None
     other = replace(options, method="admm", damping=None, layout=None)
     try:
-        return _schedule(other, resolve_plan(other, source), source, ranks, limited=limited)
+        other_plan = resolve_plan(other, source)
+        return _schedule(other, other_plan, source, ranks, limited=limited, weighed=weighed)
     except InputError:
         return None
 

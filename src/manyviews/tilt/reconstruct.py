@@ -243,6 +243,8 @@ def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptio
         layout=options.layout,
         memory_gib=options.memory,
         available_bytes=min(available) if available else None,
+        # with --edges auto and masks the images decide, which are read later
+        weighed=plan.edges == "weigh" or plan.mask_beads or bool(options.weights),
     )
 
 

@@ -78,10 +78,14 @@ class Slab:
 
 @dataclass(frozen=True)
 class ViewBlock:
-    """Bytes of the arrays that a block of views of one group goes through, on one rank."""
+    """Bytes of the arrays that a block of views of one group goes through, on one rank.
+
+    ``weighed``: single pixels have weights.
+    """
 
     group: AxisGroup
     slab: Slab
+    weighed: bool = False
 
     @cached_property
     def views(self) -> int:
@@ -206,8 +210,10 @@ class ViewBlock:
 
     def forward(self, kept: int) -> int:
         """`project_blocks`, with measured and projected images of the block before still there."""
-        before = 2 * self.images
-        return max(self._projecting(kept), self._packed(kept) + self._finishing) + before
+        before = (3 if self.weighed else 2) * self.images
+        comparing = 5 * self.images if self.weighed else 0
+        finishing = self._packed(kept) + max(before + self._finishing, comparing)
+        return max(self._projecting(kept) + before, finishing)
 
     def _packed(self, kept: int) -> int:
         """What is there while detectors become images: no frame where all pieces have been gone through."""
@@ -221,7 +227,7 @@ class ViewBlock:
         """`back_project` from weighted images."""
         frame = 0 if self._cut else self.frame
         return max(
-            frame + max(3 * self.images, 2 * self.images + self._making),
+            frame + max((4 if self.weighed else 3) * self.images, 2 * self.images + self._making),
             self.frame + self._adding + (0 if self._cut else self.images),
             self._coming_home() + self.images,
         )
@@ -237,8 +243,8 @@ class ViewBlock:
         return max(
             self._projecting(kept),
             frames + frame + max(self._streaming if not self._cut else 0, self._finishing),
-            frames + frame + 2 * self.images + self._making,
-            frames + self.frame + self._adding + (0 if self._cut else 2 * self.images),
+            frames + frame + max((5 if self.weighed else 2) * self.images, self.images + self._making),
+            frames + self.frame + self._adding + (0 if self._cut else self.images),
             frames + self._coming_home(),
         )
 

@@ -93,11 +93,13 @@ class Estimator:
     """Peak memory and time of one reconstruction on the CPU, in several layouts.
 
     ``geometry`` has the views, binned if the images are. ``data_bytes`` is the size of the stacks as stored,
-    which are mapped one section at a time, so that only one is in memory.
+    which are mapped one section at a time, so that only one is in memory. ``weighed``: single pixels have
+    weights.
     """
 
-    def __init__(self, plan: Plan, geometry: TiltGeometry, data_bytes: int) -> None:
+    def __init__(self, plan: Plan, geometry: TiltGeometry, data_bytes: int, *, weighed: bool = False) -> None:
         self.plan = plan
+        self.weighed = weighed
         self.views = len(geometry)
         self._section = data_bytes // max(1, self.views)
         shape = plan.volume_shape
@@ -152,7 +154,7 @@ class Estimator:
             "MPI": _MPI_BYTES if layout.ranks > 1 else 0,
             "a section of the stack": self._section,
             **greatest,
-            "kept by the C library": round(kept * sum(greatest.values())),
+            "kept by the C library": round(kept * (sum(greatest.values()) + _filling(work, streamed))),
         }
         files = max(sum(parts.get(name, 0) for name in IN_FILES) for parts in every) if streamed else 0
         return Estimate(
@@ -177,6 +179,7 @@ class Estimator:
             yield Work(
                 plan=self.plan,
                 slab=slab,
+                weighed=self.weighed,
                 groups=layout.groups,
                 whole=whole,
                 own=self._costs(slab, everything[own] if own.start < own.stop else everything[:1]),
@@ -196,7 +199,8 @@ class Estimator:
         key = slab, is_subset, views.tobytes()
         if key not in self._known:
             groups = choose_views(self._groups, views)
-            self._known[key] = ViewCosts(groups, slab, self.plan.normal == "convolution", is_subset)
+            wanted = self.plan.normal == "convolution"
+            self._known[key] = ViewCosts(groups, slab, wanted, is_subset, self.weighed)
         return self._known[key]
 
 
@@ -217,7 +221,8 @@ def checkpoint_bytes(plan: Plan, kept: int = 2) -> int:
 def _kept(slab: Slab, streamed: bool) -> float:
     """What the C library keeps, as a fraction of all arrays."""
     limit = GIVEN_BACK_BYTES if slab.ranks > 1 else _HEAP_LIMIT_BYTES
-    if slab.size_bytes >= limit:
+    small_blocks = slab.stream is not None and slab.piece < slab.slices and slab.stream.block_bytes < limit
+    if slab.size_bytes >= limit and not small_blocks:
         return _KEPT_OF_LARGE
     return _KEPT_OF_SMALL_WORK if streamed else _KEPT_OF_SMALL
 
@@ -228,6 +233,13 @@ def _tile(work: Work) -> tuple[int, int] | None:
     if views is None or not views.convolve or views.tiling.count == 1:
         return None
     return views.tiling.tile
+
+
+def _filling(work: Work, streamed: bool) -> int:
+    """Most arrays of the stage that fills pixels, which leaves holes as well."""
+    if work.filling is None:
+        return 0
+    return max(sum(_in_memory(parts, streamed).values()) for parts in phases(work.filling))
 
 
 def _in_memory(parts: Parts, streamed: bool) -> Parts:

@@ -6,17 +6,18 @@ A phase is a sum of named parts, in bytes; counts of volumes follow `manyviews.s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manyviews.tilt.cost.blocks import FLOAT, Slab
 from manyviews.tilt.cost.views import Load, ViewCosts
 from manyviews.tilt.options import SUBSET_METHODS
+from manyviews.tilt.pixels.fill import FILL_ITERATIONS
 from manyviews.tilt.plan import Plan
 
 Parts = dict[str, int]
 
 # Parts that are in files where a run keeps its volumes there.
-IN_FILES = ("kernels", "volumes", "row sums", "detectors")
+IN_FILES = ("kernels", "volumes", "row sums", "detectors", "filled images")
 # Iterations of a search for a prior that tries six of them (`manyviews.tilt.prior.search`), and what a start
 # without a prior comes to.
 SEARCHING, STARTING = 43, 5
@@ -31,7 +32,8 @@ class Work:
 
     ``whole`` stands for all views, ``own`` for those that this group takes in a pass over all of them,
     ``parts`` for its subsets and ``union`` for the views of these together, where their objective is not that
-    of the only one. ``priors`` are this group's prior agents, by the name of their option.
+    of the only one. ``priors`` are this group's prior agents, by the name of their option. ``weighed``:
+    single pixels have weights.
     """
 
     plan: Plan
@@ -42,6 +44,27 @@ class Work:
     parts: tuple[ViewCosts, ...] = ()
     union: ViewCosts | None = None
     priors: tuple[str, ...] = ()
+    weighed: bool = False
+
+    @property
+    def filling(self) -> Work | None:
+        """Conjugate gradients that fill the pixels without weight, for all methods but these."""
+        if not self.weighed or self.plan.method == "cg":
+            return None
+        by_frequency = self.plan.damping is None
+        plan = replace(
+            self.plan,
+            method="cg",
+            iterations=FILL_ITERATIONS,
+            prior="none",
+            damping_by_frequency=by_frequency,
+        )
+        return replace(self, plan=plan, parts=(), union=None, priors=())
+
+    @property
+    def filled_bytes(self) -> int:
+        """All images, filled, which every rank has."""
+        return FLOAT * self.slab.plane * self.whole.views if self.filling else 0
 
     @property
     def own_image_bytes(self) -> int:
@@ -179,7 +202,12 @@ def phases(work: Work) -> list[Parts]:
         "projection": work.own.forward_bytes,
         "detectors": work.own.held_bytes,
     }
-    return [*_PHASES[work.plan.method](work), reprojection]
+    found = [*_PHASES[work.plan.method](work), reprojection]
+    if work.filling is None:
+        return found
+    # the projections of the volume that fills them, too
+    first = [*_cg(work.filling), {**reprojection, "filled images": work.filled_bytes}]
+    return [*first, *({**parts, "filled images": work.filled_bytes} for parts in found)]
 
 
 def _wbp(work: Work) -> list[Parts]:
@@ -216,6 +244,8 @@ def _cg(work: Work) -> list[Parts]:
     # volumes while the projectors run, and while the convolution after them runs: those of the state before
     # the step, of the step, and of the base; the first rounds share some of them
     exact, quick = ((0, 6), (9, 11), (11, 13))[min(rounds, 2)]
+    if work.weighed:  # the back-projection of guessed images beside the target
+        exact, quick = exact + bool(exact), quick + 1
     if work.preconditioned:
         return _damped_by_frequency(work, exact, quick + 1)
     found = [*work.setting_up(), *work.iterating(quick)]
@@ -319,7 +349,10 @@ def once(work: Work) -> tuple[Load, float]:
     if work.plan.method == "wbp":
         serial += work.own_image_bytes / FLOAT * _WEIGHTING_SECONDS
     seconds = sum(views.kernel_load.seconds for views in kernels)
-    return Load(seconds) + work.pass_load.times(2), serial
+    load = Load(seconds) + work.pass_load.times(2)
+    if work.filling is not None:
+        load += iteration(work.filling).times(FILL_ITERATIONS)
+    return load, serial
 
 
 def iterations(plan: Plan) -> int:

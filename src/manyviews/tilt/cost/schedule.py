@@ -113,6 +113,7 @@ def make_schedule(
     layout: str | None = None,
     memory_gib: float | None = None,
     available_bytes: int | None = None,
+    weighed: bool = False,
 ) -> Schedule:
     """Choose a layout, and whether volumes are kept in memory.
 
@@ -128,6 +129,8 @@ def make_schedule(
         What each rank may use; None: what is available, divided among the ranks of a machine.
     available_bytes
         Memory that is free on the machine that has least; None: ask the system.
+    weighed
+        Whether single pixels have weights.
 
     Raises
     ------
@@ -138,7 +141,7 @@ def make_schedule(
     # what a GPU has is found out when it is full
     limit = None if on_gpu and memory_gib is None else _limit(memory_gib, available_bytes, ranks_per_host)
     return _Planner(
-        Estimator(plan, geometry, data_bytes),
+        Estimator(plan, geometry, data_bytes, weighed=weighed),
         plan,
         ranks,
         min(ranks_per_host, ranks),

@@ -72,13 +72,15 @@ class Load:
 class ViewCosts:
     """What some views, by tilt axis, cost a rank that holds a slab.
 
-    Where a convolution is wanted, few views of a subset are projected all the same.
+    Where a convolution is wanted, few views of a subset are projected all the same. ``weighed``: single
+    pixels have weights.
     """
 
     groups: tuple[AxisGroup, ...]
     slab: Slab
     convolution_wanted: bool
     is_subset: bool = False
+    weighed: bool = False
 
     @cached_property
     def views(self) -> int:
@@ -184,7 +186,7 @@ class ViewCosts:
 
     @cached_property
     def _blocks(self) -> list[ViewBlock]:
-        return [ViewBlock(group, self.slab) for group in self.groups]
+        return [ViewBlock(group, self.slab, self.weighed) for group in self.groups]
 
     @property
     def _kept(self) -> int:
