@@ -18,6 +18,7 @@ SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
 Record = dict[str, Any]
 PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "consensus_convergence": ("consensus_convergence", lambda script, found: script.tables(found)),
+    "eta": ("eta", lambda script, found: script.page(found)),
     "haadf": ("haadf", lambda script, found: script.tables(found)),
     "live_page_abinitio_70s_64": ("live_page", lambda script, found: script.page_of(found)),
     "local_maps": ("local_maps", lambda script, found: script.table(found["filters"]) + "\n"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPORT_NAME = "report.html"
 FIGURES_FOLDER = "figures"
 _MOST_FILES = 500
-_FIGURES_PART = 0.35  # of the time, that figures take before they are drawn
+_FIGURES_PART, _DRAWN_PART = 0.3, 0.85  # of the time, when figures are made, and when they are drawn
 _UNLISTED = (REPORT_NAME, LOCK_NAME, STATUS_FILE)
 
 
@@ -60,8 +60,9 @@ def _draw(pictures: Sequence[Picture], tell: Callable[[float], None]) -> dict[st
 
     found: dict[str, Drawing] = {}
     for number, picture in enumerate(pictures):
-        tell(_FIGURES_PART + (1 - _FIGURES_PART) * number / len(pictures))
+        tell(_FIGURES_PART + (_DRAWN_PART - _FIGURES_PART) * number / len(pictures))
         found[picture.name] = draw(picture.figure)
+    tell(_DRAWN_PART)
     return found
 
 
