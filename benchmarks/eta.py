@@ -195,7 +195,7 @@ def page(found: Record) -> str:
     ]
     for name, one in found["cases"].items():
         work = one["told_over_true_in_work"]
-        shares = " | ".join(
+        shown = " | ".join(
             "-"
             if value is None
             else f"{value:.2f}" + ("" if work[share] is None else f" ({work[share]:.2f})")
@@ -203,7 +203,7 @@ def page(found: Record) -> str:
         )
         lines.append(
             f"| {name} | {one['seconds']:.0f} | {one['cpu_seconds']:.0f} | "
-            f"{'-' if one['first_told'] is None else one['first_told']} | {shares} | "
+            f"{'-' if one['first_told'] is None else one['first_told']} | {shown} | "
             f"{one['nothing_left_told_seconds']:g} |"
         )
     told = [value for one in found["cases"].values() for value in one["told_over_true"].values()]
