@@ -213,7 +213,7 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs write no page, which takes a second: for tests that look at none."""
     from manyviews.jobs import run as job
 
-    monkeypatch.setattr(job, "build_report", lambda folder, sections: folder / job.REPORT_NAME)
+    monkeypatch.setattr(job, "build_report", lambda folder, sections, tell=None: folder / job.REPORT_NAME)
 
 
 class Ranks:

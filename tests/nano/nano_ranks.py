@@ -29,7 +29,7 @@ def rank_main(scan: Path, out: Path, method: str, *center: str) -> None:
 
 
 if __name__ == "__main__":
-    job.build_report = lambda folder, sections: folder
+    job.build_report = lambda folder, sections, tell=None: folder
     try:
         rank_main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
     except ManyviewsError as error:

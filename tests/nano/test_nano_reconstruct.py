@@ -235,7 +235,7 @@ sys.path[:0] = [sys.argv[2], str(Path(sys.argv[2]).parent)]
 from nano_job_example import QUICK, run
 from manyviews.jobs import run as job
 
-job.build_report = lambda folder, sections: folder
+job.build_report = lambda folder, sections, tell=None: folder
 gc.freeze()
 for line in sys.stdin:
     child = os.fork()
@@ -316,7 +316,7 @@ def test_kills_change_nothing(driver, tmp_path):
 
 @pytest.mark.parametrize(("ranks", "method"), [(3, "oftv"), (3, "pcgtv"), (2, "of-printed"), (2, "fbp")])
 def test_ranks_come_to_the_same(run_warm_ranks, deformed, tmp_path, monkeypatch, ranks, method):
-    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections: folder)
+    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections, tell=None: folder)
     alone = run(deformed, tmp_path / "alone", OPTIONS[method])
     out = tmp_path / "ranks"
     done = run_warm_ranks(ranks, SCRIPT, deformed, out, method, seconds=120)

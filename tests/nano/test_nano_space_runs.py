@@ -40,7 +40,7 @@ def small(tmp_path_factory):
 def test_a_run_that_is_stopped_goes_on_to_the_same_bits_with_any_number_of_threads(
     small, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections: folder)
+    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections, tell=None: folder)
     told = {"checkpoint_seconds": 0}
     whole = run(small, tmp_path / "whole", SMALL, run=told, center=CENTER).run_folder
     calls = {"joint": 0, "volume": 0}
@@ -80,7 +80,7 @@ def test_bad_views_count_less_and_are_listed(tmp_path):
 
 
 def test_ranks_come_to_the_same(run_warm_ranks, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections: folder)
+    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections, tell=None: folder)
     alone = run(small, tmp_path / "alone", OPTIONS["spacetv"], center=CENTER).run_folder
     one, knots = read_mrc(alone / "volume.mrc")[0], read_motion(alone).knots
     for ranks in (2, 3):

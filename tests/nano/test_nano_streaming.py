@@ -42,7 +42,7 @@ def deformed(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _no_page(monkeypatch):
-    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections: folder)
+    monkeypatch.setattr(jobs_run, "build_report", lambda folder, sections, tell=None: folder)
 
 
 def plan_of(shape=(VIEWS, SIDE, SIDE), method="oftv", **options) -> Plan:

@@ -27,7 +27,7 @@ def scan(tmp_path_factory):
 def shifted(scan, tmp_path_factory):
     options = ReconstructOptions(method="shifts", levels=1, iterations=(8,), threads=1, halves=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "build_report", lambda folder, sections: folder)
+        patch.setattr(job, "build_report", lambda folder, sections, tell=None: folder)
         return run(scan, tmp_path_factory.mktemp("shifted") / "run", options).run_folder
 
 

@@ -28,7 +28,7 @@ TWO_STARTS = replace(QUICK, starts=2)  # one may end elsewhere; the better one i
 
 @pytest.fixture(autouse=True)
 def _quick(one_thread, monkeypatch):
-    monkeypatch.setattr(job, "build_report", lambda folder, sections: folder / "report.html")
+    monkeypatch.setattr(job, "build_report", lambda folder, sections, tell=None: folder / "report.html")
 
 
 @pytest.fixture

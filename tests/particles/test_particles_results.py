@@ -20,6 +20,7 @@ from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.pose_summary import mean_poses, summarise_poses
 from manyviews.particles.images.look import SIGNS, Look
 from manyviews.particles.options import AbinitioOptions
+from manyviews.particles.pass_files import REFINEMENT, pass_files
 from manyviews.particles.plan import resolve_plan
 from manyviews.particles.results import (
     CRYOSPARC_FILE,
@@ -35,6 +36,7 @@ from manyviews.particles.results import (
 )
 from manyviews.particles.selection import FILES, Selection
 from manyviews.particles.start_files import START_PLANES_FILE, STARTS_FILE
+from manyviews.report import fitted_images
 from random_steps import random_steps
 
 BOX, PIXEL_SIZE, COUNT, DRAWS = 16, 5.0, 60, 4
@@ -92,6 +94,8 @@ def test_everything_is_written_and_reads_back(tmp_path, plan):
         STARTS_FILE,
         START_PLANES_FILE,
         *FILES,
+        *fitted_images.FILES,  # the job writes these two itself
+        *pass_files(REFINEMENT),
     }
     volume, header = read_mrc(tmp_path / "volume.mrc")
     assert volume.shape == (BOX,) * 3

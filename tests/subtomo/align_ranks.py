@@ -21,7 +21,7 @@ def rank_main(particles: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    job.build_report = lambda folder, sections: folder
+    job.build_report = lambda folder, sections, tell=None: folder
     try:
         rank_main(Path(sys.argv[1]), Path(sys.argv[2]))
     except ManyviewsError as error:

@@ -280,7 +280,7 @@ def alone(particles, tmp_path_factory):
     """What ranks must come to."""
     options = replace(SHORT, reference=particles.with_name("truth.mrc"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs_run, "build_report", lambda folder, sections: folder)
+        patch.setattr(jobs_run, "build_report", lambda folder, sections, tell=None: folder)
         return run(particles, tmp_path_factory.mktemp("alone") / "run", options)
 
 

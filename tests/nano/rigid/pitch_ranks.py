@@ -28,7 +28,7 @@ def run(folder: Path, name: str = "run", pitch=BOX, *, world=None, **options):
 
 
 if __name__ == "__main__":
-    job.build_report = lambda folder, sections: folder
+    job.build_report = lambda folder, sections, tell=None: folder
     world = launch.start_world()
     run(Path(sys.argv[1]), f"{world.size}-ranks", world=world, method="oftv")
     launch.leave_together()

@@ -28,7 +28,7 @@ IMAGES, START = 160, 6
 
 @pytest.fixture(autouse=True)
 def _quick(one_thread, monkeypatch):
-    monkeypatch.setattr(job, "build_report", lambda folder, sections: folder / "report.html")
+    monkeypatch.setattr(job, "build_report", lambda folder, sections, tell=None: folder / "report.html")
 
 
 def problem_of(images):

@@ -26,7 +26,7 @@ SAME = ("volume.mrc", "half1.mrc", "half2.mrc", "particles.star", "fsc.csv", "ma
 
 @pytest.fixture(autouse=True)
 def _quick(one_thread, monkeypatch):
-    monkeypatch.setattr(job, "build_report", lambda folder, sections: folder / "report.html")
+    monkeypatch.setattr(job, "build_report", lambda folder, sections, tell=None: folder / "report.html")
 
 
 @pytest.fixture(scope="module")
