@@ -45,7 +45,7 @@ LISTS = {
 
 def reconstruct(stack, out):
     words = ["tilt", "reconstruct", stack, "--thickness", "12", "--iterations", "3", "--device", "cpu"]
-    return main([*words, "--threads", "1", "--quiet", "--out", out])
+    return main([*words, "--threads", "1", "--out", out])
 
 
 @pytest.mark.usefixtures("no_page")
