@@ -183,7 +183,7 @@ def page(found: Record) -> str:
     lines = [
         "# The time left that runs tell, over the time that was left",
         "",
-        "`python benchmarks/eta.py`: jobs on simulated data, started as a user does, on a machine that had much other work "
+        "`python benchmarks/eta.py`: jobs on simulated data, started as a user does "
         f"({found['machine']}, two cores, {found.get('load', 'busy')}). Told as everybody sees it, counted down from the "
         "last `status.json`, at shares of the wall time from the start of the process to its end; in brackets in work: "
         f"what is told times the processors that the run had in the {PACE_SECONDS:g} s before, over the CPU seconds to "
