@@ -11,8 +11,8 @@ from manyviews.jobs.run import Job
 from manyviews.particles.em.pose_samples import PoseSamples
 from manyviews.particles.em.pose_summary import mean_poses
 from manyviews.particles.images.fourier_images import FourierImages
-from manyviews.report.fitted_images import block_of, chosen_images, write_fitted
-from manyviews.report.fitted_slices import SeenImages, finest_shown, gathered_panels
+from manyviews.report.fitted_images import chosen_images
+from manyviews.report.fitted_slices import SeenImages, write_fitted_slices
 
 HEADINGS = "number in the table, correlation of the low-passed image with its reprojection"
 
@@ -65,9 +65,7 @@ def _write(
         np.asarray(shifts)[mine],
         images.box,
     )
-    finest = finest_shown(diameter / images.pixel_size)
-    panels, correlation = gathered_panels(job.world, len(chosen), mine, seen, volume, finest)
-    if job.speaks:
-        words = [f"{row + 1}: {value:.2f}" for row, value in zip(rows[chosen], correlation, strict=True)]
-        pixel = images.pixel_size * block_of((images.box, images.box))
-        write_fitted(job.folder, panels, words, pixel, finest * images.pixel_size)
+    write_fitted_slices(
+        job.folder, job.world, rows[chosen], mine, seen, volume,
+        pixel_size=images.pixel_size, diameter=diameter,
+    )  # fmt: skip

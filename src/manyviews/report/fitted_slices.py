@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from manyviews.operators.fourier_points import insert, shells
 from manyviews.operators.fourier_slice import FourierVolume
 from manyviews.operators.image_shift import shift_phases
 from manyviews.parallel.world import World
-from manyviews.report.fitted_images import shown, shown_size
+from manyviews.report.fitted_images import block_of, shown, shown_size, write_fitted
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -104,3 +105,19 @@ def gathered_panels(
     if len(own):
         panels[own], correlation[own] = fitted_panels(images, volume, finest)
     return world.sum(torch.from_numpy(panels)).numpy(), world.sum(torch.from_numpy(correlation)).numpy()
+
+
+def write_fitted_slices(
+    folder: Path, world: World, rows: NDArray[np.int64], own: NDArray[np.int64], images: SeenImages,
+    volume: torch.Tensor, *, pixel_size: float, diameter: float,
+) -> None:  # fmt: skip
+    """Write images of the ``rows`` of a table, from 0, ``own`` of which are this process's; all ranks call.
+
+    Low-passed to a part of the ``diameter`` of what they show, in angstrom as ``pixel_size``.
+    """
+    finest = finest_shown(diameter / pixel_size)
+    panels, correlation = gathered_panels(world, len(rows), own, images, volume, finest)
+    if world.rank == 0:
+        words = [f"{row + 1}: {value:.2f}" for row, value in zip(rows, correlation, strict=True)]
+        shown_pixel = pixel_size * block_of((images.box, images.box))
+        write_fitted(folder, panels, words, shown_pixel, finest * pixel_size)

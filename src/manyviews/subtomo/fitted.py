@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.jobs.run import Job
-from manyviews.report.fitted_images import block_of, chosen_images, write_fitted
-from manyviews.report.fitted_slices import SeenImages, finest_shown, gathered_panels
+from manyviews.report.fitted_images import chosen_images
+from manyviews.report.fitted_slices import SeenImages, write_fitted_slices
 from manyviews.subtomo.volumes import FourierSubtomograms
 
 HEADINGS = (
@@ -66,9 +66,7 @@ def write_fitted_subtomograms(
     chosen = chosen_images(len(places))
     mine, here = np.flatnonzero(np.isin(chosen, own)), np.flatnonzero(np.isin(own, chosen))
     seen = seen_along_z(data, here, rotations[chosen[mine]], shifts[chosen[mine]])
-    finest = finest_shown(diameter / data.pixel_size)
-    panels, correlation = gathered_panels(job.world, len(chosen), mine, seen, volume, finest)
-    if job.speaks:
-        words = [f"{row + 1}: {value:.2f}" for row, value in zip(places[chosen], correlation, strict=True)]
-        pixel = data.pixel_size * block_of((data.box, data.box))
-        write_fitted(job.folder, panels, words, pixel, finest * data.pixel_size)
+    write_fitted_slices(
+        job.folder, job.world, places[chosen], mine, seen, volume,
+        pixel_size=data.pixel_size, diameter=diameter,
+    )  # fmt: skip
