@@ -6,12 +6,16 @@ volume through its sides, and see matter there that no voxel stands for.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+Real = NDArray[np.floating[Any]]
 
 _LEAST_SLOPE = 1e-6
+_TOGETHER = 16  # rows
 
 
 def ray_coverage(
@@ -32,7 +36,6 @@ def ray_coverage(
     -------
     From 0 to 1. Where a view looks along the faces, so that rays never leave between them, all is 1.
     """
-    depth, height, width = volume_shape
     rows, columns = image_shape
     u = (np.arange(columns) - columns // 2) * pixel_size - matrix[0, 3]
     v = (np.arange(rows) - rows // 2) * pixel_size - matrix[1, 3]
@@ -42,18 +45,33 @@ def ray_coverage(
         return np.ones(image_shape, np.float32)
     inverse = np.linalg.inv(plane)
     slopes = -inverse @ rise
+    found = np.empty(image_shape, np.float32)
+    for begin in range(0, rows, _TOGETHER):
+        some = slice(begin, begin + _TOGETHER)
+        found[some] = _of_rows(inverse, slopes, u, v[some], volume_shape, pixel_size)
+    return found
+
+
+def _of_rows(
+    inverse: Real, slopes: Real, u: Float64, v: Float64, shape: tuple[int, int, int], pixel_size: float
+) -> Float64:
+    """The same for the rays of some rows, whose work space stays in the caches."""
+    depth, height, width = shape
     low, high = _ends(depth, pixel_size)
-    first, last = np.full(image_shape, low), np.full(image_shape, high)
+    first, last = np.full((len(v), len(u)), low), np.full((len(v), len(u)), high)
     for row, slope, size in zip(inverse, slopes, (width, height), strict=True):
-        start = row[0] * u[None, :] + row[1] * v[:, None]
         left, right = _ends(size, pixel_size)
         if abs(slope) < _LEAST_SLOPE:
-            inside = (start >= left) & (start <= right)
-            last = np.where(inside, last, first)
+            start = (row[0] * u)[None, :] + (row[1] * v)[:, None]
+            last = np.where((start >= left) & (start <= right), last, first)
             continue
-        ends = np.sort(np.stack([(left - start) / slope, (right - start) / slope]), axis=0)
-        first, last = np.maximum(first, ends[0]), np.minimum(last, ends[1])
-    return np.asarray(np.clip((last - first) / (high - low), 0.0, 1.0), dtype=np.float32)
+        near, far = (left, right) if slope > 0 else (right, left)
+        start = (row[0] / slope * u)[None, :] + (row[1] / slope * v)[:, None]
+        np.maximum(first, near / slope - start, out=first)
+        np.minimum(last, far / slope - start, out=last)
+    last -= first
+    last /= high - low
+    return np.clip(last, 0.0, 1.0, out=last)
 
 
 def _ends(size: int, pixel_size: float) -> tuple[float, float]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manyviews.operators.products import inner_product, squared_distance
 from manyviews.parallel.world import World
 
 Allocate = Callable[[], torch.Tensor]
@@ -56,9 +57,7 @@ class Space:
 
     def inner(self, a: torch.Tensor, b: torch.Tensor) -> float:
         """``<a, b>``, slice by slice in float64, so that it does not depend on the number of threads."""
-        slices = [torch.dot(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b, strict=True)]
-        own = torch.stack(slices).double().sum() if slices else torch.zeros((), dtype=torch.float64)
-        return self.total(float(own))
+        return self.total(inner_product(a, b))
 
     def norm(self, a: torch.Tensor) -> float:
         """``sqrt <a, a>``."""
@@ -66,8 +65,7 @@ class Space:
 
     def distance(self, a: torch.Tensor, b: torch.Tensor) -> float:
         """``|a - b|``."""
-        own = sum(float(torch.linalg.vector_norm(x - y)) ** 2 for x, y in zip(a, b, strict=True))
-        return math.sqrt(self.total(own))
+        return math.sqrt(self.total(squared_distance(a, b)))
 
     def total(self, value: float) -> float:
         """Sum of a number over all slabs."""

@@ -10,13 +10,13 @@ from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.prior.choose import SEARCH_STAGE, WITHOUT_STAGE
 
-BEGINNING, STAGE = "beginning", "reconstruct"
+LOOKING, BEGINNING, STAGE = "looking at images", "beginning", "reconstruct"
 
 
-def expected_phases(plan: Plan, estimate: Estimate, *, filled: bool) -> dict[str, Expected]:
+def expected_phases(plan: Plan, estimate: Estimate, *, filled: bool = False) -> dict[str, Expected]:
     """By name, in their order; ``filled``: pixels that do not count are filled first."""
     pace = estimate.pace
-    found: dict[str, Expected] = {}
+    found = {LOOKING: Expected(pace.looking)}
     if filled:
         found[FILL_STAGE] = Expected(FILL_ITERATIONS * pace.iteration)
     found[BEGINNING] = Expected(pace.beginning)

@@ -34,7 +34,7 @@ from manyviews.tilt.ctf.apply import (
     settle_hand,
 )
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
-from manyviews.tilt.expected import BEGINNING, STAGE, expected_phases
+from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases
 from manyviews.tilt.methods import agent_count, make_cg, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE, filled_problem
@@ -121,6 +121,7 @@ def reconstruct(
             storage = _storage(stack, schedule, options.scratch or run.out)
             if transfer is not None:
                 transfer = _tell_transfer(job, transfer, source, plan)
+            job.expect(expected_phases(plan, schedule.estimate), 1.0)
             settled = _settle(job, source, plan, weights, place)
             problem, images = make_problem(
                 settled.source, plan, place, storage, schedule, transfer, settled.pixels
@@ -190,7 +191,9 @@ def _settle(
     job: Job, source: ImageSource, plan: Plan, weights: tuple[MrcStack, ...], place: Place
 ) -> Settled:
     """Which pixels count how much, aloud."""
-    settled = settle_pixels(source, plan, weights, own_device(plan.device, place.world), job.world)
+    job.progress.start(LOOKING, -(-len(source.series.geometry) // job.world.size), 0)
+    device = own_device(plan.device, place.world)
+    settled = settle_pixels(source, plan, weights, device, job.world, job.progress.update)
     for line in settled.lines:
         job.say(line)
     job.warn(*settled.warnings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -43,6 +43,8 @@ _KEPT_OF_SMALL, _KEPT_OF_LARGE = 0.3, 0.1
 _KEPT_OF_SMALL_WORK = 0.5
 _CORES = 2
 _START_SECONDS = 2.0
+# Of one core: an image that is searched for faults, and one of its pixels as they are stored.
+_SEARCHED_SECONDS, _SEARCHED_PIXEL_SECONDS = 5e-3, 2.5e-8
 _COMPARING_SECONDS = 2e-8  # of a pixel of an image and its reprojection, on one core
 # Guesses, as long as nothing was measured: what a rank sends, and what the disk of a host reads and writes.
 _SENT_BYTES_A_SECOND = 2e9
@@ -51,10 +53,13 @@ _FILE_BYTES_A_SECOND = 300e6
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds, as of `Estimate.wall_seconds`: of what is done once before the iterations, of one of them, and
-    of projecting a volume once and comparing the images.
+    """Seconds, as of `Estimate.wall_seconds`.
+
+    Of looking for pixels that do not count, of what else is done once before the iterations, of one of them,
+    and of projecting a volume once and comparing the images.
     """
 
+    looking: float = 0.0
     beginning: float = 0.0
     iteration: float = 0.0
     projection: float = 0.0
@@ -156,15 +161,24 @@ class Estimator:
             **greatest,
             "kept by the C library": round(kept * (sum(greatest.values()) + _filling(work, streamed))),
         }
+        looking = self._looking_seconds(layout, local)
         files = max(sum(parts.get(name, 0) for name in IN_FILES) for parts in every) if streamed else 0
         return Estimate(
             memory_bytes=sum(parts.values()),
-            wall_seconds=_wall_seconds(work, local),
-            pace=_pace(work, local),
+            wall_seconds=looking + _wall_seconds(work, local),
+            pace=replace(_pace(work, local), looking=looking),
             parts={name: size for name, size in parts.items() if size},
             file_bytes=files,
             tile=_tile(work) if streamed else None,
         )
+
+    def _looking_seconds(self, layout: Layout, local: int) -> float:
+        """All ranks share the images."""
+        if "auto" not in (self.plan.edges, self.plan.mask_detector, self.plan.mask_borders):
+            return 0.0
+        pixels = prod(self.plan.volume_shape[1:]) * self.plan.bin**2
+        each = _SEARCHED_SECONDS + _SEARCHED_PIXEL_SECONDS * pixels
+        return each * -(-self.views // layout.ranks) / _cores(self.plan, local)
 
     def _works(self, layout: Layout, stream: Stream | None) -> Iterator[Work]:
         """What every group of ranks does."""
@@ -264,17 +278,21 @@ def _pace(work: Work, local: int) -> Pace:
     projection = _seconds(work.pass_load.times(0.5), work, local)
     comparing = work.own_image_bytes / FLOAT * _COMPARING_SECONDS
     return Pace(
-        serial + _seconds(beginning, work, local),
-        _seconds(iteration(work), work, local),
-        projection + comparing,
+        beginning=serial + _seconds(beginning, work, local),
+        iteration=_seconds(iteration(work), work, local),
+        projection=projection + comparing,
     )
+
+
+def _cores(plan: Plan, local: int) -> float:
+    """Of each of the ranks of a host."""
+    here = (os.cpu_count() or 1) / local
+    return min(plan.threads or here, here)
 
 
 def _seconds(load: Load, work: Work, local: int) -> float:
     """With the cores, links and disk that a rank has."""
-    here = (os.cpu_count() or 1) / local
-    cores = min(work.plan.threads or here, here)
-    found = load.seconds * _CORES / cores + load.sent_bytes / _SENT_BYTES_A_SECOND
+    found = load.seconds * _CORES / _cores(work.plan, local) + load.sent_bytes / _SENT_BYTES_A_SECOND
     if work.slab.stream is not None:
         found += load.file_bytes * local / _FILE_BYTES_A_SECOND
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +28,8 @@ Edges = Literal["auto", "weigh", "keep"]
 _LEAST_NOISE = 0.02  # of the spread of an image
 _MOST_OFF = 1.0
 _MOSTLY = 0.5  # of a line in a border: its level says nothing
+_ARRAYS = 4  # of the size of an image that a look holds
+_MOST_BYTES = 1 << 30  # of all looks together
 
 
 @dataclass(frozen=True)
@@ -57,44 +61,66 @@ class Found:
         return StoredWeights(source.series.geometry, self.faults, stacks)
 
 
-@dataclass
-class _Scan:
-    """What a rank has found so far."""
+@dataclass(frozen=True)
+class _Look:
+    """What one image has shown; how far its rows, then columns, are ``off (rows + columns,)``."""
 
-    faults: dict[int, Faults] = field(default_factory=dict)
-    border_pixels: dict[int, int] = field(default_factory=dict)
-    outside: OutsideTest = field(default_factory=OutsideTest)
+    off: NDArray[np.float64]
+    faults: Faults
+    border_pixels: int
+    outside: OutsideTest
 
 
-def find_faults(source: ImageSource, wanted: Wanted, world: World) -> Found:
-    """Look at every image once; the ranks of ``world`` share them and get the same."""
+def find_faults(
+    source: ImageSource, wanted: Wanted, world: World, tell: Callable[[int], None] | None = None
+) -> Found:
+    """Look at every image once; the ranks of ``world`` share them and get the same.
+
+    ``tell`` is told how many of this rank's images were looked at.
+    """
     geometry = source.series.geometry
     views = len(geometry)
     rows, columns = source.series.image_shape
-    stacks = int(geometry.series.max()) + 1
-    sums = np.zeros((stacks, rows + columns))
-    scan = _Scan()
-    for view in range(*shares(views, world.size)[world.rank].indices(views)):
-        off = _look(source, view, wanted, scan)
-        sums[geometry.series[view]] += off
+    sums = np.zeros((int(geometry.series.max()) + 1, rows + columns))
+    own_faults: dict[int, Faults] = {}
+    border_pixels: dict[int, int] = {}
+    outside = OutsideTest()
+    own = range(*shares(views, world.size)[world.rank].indices(views))
+    with ThreadPoolExecutor(_threads(source)) as pool:
+        looks = pool.map(lambda view: _look(source, view, wanted), own)
+        for done, (view, look) in enumerate(zip(own, looks, strict=True), 1):  # in their order
+            sums[geometry.series[view]] += look.off
+            outside.merge(look.outside)
+            if look.border_pixels:
+                border_pixels[view] = look.border_pixels
+            if look.faults:
+                own_faults[view] = look.faults
+            if tell is not None:
+                tell(done)
     sums = np.asarray(world.sum(torch.from_numpy(sums)).numpy())
     always = _always(sums, geometry.series, source.series.image_shape) if wanted.detector else {}
-    faults = _gathered(scan, world)
+    faults = _gathered(own_faults, world)
     for view in range(views):
-        own = always.get(int(geometry.series[view]))
-        if own is not None:
+        lines = always.get(int(geometry.series[view]))
+        if lines is not None:
             before = faults.get(view, Faults())
             faults[view] = replace(
                 before,
-                rows=tuple(sorted({*before.rows, *own[0]})),
-                columns=tuple(sorted({*before.columns, *own[1]})),
+                rows=tuple(sorted({*before.rows, *lines[0]})),
+                columns=tuple(sorted({*before.columns, *lines[1]})),
             )
-    counts = {view: count for part in world.gather(list(scan.border_pixels.items())) for view, count in part}
-    return Found(faults, always, counts, scan.outside.result(world))
+    counts = {view: count for part in world.gather(list(border_pixels.items())) for view, count in part}
+    return Found(faults, always, counts, outside.result(world))
 
 
-def _look(source: ImageSource, view: int, wanted: Wanted, scan: _Scan) -> NDArray[np.float64]:
-    """Search one image; how far its rows, then columns, are off, ``(rows + columns,)``."""
+def _threads(source: ImageSource) -> int:
+    """As many as torch uses, if their images fit."""
+    image = _ARRAYS * 4 * int(np.prod(source.series.image_shape))
+    return max(1, min(torch.get_num_threads(), _MOST_BYTES // image))
+
+
+def _look(source: ImageSource, view: int, wanted: Wanted) -> _Look:
+    """Search one image."""
     image = source.stored(view)
     noise = float(noise_deviation(image[None])[0])
     # lines and borders are told from images by the noise that these have
@@ -102,8 +128,6 @@ def _look(source: ImageSource, view: int, wanted: Wanted, scan: _Scan) -> NDArra
     border = find_border(image) if wanted.borders and noisy else None
     off = np.zeros(sum(image.shape))
     faults = Faults(border=border is not None)
-    if border is not None:
-        scan.border_pixels[view] = int(border.sum())
     if wanted.detector and noisy:
         clean = image if border is None else filled(image, 1.0 - border.astype(np.float32))
         levels = [_levels(clean, axis, noise, border) for axis in (0, 1)]
@@ -111,8 +135,7 @@ def _look(source: ImageSource, view: int, wanted: Wanted, scan: _Scan) -> NDArra
         faults = replace(faults, rows=found[0], columns=found[1])
         # no single image says more of a line than a few others
         off = np.concatenate([np.clip(level.off, -_MOST_OFF, _MOST_OFF) for level in levels])
-    if faults:
-        scan.faults[view] = faults
+    outside = OutsideTest()
     if wanted.edges == "auto":
         good = filled(image, faults.weights(image)) if faults else image
         coverage = ray_coverage(
@@ -121,8 +144,8 @@ def _look(source: ImageSource, view: int, wanted: Wanted, scan: _Scan) -> NDArra
             source.series.image_shape,
             source.series.pixel_size,
         )
-        scan.outside.add(good - np.float32(_level(good, wanted.normalise)), coverage, noise)
-    return off
+        outside.add(good - np.float32(_level(good, wanted.normalise)), coverage, noise)
+    return _Look(off, faults, 0 if border is None else int(border.sum()), outside)
 
 
 def _levels(image: Float32, axis: int, noise: float, border: NDArray[np.bool_] | None) -> LineLevels:
@@ -160,9 +183,9 @@ def _always(
     return found
 
 
-def _gathered(scan: _Scan, world: World) -> dict[int, Faults]:
+def _gathered(faults: dict[int, Faults], world: World) -> dict[int, Faults]:
     """Faults of all ranks."""
-    own = [[[view, int(f.border)], list(f.rows), list(f.columns)] for view, f in scan.faults.items()]
+    own = [[[view, int(f.border)], list(f.rows), list(f.columns)] for view, f in faults.items()]
     return {
         view: Faults(tuple(rows), tuple(columns), bool(border))
         for part in world.gather(own)

@@ -24,6 +24,7 @@ _THRESHOLD = 8.0  # standard errors, and times the usual offset of lines
 _NEIGHBOURS = 7
 _NOISY, _DEAD = 3.0, 0.2  # scatter along a line over that of those beside it
 _FEWEST = 32  # lines, and pixels of a line: statistics of fewer say nothing
+_SAMPLED = 1024  # pixels of a line, at least, if it has as many: medians of more are no better
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,15 @@ class LineLevels:
 
 def line_levels(image: Float32, axis: int, noise: float) -> LineLevels:
     """Of the rows (``axis`` 0) or columns (1) of an image ``(y, x)`` whose pixels have so much noise."""
-    lines = np.ascontiguousarray(image if axis == 0 else image.T)
-    count, length = lines.shape
+    whole = image if axis == 0 else image.T
+    count, length = whole.shape
     if min(count, length) < _FEWEST:
         return LineLevels(np.zeros(count), np.zeros(0, np.int64))
+    step = _step(length)
+    lines = np.ascontiguousarray(whole[:, ::step])
+    length = lines.shape[1]
     least = _LEAST_SCATTER * float(lines.std(dtype=np.float64))
-    off = np.array([_offset(lines, line, set(), least) for line in range(count)])
+    off = _offsets(lines, least)
     threshold = _threshold(off, max(_OFF, _THRESHOLD / np.sqrt(length)))
     bad: set[int] = set()
     # the worst first: lines beside a bad one are off only as long as they are compared with it
@@ -55,7 +59,7 @@ def line_levels(image: Float32, axis: int, noise: float) -> LineLevels:
         for near in (line - 1, line + 1):
             if 0 <= near < count:
                 off[near] = _offset(lines, near, bad, least)
-    bad |= set(_odd_texture(lines, noise).tolist())
+    bad |= set(_odd_texture(whole, step, noise).tolist())
     return LineLevels(off, np.array(sorted(bad), np.int64))
 
 
@@ -66,15 +70,32 @@ def always_bad(mean_off: Float64, views: int, length: int) -> Int64:
     """
     if views < 2 or len(mean_off) < _FEWEST:
         return np.zeros(0, np.int64)
-    threshold = _threshold(mean_off, max(_ALWAYS_OFF, _THRESHOLD / np.sqrt(views * length)))
+    pixels = views * -(-length // _step(length))
+    threshold = _threshold(mean_off, max(_ALWAYS_OFF, _THRESHOLD / np.sqrt(pixels)))
     found = np.abs(mean_off) > threshold
     # of neighbours only the worst: it is what puts the others off
     worst = np.abs(mean_off) == scipy.ndimage.maximum_filter1d(np.abs(mean_off), 3)
     return np.flatnonzero(found & worst)
 
 
+def _step(length: int) -> int:
+    """How far apart the pixels of a line are that are looked at."""
+    return max(1, length // _SAMPLED)
+
+
 def _threshold(off: Float64, least: float) -> float:
     return max(least, _THRESHOLD * _SIGMA_OF_MAD * float(np.median(np.abs(off))))
+
+
+def _offsets(lines: Float32, least: float) -> Float64:
+    """`_offset` of all lines, none of which is known to be bad: what nearly every image ends with."""
+    found = np.zeros(len(lines))
+    differences = lines[1:-1] - np.float32(0.5) * (lines[:-2] + lines[2:])
+    middle = np.median(differences, axis=1)
+    np.abs(differences - middle[:, None], out=differences)
+    scale = np.maximum(_SIGMA_OF_MAD * np.median(differences, axis=1).astype(np.float64), least)
+    np.divide(middle, scale, out=found[1:-1], where=scale > 0.0)
+    return found
 
 
 def _offset(lines: Float32, line: int, bad: set[int], least: float) -> float:
@@ -91,9 +112,10 @@ def _offset(lines: Float32, line: int, bad: set[int], least: float) -> float:
     return middle / scale if scale > 0.0 else 0.0
 
 
-def _odd_texture(lines: Float32, noise: float) -> Int64:
-    """Lines with much more scatter than those beside them, or with none."""
-    scatter = np.median(np.abs(np.diff(lines, axis=1)), axis=1).astype(np.float64)
+def _odd_texture(lines: Float32, step: int, noise: float) -> Int64:
+    """Lines with much more scatter than those beside them, or with none, by every ``step``-th pixel."""
+    differences = lines[:, 1::step] - lines[:, :-1:step]
+    scatter = np.median(np.abs(differences), axis=1).astype(np.float64)
     usual = scipy.ndimage.median_filter(scatter, _NEIGHBOURS, mode="nearest")
     textured = usual > 0.5 * noise
     return np.flatnonzero(textured & ((scatter > _NOISY * usual) | (scatter < _DEAD * usual)))

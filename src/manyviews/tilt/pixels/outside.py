@@ -46,23 +46,22 @@ class OutsideTest:
 
     def add(self, image: Float32, coverage: Float32, noise: float) -> None:
         """Count an image ``(y, x)`` and the coverage of its rays."""
-        rows, columns = (side // _BLOCK for side in image.shape)
-        if min(rows, columns) < 1:
+        if min(image.shape) < _BLOCK:
             return
-        means, least, most = (
-            reduce(
-                reduce(
-                    values[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK), axis=3
-                ),
-                axis=1,
-            )
-            for values, reduce in ((image, np.mean), (coverage, np.min), (coverage, np.max))
-        )
+        means = _over_blocks(image, np.add) / np.float32(_BLOCK**2)
+        least, most = _over_blocks(coverage, np.minimum), _over_blocks(coverage, np.maximum)
         power = np.square(means.astype(np.float64)) - noise**2 / _BLOCK**2
         self.beside += float(power[most < _MISSES].sum())
         self.beside_blocks += int((most < _MISSES).sum())
         self.within += float(power[least > _INSIDE].sum())
         self.within_blocks += int((least > _INSIDE).sum())
+
+    def merge(self, other: OutsideTest) -> None:
+        """Count the images of another one too."""
+        self.beside += other.beside
+        self.beside_blocks += other.beside_blocks
+        self.within += other.within
+        self.within_blocks += other.within_blocks
 
     def result(self, world: World) -> Outside:
         """Of the images of all ranks; all make this call."""
@@ -71,3 +70,16 @@ class OutsideTest:
         mean = within / within_blocks if within_blocks else 0.0
         ratio = max(beside / beside_blocks, 0.0) / mean if beside_blocks and mean > 0 else 0.0
         return Outside(ratio, int(beside_blocks))
+
+
+def _over_blocks(values: Float32, together: np.ufunc) -> Float32:
+    """Sum, or least or most, of all whole blocks of pixels ``(y, x)``."""
+    rows, columns = (side // _BLOCK for side in values.shape)
+    whole = values[: rows * _BLOCK, : columns * _BLOCK]
+    found = whole[0::_BLOCK].copy()
+    for row in range(1, _BLOCK):
+        together(found, whole[row::_BLOCK], out=found)
+    blocks = found[:, 0::_BLOCK].copy()
+    for column in range(1, _BLOCK):
+        together(blocks, found[:, column::_BLOCK], out=blocks)
+    return blocks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -36,14 +36,22 @@ class Settled:
 
 
 def settle_pixels(
-    source: ImageSource, plan: Plan, stacks: tuple[MrcStack, ...], device: torch.device, world: World
+    source: ImageSource,
+    plan: Plan,
+    stacks: tuple[MrcStack, ...],
+    device: torch.device,
+    world: World,
+    tell: Callable[[int], None] | None = None,
 ) -> Settled:
-    """Look for all that the plan asks for; all ranks of ``world`` make this call and get the same."""
+    """Look for all that the plan asks for; all ranks of ``world`` make this call and get the same.
+
+    ``tell`` is told how many images of this rank were looked at.
+    """
     edges = cast(Literal["auto", "weigh", "keep"], plan.edges)
     wanted = Wanted(
         edges, plan.mask_detector == "auto", plan.mask_borders == "auto", plan.normalise, plan.volume_shape
     )
-    found = find_faults(source, wanted, world)
+    found = find_faults(source, wanted, world, tell)
     weigh = edges == "weigh" or (edges == "auto" and found.outside.has_matter)
     clean = source.with_weights(found.weights(source, stacks))
     lines, warnings = list(_fault_lines(source, found, stacks)), []
