@@ -32,20 +32,20 @@ SHARES = (0.2, 0.4, 0.6, 0.8, 0.9)
 PACE_SECONDS = 20.0
 LOOK_SECONDS, NOTHING_SECONDS, END_SECONDS = 0.5, 0.5, 1.0
 DATA = {
-    "tilt": "tilt simulate --size 192 --thickness 64 --noise 0.3",
-    "tilt-large": "tilt simulate --size 256 --thickness 64 --noise 0.3",
-    "tilt-shifted": "tilt simulate --size 256 --thickness 64 --noise 0.3 --axes 0 90 --drift 0.2",
-    "particles": "particles simulate --count 1500",
-    "particles-many": "particles simulate --count 6000 --box 96",
-    "subtomo": "subtomo simulate --box 48 --count 150",
-    "subtomo-many": "subtomo simulate --box 64 --count 300",
-    "nano": "nano simulate --size 96 --views 180",
-    "nano-large": "nano simulate --size 256 --views 720 --deformation none",
+    "tilt": "tilt simulate --size 320 --thickness 64 --noise 0.3",
+    "tilt-large": "tilt simulate --size 512 --thickness 96 --noise 0.3",
+    "tilt-shifted": "tilt simulate --size 512 --thickness 64 --noise 0.3 --axes 0 90 --drift 0.2",
+    "particles": "particles simulate --count 5000 --box 96",
+    "particles-many": "particles simulate --count 12000 --box 128",
+    "subtomo": "subtomo simulate --box 64 --count 400",
+    "subtomo-many": "subtomo simulate --box 80 --count 500",
+    "nano": "nano simulate --size 160 --views 320",
+    "nano-large": "nano simulate --size 512 --views 720 --deformation none",
 }
 TILT = "tilt reconstruct {data}/*.mrc --axis-angle 0 45 90 135 --thickness"
 JOBS = {
-    "tilt reconstruct, cg": ("tilt-large", f"{TILT} 64"),
-    "tilt reconstruct, sirt": ("tilt-large", f"{TILT} 64 --method sirt"),
+    "tilt reconstruct, cg": ("tilt-large", f"{TILT} 96"),
+    "tilt reconstruct, sirt": ("tilt-large", f"{TILT} 96 --method sirt"),
     "tilt reconstruct, consensus": ("tilt", f"{TILT} 64 --method consensus"),
     "tilt reconstruct, admm": ("tilt", f"{TILT} 64 --method admm"),
     "tilt align": ("tilt-shifted", "tilt align {data}/*.mrc --axis-angle 0 90 --thickness 64"),

@@ -33,6 +33,7 @@ _VOXEL = 2e-7  # transforms and masks of the maps in an iteration, for each voxe
 _ITERATION = 0.02
 FINISHING_VOXEL = 4e-6  # the mask of half maps, curves, local resolution, for each voxel
 
+_COMPARED_START = 1.2  # laid over another one, in either hand
 _KNOWN_VOXEL = 1e-6  # half maps, their curve and the map of known poses, for each voxel
 
 _NEIGHBOURS_KNOWN, _NEIGHBOURS_ANYWHERE = 1000, 2000  # poses scored around candidates, as seen
@@ -79,6 +80,11 @@ def refinement_step(plan: Plan, index: int, radius: int) -> Step:
     size = plan.em.refine_size(index, radius)
     found = _near(plan, size, radius, anywhere=plan.em.looks_everywhere(index))
     return Step(size, radius, found + _mapping(plan, size, radius))
+
+
+def comparing_seconds(plan: Plan) -> float:
+    """Of laying the other starts over the best."""
+    return _COMPARED_START * (plan.em.starts - 1)
 
 
 def halves_steps(

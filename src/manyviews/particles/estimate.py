@@ -20,6 +20,7 @@ from manyviews.parallel.lanes import LANES
 from manyviews.particles.cost import (
     Planned,
     Step,
+    comparing_seconds,
     finishing_seconds,
     half_maps_seconds,
     halves_steps,
@@ -98,7 +99,12 @@ class Cost:
         found: dict[str, float] = {}
         for stage in self.stages:
             found[stage.stage] = found.get(stage.stage, 0.0) + stage.seconds
-        return {name: Expected(seconds) for name, seconds in (*found.items(), *self.ending)}
+        ending, phases = dict(self.ending), {}
+        for name, seconds in found.items():
+            phases[name] = seconds
+            if after(name) in ending:
+                phases[after(name)] = ending.pop(after(name))
+        return {name: Expected(seconds) for name, seconds in {**phases, **ending}.items()}
 
     def told(self, threads: int, ranks: int = 1, *, on_gpu: bool = False) -> str:
         """Memory and time in words."""
@@ -139,8 +145,10 @@ def estimate_cost(plan: Plan, reach: int, threads: int = 1) -> Cost:
         return Cost((), None, images, kept + _working_bytes(plan, plan.radius, threads))
     stages = (_starts(plan), *_joined("refinement", "refinement", refinement_steps(plan, reach)))
     last = max(stage.last_radius for stage in stages)
-    seconds = _reading_seconds(plan) + sum(stage.seconds for stage in stages)
-    return Cost(stages, seconds, images, _working_bytes(plan, last, threads))
+    compared = comparing_seconds(plan)
+    seconds = _reading_seconds(plan) + sum(stage.seconds for stage in stages) + compared
+    ending = ((after("refinement"), compared),)
+    return Cost(stages, seconds, images, _working_bytes(plan, last, threads), ending)
 
 
 def estimate_refinement(plan: RefinementPlan, reach: int, threads: int = 1) -> Cost:
@@ -160,7 +168,8 @@ def estimate_solve(first: Plan, then: RefinementPlan, reach: int, threads: int =
     if found.seconds is not None and refined.seconds is not None:
         seconds = found.seconds + refined.seconds - _reading_seconds(then)
     working = max(found.working_bytes, _finishing_bytes(then, threads) + _BOTH_BYTES)
-    return Cost((*found.stages, *refined.stages), seconds, refined.images_bytes, working, refined.ending)
+    ending = (*found.ending, *refined.ending)
+    return Cost((*found.stages, *refined.stages), seconds, refined.images_bytes, working, ending)
 
 
 def _starts(plan: Plan) -> Stage:

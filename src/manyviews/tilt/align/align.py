@@ -20,7 +20,6 @@ from manyviews.tilt.options import SeriesOptions
 from manyviews.tilt.series.resolve import ResolvedSeries, resolve_series
 
 _FOLDS = 5
-_CHECKED_SIDE = 64  # of images, at least, that views are compared with the volume of the others in
 _SHOWN = 12
 
 
@@ -74,9 +73,7 @@ def align(
 
 def checked(stages: Stages, plan: AlignPlan, aligned: Aligned) -> Check:
     """Every view against the volume of the others, on a coarse level, as given and as aligned."""
-    side = min(stages.series.image_shape)
-    chosen = max((one.bin for one in plan.levels if side // one.bin >= _CHECKED_SIDE), default=0)
-    level_plan = next((one for one in plan.levels if one.bin == chosen), plan.levels[-1])
+    level_plan = plan.check_level(min(stages.series.image_shape))
     images = stages.images(level_plan.bin)
     level = stages.level(level_plan, images, aligned.geometry)
     given, found = images.geometry(stages.given), images.geometry(aligned.geometry)

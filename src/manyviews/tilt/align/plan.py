@@ -19,6 +19,7 @@ Shape3 = tuple[int, int, int]
 _LEAST_SIDE = 32  # of the coarsest images
 _WHOLE_SIDE, _MOST_SIDE = 192, 512  # sides that are not binned, and that the finest images have at most
 _COARSE_SIDE = 64  # of the images that neighbours are compared in, at least
+_CHECKED_SIDE = 64  # of those in which views are compared with the volume of the others, at least
 _FEWEST_VIEWS = 3
 # by level, from coarse to fine: steps, and how much thicker and wider than the specimen the volume is
 _STEPS = (6, 10, 6, 4)
@@ -52,6 +53,11 @@ class AlignPlan:
     remove_outliers: bool
     aligned_stacks: bool
     pixel_size: float
+
+    def check_level(self, side: int) -> LevelPlan:
+        """Where views are compared with the volume of the others; ``side`` of images that are not binned."""
+        fitting = [one for one in self.levels if side // one.bin >= _CHECKED_SIDE]
+        return max(fitting, key=lambda one: one.bin, default=self.levels[-1])
 
     def record(self) -> dict[str, Any]:
         """The plan for ``run.toml``."""

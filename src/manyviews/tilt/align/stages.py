@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.jobs.run import Job
 from manyviews.solvers.space import Space
 from manyviews.tilt.align.axis import axis_turned, first_alignment, scanned_axis
-from manyviews.tilt.align.expected import ALONE, expected_phases
+from manyviews.tilt.align.expected import ALONE, expected_phases, placing
 from manyviews.tilt.align.frames import LevelImages, frame_shape, read_level
 from manyviews.tilt.align.gauge import moved_volume, slab_offset, without_common_shift
 from manyviews.tilt.align.join import joined, register
@@ -68,7 +67,8 @@ class Stages:
         """All stages."""
         count = len(self.series.stacks)
         views = np.bincount(self.given.series, minlength=count).tolist()
-        self.job.expect(expected_phases(self.plan, views, prod(self.series.image_shape)))
+        cores = torch.get_num_threads()
+        self.job.expect(expected_phases(self.plan, views, self.series.image_shape), 1.0 / cores)
         if count == 1:
             geometry, weights = self.first(0)
             freedom = Freedom(axis=self._axes(1))
@@ -81,7 +81,7 @@ class Stages:
             turn=tuple(number > 0 for number in range(count)),
             offset=(True,) * count,
         )
-        last_alone = min(ALONE, len(self.plan.levels)) - 1  # small images have one level
+        last_alone = len(self.plan.levels[:ALONE]) - 1  # small images have one level
         aligned = self.levels(geometry, weights, self.plan.levels[last_alone:], "all-", freedom)
         return self._turned(aligned, freedom)
 
@@ -109,6 +109,7 @@ class Stages:
 
     def first(self, stack: int) -> tuple[TiltGeometry, Float64]:
         """Coarse poses of a series in unbinned pixels, and which views have a place, as weights."""
+        self.job.phase(f"stack {stack + 1}: where its views lie", placing(stack))
         mine = self.given.series == stack
         images = self.images(self.plan.coarse_bin).select(mine)
         # what varies slowly hardly depends on the axis
