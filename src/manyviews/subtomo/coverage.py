@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from manyviews.geometry.poses import view_directions
+from manyviews.kernels.measured_cpu import count_measured
+from manyviews.operators.slice_threads import each_block
 from manyviews.report.sphere import count_directions, field_directions, write_fields
+from manyviews.subtomo.load import Transfers
+from manyviews.subtomo.wedge.transfer import is_measured
 
 Float64 = NDArray[np.float64]
 
@@ -31,6 +35,27 @@ def write_coverage(path: Path, poses: Float64, measured: NDArray[Any]) -> None:
     """
     counts = count_directions(view_directions(poses))
     write_fields(path, {"particles": counts, "measured": measured_by_direction(measured)})
+
+
+def measured_share(
+    transfers: Transfers, index: NDArray[np.int64], rotations: Float64, most: int = 500
+) -> NDArray[np.float32]:
+    """``(box, box, box // 2 + 1)``: the share of the particles that measured a frequency of the map.
+
+    ``index (N,)`` says whose transfer is which; of ``most`` particles where there are more.
+    """
+    box = transfers.box
+    chosen = np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(int)
+    counts = np.zeros((box, box, box // 2 + 1), np.int32)
+    for number in np.unique(index[chosen]):
+        measured = is_measured(transfers[int(number)])
+        turns = np.ascontiguousarray(rotations[chosen[index[chosen] == number]])
+
+        def some(_: None, z: slice, measured: NDArray[np.bool_] = measured, turns: Float64 = turns) -> None:
+            count_measured(measured, turns, z.start, counts[z])
+
+        each_block(box, 1, 0, lambda: None, some)
+    return (counts / np.float32(len(chosen))).astype(np.float32)
 
 
 def measured_by_direction(measured: NDArray[Any]) -> Float64:

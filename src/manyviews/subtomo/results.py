@@ -27,7 +27,7 @@ from manyviews.runs.map_names import HALF1_FILE, HALF2_FILE, MASK_FILE, VOLUME_F
 from manyviews.solvers.driver import StopReason
 from manyviews.subtomo.alignment import Alignment, AlignmentProblem, AlignmentState, agreed_radius
 from manyviews.subtomo.chosen import Chosen, write_left_out
-from manyviews.subtomo.coverage import weights_on_box, write_coverage
+from manyviews.subtomo.coverage import measured_share, weights_on_box, write_coverage
 from manyviews.subtomo.fitted import write_fitted_subtomograms
 from manyviews.subtomo.inputs import Subtomograms
 from manyviews.subtomo.iteration_files import (
@@ -38,7 +38,6 @@ from manyviews.subtomo.iteration_files import (
     write_iterations,
     write_slices,
 )
-from manyviews.subtomo.load import Transfers
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.rejection import sums_of_the_best
 from manyviews.subtomo.report import DIRECTIONAL_FILE, FILES, FSC_FILE, REFERENCE_FILE
@@ -49,7 +48,6 @@ from manyviews.subtomo.score_files import (
     write_rejection,
     write_scores,
 )
-from manyviews.subtomo.wedge.transfer import is_measured
 from manyviews.subtomo.wedge_told import seen_wedges
 from manyviews.subtomo.wedge_views import write_wedges
 
@@ -279,29 +277,6 @@ def _write_coverage(
     index = given.transfers.index[chosen.places]
     measured = measured_share(given.transfers, index, rotations)
     write_coverage(folder / "coverage.csv", rotations, measured)
-
-
-def measured_share(
-    transfers: Transfers, index: NDArray[np.int64], rotations: Float64, most: int = 500
-) -> NDArray[np.float32]:
-    """``(box, box, box // 2 + 1)``: the share of the particles that measured a frequency of the map.
-
-    ``index (N,)`` says whose transfer is which; of ``most`` particles where there are more.
-    """
-    box = transfers.box
-    chosen = np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(int)
-    full = np.fft.fftfreq(box, 1 / box)
-    kz, ky, kx = np.meshgrid(full, full, np.arange(box // 2 + 1.0), indexing="ij")
-    at = np.stack([kx, ky, kz], axis=-1).reshape(-1, 3)
-    total = np.zeros(len(at), np.float32)
-    for number in chosen[np.argsort(index[chosen], kind="stable")]:
-        measured = is_measured(transfers[int(index[number])])
-        seen = np.rint(at @ rotations[number].T).astype(np.int64)  # k of the particle is A k of the map
-        seen = np.where(seen[:, :1] < 0, -seen, seen)
-        inside = np.abs(seen).max(axis=1) < box // 2
-        x, y, z = np.where(inside[:, None], seen, 0).T
-        total += measured[z, y, x] & inside
-    return (total / len(chosen)).reshape(kx.shape)
 
 
 def _compare(folder: Path, plan: Plan, volume: torch.Tensor, reference: Path) -> dict[str, object]:
