@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from manyviews.geometry.poses import random_rotations
 
+from manyviews.geometry.poses import random_rotations
 from manyviews.subtomo.coverage import measured_share
 
 

@@ -4,7 +4,7 @@ seconds of a core.
 Big arrays, of the size of all projections or of a volume, may lie in files; what a process has beside them is
 counted apart. Most of them are there while the volume is solved for, or while flows are looked for.
 
-The rates were measured on one core of a shared machine (64 and 128 pixels); another may be twice as fast.
+The rates were measured with two threads (96, 160 and 256 pixels); another machine may be twice as fast.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ from manyviews.runs.checkpoint import KEPT
 from manyviews.runs.memory import free_disk_bytes
 
 # Nanoseconds of one core, of a pixel of all projections, or of a voxel, in an outer iteration.
-_FLOW = {"grid": 80.0, "farneback": 220.0, "dis": 60.0, "shifts": 150.0}
-_WARP, _PROJECT = 60.0, 40.0
+_FLOW = {"grid": 29.0, "farneback": 80.0, "dis": 22.0, "shifts": 54.0}
+_WARP, _PROJECT = 22.0, 14.0
 FLOW_AND_WARP = _FLOW["grid"] + _WARP
-_STEP, _VARIATION, _PRINTED_STEP = 55.0, 120.0, 130.0
-START_SECONDS, READ = 13.0, 40.0
-SETUP = 120.0  # of noise and a filtered back-projection, before a stage at the finest level
+_STEP, _VARIATION, _PRINTED_STEP = 20.0, 43.0, 47.0
+START_SECONDS, READ = 6.0, 60.0
+SETUP = 43.0  # of noise and a filtered back-projection, before a stage at the finest level
 BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
+_EACH_VIEW = 5e-4  # seconds of one core: of an iteration with motion, whatever the binning
 # Of angles, and of pitch, all steps of which may be gone: of a large pixel of the views and two of a slice
-_REFINE = 1.8
+_REFINE = 1.2
+_REFINED_VIEW = 0.01  # seconds: of a view, in either search
 
 # Of motion in space: a warp and projection of an interval, beside its voxels', in nanoseconds; of the volume
 # alone, and of volume and motion; and how many such an iteration takes.
@@ -159,9 +161,10 @@ def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
     if plan.options.method == "fbp":
         return seconds
     each = [iteration_seconds(plan, pixels, voxels) / 8.0**level for level in range(len(plan.iterations))]
-    whole = sum(one * count for one, count in zip(each, reversed(plan.iterations), strict=True))
+    counts = tuple(reversed(plan.iterations))
     if plan.moving and not plan.printed and plan.options.prealign:
-        whole += BEGUN * each[-1]
+        counts = (*counts[:-1], counts[-1] + BEGUN)
+    whole = sum((one + beside_seconds(plan)) * count for one, count in zip(each, counts, strict=True))
     halves = 2.0 if plan.options.halves else 1.0
     setup = 1e-9 * SETUP * pixels * (1.0 + halves)
     return seconds + setup + whole * halves + 4 * still_seconds(plan, pixels, voxels) + refining_seconds(plan)
@@ -176,7 +179,7 @@ def refining_seconds(plan: Plan) -> float:
         return 0.0
     columns = plan.shape[2] // refining_factor(plan)
     unknowns = 0.71 * columns**2  # pixels of a disk
-    each = 1e-9 * _REFINE * plan.shape[0] * columns * unknowns**2
+    each = plan.shape[0] * (_REFINED_VIEW + 1e-9 * _REFINE * columns * unknowns**2)
     return each * (2.0 if may_be_pitched(plan) else 1.0)
 
 
@@ -191,7 +194,8 @@ def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     coarsest = in_space.levels(0.0)[0]
     pixels, columns = coarsest.shape[0] * coarsest.shape[1] * coarsest.shape[2], coarsest.shape[2]
     still = still_seconds(in_space, pixels, coarsest.shape[1] * columns**2)
-    tried = (_TRIED_ITERATIONS + BEGUN) * (still + 1e-9 * pixels * (_FLOW["grid"] + _WARP))
+    each = still + 1e-9 * pixels * FLOW_AND_WARP + beside_seconds(in_space)
+    tried = (_TRIED_ITERATIONS + BEGUN) * each
     both = {"oftv": flows.core_seconds + tried, "spacetv": space.core_seconds + tried}
     both["oftv"] += level_seconds(in_space, 1)
     working = max(flows.working_bytes, space.working_bytes)
@@ -244,6 +248,11 @@ def iteration_seconds(plan: Plan, pixels: int, voxels: int) -> float:
         align = 2 * _WARP / 4 * steps
         return 1e-9 * (pixels * (_FLOW["farneback"] + align + 2 * _PROJECT) + voxels * _PRINTED_STEP * steps)
     return 1e-9 * pixels * (_FLOW[engine] + _WARP) + still_seconds(plan, pixels, voxels)
+
+
+def beside_seconds(plan: Plan) -> float:
+    """Of one core, of such an iteration at any level, beside what goes with its pixels."""
+    return _EACH_VIEW * plan.shape[0] if plan.moving else 0.0
 
 
 def still_seconds(plan: Plan, pixels: int, voxels: int) -> float:

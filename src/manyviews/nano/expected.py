@@ -65,13 +65,13 @@ def _flow_levels(plan: Plan) -> dict[str, float]:
     views, rows, columns = plan.shape
     pixels, voxels = views * rows * columns, rows * columns**2
     each = estimate.iteration_seconds(plan, pixels, voxels)
-    setup = 1e-9 * estimate.SETUP * pixels
+    beside, setup = estimate.beside_seconds(plan), 1e-9 * estimate.SETUP * pixels
     found: dict[str, float] = {}
     for level in plan.levels(0.0):
         smaller = level.binning**3 if len(plan.iterations) > 1 else 1
         if not found and plan.moving and not plan.printed and plan.options.prealign:
-            found["whole-views"] = estimate.BEGUN * each / smaller
-        found[level.name] = level.iterations * each / smaller + setup / smaller
+            found["whole-views"] = estimate.BEGUN * (each / smaller + beside)
+        found[level.name] = level.iterations * (each / smaller + beside) + setup / smaller
     return found
 
 
@@ -92,7 +92,7 @@ def _tried(space: Plan) -> tuple[float, float, float]:
     views, rows, columns = coarsest.shape
     pixels = views * rows * columns
     still = estimate.still_seconds(space, pixels, rows * columns**2)
-    each = still + 1e-9 * pixels * estimate.FLOW_AND_WARP
+    each = still + 1e-9 * pixels * estimate.FLOW_AND_WARP + estimate.beside_seconds(space)
     return estimate.BEGUN * each, estimate.level_seconds(space, 1), _CHOSEN_BY * each
 
 

@@ -11,6 +11,7 @@ from manyviews.runs.status import OVERDUE, counted_down
 
 REPORT = "report"
 """The phase in which the page is drawn, the last of every run."""
+_TOLD_SHARE = 0.1  # of all work
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Expected:
 class Course:
     """The phases of a run in their order; of the one at hand, its own steps say what is left.
 
-    Seconds of a unit of work are those measured so far in this run. Before anything was, ``seconds_a_unit``
-    as they were told with what is expected; where nothing was told either, nothing is known.
+    Seconds of a unit of work are those measured so far in this run, and ``seconds_a_unit`` as they were told
+    with what is expected, which count as if a tenth of all work had been measured: a first phase, of which
+    less may be known than of others, says little of the rest. Where there are neither, nothing is known.
     """
 
     def __init__(self) -> None:
@@ -114,10 +116,12 @@ class Course:
         return sum(one.work * rate + one.seconds for one in left)
 
     def _rate(self) -> float | None:
-        """Seconds of a unit of work, as it has been so far."""
-        seconds, worked = self._seconds, self._worked
+        """Seconds of a unit of work, as it has been so far and as was told."""
         now = self._measured()
-        seconds, worked = seconds + now[0], worked + now[1]
+        seconds, worked = self._seconds + now[0], self._worked + now[1]
+        if self._seconds_a_unit is not None:
+            told = _TOLD_SHARE * sum(one.work for one in self._phases.values())
+            seconds, worked = seconds + told * self._seconds_a_unit, worked + told
         return seconds / worked if worked > 0 else self._seconds_a_unit
 
     def _measured(self) -> tuple[float, float]:

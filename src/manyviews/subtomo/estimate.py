@@ -145,7 +145,8 @@ def expect_average(job: Job, plan: Plan, count: int) -> None:
     points = _points(plan, plan.radius)
     added = own * points * len(plan.search.symmetry) * _ADDED_POINT + _VOXEL * plan.box**3
     scored = own * points * 2 * _FITTED_POINT  # with the maps of both halves
-    ending = {after(AVERAGING): Expected(_FINAL_VOXEL * plan.box**3)}
+    # once more for the resolution by the share of the best
+    ending = {after(AVERAGING): Expected(added + _FINAL_VOXEL * plan.box**3)}
     job.expect(
         {AVERAGING: Expected(added + scored), **ending}, 1.0 / (torch.get_num_threads() * job.world.size)
     )
