@@ -115,7 +115,9 @@ def test_both_take_as_much_as_one_after_the_other(plan, refinement):
     both = estimate_solve(plan, refinement, 20)
     assert max(first.seconds, then.seconds) < both.seconds < first.seconds + then.seconds
     assert both.stages == (*first.stages, *then.stages)
-    assert list(both.of_phases()) == ["starts", "refinement", "halves", "after halves", "finishing"]
+    assert list(both.of_phases()) == [
+        "starts", "refinement", "after refinement", "halves", "after halves", "finishing",
+    ]  # fmt: skip
     assert both.working_bytes >= max(first.working_bytes, then.working_bytes)
     shared = both.memory_bytes(4)
     assert both.working_bytes < shared < both.memory_bytes(1)

@@ -28,4 +28,4 @@ def test_turns_and_what_halves_gained_tell_it(degrees, gained, left):
 
 
 def test_the_first_iteration_tells_nothing():
-    assert _iterations_to_come(replace(STATE, iteration=1, angle_change=float("inf"))) == 3
+    assert _iterations_to_come(replace(STATE, iteration=1, angle_change=float("inf"))) == 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 from manyviews.errors import InputError
@@ -34,7 +35,9 @@ _STEP, _VARIATION, _PRINTED_STEP = 20.0, 43.0, 47.0
 START_SECONDS, READ = 6.0, 60.0
 SETUP = 43.0  # of noise and a filtered back-projection, before a stage at the finest level
 BEGUN = 17  # iterations at the coarsest level for guesses of shifts and whole views
-_EACH_VIEW = 5e-4  # seconds of one core: of an iteration with motion, whatever the binning
+_EACH_VIEW = 8e-4  # seconds of one thread: of an iteration with motion, whatever the binning
+# Of what is aligned, compared and written: seconds, and nanoseconds of a pixel of all projections.
+_RESULTS, _RESULTS_PIXEL = 0.5, 380.0
 # Of angles, and of pitch, all steps of which may be gone: of a large pixel of the views and two of a slice
 _REFINE = 1.2
 _REFINED_VIEW = 0.01  # seconds: of a view, in either search
@@ -167,7 +170,8 @@ def _seconds(plan: Plan, pixels: int, voxels: int) -> float:
     whole = sum((one + beside_seconds(plan)) * count for one, count in zip(each, counts, strict=True))
     halves = 2.0 if plan.options.halves else 1.0
     setup = 1e-9 * SETUP * pixels * (1.0 + halves)
-    return seconds + setup + whole * halves + 4 * still_seconds(plan, pixels, voxels) + refining_seconds(plan)
+    seconds += setup + whole * halves + 4 * still_seconds(plan, pixels, voxels)
+    return seconds + refining_seconds(plan) + results_seconds(plan)
 
 
 def refining_seconds(plan: Plan) -> float:
@@ -220,7 +224,7 @@ def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     whole = sum(level_seconds(plan, number) for number in range(1, len(plan.binnings) + 1))
     halves = 2.0 if plan.options.halves else 1.0
     seconds = START_SECONDS + 1e-9 * READ * pixels + whole * halves + 4 * still_seconds(plan, pixels, voxels)
-    seconds += refining_seconds(plan)
+    seconds += refining_seconds(plan) + results_seconds(plan)
     saved = Size(0, 4 if plan.variation else 1).bytes(plan) * KEPT + Size(1, 4).bytes(plan)
     return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks, saved_bytes=saved)
 
@@ -253,6 +257,11 @@ def iteration_seconds(plan: Plan, pixels: int, voxels: int) -> float:
 def beside_seconds(plan: Plan) -> float:
     """Of one core, of such an iteration at any level, beside what goes with its pixels."""
     return _EACH_VIEW * plan.shape[0] if plan.moving else 0.0
+
+
+def results_seconds(plan: Plan) -> float:
+    """Of one core, of what is made of a volume in the end."""
+    return _RESULTS + 1e-9 * _RESULTS_PIXEL * prod(plan.shape)
 
 
 def still_seconds(plan: Plan, pixels: int, voxels: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from manyviews.errors import InputError
 from manyviews.jobs.run import after
 from manyviews.nano import estimate
@@ -11,7 +13,6 @@ from manyviews.runs.course import Expected
 READING, REFINING, FILTERING = "reading", "views", "filtering"
 _UNALIGNED_ITERATIONS, _WHOLE_VIEWS_ITERATIONS = 4, 8
 _CHOSEN_BY = 12  # iterations of flows that are tried
-_WRITTEN = 60.0  # nanoseconds: of a pixel of all projections that is aligned, written and drawn
 
 
 def expected_phases(plan: Plan) -> dict[str, Expected]:
@@ -44,20 +45,23 @@ def chosen_phases(plan: Plan, taken: Plan) -> dict[str, Expected]:
 
 
 def solving_phases(plan: Plan) -> dict[str, Expected]:
-    """Of the stages of a method, and of what it leaves."""
-    return _expected(_solving(plan))
+    """Of the stages of a method alone."""
+    return _expected(_levels(plan))
 
 
 def _solving(plan: Plan, *, tried: bool = False) -> dict[str, float]:
+    """Of the stages of a method, and of what it leaves."""
+    found = _levels(plan, tried=tried)
+    *_, last = found
+    return {**found, after(last): estimate.results_seconds(plan)}
+
+
+def _levels(plan: Plan, *, tried: bool = False) -> dict[str, float]:
     """``tried``: what a choice between methods has done already is not done again."""
     found = _space_levels(plan, tried=tried) if plan.space else _flow_levels(plan)
-    views, rows, columns = plan.shape
-    *_, last = found
-    written = 1e-9 * _WRITTEN * views * rows * columns
     if plan.options.halves:
         found |= {f"half{half}-{name}": 0.5 * found[name] for half in (1, 2) for name in tuple(found)}
-        *_, last = found
-    return {**found, after(last): written}
+    return found
 
 
 def _flow_levels(plan: Plan) -> dict[str, float]:
@@ -65,7 +69,7 @@ def _flow_levels(plan: Plan) -> dict[str, float]:
     views, rows, columns = plan.shape
     pixels, voxels = views * rows * columns, rows * columns**2
     each = estimate.iteration_seconds(plan, pixels, voxels)
-    beside, setup = estimate.beside_seconds(plan), 1e-9 * estimate.SETUP * pixels
+    beside, setup = _beside(plan), 1e-9 * estimate.SETUP * pixels
     found: dict[str, float] = {}
     for level in plan.levels(0.0):
         smaller = level.binning**3 if len(plan.iterations) > 1 else 1
@@ -92,8 +96,13 @@ def _tried(space: Plan) -> tuple[float, float, float]:
     views, rows, columns = coarsest.shape
     pixels = views * rows * columns
     still = estimate.still_seconds(space, pixels, rows * columns**2)
-    each = still + 1e-9 * pixels * estimate.FLOW_AND_WARP + estimate.beside_seconds(space)
+    each = still + 1e-9 * pixels * estimate.FLOW_AND_WARP + _beside(space)
     return estimate.BEGUN * each, estimate.level_seconds(space, 1), _CHOSEN_BY * each
+
+
+def _beside(plan: Plan) -> float:
+    """Of an iteration: what one thread does while the others wait is all of theirs too."""
+    return estimate.beside_seconds(plan) * torch.get_num_threads()
 
 
 def _expected(seconds: dict[str, float]) -> dict[str, Expected]:

@@ -1,8 +1,8 @@
 """Seconds of one core that iterations over particles take, counted from poses, coefficients and voxels.
 
-The rates were measured on one core with AVX-512 (2,000 images of 64 pixels took 62 s with one start), that of
-poses near known ones on one without; another machine may be twice as fast or slow. What is expected of
-iterations to come is for a `reach`, Fourier pixels, at which the halves are expected to stop agreeing.
+The rates were measured with two threads (1,500 images of 64 pixels, 5,000 of 96); another machine may be
+twice as fast or slow. What is expected of iterations to come is for a `reach`, Fourier pixels, at which the
+halves are expected to stop agreeing.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from manyviews.runs.pace import Work
 Planned = Plan | RefinementPlan
 
 # Seconds of one core.
-_SCORE = 5e-9  # of an image and a pose of a grid, and for each coefficient of it
-_SCORE_POINT = 6.5e-11
-_NEIGHBOUR_POINT = 1.4e-9  # of an image, a pose near a known one, and a coefficient
-_SAMPLE_POINT = 1.6e-8  # added to the map: a coefficient of a pose
+_SCORE = 3.3e-9  # of an image and a pose of a grid, and for each coefficient of it
+_SCORE_POINT = 4.3e-11
+_NEIGHBOUR_POINT = 5.5e-10  # of an image, a pose near a known one, and a coefficient
+_SAMPLE_POINT = 1.3e-8  # added to the map: a coefficient of a pose
 _VOXEL = 2e-7  # transforms and masks of the maps in an iteration, for each voxel of a box
 _ITERATION = 0.02
-FINISHING_VOXEL = 4e-6  # the mask of half maps, curves, local resolution, for each voxel
+FINISHING_VOXEL = 1.6e-6  # the mask of half maps, curves, local resolution, for each voxel
 
 _COMPARED_START = 1.2  # laid over another one, in either hand
-_KNOWN_VOXEL = 1e-6  # half maps, their curve and the map of known poses, for each voxel
+_KNOWN_VOXEL = 2.5e-6  # half maps, their curve and the map of known poses, for each voxel
 
 _NEIGHBOURS_KNOWN, _NEIGHBOURS_ANYWHERE = 1000, 2000  # poses scored around candidates, as seen
 _BEST = 0.75  # of the time for posteriors over a whole grid, that its best poses take

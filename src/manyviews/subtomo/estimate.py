@@ -37,17 +37,17 @@ from manyviews.subtomo.volumes import subtomogram_bytes
 Float64 = NDArray[np.float64]
 
 STAGE, AVERAGING = "align", "average"
-_USUAL = 4  # iterations until poses have settled, from a reference
+_USUAL = 3  # iterations until poses have settled, from a reference
 
 # Seconds of one core.
 _READ_VOXEL = 1e-7  # reading, transforms of the particle and of its background
-_SCORE = 1e-8  # of a subtomogram and a pose of the grid, and for each coefficient of it
-_SCORE_POINT = 4.5e-10
-_FITTED_POINT = 7e-8  # of a pose that is made fine, a coefficient
+_SCORE = 2e-9  # of a subtomogram and a pose of the grid, and for each coefficient of it
+_SCORE_POINT = 9e-11
+_FITTED_POINT = 2.5e-8  # of a pose that is made fine, a coefficient
 _ADDED_POINT = 1.2e-7  # of a pose that is added to the map, a coefficient
 _VOXEL = 1e-6  # transforms and masks of the maps in an iteration, for each voxel of a box
 _FINAL_VOXEL = 8e-6  # curves with random phases, cones, pictures
-_START = 8.0  # loading the program, the wedge as it is seen, the report
+_START = 6.0  # loading the program, the wedge as it is seen, the report
 
 _FITS = 4.0  # of a pose at a level of frequencies, as seen
 _POSES_ADDED = 2.0  # of a particle
@@ -95,7 +95,7 @@ def estimate_cost(plan: Plan, count: int, transfers: int, reach: int, ranks: int
         tried = trial * plan.draws if plan.draws > 1 else ()
         each = sum(_iteration(plan, count, radius) for radius in (*tried, *radii))
         voxels = plan.box**3
-        seconds = _START + count * voxels * _READ_VOXEL + each + _FINAL_VOXEL * voxels
+        seconds = _START + count * voxels * _READ_VOXEL + each + _ending_seconds(plan, count)
     data = subtomogram_bytes(count, plan.radius)
     half = subtomogram_bytes(math.ceil(count / 2), max(radii))  # copied while its poses are looked for
     return Cost(radii, seconds, data, _working_bytes(plan, transfers, min(count, -(-LANES // ranks))) + half)
@@ -108,7 +108,7 @@ def expect_alignment(job: Job, plan: Plan, count: int) -> Callable[[AlignmentSta
     end. None for methods whose work was not measured, whose iterations are taken to be alike.
     """
     own = math.ceil(count / job.world.size)
-    ending = {after(STAGE): Expected(_FINAL_VOXEL * plan.box**3)}
+    ending = {after(STAGE): Expected(_ending_seconds(plan, own))}
     cores = torch.get_num_threads() * job.world.size
     if plan.options.method != "levenberg-marquardt" or plan.options.search != "joint":
         job.expect({STARTS_STAGE: Expected(), STAGE: Expected(), **ending})
@@ -142,14 +142,20 @@ def _iterations_to_come(state: AlignmentState) -> int:
 def expect_average(job: Job, plan: Plan, count: int) -> None:
     """Tell a job what it will take to average ``count`` subtomograms in known poses, and what follows."""
     own = math.ceil(count / job.world.size)
-    points = _points(plan, plan.radius)
-    added = own * points * len(plan.search.symmetry) * _ADDED_POINT + _VOXEL * plan.box**3
-    scored = own * points * 2 * _FITTED_POINT  # with the maps of both halves
-    # once more for the resolution by the share of the best
-    ending = {after(AVERAGING): Expected(added + _FINAL_VOXEL * plan.box**3)}
-    job.expect(
-        {AVERAGING: Expected(added + scored), **ending}, 1.0 / (torch.get_num_threads() * job.world.size)
-    )
+    scored = own * _points(plan, plan.radius) * 2 * _FITTED_POINT  # with the maps of both halves
+    averaged = _added_seconds(plan, own) + _VOXEL * plan.box**3 + scored
+    ending = {after(AVERAGING): Expected(_ending_seconds(plan, own))}
+    job.expect({AVERAGING: Expected(averaged), **ending}, 1.0 / (torch.get_num_threads() * job.world.size))
+
+
+def _added_seconds(plan: Plan, own: int) -> float:
+    """All subtomograms of this rank to the map, with all frequencies."""
+    return own * _points(plan, plan.radius) * len(plan.search.symmetry) * _ADDED_POINT
+
+
+def _ending_seconds(plan: Plan, own: int) -> float:
+    """Of what is made of poses: the best ones are added first, and the resolution told by their share."""
+    return _added_seconds(plan, own) + _FINAL_VOXEL * plan.box**3
 
 
 def expected_radii(plan: Plan, reach: int) -> tuple[int, ...]:

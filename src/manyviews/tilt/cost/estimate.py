@@ -46,9 +46,10 @@ _START_SECONDS = 2.0
 # Of one core: an image that is searched for faults, and one of its pixels as they are stored.
 _SEARCHED_SECONDS, _SEARCHED_PIXEL_SECONDS = 5e-3, 2.5e-8
 _COMPARING_SECONDS = 2e-8  # of a pixel of an image and its reprojection, on one core
-# Guesses, as long as nothing was measured: what a rank sends, and what the disk of a host reads and writes.
+# What a rank sends is a guess, as long as nothing was measured. What the disk of a host reads and writes was
+# 0.7 to 1.1 GB/s in a run of 4096 x 4096 x 96 voxels (benchmarks/results/large_job.md).
 _SENT_BYTES_A_SECOND = 2e9
-_FILE_BYTES_A_SECOND = 300e6
+_FILE_BYTES_A_SECOND = 600e6
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,12 @@ class Estimator:
             **greatest,
             "kept by the C library": round(kept * (sum(greatest.values()) + _filling(work, streamed))),
         }
-        looking = self._looking_seconds(layout, local)
+        pace = replace(_pace(work, local), looking=self._looking_seconds(layout, local))
         files = max(sum(parts.get(name, 0) for name in IN_FILES) for parts in every) if streamed else 0
         return Estimate(
             memory_bytes=sum(parts.values()),
-            wall_seconds=looking + _wall_seconds(work, local),
-            pace=replace(_pace(work, local), looking=looking),
+            wall_seconds=_wall_seconds(self.plan, pace),
+            pace=pace,
             parts={name: size for name, size in parts.items() if size},
             file_bytes=files,
             tile=_tile(work) if streamed else None,
@@ -267,10 +268,9 @@ def _subsets(plan: Plan, geometry: TiltGeometry) -> tuple[Subset, ...]:
     return make_subsets(geometry, plan.subsets, plan.overlap, order)  # type: ignore[arg-type]
 
 
-def _wall_seconds(work: Work, local: int) -> float:
-    beginning, serial = once(work)
-    load = beginning + iteration(work).times(iterations(work.plan))
-    return _START_SECONDS + serial + _seconds(load, work, local)
+def _wall_seconds(plan: Plan, pace: Pace) -> float:
+    each = iterations(plan) * pace.iteration
+    return _START_SECONDS + pace.looking + pace.beginning + each + pace.projection
 
 
 def _pace(work: Work, local: int) -> Pace:

@@ -349,7 +349,7 @@ def once(work: Work) -> tuple[Load, float]:
     if work.plan.method == "wbp":
         serial += work.own_image_bytes / FLOAT * _WEIGHTING_SECONDS
     seconds = sum(views.kernel_load.seconds for views in kernels)
-    load = Load(seconds) + work.pass_load.times(2)
+    load = Load(seconds) + work.pass_load.times(0.5)
     if work.filling is not None:
         load += iteration(work.filling).times(FILL_ITERATIONS)
     return load, serial
