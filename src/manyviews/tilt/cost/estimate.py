@@ -23,6 +23,7 @@ from manyviews.tilt.cost.blocks import FLOAT, Slab, Stream
 from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, iteration, iterations, once, phases
 from manyviews.tilt.cost.views import Load, ViewCosts, choose_views
 from manyviews.tilt.options import SUBSET_METHODS
+from manyviews.tilt.pixels.lines import SAMPLED
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.solve.storage import GIVEN_BACK_BYTES
 from manyviews.tilt.solve.subsets import Subset, make_subsets
@@ -43,8 +44,8 @@ _KEPT_OF_SMALL, _KEPT_OF_LARGE = 0.3, 0.1
 _KEPT_OF_SMALL_WORK = 0.5
 _CORES = 2
 _START_SECONDS = 2.0
-# Of one core: an image that is searched for faults, and one of its pixels as they are stored.
-_SEARCHED_SECONDS, _SEARCHED_PIXEL_SECONDS = 5e-3, 2.5e-8
+# Of a pixel of an image that is searched for faults, on one core, of every line of which some are looked at.
+_SEARCHED_SECONDS = 1.05e-7
 _COMPARING_SECONDS = 2e-8  # of a pixel of an image and its reprojection, on one core
 # What a rank sends is a guess, as long as nothing was measured. What the disk of a host reads and writes was
 # 0.7 to 1.1 GB/s in a run of 4096 x 4096 x 96 voxels (benchmarks/results/large_job.md).
@@ -177,9 +178,9 @@ class Estimator:
         """All ranks share the images."""
         if "auto" not in (self.plan.edges, self.plan.mask_detector, self.plan.mask_borders):
             return 0.0
-        pixels = prod(self.plan.volume_shape[1:]) * self.plan.bin**2
-        each = _SEARCHED_SECONDS + _SEARCHED_PIXEL_SECONDS * pixels
-        return each * -(-self.views // layout.ranks) / _cores(self.plan, local)
+        rows, columns = (side * self.plan.bin for side in self.plan.volume_shape[1:])
+        pixels = rows * columns * min(1.0, SAMPLED / max(rows, columns))
+        return _SEARCHED_SECONDS * pixels * -(-self.views // layout.ranks) / _cores(self.plan, local)
 
     def _works(self, layout: Layout, stream: Stream | None) -> Iterator[Work]:
         """What every group of ranks does."""

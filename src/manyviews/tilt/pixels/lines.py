@@ -17,6 +17,9 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
+SAMPLED = 1024
+"""Pixels of a line that are looked at, at least, if it has as many: medians of more are no better."""
+
 _SIGMA_OF_MAD = 1.4826
 _LEAST_SCATTER = 0.02  # of the spread of the image: images without noise have none
 _OFF, _ALWAYS_OFF = 0.7, 0.15  # least offset in units of the scatter, in one image and in the mean of all
@@ -24,7 +27,6 @@ _THRESHOLD = 8.0  # standard errors, and times the usual offset of lines
 _NEIGHBOURS = 7
 _NOISY, _DEAD = 3.0, 0.2  # scatter along a line over that of those beside it
 _FEWEST = 32  # lines, and pixels of a line: statistics of fewer say nothing
-_SAMPLED = 1024  # pixels of a line, at least, if it has as many: medians of more are no better
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def always_bad(mean_off: Float64, views: int, length: int) -> Int64:
 
 def _step(length: int) -> int:
     """How far apart the pixels of a line are that are looked at."""
-    return max(1, length // _SAMPLED)
+    return max(1, length // SAMPLED)
 
 
 def _threshold(off: Float64, least: float) -> float:
