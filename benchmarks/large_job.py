@@ -86,12 +86,15 @@ def reconstruct(data: Path, out: Path, found: argparse.Namespace) -> dict[str, o
         if found.limit and (found.limit / name).exists():
             group = int((found.limit / name).read_text())
     return {
-        "options": command[command.index("--thickness") :],
+        "options": [word.replace(str(out), "RUN") for word in command[command.index("--thickness") :]],
         "wall_seconds": round(time.perf_counter() - began),
         "largest_anonymous_memory_gib": round(anonymous / 2**20, 2),
         "largest_memory_of_the_group_gib": None if group is None else round(group / 2**30, 2),
         "summary": json.loads((out / "summary.json").read_text()),
-        "log": (out / "log.txt").read_text().splitlines(),
+        "log": [
+            line.replace(str(data), "DATA").replace(str(out), "RUN")
+            for line in (out / "log.txt").read_text().splitlines()
+        ],
     }
 
 
