@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from manyviews.jobs.run import after
 from manyviews.runs.course import Expected
+from manyviews.runs.pace import Work
+from manyviews.solvers.state import SolverState
 from manyviews.tilt.cost.estimate import Estimate
 from manyviews.tilt.cost.methods import SEARCHING, STARTING
 from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE
@@ -29,3 +33,19 @@ def expected_phases(plan: Plan, estimate: Estimate, *, filled: bool = False) -> 
     found[STAGE] = Expected(plan.iterations * pace.iteration)
     found[after(STAGE)] = Expected(pace.projection)
     return found
+
+
+def iteration_work(plan: Plan, estimate: Estimate) -> Callable[[SolverState], Work] | None:
+    """What an iteration took and those to come will, where every few are corrected; None: all are alike."""
+    pace = estimate.pace
+    if plan.method != "cg" or not plan.refresh:
+        return None
+    quick = max(0.0, pace.iteration - pace.correction / plan.refresh)
+
+    def work(state: SolverState) -> Work:
+        corrected = (plan.iterations // plan.refresh) - state.iteration // plan.refresh
+        left = (plan.iterations - state.iteration) * quick + corrected * pace.correction
+        own = pace.correction if state.iteration % plan.refresh == 0 else 0.0
+        return Work(quick + own, left)
+
+    return work

@@ -34,7 +34,7 @@ from manyviews.tilt.ctf.apply import (
     settle_hand,
 )
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
-from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases
+from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, iteration_work
 from manyviews.tilt.methods import agent_count, make_cg, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE, filled_problem
@@ -164,6 +164,7 @@ def _solve(
         placement=Placement.at(problem.place, problem.volume_shape[0], agent_count(plan)),
         space=problem.space,
         kept=1 if schedule.streamed else 2,
+        cost=iteration_work(plan, schedule.estimate),
     )
     if job.speaks:
         # a picture of the way takes no room from the result; the last state is saved

@@ -20,7 +20,7 @@ from manyviews.operators.axis_groups import group_by_axis
 from manyviews.parallel.layout import Layout, dealt
 from manyviews.parallel.world import shares
 from manyviews.tilt.cost.blocks import FLOAT, Slab, Stream
-from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, iteration, iterations, once, phases
+from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, correction, iteration, iterations, once, phases
 from manyviews.tilt.cost.views import Load, ViewCosts, choose_views
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.pixels.lines import SAMPLED
@@ -58,12 +58,14 @@ class Pace:
     """Seconds, as of `Estimate.wall_seconds`.
 
     Of looking for pixels that do not count, of what else is done once before the iterations, of one of them,
-    and of projecting a volume once and comparing the images.
+    of what one that is corrected takes longer than others, and of projecting a volume once and comparing the
+    images.
     """
 
     looking: float = 0.0
     beginning: float = 0.0
     iteration: float = 0.0
+    correction: float = 0.0
     projection: float = 0.0
 
 
@@ -281,6 +283,7 @@ def _pace(work: Work, local: int) -> Pace:
     return Pace(
         beginning=serial + _seconds(beginning, work, local),
         iteration=_seconds(iteration(work), work, local),
+        correction=_seconds(correction(work), work, local) if work.plan.method == "cg" else 0.0,
         projection=projection + comparing,
     )
 

@@ -373,9 +373,14 @@ def iteration(work: Work) -> Load:
     if method == "sirt" and plan.sirt_form == "normalised":
         return work.pass_load
     if method == "cg":
-        # a preconditioner is half a convolution; damping by frequency wants another after an exact pass
-        quick = work.normal_load.times(1.5 if work.preconditioned else 1.0)
-        after = work.normal_load.times(2.0 if work.preconditioned else 1.0)
-        return quick + (work.pass_load + after).times(1.0 / plan.refresh if plan.refresh else 0.0)
+        quick = work.normal_load.times(1.5 if work.preconditioned else 1.0)  # half a convolution for it
+        return quick + correction(work).times(1.0 / plan.refresh if plan.refresh else 0.0)
     # each of two steps of admm has a preconditioner, which is half a convolution
     return work.normal_load.times({"wbp": 2, "admm": 3}.get(method, 1))
+
+
+def correction(work: Work) -> Load:
+    """What an iteration of cg takes longer that is corrected by an exact pass; damping by frequency wants a
+    convolution more.
+    """
+    return work.pass_load + work.normal_load.times(2.0 if work.preconditioned else 1.0)

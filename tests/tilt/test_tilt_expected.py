@@ -1,0 +1,37 @@
+"""What a reconstruction is expected to take, phase by phase and step by step."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from manyviews.tilt.cost.estimate import Estimate, Pace
+from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, iteration_work
+
+ESTIMATE = Estimate(
+    0, 0.0, pace=Pace(looking=3.0, beginning=4.0, iteration=2.0, correction=5.0, projection=1.5)
+)
+
+
+def plan(**changed):
+    known = {"method": "cg", "refresh": 5, "iterations": 15, "prior": "none", "damping_by_frequency": True}
+    return SimpleNamespace(**{**known, **changed})
+
+
+def test_phases_are_in_their_order_and_count_all():
+    found = expected_phases(plan(), ESTIMATE)
+    assert list(found) == [LOOKING, BEGINNING, STAGE, f"after {STAGE}"]
+    assert sum(one.work for one in found.values()) == 3.0 + 4.0 + 15 * 2.0 + 1.5
+
+
+@pytest.mark.parametrize("iterations", [15, 17, 4])
+def test_corrected_iterations_take_longer_and_all_are_counted(iterations):
+    work = iteration_work(plan(iterations=iterations), ESTIMATE)
+    steps = [work(SimpleNamespace(iteration=number)) for number in range(1, iterations + 1)]
+    assert [step.step for step in steps[:5]] == [1.0, 1.0, 1.0, 1.0, 6.0][: len(steps)]
+    for number, step in enumerate(steps):
+        assert step.left == pytest.approx(sum(later.step for later in steps[number + 1 :]))
+
+
+def test_iterations_that_are_alike_are_counted_by_their_number():
+    assert iteration_work(plan(method="sirt"), ESTIMATE) is None
+    assert iteration_work(plan(refresh=0), ESTIMATE) is None
