@@ -52,7 +52,7 @@ from manyviews.solvers.state import SolverState
 S = TypeVar("S", bound=SolverState)
 
 # That a page takes, measured: of one core, for it, and for each picture.
-_PAGE_SECONDS, _PICTURE_SECONDS = 0.2, 0.32
+_PAGE_SECONDS, _PICTURE_SECONDS = 0.5, 0.32
 
 
 @dataclass(frozen=True)

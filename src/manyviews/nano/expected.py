@@ -19,9 +19,10 @@ def expected_phases(plan: Plan) -> dict[str, Expected]:
     """By name, in their order; where a method will be chosen, that of flows, see `chosen_phases`."""
     views, rows, columns = plan.shape
     pixels = views * rows * columns
-    found = {READING: 1e-9 * estimate.READ * pixels}
+    threads = torch.get_num_threads()  # one of them reads, or filters, while the others wait
+    found = {READING: 1e-9 * estimate.READ * pixels * threads}
     if plan.options.method == "fbp":
-        return _expected({**found, FILTERING: 1e-9 * estimate.SETUP * pixels})
+        return _expected({**found, FILTERING: 1e-9 * estimate.SETUP * pixels * threads})
     still = estimate.still_seconds(plan, pixels, rows * columns**2)
     found["unaligned"] = _UNALIGNED_ITERATIONS * still
     found[REFINING] = estimate.refining_seconds(plan)

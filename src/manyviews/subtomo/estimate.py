@@ -46,7 +46,7 @@ _SCORE_POINT = 9e-11
 _FITTED_POINT = 2.5e-8  # of a pose that is made fine, a coefficient
 _ADDED_POINT = 1.2e-7  # of a pose that is added to the map, a coefficient
 _VOXEL = 1e-6  # transforms and masks of the maps in an iteration, for each voxel of a box
-_FINAL_VOXEL = 8e-6  # curves with random phases, cones, pictures
+_FINAL_VOXEL = 1e-5  # curves with random phases, cones, pictures
 _START = 6.0  # loading the program, the wedge as it is seen, the report
 
 _FITS = 4.0  # of a pose at a level of frequencies, as seen
