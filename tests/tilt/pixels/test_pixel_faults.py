@@ -54,6 +54,25 @@ def test_a_line_that_is_off_a_little_in_all_images_is_found_in_their_mean(rng):
     assert always_bad(np.delete(mean, [16, 17, 18]), 40, SIDE).tolist() == []
 
 
+def test_a_slice_that_curves_in_all_images_is_specimen_and_two_bad_lines_together_are_not(rng):
+    """A line across the tilt axis sees the same slice in every image, which the mean does not take out."""
+    off = 0.01 * rng.standard_normal(SIDE)
+    off[30:34] = [-0.18, -0.25, -0.24, -0.15]
+    off[60:64] = [-0.15, 0.3, 0.3, -0.15]  # the mean of neighbours on both sides is wrong too
+    off[80:83] = [0.0, 0.4, 0.0]
+    assert set(always_bad(off, 40, SIDE)) <= {61, 62, 81}
+    assert {81} < set(always_bad(off, 40, SIDE))
+
+
+def test_a_specimen_that_curves_in_little_noise_has_no_bad_line(rng):
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
+    ridge = np.exp(-0.5 * (y / 3.0) ** 2) * (1.0 + 0.1 * np.cos(x / 9.0))
+    image = (ridge + 0.01 * rng.standard_normal((SIDE, SIDE))).astype(np.float32)
+    assert line_levels(image, 0, 0.01).bad.tolist() == []
+    image[20] += 0.2
+    assert line_levels(image, 0, 0.01).bad.tolist() == [20]
+
+
 def test_small_images_are_not_judged(rng):
     image = rng.standard_normal((20, 20)).astype(np.float32)
     image[5] += 50

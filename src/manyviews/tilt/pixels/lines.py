@@ -24,6 +24,9 @@ _SIGMA_OF_MAD = 1.4826
 _LEAST_SCATTER = 0.02  # of the spread of the image: images without noise have none
 _OFF, _ALWAYS_OFF = 0.7, 0.15  # least offset in units of the scatter, in one image and in the mean of all
 _THRESHOLD = 8.0  # standard errors, and times the usual offset of lines
+# Of its offset, that lines beside a bad one are off in its direction, at most: on one side, in an image and in
+# a mean for which bad lines were left out of their neighbours' comparison, and on either.
+_BESIDE, _BESIDE_IN_MEAN, _AS_MUCH = -0.25, 0.25, 1.5
 _NEIGHBOURS = 7
 _NOISY, _DEAD = 3.0, 0.2  # scatter along a line over that of those beside it
 _FEWEST = 32  # lines, and pixels of a line: statistics of fewer say nothing
@@ -54,8 +57,9 @@ def line_levels(image: Float32, axis: int, noise: float) -> LineLevels:
     threshold = _threshold(off, max(_OFF, _THRESHOLD / np.sqrt(length)))
     bad: set[int] = set()
     # the worst first: lines beside a bad one are off only as long as they are compared with it
+    alone = _ends_at_once(off, _BESIDE)
     for line in np.argsort(-np.abs(off))[: int((np.abs(off) > threshold).sum())].tolist():
-        if abs(_offset(lines, line, bad, least)) > threshold:
+        if alone[line] and abs(_offset(lines, line, bad, least)) > threshold:
             bad.add(line)
     for line in sorted(bad):
         for near in (line - 1, line + 1):
@@ -77,7 +81,19 @@ def always_bad(mean_off: Float64, views: int, length: int) -> Int64:
     found = np.abs(mean_off) > threshold
     # of neighbours only the worst: it is what puts the others off
     worst = np.abs(mean_off) == scipy.ndimage.maximum_filter1d(np.abs(mean_off), 3)
-    return np.flatnonzero(found & worst)
+    return np.flatnonzero(found & worst & _ends_at_once(mean_off, _BESIDE_IN_MEAN))
+
+
+def _ends_at_once(off: Float64, most: float) -> NDArray[np.bool_]:
+    """Lines that are off without the lines on both sides being so: not where the specimen curves.
+
+    On one side at least, no more than ``most`` of it.
+
+    A line across the tilt axis shows the same slice in all images, whose mean is off there too.
+    """
+    padded, size = np.pad(off, 1), np.abs(off)
+    beside = np.sign(off) * np.stack([padded[:-2], padded[2:]])
+    return np.asarray((beside.min(axis=0) < most * size) & (beside.max(axis=0) <= _AS_MUCH * size))
 
 
 def _step(length: int) -> int:
