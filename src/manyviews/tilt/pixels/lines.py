@@ -24,8 +24,8 @@ _SIGMA_OF_MAD = 1.4826
 _LEAST_SCATTER = 0.02  # of the spread of the image: images without noise have none
 _OFF, _ALWAYS_OFF = 0.7, 0.15  # least offset in units of the scatter, in one image and in the mean of all
 _THRESHOLD = 8.0  # standard errors, and times the usual offset of lines
-# Of its offset, that lines beside a bad one are off in its direction, at most: on one side, in an image and in
-# a mean for which bad lines were left out of their neighbours' comparison, and on either.
+# Of its offset, that lines beside a bad one are off in its direction, at most: on one side, in an image and
+# in a mean for which bad lines were left out of their neighbours' comparison, and on either.
 _BESIDE, _BESIDE_IN_MEAN, _AS_MUCH = -0.25, 0.25, 1.5
 _NEIGHBOURS = 7
 _NOISY, _DEAD = 3.0, 0.2  # scatter along a line over that of those beside it
