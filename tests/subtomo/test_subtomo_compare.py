@@ -191,6 +191,16 @@ def test_halves_by_tomogram_position_and_table():
         make_halves(replace(TRUTH, filament=filament), "position")
 
 
+def test_a_table_with_all_particles_at_one_place_tells_none():
+    """As tables of Dynamo do that were not cropped from tomograms."""
+    one = replace(grouped(), coordinates=np.zeros((COUNT, 3)), shifts=np.eye(3)[np.arange(COUNT) % 3])
+    made = make_halves(one, "particle", min_distance=30.0, box_side=100.0)
+    assert np.bincount(made.half)[1:].tolist() == [30, 30]
+    assert any("one place" in text for text in made.warnings)
+    with pytest.raises(InputError, match="does not tell where"):
+        duplicates_of(one, 5.0)
+
+
 def test_copies_and_duplicates_use_where_the_particles_sit():
     """Two boxes at different places whose shifts lead to one particle."""
     shifts, places = np.zeros((COUNT, 3)), PLACES.copy()

@@ -24,6 +24,18 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 _TRACK = "rlnHelicalTrackLengthAngst"
+_ONE_PLACE = "the table has all particles at one place, taken for not told: copies are not kept together"
+
+
+def positions_of(table: SubtomogramTable) -> Float64 | None:
+    """``(N, 3)`` angstrom, where the particles are; None where the table does not tell.
+
+    Tables that must have columns for it (Dynamo, motive lists) hold one place for all where it is not known.
+    """
+    place = table.coordinates
+    if place is not None and len(place) > 1 and (place == place[0]).all():
+        return None
+    return table.positions
 
 
 def duplicates_of(table: SubtomogramTable, min_distance: float, score: Float64 | None = None) -> Duplicates:
@@ -31,7 +43,7 @@ def duplicates_of(table: SubtomogramTable, min_distance: float, score: Float64 |
 
     `InputError` if the table does not tell where the particles are.
     """
-    positions = table.positions
+    positions = positions_of(table)
     if positions is None:
         raise InputError(
             "the table does not tell where in the tomograms the particles are",
@@ -71,7 +83,7 @@ def make_halves(
     InputError
         If the table does not tell what is asked for, or the particles cannot be halved so.
     """
-    positions, tomogram = table.positions, _tomogram(table)
+    positions, tomogram = positions_of(table), _tomogram(table)
     of = np.arange(len(table))
     if positions is not None:
         of = copies_of(positions, tomogram, min_distance)
@@ -84,6 +96,8 @@ def make_halves(
         made = halves_by_position(filament, _track(table, filament), stretch, of, seed)
     else:
         made = halves_by_groups(by, _groups(table, by), of, seed)
+    if positions is None and table.positions is not None:
+        return Halves(made.half, (*made.warnings, _ONE_PLACE))
     if positions is None or box_side is None:
         return made
     told = shared_noise(positions, tomogram, made.half, box_side)
