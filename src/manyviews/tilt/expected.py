@@ -18,11 +18,10 @@ LOOKING, BEGINNING, STAGE = "looking at images", "beginning", "reconstruct"
 
 
 def expected_phases(plan: Plan, estimate: Estimate, *, filled: bool = False) -> dict[str, Expected]:
-    """By name, in their order; ``filled``: pixels that do not count are filled first."""
+    """By name, in their order; ``filled``: pixels that do not count are filled first, known a little later."""
     pace = estimate.pace
     found = {LOOKING: Expected(pace.looking)}
-    if filled:
-        found[FILL_STAGE] = Expected(FILL_ITERATIONS * pace.iteration)
+    found[FILL_STAGE] = Expected(FILL_ITERATIONS * pace.iteration if filled else 0.0)
     found[BEGINNING] = Expected(pace.beginning)
     if plan.method == "admm" and (plan.prior == "auto" or plan.damping_by_frequency):
         found[WITHOUT_STAGE] = Expected(STARTING * pace.iteration)
