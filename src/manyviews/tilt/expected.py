@@ -18,7 +18,7 @@ LOOKING, BEGINNING, STAGE = "looking at images", "beginning", "reconstruct"
 
 
 def expected_phases(plan: Plan, estimate: Estimate, *, filled: bool = False) -> dict[str, Expected]:
-    """By name, in their order; ``filled``: pixels that do not count are filled first, known a little later."""
+    """By name, in their order; ``filled``: pixels that do not count are filled first, known later."""
     pace = estimate.pace
     found = {LOOKING: Expected(pace.looking)}
     found[FILL_STAGE] = Expected(FILL_ITERATIONS * pace.iteration if filled else 0.0)
