@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -130,7 +131,7 @@ def main() -> None:
             "command": " ".join(
                 ["manyviews", *(Path(word).name if "/" in word else word for word in given.words)]
             ),
-            "machine": f"{platform.machine()}, other work beside it",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} in the end",
             "run": watch(browser.new_page(), given.words, given.out),
             "killed": kill(browser.new_page(), given.words, given.out),
         }

@@ -20,7 +20,7 @@ PAGES: dict[str, tuple[str, Callable[[ModuleType, Record], str]]] = {
     "consensus_convergence": ("consensus_convergence", lambda script, found: script.tables(found)),
     "eta": ("eta", lambda script, found: script.page(found)),
     "haadf": ("haadf", lambda script, found: script.tables(found)),
-    "live_page_abinitio_70s_64": ("live_page", lambda script, found: script.page_of(found)),
+    "live_page_abinitio_96": ("live_page", lambda script, found: script.page_of(found)),
     "local_maps": ("local_maps", lambda script, found: script.table(found["filters"]) + "\n"),
     "memory_per_rank": ("memory_per_rank", lambda script, found: script.report(found)),
     "nano_inner_64": ("nano_inner", lambda script, found: script.page(found)),

@@ -144,6 +144,19 @@ def test_a_task_that_nobody_expected_tells_nothing_of_the_run(clock):
     assert (progress.status().task_seconds_left, progress.status().seconds_left) == (8.0, None)
 
 
+def test_of_a_task_that_is_done_no_time_is_told_but_of_the_run_that_follows(clock):
+    progress = Progress(quiet=True)
+    progress.start("reading", 2, 0)
+    for done in (1, 2):
+        clock[0] += 1
+        progress.update(done)
+    assert (progress.status().task_seconds_left, progress.status().seconds_left) == (None, None)
+    progress.expect({"a": Expected(4), "b": Expected(6), REPORT: Expected(seconds=3)}, seconds_a_unit=2.0)
+    assert (progress.status().task_seconds_left, progress.status().seconds_left) == (None, 23.0)
+    progress.phase("a")
+    assert progress.status().task_seconds_left == 8.0
+
+
 def test_what_nobody_expected_between_phases_is_taken_to_be_short(clock):
     progress = Progress(quiet=True)
     progress.expect({"a": Expected(4), "b": Expected(6)}, seconds_a_unit=1.0)

@@ -11,7 +11,7 @@ from manyviews.errors import ManyviewsError
 from manyviews.runs.status import Status, write_status
 
 _SECONDS = 1.0
-_BEATS_PER_PAGE = 10
+_BEATS_PER_PAGE, _BEATS_OF_A_TASK = 10, 3  # the latter at least, before another task is brought to the page
 
 
 class Heartbeat:
@@ -60,10 +60,14 @@ class Heartbeat:
             yield
 
     def _run(self) -> None:
-        count = 0
+        since, task = 0, None
         while not self._over.wait(_SECONDS):
-            count += 1
-            self._tell(self._status(), page=count % _BEATS_PER_PAGE == 0)
+            since += 1
+            status = self._status()
+            page = since >= (_BEATS_PER_PAGE if status.task == task else _BEATS_OF_A_TASK)
+            self._tell(status, page=page)
+            if page:
+                since, task = 0, status.task
 
     def _tell(self, status: Status, *, page: bool) -> None:
         with contextlib.suppress(OSError, ManyviewsError):

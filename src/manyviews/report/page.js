@@ -1,7 +1,8 @@
 "use strict";
 // What moves on the page of a run: its status, its volumes, and what a reader has opened survives a reload.
 (() => {
-  const RELOAD_SECONDS = 15, SILENT_SECONDS = 60;
+  // a page without pictures is that of a run that has just begun
+  const RELOAD_SECONDS = document.images.length ? 15 : 5, SILENT_SECONDS = 60;
 
   const duration = (seconds) => {
     const whole = Math.round(seconds), two = (n) => String(n).padStart(2, "0");

@@ -43,6 +43,7 @@ class Course:
         self._steps: int | None = None
         self._pace: Pace | None = None
         self._part: tuple[float, float] | None = None
+        self._over = False
         self._seconds = self._worked = 0.0
         self._seconds_a_unit: float | None = None
 
@@ -64,7 +65,7 @@ class Course:
         self._name, self._steps = name, steps
         self._began = time.monotonic()
         self._pace = None if steps is None else Pace()
-        self._part = None
+        self._part, self._over = None, False
         if name in self._phases:
             names = list(self._phases)
             self._begun = self._begun | set(names[: names.index(name) + 1])
@@ -78,20 +79,22 @@ class Course:
         each = expected.work / usual if expected.work > 0 and usual else 1.0
         left = min(self._steps - done, max(usual - done, OVERDUE * done))
         self._pace.step(work or Work(each * (done - before), each * left))
+        self._over = done >= self._steps
 
     def part(self, done: float) -> None:
         """This part of the phase at hand is done, which counts no steps."""
         self._part = done, time.monotonic()
 
     def left(self) -> TimeLeft:
-        """Seconds from now on; of the run not before a phase that was expected has begun.
+        """Seconds from now on; of the run not before one that was expected has begun, or is about to.
 
         One that nobody expected among others is taken to be short.
         """
         task = self._task_left()
         if task is None and self._name in self._phases:
             return TimeLeft(None, None)
-        return TimeLeft(task, (task or 0.0) + self._later() if self._begun else None)
+        known = self._begun or (self._over and set(self._phases) - {REPORT} and self._rate() is not None)
+        return TimeLeft(task, (task or 0.0) + self._later() if known else None)
 
     def _task_left(self) -> float | None:
         """Of the phase at hand, from its own pace or from what was expected."""

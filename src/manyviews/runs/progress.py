@@ -132,8 +132,9 @@ class Progress:
             self._write(f"{self._task}: {done} of {self._total}{self._time_left()}{note and f', {note}'}")
 
     def status(self) -> Status:
-        """How the task at hand is, now."""
+        """How the task at hand is, now; of one whose steps are done no time is told."""
         left = self._course.left()
+        over = self._total > 0 and self._done == self._total
         return Status(
             RUNNING,
             time.time(),
@@ -141,7 +142,7 @@ class Progress:
             done=self._done,
             total=self._total or None,
             note=self._note,
-            task_seconds_left=left.task,
+            task_seconds_left=None if over else left.task,
             seconds_left=left.run,
         )
 
