@@ -21,7 +21,7 @@ from manyviews.nano.reconstruct_options import (
 from manyviews.nano.scan.binning import binned_center
 from manyviews.nano.scan.options import ScanOptions
 from manyviews.nano.solve.levels import Level, usual_levels
-from manyviews.options import check_options
+from manyviews.options import check_options, foreign_options
 
 _WITHOUT_VARIATION: dict[Method, Method] = {
     "oftv": "of",
@@ -109,7 +109,11 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
-        how = {name: value for name, value in asdict(self.options).items() if name not in _MACHINE}
+        method = self.options.method
+        # what any of the methods that are chosen from has, counts
+        others = set() if method == AUTO else foreign_options(ReconstructOptions, method)
+        left_out = {*_MACHINE, *others}
+        how = {name: value for name, value in asdict(self.options).items() if name not in left_out}
         resolved = {
             "iterations": list(self.iterations),
             "levels": len(self.iterations),

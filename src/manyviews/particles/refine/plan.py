@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from manyviews.jobs.device import resolve_device
-from manyviews.options import check_options
+from manyviews.options import check_options, foreign_options
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.options import RefineOptions
 from manyviews.particles.plan import (
@@ -61,7 +61,8 @@ class RefinementPlan:
 
     def record(self) -> dict[str, Any]:
         """For ``run.toml``: what changes the result."""
-        given = {key: value for key, value in asdict(self.options).items() if key not in MACHINE}
+        left_out = {*MACHINE, *foreign_options(RefineOptions, self.options.method)}
+        given = {key: value for key, value in asdict(self.options).items() if key not in left_out}
         reference = self.options.reference
         return {
             **given,
