@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
+from manyviews.io.atomic import require_absent
 from manyviews.io.volume_files import volume_header
 
 __all__ = ["copy_to_ome_zarr", "require_zarr", "write_ome_zarr"]
@@ -43,8 +44,7 @@ def copy_to_ome_zarr(source: Path, path: Path, *, overwrite: bool = False) -> fl
     volume = volume_header(source)
     if path.suffix.lower() != ".zarr":
         raise InputError("is no name for OME-Zarr", path=path, fix="let it end in .ome.zarr")
-    if path.exists() and not overwrite:
-        raise InputError("exists already", path=path, fix="choose another name or give --overwrite")
+    require_absent(path, overwrite=overwrite)
     if path.exists() and not (path / _GROUP_FILE).is_file():
         raise InputError("is no OME-Zarr and is not replaced", path=path, fix="choose another name")
     if not path.absolute().parent.is_dir():
