@@ -30,7 +30,6 @@ from manyviews.runs.memory import free_disk_bytes
 # Nanoseconds of one core, of a pixel of all projections, or of a voxel, in an outer iteration.
 _FLOW = {"grid": 29.0, "farneback": 80.0, "dis": 22.0, "shifts": 54.0}
 _WARP, _PROJECT = 22.0, 14.0
-FLOW_AND_WARP = _FLOW["grid"] + _WARP
 _STEP, _VARIATION, _PRINTED_STEP = 20.0, 43.0, 47.0
 START_SECONDS, READ = 6.0, 40.0
 SETUP = 43.0  # of noise and a filtered back-projection, before a stage at the finest level
@@ -47,7 +46,7 @@ _REFINED_VIEW = 0.01  # seconds: of a view, in either search
 _EACH_INTERVAL, _SPACE_WARP, _SPACE_BOTH = 8e5, 80.0, 150.0
 _JOINT_OPERATIONS, _FIRST_OPERATIONS = 19, 17
 _MASS_FACTOR = 2.0
-_TRIED_ITERATIONS = 12
+TRIED_ITERATIONS = 12  # of flows that are tried
 
 _PROGRAM_BYTES = 465 << 20
 _FLOAT = 4
@@ -195,11 +194,7 @@ def _either(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     except InputError:  # it will not be tried
         return flows
     space = estimate_cost(in_space, ranks, data_bytes)
-    coarsest = in_space.levels(0.0)[0]
-    pixels, columns = coarsest.shape[0] * coarsest.shape[1] * coarsest.shape[2], coarsest.shape[2]
-    still = still_seconds(in_space, pixels, coarsest.shape[1] * columns**2)
-    each = still + 1e-9 * pixels * FLOW_AND_WARP + beside_seconds(in_space)
-    tried = (_TRIED_ITERATIONS + BEGUN) * each
+    tried = (TRIED_ITERATIONS + BEGUN) * (tried_seconds(in_space) + beside_seconds(in_space))
     both = {"oftv": flows.core_seconds + tried, "spacetv": space.core_seconds + tried}
     both["oftv"] += level_seconds(in_space, 1)
     working = max(flows.working_bytes, space.working_bytes)
@@ -227,6 +222,15 @@ def _space_cost(plan: Plan, ranks: int, data_bytes: int) -> Cost:
     seconds += refining_seconds(plan) + results_seconds(plan)
     saved = Size(0, 4 if plan.variation else 1).bytes(plan) * KEPT + Size(1, 4).bytes(plan)
     return Cost(data_bytes, _PROGRAM_BYTES + working, seconds, ranks, saved_bytes=saved)
+
+
+def tried_seconds(space: Plan) -> float:
+    """Seconds of one core, of an iteration with flows at the coarsest level of a motion in space, with which
+    it is compared; less what is beside its pixels, `beside_seconds`.
+    """
+    views, rows, columns = space.levels(0.0)[0].shape
+    pixels = views * rows * columns
+    return still_seconds(space, pixels, rows * columns**2) + 1e-9 * pixels * (_FLOW["grid"] + _WARP)
 
 
 def level_seconds(plan: Plan, number: int) -> float:

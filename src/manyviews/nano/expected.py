@@ -12,7 +12,6 @@ from manyviews.runs.course import Expected
 
 READING, REFINING, FILTERING = "reading", "views", "filtering"
 _UNALIGNED_ITERATIONS, _WHOLE_VIEWS_ITERATIONS = 4, 8
-_CHOSEN_BY = 12  # iterations of flows that are tried
 
 
 def expected_phases(plan: Plan) -> dict[str, Expected]:
@@ -93,12 +92,8 @@ def _space_levels(plan: Plan, *, tried: bool) -> dict[str, float]:
 
 def _tried(space: Plan) -> tuple[float, float, float]:
     """Whole views, the first level in space, and flows at that level."""
-    coarsest = space.levels(0.0)[0]
-    views, rows, columns = coarsest.shape
-    pixels = views * rows * columns
-    still = estimate.still_seconds(space, pixels, rows * columns**2)
-    each = still + 1e-9 * pixels * estimate.FLOW_AND_WARP + _beside(space)
-    return estimate.BEGUN * each, estimate.level_seconds(space, 1), _CHOSEN_BY * each
+    each = estimate.tried_seconds(space) + _beside(space)
+    return estimate.BEGUN * each, estimate.level_seconds(space, 1), estimate.TRIED_ITERATIONS * each
 
 
 def _beside(plan: Plan) -> float:
