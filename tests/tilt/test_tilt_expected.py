@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from manyviews.tilt.cost.estimate import Estimate, Pace
-from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, iteration_work
+from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, filling, iteration_work
 from manyviews.tilt.pixels.fill import FILL_STAGE
 
 ESTIMATE = Estimate(
@@ -22,7 +22,7 @@ def test_phases_are_in_their_order_and_count_all():
     found = expected_phases(plan(), ESTIMATE)
     assert list(found) == [LOOKING, FILL_STAGE, BEGINNING, STAGE, f"after {STAGE}"]
     assert sum(one.work for one in found.values()) == 3.0 + 4.0 + 15 * 2.0 + 1.5
-    filled = expected_phases(plan(method="sirt"), ESTIMATE, filled=True)
+    filled = {**found, **filling(ESTIMATE)}
     assert list(filled) == list(found)  # what was expected first stays in its place
     assert filled[FILL_STAGE].work > 0
 

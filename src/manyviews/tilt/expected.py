@@ -17,11 +17,10 @@ from manyviews.tilt.prior.choose import SEARCH_STAGE, WITHOUT_STAGE
 LOOKING, BEGINNING, STAGE = "looking at images", "beginning", "reconstruct"
 
 
-def expected_phases(plan: Plan, estimate: Estimate, *, filled: bool = False) -> dict[str, Expected]:
-    """By name, in their order; ``filled``: pixels that do not count are filled first, known later."""
+def expected_phases(plan: Plan, estimate: Estimate) -> dict[str, Expected]:
+    """By name, in their order; filling pixels takes nothing until it is known to be needed, see `filling`."""
     pace = estimate.pace
-    found = {LOOKING: Expected(pace.looking)}
-    found[FILL_STAGE] = Expected(FILL_ITERATIONS * pace.iteration if filled else 0.0)
+    found = {LOOKING: Expected(pace.looking), FILL_STAGE: Expected()}
     found[BEGINNING] = Expected(pace.beginning)
     if plan.method == "admm" and (plan.prior == "auto" or plan.damping_by_frequency):
         found[WITHOUT_STAGE] = Expected(STARTING * pace.iteration)
@@ -32,6 +31,11 @@ def expected_phases(plan: Plan, estimate: Estimate, *, filled: bool = False) -> 
     found[STAGE] = Expected(plan.iterations * pace.iteration)
     found[after(STAGE)] = Expected(pace.projection)
     return found
+
+
+def filling(estimate: Estimate) -> dict[str, Expected]:
+    """Of pixels that do not count, for methods that know no weights: in its place among the phases."""
+    return {FILL_STAGE: Expected(FILL_ITERATIONS * estimate.pace.iteration)}
 
 
 def iteration_work(plan: Plan, estimate: Estimate) -> Callable[[SolverState], Work] | None:

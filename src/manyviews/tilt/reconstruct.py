@@ -34,7 +34,7 @@ from manyviews.tilt.ctf.apply import (
     settle_hand,
 )
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
-from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, iteration_work
+from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, filling, iteration_work
 from manyviews.tilt.methods import agent_count, make_cg, make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE, filled_problem
@@ -146,11 +146,9 @@ def _solve(
     """From the problem to the files of the result; key figures by name."""
     if job.speaks:
         require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
-    filled = problem.pixels is not None and plan.method != "cg"
-    job.expect(expected_phases(plan, schedule.estimate, filled=filled), 1.0)
     job.begin()
     counted = problem
-    problem = _filled(job, problem, images, plan, streamed=schedule.streamed)
+    problem = _filled(job, problem, images, plan, schedule)
     job.phase(f"{plan.method}: back-projecting {len(problem.weights)} views", BEGINNING)
     chosen = start_prior(job, problem, images, plan) if plan.method == "admm" else Chosen(plan, problem)
     plan, problem = chosen.plan, chosen.problem
@@ -202,14 +200,15 @@ def _settle(
 
 
 def _filled(
-    job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan, *, streamed: bool
+    job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan, schedule: Schedule
 ) -> TiltProblem:
     """Pixels that do not count filled by conjugate gradients, for all methods but these."""
     if problem.pixels is None or plan.method == "cg":
         return problem
+    job.expect(filling(schedule.estimate))
     job.say(f"{plan.method} knows no weights of pixels: those without are filled by cg first")
     coloured = plan.ctf not in ("none", "phase-flip") or plan.dose_weighting
-    by_frequency = plan.damping is None and not coloured and not streamed
+    by_frequency = plan.damping is None and not coloured and not schedule.streamed
     first = replace(plan, method="cg", damping_by_frequency=by_frequency)
     state, _ = job.solve(
         make_cg(damped(problem, first, images), plan.refresh),
