@@ -67,6 +67,8 @@ CASES: tuple[tuple[Data, ReconstructOptions], ...] = (
     (FOUR_AXES, ReconstructOptions(method="admm", prior="smooth", iterations=3)),
     (FOUR_AXES, ReconstructOptions(method="admm", prior="none", total_variation=10.0, iterations=3)),
     (FOUR_AXES, CONSENSUS),
+    (FOUR_AXES, replace(CONSENSUS, total_variation=10.0)),
+    (FOUR_AXES, replace(CONSENSUS, smoothness=1.0)),
     (FOUR_AXES, WANG),
     (FOUR_AXES, ReconstructOptions(method="direct-combine", iterations=2)),
     (FOUR_AXES, ReconstructOptions(method="wbp")),
@@ -85,6 +87,12 @@ CASES: tuple[tuple[Data, ReconstructOptions], ...] = (
     (STREAMED, replace(CG, memory=0.9)),
     (STREAMED, replace(CG, memory=0.6)),
     (STREAMED, replace(CG, memory=0.7, edges="weigh")),
+    (STREAMED, ReconstructOptions(method="admm", iterations=3, memory=0.7)),
+    (
+        STREAMED,
+        ReconstructOptions(method="admm", prior="none", total_variation=10.0, iterations=3, memory=0.9),
+    ),
+    (STREAMED, replace(CONSENSUS, total_variation=10.0, memory=0.7)),
     (STREAMED, ReconstructOptions(method="sirt", iterations=1, memory=0.6)),
     (STREAMED, ReconstructOptions(method="sirt", iterations=1, memory=0.7, edges="weigh")),
 )

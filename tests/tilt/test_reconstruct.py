@@ -16,8 +16,9 @@ from manyviews.options import RunOptions
 from manyviews.runs.events import read_events
 from manyviews.simulate.phantoms import Gaussians
 from manyviews.tilt.check import check
+from manyviews.tilt.cost.schedule import Schedule
 from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
-from manyviews.tilt.reconstruct import reconstruct
+from manyviews.tilt.reconstruct import make_run_schedule, reconstruct
 from manyviews.tilt.series.images import ImageSource
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -206,6 +207,27 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny, tmp_path):
     with pytest.raises(InputError, match=r"needs about .* MiB of memory and --memory allows 10\.2 MiB"):
         reconstruct(tiny, options, quiet_run(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "chosen", [{"method": "cg"}, {"method": "admm"}, {"method": "consensus", "total_variation": 0.2}]
+)
+def test_a_run_with_its_volumes_in_files_gives_the_same(chosen, tiny, tmp_path, monkeypatch):
+    options = replace(OPTIONS, iterations=6, **chosen)
+    plain = reconstruct(tiny, options, quiet_run(tmp_path / "memory"))
+    settled = make_run_schedule
+
+    def in_files(*arguments):
+        return replace(settled(*arguments), streamed=True, work_bytes=1 << 20, piece_slices=5)
+
+    monkeypatch.setattr("manyviews.tilt.reconstruct.make_run_schedule", in_files)
+    monkeypatch.setattr(Schedule, "lines", lambda schedule: ["in files"])
+    streamed = reconstruct(tiny, options, quiet_run(tmp_path / "files"))
+    first, second = (read_mrc(result.run_folder / "volume.mrc")[0] for result in (plain, streamed))
+    np.testing.assert_allclose(second, first, rtol=0, atol=2e-4 * np.abs(first).max())
+    assert not (streamed.run_folder / "scratch").exists()
+    for name in ("damping", "damping_by_frequency"):
+        assert streamed.summary.get(name) == plain.summary.get(name)
 
 
 def test_reference_of_another_size(tiny, tmp_path):

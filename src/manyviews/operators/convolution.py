@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.linear import LinearOperator, register, require_shape
-from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows, scatter_rows
+from manyviews.operators.row_shares import BLOCK_BYTES, MakeArray, RowShares, gather_rows, scatter_rows
 from manyviews.operators.tiling import Tile, Tiling
 from manyviews.operators.view_kernel import ViewKernel
 from manyviews.parallel.world import World, shares
@@ -45,6 +45,8 @@ class Convolution(LinearOperator):
     exchange
         The ranks, of which rank r holds the slices ``shares(z, ranks)[r]`` of every volume; None: this one
         is alone. All of them make every call.
+    make
+        Gives the room for the transforms of a tile's slices, which may lie in a file; None: memory.
 
     Raises
     ------
@@ -61,7 +63,9 @@ class Convolution(LinearOperator):
         tiling: Tiling | None = None,
         rows: RowShares | None = None,
         exchange: World | None = None,
+        make: MakeArray | None = None,
     ) -> None:
+        self.make = make or np.empty
         self.exchange = exchange if exchange is not None and exchange.size > 1 else None
         ranks, self.rank = (self.exchange.size, self.exchange.rank) if self.exchange else (1, 0)
         self.depth = volume_shape[0]
@@ -152,7 +156,7 @@ class Convolution(LinearOperator):
         _, size_y, size_x = self.padded
         window = tile.window_y.stop - tile.window_y.start
         shape = (self.domain[0], size_y, size_x // 2 + 1)
-        planes = np.empty(shape, np.complex128 if x.dtype == np.float64 else np.complex64)
+        planes = self.make(shape, np.complex128 if x.dtype == np.float64 else np.complex64)
         for part in self._pieces(tile):
             lines = x[part, tile.window_y, tile.window_x]
             planes[part, :window] = scipy.fft.rfft(lines, n=size_x, axis=2, workers=_workers())

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.roughness import add_roughness, bends
-from manyviews.operators.view_kernel import ViewKernel
+from manyviews.operators.row_shares import MakeArray
+from manyviews.operators.view_kernel import PeriodicKernel, ViewKernel
 from manyviews.parallel.world import World
 
 
@@ -53,12 +55,13 @@ def normal_preconditioner(
 
 
 def periodic_preconditioner(
-    kernel: ViewKernel,
+    kernel: PeriodicKernel,
     volume_shape: tuple[int, int, int],
     roughness: Sequence[float],
     shift: float,
     *,
     exchange: World | None = None,
+    make: MakeArray | None = None,
 ) -> Convolution:
     """Nearly the inverse of ``W' L W + sum_j c_j (-Laplacian)^j + shift``, cyclic along z.
 
@@ -69,22 +72,25 @@ def periodic_preconditioner(
     Parameters
     ----------
     kernel
-        Of the views, made with ``periodic`` and with the same ``exchange``, on a grid of one tile.
+        Of the views, made with the same ``exchange``, of the whole lateral plane.
     roughness
         c_1, c_2, ...
     shift
         Positive, since no view may look at a frequency.
+    make
+        Gives the room for its spectrum and its transforms, which may lie in files; None: memory.
 
     Raises
     ------
     ValueError
-        If the kernel has no periodic spectrum, or ``shift`` is not positive.
+        If ``shift`` is not positive.
     """
-    if kernel.periodic is None or not shift > 0.0:
-        raise ValueError("a preconditioner needs a periodic kernel and a positive shift")
+    if not shift > 0.0:
+        raise ValueError("a preconditioner needs a positive shift")
     rank = 0 if exchange is None or exchange.size == 1 else exchange.rank
-    grid = (volume_shape[0], *kernel.padded[1:])
-    found = kernel.periodic.clamp(min=0.0)
-    add_roughness(found, roughness, grid, kernel.rows.own(rank))
+    views = kernel.spectrum
+    room = torch.empty_like(views) if make is None else torch.from_numpy(make(tuple(views.shape), np.float32))
+    found = torch.clamp(views, min=0.0, out=room)
+    add_roughness(found, roughness, kernel.grid, kernel.rows.own(rank))
     found.add_(shift).reciprocal_()
-    return Convolution(volume_shape, grid, found, rows=kernel.rows, exchange=exchange)
+    return Convolution(volume_shape, kernel.grid, found, rows=kernel.rows, exchange=exchange, make=make)

@@ -7,16 +7,19 @@ of some frequencies only: rows of y-frequency are dealt out, a block at a time, 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from manyviews.parallel.world import World, shares
+
+# A new array of a shape and dtype, in memory or in a file.
+MakeArray = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
 
 BLOCK_BYTES = 64 * 2**20
 _COMPLEX = 8

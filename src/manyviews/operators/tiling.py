@@ -117,6 +117,12 @@ def kernel_bytes(tiling: Tiling, slabs: int = 1) -> int:
     return _FLOAT * tiling.grid[0] * rows * (tiling.grid[2] // 2 + 1)
 
 
+def planes_bytes(tiling: Tiling, slabs: int = 1) -> int:
+    """Bytes of the transforms of a tile's slices, on the rank that has most of them."""
+    _, size_y, size_x = tiling.grid
+    return _COMPLEX * -(-tiling.volume_shape[0] // slabs) * size_y * (size_x // 2 + 1)
+
+
 def work_bytes(tiling: Tiling, slabs: int = 1, kernels: int = 1) -> int:
     """Most bytes a rank needs to make kernels and to convolve with them, holding so many ``kernels`` at once.
 
@@ -127,7 +133,7 @@ def work_bytes(tiling: Tiling, slabs: int = 1, kernels: int = 1) -> int:
     depth, height, _ = tiling.volume_shape
     columns = size_x // 2 + 1
     own = -(-depth // slabs)
-    planes = _COMPLEX * own * size_y * columns
+    planes = planes_bytes(tiling, slabs)
     rows = RowShares.of(tiling.grid, slabs)
     share = -(-rows.block // slabs)
     # a block along z; with other ranks also its slices as sent, as received, and put together

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from manyviews.kernels.rods_cpu import draw_rods
 from manyviews.operators.axis_groups import AxisGroup
-from manyviews.operators.row_shares import BLOCK_BYTES, RowShares, gather_rows
+from manyviews.operators.row_shares import BLOCK_BYTES, MakeArray, RowShares, gather_rows
 from manyviews.parallel.world import World, shares
 from manyviews.random import Stream, generator
 
@@ -55,6 +55,19 @@ class RodPlanes(ABC):
 
 
 @dataclass(frozen=True)
+class PeriodicKernel:
+    """A kernel made cyclic with the depth of the volume as its period, tapered by ``1 - |dz| / Z``.
+
+    ``spectrum`` is its transform on the ``grid (volume z, y, x)``, of which this rank holds the ``rows`` that
+    fall to it: ``(volume z, own rows, x // 2 + 1)``.
+    """
+
+    grid: tuple[int, int, int]
+    spectrum: torch.Tensor
+    rows: RowShares
+
+
+@dataclass(frozen=True)
 class ViewKernel:
     """Spectra of a kernel on a cyclic grid ``(z, y, x // 2 + 1)``, real because the kernel is even.
 
@@ -69,8 +82,7 @@ class ViewKernel:
         which weights and preconditioners are made. Negative by 3e-5 of its largest value at most (profiles
         are tabulated): clamp it. Whole on every rank. None if not asked for.
     periodic
-        Transform of the kernel made cyclic with the depth of the volume as its period, tapered likewise, on
-        the grid ``(volume z, y, x)``: this rank's rows. None if not asked for.
+        The same tapered kernel without room along z; None if not asked for.
     largest
         Greatest value of the whole spectrum.
     rows
@@ -82,7 +94,7 @@ class ViewKernel:
     circulant: torch.Tensor | None
     largest: float
     rows: RowShares
-    periodic: torch.Tensor | None = None
+    periodic: PeriodicKernel | None = None
 
 
 def make_kernel(
@@ -116,14 +128,8 @@ def make_kernel(
     """
     size = padded or padded_shape(groups, volume_shape, 0 if rods is None else rods.reach)
     others = exchange if exchange is not None and exchange.size > 1 else None
-    ranks, rank = (others.size, others.rank) if others else (1, 0)
-    own = shares(volume_shape[0], ranks)[rank]
-    planes = np.zeros((own.stop - own.start, size[1], size[2] // 2 + 1), np.complex64)
-    for rotated in (False, True):
-        some = [group for group in groups if group.rotated == rotated]
-        if some:
-            _add_planes(planes, own.start, some, weights, volume_shape, size, rotated, rods)
-    along = _AlongZ(volume_shape[0], size[0], RowShares.of(size, ranks), others)
+    planes = _planes(groups, weights, volume_shape, size, others, rods, np.zeros)
+    along = _AlongZ(volume_shape[0], size[0], RowShares.of(size, others.size if others else 1), others)
     spectrum = along.own_rows(planes, np.float64 if dtype == torch.float64 else np.float32)
     largest = float(spectrum.max(initial=-math.inf))
     return ViewKernel(
@@ -132,8 +138,27 @@ def make_kernel(
         circulant=torch.from_numpy(along.tapered(planes, spectrum.dtype)).to(device) if circulant else None,
         largest=max(others.gather(largest)) if others else largest,
         rows=along.rows,
-        periodic=torch.from_numpy(along.periodic(planes, spectrum.dtype)).to(device) if periodic else None,
+        periodic=along.periodic_kernel(planes, size, spectrum.dtype, device) if periodic else None,
     )
+
+
+def make_periodic(
+    groups: list[AxisGroup],
+    weights: NDArray[np.float64],
+    volume_shape: tuple[int, int, int],
+    *,
+    exchange: World | None = None,
+    make: MakeArray = np.zeros,
+) -> PeriodicKernel:
+    """`ViewKernel.periodic` alone, of the whole lateral plane, where the kernel itself is one of tiles.
+
+    ``make`` gives arrays of zeros, which may lie in files; the others are as of `make_kernel`.
+    """
+    size = padded_shape(groups, volume_shape)
+    others = exchange if exchange is not None and exchange.size > 1 else None
+    planes = _planes(groups, weights, volume_shape, size, others, None, make)
+    along = _AlongZ(volume_shape[0], size[0], RowShares.of(size, others.size if others else 1), others)
+    return along.periodic_kernel(planes, size, np.float32, "cpu", make)
 
 
 def lateral_reach(groups: list[AxisGroup], depth: int) -> tuple[int, int]:
@@ -159,6 +184,26 @@ def padded_shape(
     need_y, need_x = height + min(height - 1, reach_y), width + min(width - 1, reach_x)
     fast = scipy.fft.next_fast_len
     return fast(2 * depth - 1, real=False), fast(need_y, real=False), fast(need_x, real=True)
+
+
+def _planes(
+    groups: list[AxisGroup],
+    weights: NDArray[np.float64],
+    volume_shape: tuple[int, int, int],
+    size: tuple[int, int, int],
+    exchange: World | None,
+    rods: RodPlanes | None,
+    make: MakeArray,
+) -> NDArray[np.complex64]:
+    """In-plane transforms of the kernel at this rank's differences in z."""
+    ranks, rank = (exchange.size, exchange.rank) if exchange else (1, 0)
+    own = shares(volume_shape[0], ranks)[rank]
+    planes = make((own.stop - own.start, size[1], size[2] // 2 + 1), np.complex64)
+    for rotated in (False, True):
+        some = [group for group in groups if group.rotated == rotated]
+        if some:
+            _add_planes(planes, own.start, some, weights, volume_shape, size, rotated, rods)
+    return planes
 
 
 def _add_planes(
@@ -235,10 +280,17 @@ class _AlongZ:
             out[:, block] = self.exchange.all_gather(rows_first, counts).numpy().swapaxes(0, 1)
         return out
 
-    def periodic(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
-        """Own rows of the tapered kernel with ``depth`` as its period, ``(depth, own rows, columns)``."""
+    def periodic_kernel(
+        self,
+        planes: NDArray[np.complex64],
+        size: tuple[int, int, int],
+        dtype: Any,
+        device: torch.device | str,
+        make: MakeArray = np.empty,
+    ) -> PeriodicKernel:
+        """The tapered kernel with ``depth`` as its period, on a grid that is else ``size``."""
         rank = self.exchange.rank if self.exchange else 0
-        out = np.empty((self.depth, self.rows.count(rank), planes.shape[2]), dtype)
+        out = make((self.depth, self.rows.count(rank), planes.shape[2]), dtype)
         taper = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)[:, None, None]
         for block, stored in zip(self.rows.blocks, self.rows.stored(rank), strict=True):
             part = self._gather(planes, block) * taper
@@ -248,7 +300,7 @@ class _AlongZ:
             part[1:] += np.conj(part[:0:-1])
             half = part[: self.depth // 2 + 1]
             out[:, stored] = scipy.fft.hfft(half, n=self.depth, axis=0, workers=torch.get_num_threads())
-        return out
+        return PeriodicKernel((self.depth, *size[1:]), torch.from_numpy(out).to(device), self.rows)
 
     def _gather(self, planes: NDArray[np.complex64], block: slice) -> NDArray[np.complex64]:
         return gather_rows(planes, block, shares(self.depth, self.rows.ranks), self.rows, self.exchange)

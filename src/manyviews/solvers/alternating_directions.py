@@ -148,14 +148,15 @@ class AlternatingDirections:
 
         ``target`` is `AlternatingState.target`, corrected or not.
         """
-        normal, inner = self.problem.normal(volume), self.problem.vectors.inner
+        space = self.problem.vectors
+        normal = self.problem.normal(volume)
         state = self.init()
-        value = 0.5 * inner(volume, normal) - inner(target, volume)
+        value = 0.5 * space.inner(volume, normal) - space.inner(target, volume)
         return replace(
             state,
             iterate=volume,
             normal=normal,
-            split=volume.clamp(min=0.0),
+            split=space.positive_part(volume),
             target=target,
             objective=state.offset + value,
         )
@@ -206,10 +207,9 @@ class AlternatingDirections:
             remaining.add_(pull(duals, state.duals, space.allocate, space.ranks), alpha=-penalties.slopes)
             state = replace(state, dual_z=duals[0], dual_y=duals[1], dual_x=duals[2])
         if terms.non_negative:
-            old = state.split
-            split = space.add(old.clamp(max=0.0), state.iterate, _RELAXATION)
-            split.add_(old.clamp(min=0.0), alpha=1.0 - _RELAXATION)
-            remaining.add_(state.iterate, alpha=-penalties.bound).add_(split.abs(), alpha=penalties.bound)
+            split = space.allocate()
+            for parts in zip(state.split, state.iterate, split, remaining, strict=True):
+                _bound(*parts, penalties.bound)
             state = replace(state, split=split)
         return remaining, state
 
@@ -255,3 +255,12 @@ class AlternatingDirections:
         if terms.total_variation > 0.0:
             add_laplacian(direction, self.penalties.slopes, bent, space.ranks)
         return bent
+
+
+def _bound(
+    old: torch.Tensor, volume: torch.Tensor, new: torch.Tensor, remaining: torch.Tensor, penalty: float
+) -> None:
+    """s' of one slice, and what the bound adds to ``remaining``: volumes may lie in files."""
+    torch.clamp(old, max=0.0, out=new)
+    new.add_(volume, alpha=_RELAXATION).add_(old.clamp(min=0.0), alpha=1.0 - _RELAXATION)
+    remaining.add_(volume, alpha=-penalty).add_(new.abs(), alpha=penalty)

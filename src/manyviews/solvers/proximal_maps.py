@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.errors import InputError
-from manyviews.operators.differences import differences, divergence
-from manyviews.parallel.world import World
+from manyviews.operators.differences import add_laplacian
+from manyviews.operators.slopes import Vector, pull, shorten
 from manyviews.solvers.conjugate_gradient import descend, solve_some
 from manyviews.solvers.least_squares import Map
 from manyviews.solvers.space import Space
@@ -74,33 +74,40 @@ class NonNegative:
 
     def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
         """The nearest volume without any."""
-        return torch.clamp(v, min=0.0, out=(self.space or Space.like(v)).allocate())
+        return (self.space or Space.like(v)).positive_part(v)
 
 
 @dataclass(frozen=True)
 class TotalVariation:
-    """``strength * TV`` with isotropic total variation; ``slabs``: ranks that share the volume.
+    """``strength * TV`` with isotropic total variation.
 
-    Fast gradient projection on the dual (Beck & Teboulle 2009, IEEE Trans. Image Process. 18:2419).
+    Fast gradient projection on the dual (Beck & Teboulle 2009, IEEE Trans. Image Process. 18:2419). Without a
+    ``space`` volumes are whole and in memory.
     """
 
     strength: float
     steps: int = 12
-    slabs: World | None = None
+    space: Space | None = None
 
     def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
         """The proximal map, nearly."""
-        dual = v.new_zeros((3, *v.shape))
+        space = self.space or Space.like(v)
+        dual: Vector = (space.zeros(), space.zeros(), space.zeros())
         ahead = dual
         momentum = 1.0
         for _ in range(self.steps):
-            denoised = v + self.strength * divergence(ahead, self.slabs)
-            new = ahead + differences(denoised, self.slabs) / (12.0 * self.strength)
-            new /= torch.linalg.vector_norm(new, dim=0).clamp_(min=1.0)
+            steps = self._denoised(v, ahead, space).mul_(1.0 / (12.0 * self.strength))
+            new, _ = shorten(steps, ahead, 1.0, space.allocate, space.ranks)
+            del steps
             next_momentum = 0.5 * (1.0 + (1.0 + 4.0 * momentum**2) ** 0.5)
-            ahead = new + (momentum - 1.0) / next_momentum * (new - dual)
+            beyond = 1.0 + (momentum - 1.0) / next_momentum
+            ahead = tuple(old.lerp_(part, beyond) for old, part in zip(dual, new, strict=True))
             dual, momentum = new, next_momentum
-        return v + self.strength * divergence(dual, self.slabs)
+        return self._denoised(v, dual, space)
+
+    def _denoised(self, v: torch.Tensor, dual: Vector, space: Space) -> torch.Tensor:
+        """``v + strength div dual``."""
+        return pull(dual, dual, space.allocate, space.ranks).mul_(-self.strength).add_(v)
 
 
 def shortened(slopes: torch.Tensor, amount: float) -> torch.Tensor:
@@ -111,19 +118,22 @@ def shortened(slopes: torch.Tensor, amount: float) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Smoothness:
-    """``strength / 2 |gradient|^2``, by conjugate gradients; ``slabs``: ranks that share the volume."""
+    """``strength / 2 |gradient|^2``, by conjugate gradients; a ``space`` as of `TotalVariation`."""
 
     strength: float
     steps: int = 8
     space: Space | None = None
-    slabs: World | None = None
 
     def prox(self, v: torch.Tensor, warm_start: torch.Tensor) -> torch.Tensor:
         """The proximal map, nearly."""
-        return solve_some(self._hessian, v, warm_start, self.steps, self.space)
+        space = self.space or Space.like(v)
 
-    def _hessian(self, x: torch.Tensor) -> torch.Tensor:
-        return x - self.strength * divergence(differences(x, self.slabs), self.slabs)
+        def hessian(x: torch.Tensor) -> torch.Tensor:
+            out = space.copy(x)
+            add_laplacian(x, self.strength, out, space.ranks)
+            return out
+
+        return solve_some(hessian, v, warm_start, self.steps, space)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,10 @@ class Space:
         """New vector ``a + alpha b``."""
         return torch.add(a, b, alpha=alpha, out=self.allocate())
 
+    def positive_part(self, a: torch.Tensor) -> torch.Tensor:
+        """New vector ``max(a, 0)``, entry by entry."""
+        return torch.clamp(a, min=0.0, out=self.allocate())
+
     def lerp(self, a: torch.Tensor, b: torch.Tensor, weight: float) -> torch.Tensor:
         """New vector ``a + weight (b - a)``."""
         return torch.lerp(a, b, weight, out=self.allocate())

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from manyviews.operators.normal_preconditioner import periodic_preconditioner
 from manyviews.operators.view_kernel import ViewKernel
 from manyviews.operators.view_weighting import Overlap, weight_image
 from manyviews.solvers.alternating_directions import AlternatingDirections, SplitPenalties, Terms
@@ -97,9 +96,7 @@ def make_cg(
     precondition: Map | None = None
     if by_frequency:
         shift = (problem.damping + _SHIFT) * problem.one_view
-        roughness, exchange = problem.scaled_roughness, problem.projector.exchange
-        nearly = periodic_preconditioner(kernel, problem.volume_shape, roughness, shift, exchange=exchange)
-        precondition = lambda x: nearly.forward(x, out=problem.space.allocate())  # noqa: E731
+        precondition = problem.preconditioner(kernel.periodic, problem.scaled_roughness, shift)
         kernel = replace(kernel, periodic=None)
     target, energy = (known[1].target, known[1].data_energy) if known else problem.back_projection()
     least_squares = problem.quadratic_problem(kernel, target, energy)
@@ -132,16 +129,14 @@ def make_admm(
     # where nothing else holds what no view sees, as for conjugate gradients
     held = terms.total_variation > 0 or terms.non_negative
     shift = penalties.bound + (problem.damping + (0.0 if held else _SHIFT)) * problem.one_view
-    nearly = periodic_preconditioner(
-        kernel, problem.volume_shape, (first + slopes, *others), shift, exchange=problem.projector.exchange
-    )
+    precondition = problem.preconditioner(kernel.periodic, (first + slopes, *others), shift)
     kernel = replace(kernel, periodic=None)
     target, energy = (known[1].target, known[1].data_energy) if known else problem.back_projection()
     return AlternatingDirections(
         problem.quadratic_problem(kernel, target, energy),
         terms,
         penalties,
-        lambda x: nearly.forward(x, out=problem.space.allocate()),
+        precondition,
         correct_after=correct_after,
     )
 
@@ -286,14 +281,14 @@ def _whatever_the_step(term: ProximalMap) -> Callable[[float], ProximalMap]:
 
 def _priors(problem: TiltProblem, plan: Plan) -> list[Callable[[float], ProximalMap]]:
     """Prior terms, each made from the step sigma^2 of eq. (4)."""
-    space, slabs = problem.space, problem.place.within
+    space = problem.space
     made: list[Callable[[float], ProximalMap]] = []
     if plan.non_negative:
         made.append(lambda step: NonNegative(space))
     if plan.total_variation > 0:
-        made.append(lambda step: TotalVariation(plan.total_variation * step, slabs=slabs))
+        made.append(lambda step: TotalVariation(plan.total_variation * step, space=space))
     if plan.smoothness > 0:
-        made.append(lambda step: Smoothness(plan.smoothness * step, 8, space, slabs))
+        made.append(lambda step: Smoothness(plan.smoothness * step, space=space))
     return made
 
 

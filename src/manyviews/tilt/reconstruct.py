@@ -25,6 +25,7 @@ from manyviews.runs.fingerprint import files_fingerprint
 from manyviews.runs.map_names import VOLUME_FILE
 from manyviews.runs.memory import available_memory_bytes, give_back_freed, require_disk
 from manyviews.runs.placement import Placement
+from manyviews.tilt.cost.estimate import Estimate
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.ctf.apply import (
     CANNOT_BE_TOLD,
@@ -93,8 +94,6 @@ def reconstruct(
     _check_reference(options.reference, plan)
     schedule = make_run_schedule(source, plan, options, world)
     refuse_unfit(plan, streamed=schedule.streamed, ranks=world.size)
-    if schedule.streamed:  # where there is no preconditioner
-        plan = replace(plan, damping_by_frequency=False)
     place = take_place(world, schedule.layout)
     if place is None:
         return JobResult.elsewhere(run.out)
@@ -148,7 +147,7 @@ def _solve(
         require_disk(job.folder, 4 * int(np.prod(plan.volume_shape)))
     job.begin()
     counted = problem
-    problem = _filled(job, problem, images, plan, schedule)
+    problem = _filled(job, problem, images, plan, schedule.estimate)
     job.phase(f"{plan.method}: back-projecting {len(problem.weights)} views", BEGINNING)
     chosen = start_prior(job, problem, images, plan) if plan.method == "admm" else Chosen(plan, problem)
     plan, problem = chosen.plan, chosen.problem
@@ -161,7 +160,7 @@ def _solve(
         preview=lambda state: write_volume(job.folder, plan, problem.place, state.iterate),
         placement=Placement.at(problem.place, problem.volume_shape[0], agent_count(plan)),
         space=problem.space,
-        kept=1 if schedule.streamed else 2,
+        kept=problem.storage.checkpoints_kept,
         cost=iteration_work(plan, schedule.estimate),
     )
     if job.speaks:
@@ -200,15 +199,15 @@ def _settle(
 
 
 def _filled(
-    job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan, schedule: Schedule
+    job: Job, problem: TiltProblem, images: PreparedImages, plan: Plan, estimate: Estimate
 ) -> TiltProblem:
     """Pixels that do not count filled by conjugate gradients, for all methods but these."""
     if problem.pixels is None or plan.method == "cg":
         return problem
-    job.expect(filling(schedule.estimate))
+    job.expect(filling(estimate))
     job.say(f"{plan.method} knows no weights of pixels: those without are filled by cg first")
     coloured = plan.ctf not in ("none", "phase-flip") or plan.dose_weighting
-    by_frequency = plan.damping is None and not coloured and not schedule.streamed
+    by_frequency = plan.damping is None and not coloured
     first = replace(plan, method="cg", damping_by_frequency=by_frequency)
     state, _ = job.solve(
         make_cg(damped(problem, first, images), plan.refresh),

@@ -19,12 +19,17 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SHAPE = (7, 40, 44)
 METHODS = {
     "cg": {"method": "cg"},
+    "cg by frequency": {"method": "cg", "refresh": 3},
+    "admm": {"method": "admm", "total_variation": 0.3, "non_negative": True},
+    "smooth": {"method": "admm", "prior": "smooth", "non_negative": True},
     "landweber": {"method": "sirt"},
     "normalised": {"method": "sirt", "sirt_form": "normalised"},
     "consensus": {"method": "consensus", "subsets": 3, "non_negative": True},
+    "priors": {"method": "consensus", "subsets": 2, "total_variation": 0.3, "smoothness": 0.1},
     "wang2020": {"method": "wang2020", "subsets": 4},
     "direct-combine": {"method": "direct-combine", "subsets": 4, "overlap": 1},
 }
+BY_FREQUENCY = {"cg by frequency", "smooth"}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,8 @@ def streamed(problem, folder):
 @pytest.mark.parametrize("name", METHODS)
 def test_files_and_tiles_do_not_change_the_volume(flat_series, name, tmp_path):
     problem, source = flat_series
+    if name in BY_FREQUENCY:
+        problem = replace(problem, roughness=(0.05, 0.1))
     found = []
     for each in (problem, streamed(problem, tmp_path)):
         solver = solver_of((each, source), **METHODS[name])
@@ -66,6 +73,27 @@ def test_files_and_tiles_do_not_change_the_volume(flat_series, name, tmp_path):
     for key, value in found[0].measures().items():
         assert found[1].measures()[key] == pytest.approx(value, rel=1e-3, abs=1e-2)
     assert torch.isfinite(found[0].iterate).all()
+
+
+@pytest.mark.parametrize("name", ["cg by frequency", "admm", "smooth"])
+def test_all_volumes_of_a_state_lie_in_files(flat_series, name, tmp_path, monkeypatch):
+    problem, source = flat_series
+    if name in BY_FREQUENCY:
+        problem = replace(problem, roughness=(0.05, 0.1))
+    made = []
+    allocate = ScratchFolder.allocate
+
+    def noted(folder, shape, dtype):
+        found = allocate(folder, shape, dtype)
+        made.append(found.__array_interface__["data"][0])
+        return found
+
+    monkeypatch.setattr(ScratchFolder, "allocate", noted)
+    solver = solver_of((streamed(problem, tmp_path), source), **METHODS[name])
+    state = list(iterate(solver, solver.init(), 4))[-1]
+    volumes = [value for value in vars(state).values() if isinstance(value, torch.Tensor)]
+    assert len(volumes) >= 5
+    assert {volume.data_ptr() for volume in volumes} <= set(made)
 
 
 def test_a_tensor_that_is_kept_is_the_same_in_a_file(tmp_path):

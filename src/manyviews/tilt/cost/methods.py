@@ -17,7 +17,7 @@ from manyviews.tilt.plan import Plan
 Parts = dict[str, int]
 
 # Parts that are in files where a run keeps its volumes there.
-IN_FILES = ("kernels", "volumes", "row sums", "detectors", "filled images")
+IN_FILES = ("kernels", "volumes", "transforms", "row sums", "detectors", "filled images")
 # Iterations of a search for a prior that tries six of them (`manyviews.tilt.prior.search`), and what a start
 # without a prior comes to.
 SEARCHING, STARTING = 43, 5
@@ -87,11 +87,6 @@ class Work:
         return [*self.parts, *([self.union] if self.union else [])]
 
     @property
-    def preconditioned(self) -> bool:
-        """Whether conjugate gradients are damped by frequency, with a preconditioner: in memory only."""
-        return self.plan.damping_by_frequency and self.slab.stream is None
-
-    @property
     def _convolves(self) -> bool:
         return self.plan.normal == "convolution"
 
@@ -109,6 +104,21 @@ class Work:
             return []
         count = 1 if self.slab.stream is None else 2
         return [{**self.phase(volumes, 0, spectra), "a sum over groups": count * self.slab.size_bytes}]
+
+    def preconditioning(self, volumes: float, spectra: int) -> Parts:
+        """A preconditioner, whose transforms are in a file if volumes are."""
+        whole = self.whole
+        parts = self.phase(volumes, whole.preconditioner_bytes, spectra)
+        return {**parts, "transforms": whole.transforms_bytes}
+
+    def making(self, copies: int) -> Parts:
+        """The kernel and what a preconditioner is made of, beside so many bytes of copies."""
+        whole = self.whole
+        if self.slab.stream is None:
+            return {"making the kernel": whole.making_bytes + whole.periodic_bytes + copies}
+        held = whole.spectrum_bytes + whole.periodic_bytes + copies
+        work = max(whole.making_bytes, whole.preconditioner_bytes)
+        return {"kernels": held, "transforms": whole.transforms_bytes, "making the kernel": work}
 
     # --- methods without subsets ---
 
@@ -138,6 +148,11 @@ class Work:
         if not self._convolves:
             return self.pass_load
         return self.whole.convolution_load + self._vectors
+
+    @property
+    def step_load(self) -> Load:
+        """The normal operator and a preconditioner."""
+        return self.normal_load + self.whole.preconditioner_load
 
     @property
     def pass_load(self) -> Load:
@@ -246,29 +261,31 @@ def _cg(work: Work) -> list[Parts]:
     exact, quick = ((0, 6), (9, 11), (11, 13))[min(rounds, 2)]
     if work.weighed:  # the back-projection of guessed images beside the target
         exact, quick = exact + bool(exact), quick + 1
-    if work.preconditioned:
-        return _damped_by_frequency(work, exact, quick + 1)
+    if plan.damping_by_frequency:
+        # what a preconditioner takes and gives, beside what is made after the convolution
+        spectra = work.whole.spectrum_bytes + work.whole.periodic_bytes
+        return _damped_by_frequency(work, exact, quick + (3 if rounds else 2), spectra)
     found = [*work.setting_up(), *work.iterating(quick)]
     return [*found, *work.passing(exact)] if rounds else found
 
 
-def _damped_by_frequency(work: Work, exact: int, quick: int) -> list[Parts]:
+def _damped_by_frequency(work: Work, exact: int, most: int, spectra: int) -> list[Parts]:
     whole = work.whole
     # the kernel, the same again with its damping, and the preconditioner
-    spectra = whole.spectrum_bytes + whole.periodic_bytes
     found = [
-        {"making the kernel": whole.making_bytes + whole.periodic_bytes},
-        work.phase(1, work.own.back_bytes, spectra),
+        work.making(0),
+        work.seeing(1, work.own.back_bytes, work.own, spectra),
         work.phase(1, 0, spectra + whole.spectrum_bytes),
         *work.summing(1, spectra),
-        work.phase(quick, whole.convolution_bytes if whole.convolve else work.own.pass_bytes, spectra),
+        work.preconditioning(most, spectra),
+        work.phase(most - 2, whole.convolution_bytes if whole.convolve else work.own.pass_bytes, spectra),
     ]
     if not exact:
         return found
     # the projectors; then the damping of the volume, whose spectrum is made anew
     return [
         *found,
-        work.phase(exact, work.own.pass_bytes, spectra),
+        work.seeing(exact, work.own.pass_bytes, work.own, spectra),
         *work.summing(exact, spectra),
         work.phase(exact + 2, whole.convolution_bytes, spectra + whole.spectrum_bytes),
     ]
@@ -276,19 +293,37 @@ def _damped_by_frequency(work: Work, exact: int, quick: int) -> list[Parts]:
 
 def _admm(work: Work) -> list[Parts]:
     # kernel, its damped copy, preconditioners; the target; the state before a step (after a search for a
-    # prior that state too), multipliers, what conjugate gradients go with, and as much as the C library was
-    # seen to keep of steps before (benchmarks/memory_estimate.py)
-    plan = work.plan
-    spectra = 2 * work.whole.spectrum_bytes + work.whole.periodic_bytes
+    # prior that state too), multipliers and what conjugate gradients go with
+    plan, whole = work.plan, work.whole
+    if work.slab.stream is not None:
+        return _admm_in_files(work)
+    spectra = 2 * whole.spectrum_bytes + whole.periodic_bytes
+    # and as much as the C library was seen to keep of steps before (benchmarks/memory_estimate.py)
     volumes = 68 if plan.prior == "auto" else 40 if plan.total_variation > 0 else 28
     return [
-        {"making the kernel": work.whole.making_bytes + work.whole.periodic_bytes + spectra},
+        work.making(spectra),
         work.phase(1, work.own.back_bytes, spectra),
         *work.summing(1, spectra),
-        work.phase(volumes, work.whole.convolution_bytes, spectra),
+        work.phase(volumes, whole.convolution_bytes, spectra),
         work.phase(13, work.own.pass_bytes, spectra),
         *work.summing(13, spectra),
     ]
+
+
+def _admm_in_files(work: Work) -> list[Parts]:
+    plan, whole = work.plan, work.whole
+    spectra = whole.spectrum_bytes + 2 * whole.periodic_bytes
+    volumes = 24 if plan.prior == "auto" else 16 if plan.total_variation > 0 else 12
+    found = [
+        work.preconditioning(volumes, spectra),
+        work.phase(volumes - 2, whole.convolution_bytes, spectra),
+        work.seeing(13, work.own.pass_bytes, work.own, spectra),
+        *work.summing(13, spectra),
+    ]
+    if plan.prior == "auto" or plan.damping_by_frequency:
+        # conjugate gradients before, as of `_cg` after several corrections
+        return [*found, *_damped_by_frequency(work, 11, 16, spectra + whole.spectrum_bytes)]
+    return [*found, work.making(0), work.seeing(1, work.own.back_bytes, work.own, spectra)]
 
 
 def _direct_combine(work: Work) -> list[Parts]:
@@ -310,7 +345,7 @@ def _wang2020(work: Work) -> list[Parts]:
 
 
 # Volumes that a prior agent works in, what it is handed and its answer included.
-_PRIOR_VOLUMES = {"non_negative": 2, "total_variation": 18, "smoothness": 11}
+_PRIOR_VOLUMES = {"non_negative": 2, "total_variation": 11, "smoothness": 5}
 
 
 def _consensus(work: Work) -> list[Parts]:
@@ -364,23 +399,21 @@ def iterations(plan: Plan) -> int:
 def iteration(work: Work) -> Load:
     """One iteration."""
     plan, method = work.plan, work.plan.method
-    if method == "direct-combine":
-        return work.answers_load(1)
-    if method == "wang2020":
-        return work.answers_load(plan.inner_iterations)
-    if method == "consensus":
-        return work.answers_load(plan.inner_iterations + 1)
+    if method in SUBSET_METHODS:
+        steps = {"wang2020": plan.inner_iterations, "consensus": plan.inner_iterations + 1}
+        return work.answers_load(steps.get(method, 1))
     if method == "sirt" and plan.sirt_form == "normalised":
         return work.pass_load
     if method == "cg":
-        quick = work.normal_load.times(1.5 if work.preconditioned else 1.0)  # half a convolution for it
+        quick = work.step_load if plan.damping_by_frequency else work.normal_load
         return quick + correction(work).times(1.0 / plan.refresh if plan.refresh else 0.0)
-    # each of two steps of admm has a preconditioner, which is half a convolution
-    return work.normal_load.times({"wbp": 2, "admm": 3}.get(method, 1))
+    if method == "admm":
+        return work.step_load.times(2)
+    return work.normal_load.times(2 if method == "wbp" else 1)
 
 
 def correction(work: Work) -> Load:
     """What an iteration of cg takes longer that is corrected by an exact pass; damping by frequency wants a
     convolution more.
     """
-    return work.pass_load + work.normal_load.times(2.0 if work.preconditioned else 1.0)
+    return work.pass_load + work.normal_load.times(2.0 if work.plan.damping_by_frequency else 1.0)

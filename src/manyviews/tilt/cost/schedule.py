@@ -16,6 +16,7 @@ from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
 from manyviews.tilt.methods import agent_count
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.plan import Plan
+from manyviews.tilt.solve.storage import CHECKPOINTS_KEPT, STREAMED_CHECKPOINTS_KEPT
 
 _GIBIBYTE = 1 << 30
 # Share of the memory that a streamed convolution gets at most: in the rest the system keeps what it can of
@@ -23,8 +24,6 @@ _GIBIBYTE = 1 << 30
 _WORK_SHARE = 0.5
 # Shares of the memory that a block of images may take: back-projections want many views at a time.
 _BLOCK_SHARES = (4, 6, 8, 12, 16, 24, 48)
-_CHECKPOINTS_KEPT = 2
-_STREAMED_CHECKPOINTS_KEPT = 1
 _LEAST_LIMIT = 256 << 20
 _SMALLER = "give a smaller --thickness or a larger --bin"
 
@@ -280,9 +279,6 @@ class _Planner:
         reasons = {
             "a GPU": (plan.device == "cuda", "use --device cpu"),
             "weighted back-projection": (plan.method == "wbp", "use --method cg"),
-            "--method admm": (plan.method == "admm", "use --method cg"),
-            "--total-variation": (plan.total_variation > 0, "do without it"),
-            "--smoothness": (plan.smoothness > 0, "do without it"),
         }
         for name, (holds, instead) in reasons.items():
             if holds:
@@ -303,7 +299,7 @@ class _Planner:
         )
 
     def _schedule(self, layout: Layout, estimate: Estimate, stream: Stream | None) -> Schedule:
-        kept = _CHECKPOINTS_KEPT if stream is None else _STREAMED_CHECKPOINTS_KEPT
+        kept = CHECKPOINTS_KEPT if stream is None else STREAMED_CHECKPOINTS_KEPT
         slices = -(-self.plan.volume_shape[0] // layout.slabs)
         cut = stream is not None and stream.piece_slices < slices
         return Schedule(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.operators.axis_groups import AxisGroup
-from manyviews.operators.tiling import Tiling, choose_tiling, kernel_bytes, work_bytes
+from manyviews.operators.tiling import Tiling, choose_tiling, kernel_bytes, planes_bytes, work_bytes
 from manyviews.operators.view_kernel import lateral_reach, padded_shape
 from manyviews.tilt.cost.blocks import FLOAT, Shape3, Slab, ViewBlock, sent_of
 from manyviews.tilt.solve.problem import VIEWS_PER_CONVOLUTION
@@ -121,9 +121,25 @@ class ViewCosts:
         return _kernel_bytes(self.tiling, 1)
 
     @cached_property
+    def _periodic(self) -> Tiling:
+        """The whole lateral plane, without room along z: the grid of a preconditioner."""
+        shape = self.slab.volume_shape
+        return Tiling.whole(shape, (shape[0], *padded_shape(list(self.groups), shape)[1:]))
+
+    @cached_property
     def periodic_bytes(self) -> int:
         """Own rows of the kernel with the depth as its period, or of a preconditioner made of it."""
-        return self.spectrum_bytes * self.slab.volume_shape[0] // self.tiling.grid[0]
+        return _kernel_bytes(self._periodic, self.slab.ranks)
+
+    @cached_property
+    def transforms_bytes(self) -> int:
+        """Transforms of own slices that a preconditioner works on."""
+        return planes_bytes(self._periodic, self.slab.ranks)
+
+    @cached_property
+    def preconditioner_bytes(self) -> int:
+        """What else it works in."""
+        return _work_bytes(self._periodic, self.slab.ranks, 0) - self.transforms_bytes
 
     @cached_property
     def making_bytes(self) -> int:
@@ -210,6 +226,16 @@ class ViewCosts:
         return Load(
             seconds=points * _CONVOLUTION_NS * 1e-9 / slab.ranks,
             sent_bytes=2 * tiling.count * sent_of(planes, slab.ranks),
+            file_bytes=files,
+        )
+
+    @cached_property
+    def preconditioner_load(self) -> Load:
+        """A preconditioner; where volumes are in files its transforms are written and read twice."""
+        files = 2 * self.slab.size_bytes + 4 * self.transforms_bytes + self.periodic_bytes
+        return Load(
+            seconds=prod(self._periodic.grid) * _CONVOLUTION_NS * 1e-9 / self.slab.ranks,
+            sent_bytes=2 * sent_of(self.transforms_bytes, self.slab.ranks),
             file_bytes=files,
         )
 

@@ -100,12 +100,13 @@ def begin_without_search(job: Job, problem: TiltProblem, images: PreparedImages,
     plain = damped(problem, _without_prior(plan), images)
     if not any(plain.roughness):
         return Chosen(plan, problem)
-    kernel = problem.kernel(periodic=True)
-    known = kernel, problem.least_squares(replace(kernel, periodic=None))
+    known = _known(problem)
     begun = _begun(job, problem, plain, known)
+    volume, target = begun.iterate, begun.target
+    del begun
     terms = Terms(plan.total_variation, plan.non_negative)
     solver = make_admm(problem, terms, correct_after=0, known=known)
-    return Chosen(plan, problem, solver, lambda: solver.start_at(begun.iterate, begun.target))
+    return Chosen(plan, problem, solver, lambda: solver.start_at(volume, target))
 
 
 def usual_strength(images: PreparedImages, views: int) -> float:
@@ -159,9 +160,7 @@ def _search(
 ) -> SearchState:
     """Conjugate gradients, damped as ``plain`` is, on the views that are used, then trials."""
     training = held.training
-    kernel = training.kernel(periodic=True)
-    problem = replace(training, damping=0.0, roughness=()).least_squares(replace(kernel, periodic=None))
-    known = kernel, problem
+    known = _known(training)
     begun = _begun(job, training, plain, known)
     solver = make_admm(training, Terms(usual), correct_after=0, known=known)
 
@@ -185,8 +184,16 @@ def _search(
         settled=lambda state: state.finished,
         placement=Placement.at(training.place, training.volume_shape[0]),
         space=training.space,
+        kept=training.storage.checkpoints_kept,
     )
     return found
+
+
+def _known(problem: TiltProblem) -> tuple[ViewKernel, LeastSquares]:
+    """The kernel of the views, periodic too, and their least squares without any damping."""
+    kernel = problem.kernel(periodic=True)
+    plain = replace(problem, damping=0.0, roughness=())
+    return kernel, plain.least_squares(replace(kernel, periodic=None))
 
 
 def _begun(
@@ -197,7 +204,14 @@ def _begun(
         replace(problem, damping=plain.damping, roughness=plain.roughness), _REFRESH, known=known
     )
     placement = Placement.at(problem.place, problem.volume_shape[0])
-    found, _ = job.solve(solver, _ITERATIONS, stage=WITHOUT_STAGE, placement=placement, space=problem.space)
+    found, _ = job.solve(
+        solver,
+        _ITERATIONS,
+        stage=WITHOUT_STAGE,
+        placement=placement,
+        space=problem.space,
+        kept=problem.storage.checkpoints_kept,
+    )
     return found
 
 

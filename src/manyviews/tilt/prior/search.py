@@ -106,6 +106,7 @@ class PriorSearch:
         self.target = target
         self._make_smooth = smooth
         self._smooth: AlternatingDirections | None = None
+        self._space = solver.problem.vectors
 
     def init(self) -> SearchState:
         """At the volume without a prior."""
@@ -176,7 +177,7 @@ class PriorSearch:
             state = replace(state, normal=self._solver(following).problem.normal(state.iterate))
         # a multiplier of the bound belongs to a volume that was held by it
         same = following.non_negative == before.non_negative
-        return state if same else replace(state, split=state.iterate.clamp(min=0.0))
+        return state if same else replace(state, split=self._space.positive_part(state.iterate))
 
     def _at_start(self, state: SearchState) -> SearchState:
         """Once more from the volume without a prior."""

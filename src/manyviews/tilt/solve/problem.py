@@ -6,7 +6,7 @@ the matter of one group of processes, and passes over all views are divided amon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -17,13 +17,20 @@ import torch
 from numpy.typing import NDArray
 
 from manyviews.operators.convolution import Convolution
+from manyviews.operators.normal_preconditioner import periodic_preconditioner
 from manyviews.operators.roughness import add_roughness
 from manyviews.operators.row_normal import RowNormal
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.slab_projector import Block, ReadViews, SlabProjector, image_energies
 from manyviews.operators.tiling import Tiling
 from manyviews.operators.tilt_projector import pick
-from manyviews.operators.view_kernel import ViewKernel, make_kernel, padded_shape
+from manyviews.operators.view_kernel import (
+    PeriodicKernel,
+    ViewKernel,
+    make_kernel,
+    make_periodic,
+    padded_shape,
+)
 from manyviews.parallel.layout import Place, alone
 from manyviews.parallel.world import shares
 from manyviews.solvers.least_squares import LeastSquares, Map
@@ -140,18 +147,45 @@ class TiltProblem:
 
     def kernel(self, *, circulant: bool = False, periodic: bool = False) -> ViewKernel:
         """Convolution kernel of all views, this process's rows of it, without any damping."""
+        groups, exchange, scratch = self.projector.groups, self.projector.exchange, self.storage.scratch
         kernel = make_kernel(
-            self.projector.groups,
+            groups,
             self.weights,
             self.volume_shape,
             circulant=circulant,
-            periodic=periodic,
+            periodic=periodic and scratch is None,
             padded=self.tiling.grid,
             device=self.device,
-            exchange=self.projector.exchange,
+            exchange=exchange,
             rods=self.projector.rods,
         )
-        return replace(kernel, spectrum=self.storage.keep(kernel.spectrum))
+        if scratch is None:
+            return kernel
+        kernel = replace(kernel, spectrum=self.storage.keep(kernel.spectrum))
+        if not periodic:
+            return kernel
+        whole = make_periodic(
+            groups, self.weights, self.volume_shape, exchange=exchange, make=scratch.allocate
+        )
+        return replace(kernel, periodic=whole)
+
+    def preconditioner(self, kernel: PeriodicKernel | None, roughness: Sequence[float], shift: float) -> Map:
+        """``x -> nearly (W' L W + sum_j c_j (-Laplacian)^j + shift)^-1 x`` with the kernel of the views.
+
+        ``roughness`` are c_1, c_2, ...; see `periodic_preconditioner`. `ValueError` without a kernel.
+        """
+        if kernel is None:
+            raise ValueError("a preconditioner needs a periodic kernel")
+        scratch = self.storage.scratch
+        nearly = periodic_preconditioner(
+            kernel,
+            self.volume_shape,
+            roughness,
+            shift,
+            exchange=self.projector.exchange,
+            make=None if scratch is None else scratch.allocate,
+        )
+        return lambda x: nearly.forward(x, out=self.space.allocate())
 
     def least_squares(self, kernel: ViewKernel | None = None) -> LeastSquares:
         """The problem of all views; ``kernel`` if it is there already."""
@@ -198,7 +232,8 @@ class TiltProblem:
 
     def _damped(self, kernel: ViewKernel) -> ViewKernel:
         own = kernel.rows.own(self.place.within.rank)
-        spectrum = add_roughness(kernel.spectrum.clone(), self.scaled_roughness, kernel.padded, own)
+        spectrum = self.storage.copy(kernel.spectrum)
+        add_roughness(spectrum, self.scaled_roughness, kernel.padded, own)
         most = sum(factor * _STEEPEST**power for power, factor in enumerate(self.scaled_roughness, 1))
         return replace(kernel, spectrum=spectrum, largest=kernel.largest + most)
 
@@ -207,7 +242,7 @@ class TiltProblem:
         grid = self.tiling.grid
         rows = RowShares.of(grid, self.place.within.size)
         own = rows.own(self.place.within.rank)
-        spectrum = torch.zeros((grid[0], len(own), grid[2] // 2 + 1), dtype=x.dtype, device=x.device)
+        spectrum = self.storage.allocate((grid[0], len(own), grid[2] // 2 + 1), x.device).zero_()
         add_roughness(spectrum, self.scaled_roughness, grid, own)
         convolution = Convolution(
             self.volume_shape, grid, spectrum, tiling=self.tiling, rows=rows, exchange=self.projector.exchange

@@ -16,6 +16,8 @@ Shape3 = tuple[int, int, int]
 # Ranks that share a volume give arrays of so many bytes back to the system as soon as they are freed: in a
 # slab of three slices of 1024 x 1024 that leaves 30 to 45 MiB less with a rank, for some 5 % of its time.
 GIVEN_BACK_BYTES = 8 * 2**20
+# Checkpoints of a stage that stay; fewer where volumes take the disk, too.
+CHECKPOINTS_KEPT, STREAMED_CHECKPOINTS_KEPT = 2, 1
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Storage:
     scratch: ScratchFolder | None = None
     work_bytes: int = 0
 
+    @property
+    def checkpoints_kept(self) -> int:
+        """How many of the last, beside what lies in files."""
+        return CHECKPOINTS_KEPT if self.scratch is None else STREAMED_CHECKPOINTS_KEPT
+
     def allocate(self, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
         """A new float32 tensor with any content."""
         if self.scratch is None:
@@ -36,8 +43,10 @@ class Storage:
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor where it may stay for the whole run."""
-        if self.scratch is None:
-            return tensor
+        return tensor if self.scratch is None else self.copy(tensor)
+
+    def copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A new float32 tensor with the same content."""
         return self.allocate(tuple(tensor.shape), tensor.device).copy_(tensor)
 
     def tiling(self, groups: list[AxisGroup], volume_shape: Shape3, slabs: int, beyond: int = 0) -> Tiling:
