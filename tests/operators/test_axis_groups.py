@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from manyviews.geometry.views import TiltGeometry
+from manyviews.geometry.views import TiltGeometry, rotation_x, rotation_z
 from manyviews.operators.axis_groups import frame_support, group_by_axis
 
 VOLUME, IMAGE, PIXEL = (11, 150, 161), (140, 170), 2.5
@@ -36,7 +38,7 @@ def places_from_groups(groups, beads, views):
     centre = np.array([IMAGE[1] // 2, IMAGE[0] // 2])
     for group in groups:
         s = beads[:, :2] @ group.direction_across
-        w = beads[:, :2] @ group.direction_along
+        w = beads[:, :2] @ group.direction_along - group.shear * beads[:, 2]
         for k, view in enumerate(group.views):
             t = group.cosines[k] * s + group.sines[k] * beads[:, 2] + group.offsets[k]
             if group.camera_maps is None:
@@ -162,6 +164,60 @@ def test_support_holds_every_voxel_of_the_frame(axis):
     assert not touched[0].any()  # the frame has room for everything
     assert not touched[-1].any()
     assert not touched[:, [0, -1]].any()
+
+
+def leaning(tilts, axis, x_tilt, shifts=None):
+    """A series about one axis of a specimen that is turned about the line across it first."""
+    upright = TiltGeometry.from_tilt_axis(tilts, axis, shifts=shifts)
+    turn = rotation_z(axis) @ rotation_x(x_tilt) @ rotation_z(-axis)
+    matrices = upright.matrices.copy()
+    matrices[:, :3, :3] = matrices[:, :3, :3] @ turn
+    return replace(upright, matrices=matrices)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-90, 90), st.floats(-20, 20), st.tuples(*[st.floats(-9, 9)] * 2))
+def test_a_specimen_that_leans_along_its_axis_is_one_group(axis, x_tilt, shift):
+    tilts = [-60.0, -31.0, 0.0, 20.0, 57.0]
+    geometry = leaning(tilts, axis, x_tilt, np.tile(shift, (5, 1)))
+    groups = group_by_axis(geometry, VOLUME, IMAGE, PIXEL)
+    assert len(groups) == 1
+    assert worst_distance(geometry) < 2e-3
+
+
+def test_how_a_specimen_leans_is_told():
+    (group,) = group_by_axis(leaning([-50.0, 0.0, 50.0], 0.0, 10.0), VOLUME, IMAGE, 1.0)
+    assert abs(group.shear) == pytest.approx(np.tan(np.deg2rad(10.0)))
+    assert group.axis_degrees == 0.0
+    assert group.rotated
+    # the untilted view looks along the normal of the leaning specimen
+    middle = int(np.argmin(np.abs(group.sines)))
+    assert group.gains[middle] == pytest.approx(1.0 / np.cos(np.deg2rad(10.0)))
+    assert np.all((group.gains >= 1.0) & (group.gains <= group.gains[middle]))
+    high, low = (group.volume_maps(4, height)[0] for height in (7, 3))
+    np.testing.assert_allclose(high - low, [[0, 0, 4 * group.shear], [0, 0, 0]], atol=1e-12)
+
+
+def test_views_whose_beams_share_no_plane_stay_apart():
+    tilts = np.array([40.0, 40.0, 40.0])
+    parts = [TiltGeometry.from_tilt_axis(tilts[:1], axis) for axis in (0.0, 60.0, 120.0)]
+    groups = group_by_axis(TiltGeometry.concatenate(parts), VOLUME, IMAGE, PIXEL)
+    assert [group.shear for group in groups] == [0.0, 0.0, 0.0]
+    assert len(group_by_axis(leaning([-50.0, 0.0, 50.0], 0.0, 40.0), VOLUME, IMAGE, PIXEL)) == 3
+
+
+@pytest.mark.parametrize("axis", [0.0, 45.0, -70.0])
+def test_support_holds_every_voxel_of_a_sheared_frame(axis):
+    (group,) = group_by_axis(leaning([-40.0, 10.0, 60.0], axis, 15.0), VOLUME, IMAGE, 1.0)
+    support = frame_support(group, VOLUME)
+    s, w = np.meshgrid(np.arange(group.columns), np.arange(group.width))
+    inside = (s >= support[:, :1]) & (s < support[:, 1:])
+    for volume_map in group.volume_maps(VOLUME[0], 0):
+        row, column = np.einsum("ij,jkl->ikl", volume_map, np.stack([s, w, np.ones_like(s)]))
+        touched = (row > -2) & (row < VOLUME[1] + 1) & (column > -2) & (column < VOLUME[2] + 1)
+        assert not np.any(touched & ~inside)
+        assert not touched[0].any()
+        assert not touched[-1].any()
 
 
 def test_upright_groups_have_no_support():

@@ -136,6 +136,8 @@ class Job:
         """
         busy = None if seconds_a_unit is None else seconds_a_unit * load_of_a_core()
         self.progress.expect(phases, busy)
+        if self.speaks:
+            self._expect_report()
 
     def phase(self, task: str, name: str = "") -> None:
         """Begin something that takes a while and counts no steps; told like `say`.

@@ -27,7 +27,7 @@ def lookup(table, steps, distance):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _draw(planes, first_dz, cosines, sines, weights, across, along, g, q, steps, reach):  # type: ignore[no-untyped-def]
+def _draw(planes, first_dz, cosines, sines, weights, across, along, shear, g, q, steps, reach):  # type: ignore[no-untyped-def]
     count, height, width = planes.shape
     radius_u = g.shape[1] / steps
     radius_w = q.shape[0] / steps
@@ -39,13 +39,16 @@ def _draw(planes, first_dz, cosines, sines, weights, across, along, g, q, steps,
             centre = -dz * sines[view] / math.copysign(cosine, cosines[view])
             half_x = abs(across[0]) * stretch + abs(along[0]) * radius_w
             half_y = abs(across[1]) * stretch + abs(along[1]) * radius_w
-            low_y = max(-reach[0], math.ceil(centre * across[1] - half_y))
-            high_y = min(reach[0], math.floor(centre * across[1] + half_y))
-            low_x = max(-reach[1], math.ceil(centre * across[0] - half_x))
-            high_x = min(reach[1], math.floor(centre * across[0] + half_x))
+            # where the rod goes through the plane
+            middle_y = centre * across[1] + dz * shear * along[1]
+            middle_x = centre * across[0] + dz * shear * along[0]
+            low_y = max(-reach[0], math.ceil(middle_y - half_y))
+            high_y = min(reach[0], math.floor(middle_y + half_y))
+            low_x = max(-reach[1], math.ceil(middle_x - half_x))
+            high_x = min(reach[1], math.floor(middle_x + half_x))
             for dy in range(low_y, high_y + 1):
                 for dx in range(low_x, high_x + 1):
-                    value_w = lookup(q, steps, along[0] * dx + along[1] * dy)
+                    value_w = lookup(q, steps, along[0] * dx + along[1] * dy - shear * dz)
                     if value_w == 0.0:
                         continue
                     s = across[0] * dx + across[1] * dy
@@ -61,6 +64,7 @@ def draw_rods(
     weights: Float64,
     across: Float64,
     along: Float64,
+    shear: float,
     profile_u: Float64,
     profile_w: Float64,
     steps: int,
@@ -78,9 +82,11 @@ def draw_rods(
         ``(view,)``.
     across, along
         Unit vectors (x, y) of the tilt axis frame.
+    shear
+        How far rods go along the axis for each pixel that they rise.
     profile_u, profile_w
         ``(view, n)`` and ``(n,)``: the even profiles g and q, ``steps`` entries a pixel, from 0.
     reach
         Largest differences in y and x that occur in the volume.
     """
-    _draw(planes, first_dz, cosines, sines, weights, across, along, profile_u, profile_w, steps, reach)
+    _draw(planes, first_dz, cosines, sines, weights, across, along, shear, profile_u, profile_w, steps, reach)

@@ -58,7 +58,7 @@ def _mean_square(kx, ky, phase, rings, fading, steps, pixel_size):  # type: igno
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _add(out, first_dz, cosines, sines, weights, across, along, aliases, g, g_steps, q, q_steps,  # type: ignore[no-untyped-def]
+def _add(out, first_dz, cosines, sines, weights, across, along, shear, aliases, g, g_steps, q, q_steps,  # type: ignore[no-untyped-def]
          to_image, phases, rings, fading, steps, pixel_size):  # fmt: skip
     height, columns = out.shape[:2]
     width = 2 * (columns - 1)
@@ -81,7 +81,8 @@ def _add(out, first_dz, cosines, sines, weights, across, along, aliases, g, g_st
                         to_image[view, 1, 0] * u + to_image[view, 1, 1] * w,
                         phases[view], rings[view], fading[view], steps, pixel_size,
                     )  # fmt: skip
-                    _add_line(out[row, column], first_dz, 2.0 * math.pi * u * sines[view], size)
+                    turn = 2.0 * math.pi * (u * sines[view] - w * shear)
+                    _add_line(out[row, column], first_dz, turn, size)
 
 
 def add_transfer_rods(
@@ -92,6 +93,7 @@ def add_transfer_rods(
     weights: Float64,
     across: Float64,
     along: Float64,
+    shear: float,
     aliases: Float64,
     profile_u: tuple[Float64, float],
     profile_w: tuple[Float64, float],
@@ -108,7 +110,7 @@ def add_transfer_rods(
     ----------
     out
         ``(y, x // 2 + 1, dz)``, of an even number of columns x, changed in place.
-    first_dz, cosines, sines, weights, across, along
+    first_dz, cosines, sines, weights, across, along, shear
         As of `manyviews.kernels.rods_cpu.draw_rods`.
     aliases
         ``(n, 2)``: multiples of the sampling frequency (x, y) that are added up.
@@ -129,6 +131,6 @@ def add_transfer_rods(
         Angstrom.
     """
     _add(
-        out, first_dz, cosines, sines, weights, across, along, aliases, *profile_u, *profile_w,
+        out, first_dz, cosines, sines, weights, across, along, shear, aliases, *profile_u, *profile_w,
         to_image, phases, rings, fading, steps, pixel_size,
     )  # fmt: skip

@@ -4,6 +4,11 @@ Any parallel view looks along some direction d. The horizontal direction a at ri
 axis, whatever instrument or program the view came from. In the frame (e, a) of that axis, e at right angles
 to a in the plane of the specimen, the view is a single-axis view; what remains is a 2-D affine map from its
 detector to the recorded image. Views that share a share one in-plane rotation of the volume.
+
+Views of a specimen that leans along its tilt axis (an x tilt) look along directions of one plane that does
+not stand upright, and no two of them share a. Slices shifted along the horizontal line of the plane's normal,
+in proportion to their height, set it upright: such a *sheared* group has one axis again, other tilts, and
+images a little stretched.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.ndimage
 from numpy.typing import NDArray
 
 from manyviews.geometry.views import TiltGeometry
@@ -20,6 +26,10 @@ from manyviews.kernels.streams_cpu import footprint_variance
 Float64 = NDArray[np.float64]
 
 _SAME_AXIS_DEGREES = 1e-4
+# Beams so far out of one plane, as a sine, still lie in it; shears so far apart are one.
+_SAME_PLANE, _SAME_SHEAR = 1e-5, 1e-6
+# Leaning further than this (as a tangent) volumes would be shifted far beyond their sides.
+_LARGEST_SHEAR = 0.6
 _SAME_PLACE_PIXELS = 1e-3
 _MARGIN = 3
 
@@ -39,8 +49,8 @@ class AxisGroup:
     columns, width, detector_length
         Size of the frame across (s) and along (w) the axis, and number of detector bins across it.
     volume_map
-        ``(2, 3)``: place ``(row, column)`` in a slice for frame indices ``(s, w, 1)``; None where the frame
-        is the slice itself (axis along x) or its transpose (axis along y).
+        ``(2, 3)``: place ``(row, column)`` in the middle slice for frame indices ``(s, w, 1)``; None where
+        the frame is the slice itself (axis along x) or its transpose (axis along y).
     camera_maps
         ``(k, 2, 3)`` or ``(1, 2, 3)`` if shared: place ``(t, w)`` on the detector for image ``(row, column,
         1)``; None where the image is the detector or its transpose, shifted by whole pixels.
@@ -49,6 +59,10 @@ class AxisGroup:
         coordinate + camera_shift``, from the centres, in whole pixels.
     sharpening
         ``(k,)``: the filter strength that undoes the blur of the footprint to second order.
+    shear
+        How far slices are shifted in the frame: a voxel's w there is its own less ``shear * z``.
+    gains
+        ``(k,)``: what images are multiplied by, as sheared rays are longer or shorter; None: 1.
     """
 
     views: NDArray[np.int64]
@@ -64,6 +78,8 @@ class AxisGroup:
     camera_transposed: bool
     camera_shift: int
     sharpening: Float64
+    shear: float = 0.0
+    gains: Float64 | None = None
 
     @property
     def direction_across(self) -> Float64:
@@ -74,22 +90,43 @@ class AxisGroup:
     @property
     def direction_along(self) -> Float64:
         """Unit vector a, ``(x, y)``; along +x rather than -x when the axis lies on x."""
-        angle = math.radians(self.axis_degrees)
-        along = np.array([-math.sin(angle), math.cos(angle)])
-        return -along if self.axis_degrees == 90.0 else along
+        return _along(self.axis_degrees)
 
     @property
     def rotated(self) -> bool:
         """Whether slices must be resampled to reach the frame."""
         return self.volume_map is not None
 
+    def volume_maps(self, count: int, height: int) -> Float64:
+        """`volume_map` of so many slices whose middle is ``height`` slices up: one for all, or for each."""
+        assert self.volume_map is not None
+        if not self.shear:
+            return self.volume_map[None]
+        found = np.repeat(self.volume_map[None], count, axis=0)
+        z = height + np.arange(count) - count // 2
+        found[:, :, 2] += self.shear * z[:, None] * self.volume_map[None, :, 1]
+        return found
+
+    def sheared(self, matrices: Float64) -> Float64:
+        """Projection matrices ``(k, 3 or 4, 4)`` for the volume as it is in the frame."""
+        return _sheared(matrices, self.direction_along, self.shear)
+
 
 def _axis_degrees(matrix: Float64, nominal: float) -> float:
     """Direction of a view's tilt axis in (-90, 90]; the nominal one where the view is untilted."""
-    beam = np.cross(matrix[0, :3], matrix[1, :3])
-    beam /= np.linalg.norm(beam)
+    beam = _beams(matrix[None])[0]
     horizontal = math.hypot(beam[0], beam[1])
-    angle = nominal if horizontal < 1e-7 else math.degrees(math.atan2(beam[1], beam[0]))
+    return _direction(nominal if horizontal < 1e-7 else math.degrees(math.atan2(beam[1], beam[0])))
+
+
+def _beams(matrices: Float64) -> Float64:
+    """Unit vectors ``(k, 3)`` along which views look."""
+    beams = np.cross(matrices[:, 0, :3], matrices[:, 1, :3])
+    return np.asarray(beams / np.linalg.norm(beams, axis=1, keepdims=True), dtype=np.float64)
+
+
+def _direction(angle: float) -> float:
+    """The line of an axis in degrees, in (-90, 90]."""
     angle = (angle + 90.0) % 180.0 - 90.0
     # The nearest whole hundred-thousandth: equal axes must compare equal after rounding errors.
     angle = round(angle, 5) + 0.0
@@ -106,37 +143,66 @@ def group_by_axis(
 
     Shapes are ``(z, y, x)`` and ``(y, x)``; ``pixel_size`` is in angstrom, of volume and images alike.
     """
-    keys = [
-        _axis_degrees(matrix, nominal)
-        for matrix, nominal in zip(geometry.matrices, geometry.axis_degrees, strict=True)
-    ]
-    groups: dict[float, list[int]] = {}
-    for view, key in enumerate(keys):
-        match = next((known for known in groups if abs(known - key) < _SAME_AXIS_DEGREES), key)
+    groups: dict[tuple[float, float], list[int]] = {}
+    for view, key in enumerate(_keys(geometry)):
+        match = next((known for known in groups if _same(known, key)), key)
         groups.setdefault(match, []).append(view)
     return [
-        _make_group(geometry, np.array(views), axis, volume_shape, image_shape, pixel_size)
-        for axis, views in groups.items()
+        _make_group(geometry, np.array(views), *key, volume_shape, image_shape, pixel_size)
+        for key, views in groups.items()
     ]
+
+
+def _keys(geometry: TiltGeometry) -> list[tuple[float, float]]:
+    """Axis in degrees and shear of every view: those of its series, where its beams share a plane."""
+    pairs = zip(geometry.matrices, geometry.axis_degrees, strict=True)
+    keys = [(_axis_degrees(matrix, nominal), 0.0) for matrix, nominal in pairs]
+    for number in np.unique(geometry.series):
+        views = np.flatnonzero(geometry.series == number)
+        if all(_same(keys[view], keys[views[0]]) for view in views):
+            continue
+        plane = _common_plane(geometry.matrices[views])
+        if plane is not None:
+            for view in views:
+                keys[view] = plane
+    return keys
+
+
+def _same(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return abs(one[0] - other[0]) < _SAME_AXIS_DEGREES and abs(one[1] - other[1]) < _SAME_SHEAR
+
+
+def _common_plane(matrices: Float64) -> tuple[float, float] | None:
+    """Axis in degrees and shear of views whose beams lie in a plane that leans a little, else None."""
+    beams = _beams(matrices)
+    normal = np.linalg.svd(beams)[2][-1]
+    if np.abs(beams @ normal).max() > _SAME_PLANE:
+        return None
+    level = math.hypot(normal[0], normal[1])
+    if abs(normal[2]) > _LARGEST_SHEAR * level:
+        return None
+    axis = _direction(math.degrees(math.atan2(-normal[0], normal[1])))
+    shear = -normal[2] / float(normal[:2] @ _along(axis))
+    return axis, float(shear) if abs(shear) > _SAME_SHEAR else 0.0
 
 
 def _make_group(
     geometry: TiltGeometry,
     views: NDArray[np.int64],
     axis: float,
+    shear: float,
     volume_shape: tuple[int, int, int],
     image_shape: tuple[int, int],
     pixel_size: float,
 ) -> AxisGroup:
     angle = math.radians(axis)
-    across = np.array([math.cos(angle), math.sin(angle)])
-    along = np.array([-math.sin(angle), math.cos(angle)]) * (-1.0 if axis == 90.0 else 1.0)
+    across, along = np.array([math.cos(angle), math.sin(angle)]), _along(axis)
     if axis in {0.0, 90.0}:
         across, along = np.round(across), np.round(along)
-    matrices = geometry.matrices[views]
+    matrices = _sheared(geometry.matrices[views], along, shear)
     cosines, sines, cameras, shifts = _split_views(matrices, across, along, pixel_size)
-    upright = axis in {0.0, 90.0}
-    columns, width = _frame_size(volume_shape, across, along, upright)
+    upright = axis in {0.0, 90.0} and not shear
+    columns, width = _frame_size(volume_shape, across, along, shear, upright)
     inverse: Float64 = np.asarray(np.linalg.inv(cameras), dtype=np.float64)
     # The part of the shift across the axis moves the detector coordinate and costs nothing.
     shift_frame = np.einsum("kij,kj->ki", inverse, shifts)
@@ -156,15 +222,37 @@ def _make_group(
         camera_transposed=transposed,
         camera_shift=whole_shift,
         sharpening=footprint_variance(cosines, sines, offsets, volume_shape[0], columns),
+        shear=shear,
+        gains=_gains(_beams(geometry.matrices[views]), along, shear) if shear else None,
     )
+
+
+def _along(axis: float) -> Float64:
+    """The unit vector ``(x, y)`` along an axis in degrees; along +x rather than -x when it lies on x."""
+    angle = math.radians(axis)
+    return np.array([-math.sin(angle), math.cos(angle)]) * (-1.0 if axis == 90.0 else 1.0)
+
+
+def _sheared(matrices: Float64, along: Float64, shear: float) -> Float64:
+    """Matrices for a volume whose slices are shifted by ``-shear z`` along an axis."""
+    found = matrices.copy()
+    if shear:
+        found[:, :, 2] += shear * (matrices[:, :, :2] @ along)
+    return found
+
+
+def _gains(beams: Float64, along: Float64, shear: float) -> Float64:
+    """What a pixel counts through sheared voxels: the length of a ray before over that after."""
+    after = beams.copy()
+    after[:, :2] -= shear * beams[:, 2:] * along
+    return np.asarray(1.0 / np.linalg.norm(after, axis=1), dtype=np.float64)
 
 
 def _split_views(
     matrices: Float64, across: Float64, along: Float64, pixel_size: float
 ) -> tuple[Float64, Float64, Float64, Float64]:
     """Tilt within the frame (cosine, sine) and camera of each view: ``image = camera @ (u, w) + shift``."""
-    beams = np.cross(matrices[:, 0, :3], matrices[:, 1, :3])
-    beams /= np.linalg.norm(beams, axis=1, keepdims=True)
+    beams = _beams(matrices)
     # u is at right angles to the axis and to the beam: u = cosine * e + sine * z.
     cosines, sines = beams[:, 2].copy(), -(beams[:, :2] @ across)
     norm = np.hypot(cosines, sines)
@@ -176,14 +264,14 @@ def _split_views(
 
 
 def _frame_size(
-    volume_shape: tuple[int, int, int], across: Float64, along: Float64, upright: bool
+    volume_shape: tuple[int, int, int], across: Float64, along: Float64, shear: float, upright: bool
 ) -> tuple[int, int]:
-    _, height, width = volume_shape
+    depth, height, width = volume_shape
     if upright:
         return (width, height) if across[0] else (height, width)
     half = np.array([width, height]) / 2.0
     columns = 2 * math.ceil(float(np.abs(across) @ half) + _MARGIN) + 1
-    length = 2 * math.ceil(float(np.abs(along) @ half) + _MARGIN) + 1
+    length = 2 * math.ceil(float(np.abs(along) @ half) + abs(shear) * depth / 2.0 + _MARGIN) + 1
     return columns, length
 
 
@@ -237,6 +325,10 @@ def frame_support(group: AxisGroup, volume_shape: tuple[int, int, int]) -> NDArr
         )
         low = np.maximum(low, ends.min(axis=0))
         high = np.minimum(high, ends.max(axis=0) + 1.0)
+    if group.shear:  # what the slices reach that are shifted furthest, and all between
+        window = 2 * math.ceil(abs(group.shear) * volume_shape[0] / 2.0) + 3
+        low = scipy.ndimage.minimum_filter1d(low, window, mode="nearest")
+        high = scipy.ndimage.maximum_filter1d(high, window, mode="nearest")
     first = np.clip(np.floor(low), 0, group.columns).astype(np.int64)
     last = np.clip(np.ceil(high), 0, group.columns).astype(np.int64)
     return np.stack([first, np.maximum(first, last)], axis=1)

@@ -132,7 +132,7 @@ class SlabProjector(LinearOperator):
 
         Every rank gets its share of every block.
         """
-        frames = SlabFrames(self.axes, self.pieces, x)
+        frames = SlabFrames(self.axes, self.pieces, self.heights, x)
         for number, axis in enumerate(self.axes):
             held = self._through_pieces(number, frames)
             for part in axis.blocks(self.block_bytes):
@@ -177,7 +177,7 @@ class SlabProjector(LinearOperator):
         ``l`` (``weights (view,)``, the diagonal L). ``pixel_weights(views)`` gives weights ``(k, y, x)`` that
         L and both sums have beside those of the views, ``row_scale(views)`` some for the gradient alone.
         """
-        frames = SlabFrames(self.axes, self.pieces, x)
+        frames = SlabFrames(self.axes, self.pieces, self.heights, x)
         sums = SlabSums(x.new_empty(self.domain) if allocate is None else allocate())
         residual_energy = data_energy = 0.0
         for number, axis in enumerate(self.axes):
@@ -276,7 +276,7 @@ class SlabProjector(LinearOperator):
             if held is not None:
                 for part in axis.blocks(self.block_bytes):
                     sums.add(axis, piece, height, part, held[part])
-            sums.bring_home(axis, piece)
+            sums.bring_home(axis, piece, height)
 
     def _all_detectors(
         self, axis: AxisProjector, part: slice, own: slice, images: torch.Tensor
@@ -291,10 +291,17 @@ class SlabProjector(LinearOperator):
 class SlabFrames:
     """The pieces of a slab in the frames of the axes, packed when asked for; the last one is kept."""
 
-    def __init__(self, axes: Sequence[AxisProjector], pieces: Sequence[slice], slab: torch.Tensor) -> None:
+    def __init__(
+        self,
+        axes: Sequence[AxisProjector],
+        pieces: Sequence[slice],
+        heights: Sequence[int],
+        slab: torch.Tensor,
+    ) -> None:
         self.slab = slab
         self._axes = axes
         self._pieces = pieces
+        self._heights = heights
         self._coefficients: torch.Tensor | None = None
         self._key: tuple[int, int] | None = None
         self._packed: PackedFrame | torch.Tensor | None = None
@@ -304,7 +311,8 @@ class SlabFrames:
         if self._key != (number, piece) or self._packed is None:
             self._packed = None  # its memory, before the next one takes as much
             axis, slices = self._axes[number], self.slab[self._pieces[piece]]
-            self._packed = axis.pack(slices, self._spline(slices) if axis.group.rotated else None)
+            coefficients = self._spline(slices) if axis.group.rotated else None
+            self._packed = axis.pack(slices, coefficients, self._heights[piece])
             self._key = (number, piece)
         return self._packed
 
@@ -337,10 +345,10 @@ class SlabSums:
             self._frame = axis.blank_frame(self.total, piece.stop - piece.start)
         axis.back_project(detector, part, self._frame, height)
 
-    def bring_home(self, axis: AxisProjector, piece: slice) -> None:
+    def bring_home(self, axis: AxisProjector, piece: slice, height: int) -> None:
         """Add what the frame holds to the total."""
         assert self._frame is not None
-        self.total[piece].add_(axis.from_frame(self._frame))
+        self.total[piece].add_(axis.from_frame(self._frame, height))
         self._frame = None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from manyviews.geometry.views import TiltGeometry
+from manyviews.geometry.views import TiltGeometry, rotation_x
 from manyviews.kernels import select
 from manyviews.kernels.lanes import WIDTH, lane_count
 from manyviews.kernels.streams_cpu import PackedFrame
@@ -114,37 +114,44 @@ class AxisProjector:
         count = len(self.group.views)
         return [slice(start, min(start + block, count)) for start in range(0, count, block)]
 
-    def pack(self, slices: torch.Tensor, coefficients: torch.Tensor | None) -> PackedFrame | torch.Tensor:
-        """Slices in the frame, as the kernel wants them; if rotated, made of `spline_coefficients`."""
-        return self.pack_frame(self._to_frame(slices, coefficients))
+    def pack(
+        self, slices: torch.Tensor, coefficients: torch.Tensor | None, height: int = 0
+    ) -> PackedFrame | torch.Tensor:
+        """Slices whose middle is ``height`` slices up in the frame, as the kernel wants them.
+
+        If rotated, they are made of `spline_coefficients`.
+        """
+        return self.pack_frame(self._to_frame(slices, coefficients, height))
 
     def pack_frame(self, frame: torch.Tensor) -> PackedFrame | torch.Tensor:
         """A frame ``(z, s, w)``, or some of its w, as the kernel wants it."""
         packed: PackedFrame | torch.Tensor = select.streams(frame.device).pack_frame(frame)
         return packed
 
-    def _to_frame(self, slices: torch.Tensor, coefficients: torch.Tensor | None) -> torch.Tensor:
+    def _to_frame(self, slices: torch.Tensor, coefficients: torch.Tensor | None, height: int) -> torch.Tensor:
         group = self.group
         if group.volume_map is None:
             frame = slices.transpose(1, 2) if group.axis_degrees == 0.0 else slices
             return frame.contiguous() if slices.is_cuda else frame
         assert coefficients is not None
+        count = slices.shape[0]
         kernels = select.affine(slices.device)
-        matrices = torch.from_numpy(group.volume_map[None])
-        rotated: torch.Tensor = kernels.resample_spline(coefficients, matrices, (group.columns, group.width))
-        return rotated[: slices.shape[0]]
+        matrices = torch.from_numpy(group.volume_maps(count, height))
+        shape = (group.columns, group.width)
+        rotated: torch.Tensor = kernels.resample_spline(coefficients, matrices, shape)
+        return rotated[:count]
 
     def blank_frame(self, like: torch.Tensor, slices: int) -> torch.Tensor:
         """A frame of so many slices to back-project into."""
         return like.new_zeros((slices, self.group.columns, self.group.width))
 
-    def from_frame(self, frame: torch.Tensor) -> torch.Tensor:
-        """Slices ``(z, y, x)`` from a frame: the adjoint of bringing them there."""
+    def from_frame(self, frame: torch.Tensor, height: int = 0) -> torch.Tensor:
+        """Slices ``(z, y, x)`` from a frame: the adjoint of `pack`."""
         group = self.group
         if group.volume_map is None:
             return frame.transpose(1, 2) if group.axis_degrees == 0.0 else frame
         kernels = select.affine(frame.device)
-        matrices = torch.from_numpy(group.volume_map[None])
+        matrices = torch.from_numpy(group.volume_maps(frame.shape[0], height))
         sliced = kernels.resample_spline_adjoint(frame, matrices, self.plane_shape)
         slices: torch.Tensor = kernels.spline_prefilter(sliced)
         return slices
@@ -213,8 +220,12 @@ class AxisProjector:
         maps = _camera_maps(group.camera_maps, part)
         if len(maps) == 1:
             detector = _side_by_side(detector)
-        images = kernels.resample_spline(kernels.spline_prefilter(detector), maps, self.image_shape)
-        return images[: _length(part)].contiguous()  # type: ignore[no-any-return]
+        images: torch.Tensor = kernels.resample_spline(
+            kernels.spline_prefilter(detector), maps, self.image_shape
+        )
+        images = images[: _length(part)].contiguous()
+        gains = self._gains(part, images)
+        return images if gains is None else images.mul_(gains)
 
     def to_detector(self, images: torch.Tensor, part: slice) -> torch.Tensor:
         """Adjoint of `to_images`."""
@@ -225,8 +236,15 @@ class AxisProjector:
             return placed.transpose(1, 2) if group.camera_transposed else placed
         kernels = select.affine(images.device)
         shape = (group.detector_length, group.width)
+        gains = self._gains(part, images)
+        images = images if gains is None else images * gains
         detector = kernels.resample_spline_adjoint(images, _camera_maps(group.camera_maps, part), shape)
         return kernels.spline_prefilter(detector)  # type: ignore[no-any-return]
+
+    def _gains(self, part: slice, like: torch.Tensor) -> torch.Tensor | None:
+        """Those of the group, ``(k, 1, 1)``; None: 1."""
+        gains = self.group.gains
+        return None if gains is None else torch.from_numpy(gains[part]).to(like).view(-1, 1, 1)
 
 
 def spline_coefficients(slices: torch.Tensor) -> torch.Tensor:
@@ -279,13 +297,19 @@ def _centre_window(x: torch.Tensor, axis: int, size: int, shift: int) -> torch.T
 
 
 def example_geometry(case: int) -> TiltGeometry:
-    """Views of one axis, of three, and of raw images of two, for the tests of operators."""
+    """Views of one axis, of three, and of raw images of two, for the tests of operators.
+
+    The specimen of the last of the three leans.
+    """
     axes = ((0.0, 90.0), (0.0, 45.0, -37.3), (12.0, 90.0))[case]
     parts = [
         TiltGeometry.from_tilt_axis(np.linspace(-60, 63, 5 + case), axis, series=k)
         for k, axis in enumerate(axes)
     ]
     geometry = TiltGeometry.concatenate(parts)
+    if case == 1:
+        leaning = geometry.series == 2
+        geometry.matrices[leaning, :3, :3] = geometry.matrices[leaning, :3, :3] @ rotation_x(7.0)
     if case == 2:
         turns = np.tile(np.eye(3), (len(geometry), 1, 1))
         turns[:, :2, 2] = generator(0, Stream.TEST, case).normal(scale=2.0, size=(len(geometry), 2))

@@ -85,7 +85,7 @@ class TransferRods(RodPlanes):
         profiles = (_transforms(profile_across(group)), float(_PROFILE_STEPS))
         add_transfer_rods(
             spectra, first_dz, group.cosines, group.sines, weights, group.direction_across,
-            group.direction_along, _aliases(group), profiles, _along_axis(group),
+            group.direction_along, group.shear, _aliases(group), profiles, _along_axis(group),
             self._to_image(group), self.phases[views], self.rings[views], self.fading[views],
             _RADII / _CORNER, self.pixel_size,
         )  # fmt: skip
@@ -99,8 +99,8 @@ class TransferRods(RodPlanes):
         """Frequencies on the detector of each view to those of its image: ``(view, 2, 2)``."""
         along = np.array([*group.direction_along, 0.0])
         found = np.empty((len(group.views), 2, 2))
-        for place, view in enumerate(group.views):
-            rows = self.geometry.matrices[view, :2, :3]
+        matrices = group.sheared(self.geometry.matrices[group.views])
+        for place, rows in enumerate(matrices[:, :2, :3]):
             across = np.array([*(group.cosines[place] * group.direction_across), group.sines[place]])
             camera = np.stack([rows @ across, rows @ along], axis=1)
             found[place] = np.linalg.inv(camera).T

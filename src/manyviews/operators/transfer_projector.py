@@ -131,7 +131,7 @@ class TransferProjector(SlabProjector):
         for piece, height, slab in zip(self.pieces, self.heights, slabs, strict=True):
             sums.add(axis, piece, height, part, axis.to_detector(slab, part))
             if len(self.pieces) > 1:
-                sums.bring_home(axis, piece)
+                sums.bring_home(axis, piece, height)
 
     def _bring_home(self, axis: AxisProjector, held: torch.Tensor | None, sums: SlabSums) -> None:
         """What several slabs of a defocus got is home already."""

@@ -167,7 +167,8 @@ def lateral_reach(groups: list[AxisGroup], depth: int) -> tuple[int, int]:
     for group in groups:
         slope = np.abs(group.sines) / np.maximum(np.abs(group.cosines), 1e-6)
         length = float(np.max((depth - 1) * slope + _RADIUS_U / np.maximum(np.abs(group.cosines), 1e-6)))
-        ends = np.abs(group.direction_across) * length + np.abs(group.direction_along) * _RADIUS_W
+        beside = _RADIUS_W + (depth - 1) * abs(group.shear)
+        ends = np.abs(group.direction_across) * length + np.abs(group.direction_along) * beside
         reach = np.maximum(reach, ends)
     return math.ceil(reach[1]), math.ceil(reach[0])
 
@@ -230,12 +231,14 @@ def _add_planes(
         count = min(block, len(total) - first)
         planes = np.zeros((count, size[1], size[2]), np.float32)
         for group, profile in zip(groups, profiles, strict=True):
+            # gains count twice, and as many fewer pixels share a ray
+            counts = weights[group.views] * (1.0 if group.gains is None else group.gains)
             if rods is not None:
-                rods.draw(planes, first_dz + first, group, weights[group.views], (height - 1, width - 1))
+                rods.draw(planes, first_dz + first, group, counts, (height - 1, width - 1))
                 continue
             draw_rods(
-                planes, first_dz + first, group.cosines, group.sines, weights[group.views],
-                group.direction_across, group.direction_along, profile, profile_w, STEPS,
+                planes, first_dz + first, group.cosines, group.sines, counts,
+                group.direction_across, group.direction_along, group.shear, profile, profile_w, STEPS,
                 (height - 1, width - 1),
             )  # fmt: skip
         spectra = scipy.fft.rfft2(planes, workers=torch.get_num_threads())

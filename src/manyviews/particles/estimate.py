@@ -24,22 +24,30 @@ from manyviews.particles.cost import (
     finishing_seconds,
     half_maps_seconds,
     halves_steps,
+    known_poses_seconds,
     refinement_steps,
     start_seconds,
 )
 from manyviews.particles.em.plan import EmPlan
 from manyviews.particles.images.fourier_resample import working_box
 from manyviews.particles.images.load import image_bytes
+from manyviews.particles.images.own_images import READING
+from manyviews.particles.known_poses import ReconstructionPlan
 from manyviews.particles.plan import Plan
 from manyviews.particles.refine.plan import RefinementPlan
 from manyviews.particles.sagd.sagd import gradient_bytes
+from manyviews.particles.selection import LOOKING
 from manyviews.runs.course import Expected
 from manyviews.runs.progress import format_seconds
 
 FINISHING = "finishing"
 """The phase in which half maps are made into what a refinement leaves."""
 
+ADDING = "adding"
+"""The phase in which images are added in known poses."""
+
 _IMAGE_PIXEL = 2.5e-8  # seconds of one core: reading, transforming
+_LOOKED_PIXEL = 6e-8  # seconds of one core: reading, looking for what is wrong
 _START = 5.0  # seconds of one core: loading programs, the report
 _PARALLEL_SHARE = 0.85  # of perfect, with a few threads
 _FITTED_SHELLS = 8
@@ -129,6 +137,17 @@ def announce(job: Job, cost: Cost, *, on_gpu: bool) -> None:
     cores = torch.get_num_threads() * job.world.size
     job.expect(cost.of_phases(), None if on_gpu else seconds_a_unit(cores))
     job.say(f"this takes {cost.told(torch.get_num_threads(), job.world.size, on_gpu=on_gpu)}")
+
+
+def expect_reconstruction(job: Job, plan: ReconstructionPlan) -> None:
+    """Tell a job what a map of images in known poses takes, reading them included."""
+    pixels = len(plan.rotations) * plan.box**2 / job.world.size
+    phases = {
+        LOOKING: Expected(_LOOKED_PIXEL * pixels),
+        READING: Expected(_IMAGE_PIXEL * pixels / torch.get_num_threads()),
+        ADDING: Expected(known_poses_seconds(plan)),
+    }
+    job.expect(phases, 1.0)
 
 
 def reach_of(plan: Planned, signal_to_noise: list[float], particles: int, sampled: int) -> int:

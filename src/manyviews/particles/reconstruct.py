@@ -13,7 +13,7 @@ from manyviews.jobs.relion import postprocess_command
 from manyviews.jobs.run import JobResult
 from manyviews.options import RunOptions
 from manyviews.parallel.world import World
-from manyviews.particles.cost import known_poses_seconds
+from manyviews.particles.estimate import ADDING, expect_reconstruction
 from manyviews.particles.fitted import write_fitted_particles
 from manyviews.particles.images.own_images import own_images
 from manyviews.particles.known_poses import (
@@ -27,9 +27,7 @@ from manyviews.particles.options import ParticleOptions, ReconstructOptions
 from manyviews.particles.plan import load_table
 from manyviews.particles.report import PICTURES, sections
 from manyviews.particles.selection import select_particles
-from manyviews.runs.course import Expected
 
-ADDING = "adding"
 KIND = JobKind("particles reconstruct", RESULTS, PICTURES, sections)
 
 
@@ -52,12 +50,13 @@ def reconstruct(
         if job.finished:
             return job.result()
         job.warn(*plan.warnings)
+        expect_reconstruction(job, plan)
         chosen = select_particles(job, table, plan.diameter, replaces=options.remove_outliers)
         halves, moved = chosen.with_halves(plan.halves)
         job.warn(*moved)
         plan = resolve_reconstruction(options, halves, plan.box)
         with contextlib.ExitStack() as stack:
-            job.expect({ADDING: Expected(known_poses_seconds(plan))}, 1.0)
+            expect_reconstruction(job, plan)
             images, _ = own_images(stack, job, halves, plan, options, chosen.mend)
             job.begin()
             job.phase(f"reconstruct: adding {len(images)} images to {plan.radius} Fourier pixels", ADDING)

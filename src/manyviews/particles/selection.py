@@ -23,6 +23,7 @@ Int64 = NDArray[np.int64]
 
 ASIDE_FILE, SPECKS_FILE, COPIES_FILE = "set_aside.csv", "outliers.csv", "copies.csv"
 FILES = (ASIDE_FILE, SPECKS_FILE, COPIES_FILE)
+LOOKING = "look at images"
 _SHOWN = 5
 
 
@@ -202,7 +203,7 @@ def select_particles(
     ``halves`` are as of `Selection.of`.
     """
     everyone = np.arange(len(table))
-    job.progress.start("look at images", -(-len(table) // job.world.size), 0)
+    job.progress.start(LOOKING, -(-len(table) // job.world.size), 0)
     look = look_at(ParticleImages(table), everyone, diameter, job.world, job.progress.update)
     found = Selection.of(table, look, diameter, replaces=replaces, halves=halves)
     job.warn(*found.warnings())

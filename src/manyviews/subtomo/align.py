@@ -57,6 +57,7 @@ def align(
             return job.result()
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
+            expect_alignment(job, plan, len(given))
             problem, chosen = make_problem(stack, job, given, plan, maps)
             work = expect_alignment(job, plan, len(chosen.places))
             problem = with_best_start(job, problem, plan.draws)

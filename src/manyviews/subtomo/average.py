@@ -43,6 +43,7 @@ def average(
             return job.result()
         job.warn(*given.warnings)
         with contextlib.ExitStack() as stack:
+            expect_average(job, plan, len(given))
             problem, chosen = make_problem(stack, job, given, plan, maps)
             Watcher(job, plan).wedges(given, chosen)
             expect_average(job, plan, len(chosen.places))

@@ -29,6 +29,7 @@ from manyviews.subtomo.alignment import (
     next_radius,
     trial_radius,
 )
+from manyviews.subtomo.load import READING
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.pose_search import levels_of, search_grid
 from manyviews.subtomo.starts import STAGE as STARTS_STAGE
@@ -94,8 +95,7 @@ def estimate_cost(plan: Plan, count: int, transfers: int, reach: int, ranks: int
         trial = (plan.start_radius, trial_radius(plan.start_radius, plan.radius))
         tried = trial * plan.draws if plan.draws > 1 else ()
         each = sum(_iteration(plan, count, radius) for radius in (*tried, *radii))
-        voxels = plan.box**3
-        seconds = _START + count * voxels * _READ_VOXEL + each + _ending_seconds(plan, count)
+        seconds = _START + _reading_seconds(plan, count) + each + _ending_seconds(plan, count)
     data = subtomogram_bytes(count, plan.radius)
     half = subtomogram_bytes(math.ceil(count / 2), max(radii))  # copied while its poses are looked for
     return Cost(radii, seconds, data, _working_bytes(plan, transfers, min(count, -(-LANES // ranks))) + half)
@@ -108,10 +108,11 @@ def expect_alignment(job: Job, plan: Plan, count: int) -> Callable[[AlignmentSta
     end. None for methods whose work was not measured, whose iterations are taken to be alike.
     """
     own = math.ceil(count / job.world.size)
+    reading = {READING: Expected(_reading_seconds(plan, own))}
     ending = {after(STAGE): Expected(_ending_seconds(plan, own))}
     cores = torch.get_num_threads() * job.world.size
     if plan.options.method != "levenberg-marquardt" or plan.options.search != "joint":
-        job.expect({STARTS_STAGE: Expected(), STAGE: Expected(), **ending})
+        job.expect({**reading, STARTS_STAGE: Expected(), STAGE: Expected(), **ending})
         return None
 
     def seconds(radii: Sequence[int]) -> float:
@@ -120,7 +121,7 @@ def expect_alignment(job: Job, plan: Plan, count: int) -> Callable[[AlignmentSta
     trial = (plan.start_radius, trial_radius(plan.start_radius, plan.radius))
     tried = {STARTS_STAGE: Expected(plan.draws * seconds(trial))} if plan.draws > 1 else {}
     whole = Expected(seconds(expected_radii(plan, plan.radius)[:_USUAL]))
-    job.expect({**tried, STAGE: whole, **ending}, 1.0 / cores)
+    job.expect({**reading, **tried, STAGE: whole, **ending}, 1.0 / cores)
 
     def work(state: AlignmentState) -> Work:
         left = min(plan.options.iterations - state.iteration, _iterations_to_come(state))
@@ -144,8 +145,16 @@ def expect_average(job: Job, plan: Plan, count: int) -> None:
     own = math.ceil(count / job.world.size)
     scored = own * _points(plan, plan.radius) * 2 * _FITTED_POINT  # with the maps of both halves
     averaged = _added_seconds(plan, own) + _VOXEL * plan.box**3 + scored
-    ending = {after(AVERAGING): Expected(_ending_seconds(plan, own))}
-    job.expect({AVERAGING: Expected(averaged), **ending}, 1.0 / (torch.get_num_threads() * job.world.size))
+    phases = {
+        READING: Expected(_reading_seconds(plan, own)),
+        AVERAGING: Expected(averaged),
+        after(AVERAGING): Expected(_ending_seconds(plan, own)),
+    }
+    job.expect(phases, 1.0 / (torch.get_num_threads() * job.world.size))
+
+
+def _reading_seconds(plan: Plan, own: int) -> float:
+    return own * plan.box**3 * _READ_VOXEL
 
 
 def _added_seconds(plan: Plan, own: int) -> float:

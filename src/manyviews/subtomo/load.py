@@ -15,6 +15,8 @@ from manyviews.parallel.lanes import LANES
 from manyviews.parallel.world import World
 from manyviews.subtomo.volumes import FourierSubtomograms, SubtomogramMaker
 
+READING = "read subtomograms"
+
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 Allocate = Callable[[tuple[int, ...], DTypeLike], NDArray[np.complex64]]

@@ -17,7 +17,7 @@ from manyviews.runs.memory import require_disk
 from manyviews.subtomo.alignment import AlignmentProblem
 from manyviews.subtomo.chosen import Chosen, choose_subtomograms, chosen_priors, known_poses
 from manyviews.subtomo.inputs import Subtomograms
-from manyviews.subtomo.load import Allocate, read_fourier_subtomograms
+from manyviews.subtomo.load import READING, Allocate, read_fourier_subtomograms
 from manyviews.subtomo.maps import Maps
 from manyviews.subtomo.plan import Plan
 from manyviews.subtomo.volumes import FourierSubtomograms, subtomogram_bytes
@@ -76,7 +76,7 @@ def _load(
         require_disk(folder, size)
         job.say(f"subtomograms are kept in files in {folder}: {format_bytes(size)}")
         allocate = stack.enter_context(ScratchFolder(folder / "scratch")).allocate
-    job.progress.start("read subtomograms", len(own))
+    job.progress.start(READING, len(own))
     data, kept, faulty = read_fourier_subtomograms(
         given.read,
         own,

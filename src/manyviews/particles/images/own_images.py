@@ -23,6 +23,8 @@ from manyviews.particles.options import ParticleOptions
 from manyviews.runs.fingerprint import fingerprint, sampled_fingerprint
 from manyviews.runs.memory import require_disk
 
+READING = "read images"
+
 
 class Sizes(Protocol):
     """What a plan says of its images: see `manyviews.particles.plan.Plan`."""
@@ -65,7 +67,7 @@ def own_images(
         require_disk(folder, size)
         job.say(f"images are kept in files in {folder}: {format_bytes(size)}")
         allocate = stack.enter_context(ScratchFolder(folder / "scratch")).allocate
-    job.progress.start("read images", len(own), 0)
+    job.progress.start(READING, len(own), 0)
     images, spectra, counts = read_fourier_images(
         table,
         own,

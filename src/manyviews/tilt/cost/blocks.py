@@ -160,8 +160,10 @@ class ViewBlock:
 
     @property
     def packing(self) -> int:
-        """Slices to the packed frame."""
-        return max(2 * self.coefficients, self.coefficients + self._frame_lanes + self.packed_piece)
+        """Slices to the packed frame; where they are shifted one by one, they lie one after the other."""
+        apart = self.coefficients if self.group.shear else 0
+        making = self.coefficients + apart + self._frame_lanes
+        return max(2 * self.coefficients, making, self.coefficients + self._frame_lanes + self.packed_piece)
 
     @property
     def held(self) -> int:

@@ -299,7 +299,7 @@ def _admm(work: Work) -> list[Parts]:
         return _admm_in_files(work)
     spectra = 2 * whole.spectrum_bytes + whole.periodic_bytes
     # and as much as the C library was seen to keep of steps before (benchmarks/memory_estimate.py)
-    volumes = 68 if plan.prior == "auto" else 40 if plan.total_variation > 0 else 28
+    volumes = 52 if plan.prior == "auto" else 28
     return [
         work.making(spectra),
         work.phase(1, work.own.back_bytes, spectra),
