@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from manyviews.operators.row_shares import RowShares
-from manyviews.parallel.layout import Layout, choose_layout
+from manyviews.parallel.layout import Layout, useful_layouts
 from scaling_traffic import AXES, Calls, Job, Views, measured_by, own_agents, traffic_of, views_of
 
 RANKS = (1, 2, 4, 8, 16, 24, 32, 48, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -172,7 +172,7 @@ def useful(count: int) -> list[int]:
 
 
 def model_curve(job: Job, rates: Rates, network: Network) -> list[dict[str, Any]]:
-    """The job on more and more ranks, as `choose_layout` would place them; 1 rank first."""
+    """The job on more and more ranks, 1 rank first, placed as by the software: see `chosen`."""
     found: list[dict[str, Any]] = []
     subsets = job.subsets if job.method in {"consensus", "wang2020"} else 1
     slabs_only = (*(ranks for ranks in RANKS if ranks < job.depth), job.depth)
@@ -180,7 +180,7 @@ def model_curve(job: Job, rates: Rates, network: Network) -> list[dict[str, Any]
     model = Model(job, rates, network)
     every = {layout: model.iteration(layout).total for layout in layouts if layout.ranks <= max(RANKS)}
     for ranks in slabs_only if subsets == 1 else RANKS:
-        layout = choose_layout(ranks, subsets, job.depth)
+        layout = chosen(model, useful_layouts(ranks, subsets, job.depth))
         spent = model.iteration(layout)
         sent, messages = traffic_of(job, layout).total()
         best = min((one for one in every if one.ranks <= ranks), key=every.__getitem__)
@@ -199,6 +199,13 @@ def model_curve(job: Job, rates: Rates, network: Network) -> list[dict[str, Any]
         if at_48:
             point["efficiency_to_48"] = at_48["seconds"] * 48 / point["seconds"] / point["ranks"]
     return found
+
+
+def chosen(model: Model, layouts: list[Layout]) -> Layout:
+    """The rule of `manyviews.tilt.cost.schedule`, with the seconds of this model in the place of its own."""
+    seconds = {layout: model.iteration(layout).total for layout in layouts}
+    least = min(seconds.values())
+    return next(layout for layout in layouts if seconds[layout] <= 1.1 * least)
 
 
 def model_here(run: dict[str, Any], stored: dict[str, Any], cores: int) -> dict[str, Any]:

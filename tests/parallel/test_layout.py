@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manyviews.errors import InputError
-from manyviews.parallel.layout import Layout, alone, choose_layout, dealt, take_place
+from manyviews.parallel.layout import Layout, alone, dealt, take_place, useful_layouts
 from manyviews.parallel.world import shares, shares_in_twos
 
 SMALL = st.integers(1, 12)
+MANY = st.integers(1, 60)
 
 
 class Board:
@@ -103,24 +104,24 @@ def slowest(layout: Layout, agents: int, depth: int) -> int:
 
 @given(SMALL, SMALL, SMALL)
 def test_no_layout_leaves_the_slowest_less(ranks: int, agents: int, depth: int):
-    chosen = choose_layout(ranks, agents, depth)
-    assert chosen.ranks <= ranks
-    assert chosen.groups <= agents
-    assert chosen.slabs <= depth
-    possible = (Layout(g, s) for g in range(1, agents + 1) for s in range(1, depth + 1) if g * s <= ranks)
-    assert slowest(chosen, agents, depth) == min(slowest(layout, agents, depth) for layout in possible)
+    found = useful_layouts(ranks, agents, depth)
+    left = [slowest(layout, agents, depth) for layout in found]
+    assert left == sorted(left)
+    for layout in found:
+        assert layout.ranks <= ranks
+        assert layout.groups <= agents
+        assert layout.slabs <= depth
+    grid = itertools.product(range(1, agents + 1), range(1, depth + 1))
+    assert left[0] == min(slowest(Layout(g, s), agents, depth) for g, s in grid if g * s <= ranks)
 
 
-@given(SMALL, SMALL, SMALL, st.data())
-def test_a_layout_that_fits_is_preferred(ranks: int, agents: int, depth: int, data):
-    grid = [
-        Layout(g, s)
-        for g, s in itertools.product(range(1, agents + 1), range(1, depth + 1))
-        if g * s <= ranks
-    ]
-    fits = {layout: data.draw(st.booleans()) for layout in grid}
-    chosen = choose_layout(ranks, agents, depth, fits)
-    assert fits[chosen] or not any(fits.values())
+@given(MANY, SMALL, MANY)
+def test_useful_layouts_are_for_every_number_of_agents_in_a_group(ranks: int, agents: int, depth: int):
+    found = useful_layouts(ranks, agents, depth)
+    shares_of = {-(-agents // groups) for groups in range(1, min(ranks, agents) + 1)}
+    assert {-(-agents // layout.groups) for layout in found} == shares_of
+    assert len({layout.groups for layout in found}) == len(shares_of)
+    assert len(found) == len(set(found)) <= 2 * len(shares_of)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_a_layout_that_fits_is_preferred(ranks: int, agents: int, depth: int, da
     ],
 )
 def test_examples(ranks: int, agents: int, depth: int, expected: str):
-    assert str(choose_layout(ranks, agents, depth)) == expected
+    assert str(useful_layouts(ranks, agents, depth)[0]) == expected
 
 
 @pytest.mark.parametrize("layout", ["1x1", "1x4", "4x1", "2x3", "3x2"])

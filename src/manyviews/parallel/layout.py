@@ -14,6 +14,7 @@ from manyviews.errors import InputError, quoted
 from manyviews.parallel.world import SingleWorld, World, shares
 
 _PATTERN = re.compile(r"(\d{1,6})x(\d{1,6})")
+_MANY_SLABS = 16
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,30 @@ class Layout:
         return cls(*layout)
 
 
-def choose_layout(ranks: int, agents: int, depth: int, fits: dict[Layout, bool] | None = None) -> Layout:
-    """The layout that leaves the slowest rank the least to do; ranks without use in a grid stay idle.
+def useful_layouts(ranks: int, agents: int, depth: int) -> list[Layout]:
+    """For every number of groups that is of use, as many slabs as are of use, and of many half as many.
 
-    ``agents`` are view subsets and priors that can be worked on at once, 1 for methods without; ``depth`` is
-    in slices; ``fits`` says whether a layout fits in memory, left out: all do.
+    Other ranks stay idle: many slabs have much to say to each other. Those first that leave the slowest rank
+    the least to do, if all agents are alike. ``agents`` are view subsets and priors that can be worked on at
+    once, 1 for methods without; ``depth`` is in slices.
     """
-    candidates = [
-        Layout(groups, slabs)
-        for groups in range(1, min(ranks, agents) + 1)
-        for slabs in range(1, min(ranks // groups, depth) + 1)
-    ]
-    fitting = [layout for layout in candidates if fits is None or fits.get(layout, True)] or candidates
+    found = []
+    for most in range(1, min(ranks, agents) + 1):
+        groups = _as_few(agents, most)
+        slabs = min(ranks // groups, depth)
+        halves = [-(-slabs // 2)] if slabs > _MANY_SLABS else []
+        found += [Layout(groups, _as_few(depth, parts)) for parts in (slabs, *halves)]
 
     def work(layout: Layout) -> tuple[float, int]:
         share = -(-agents // layout.groups) * -(-depth // layout.slabs)
         return share, layout.slabs  # fewer slabs where it is a draw: groups say less to each other
 
-    return min(fitting, key=work)
+    return sorted(dict.fromkeys(found), key=work)
+
+
+def _as_few(count: int, parts: int) -> int:
+    """The least number of parts of which none is larger than the largest of so many."""
+    return -(-count // -(-count // parts))
 
 
 def dealt(agents: int, groups: int) -> list[tuple[int, ...]]:

@@ -183,7 +183,7 @@ class ReconstructOptions(MachineOptions):
     layout: str | None = option(None, section="machine", metavar="GROUPSxSLABS",
         help="Share the work among MPI ranks in this way: groups of ranks for view subsets, each of so many "
         "ranks with a slab of slices, e.g. 4x2 for 8 ranks. Left out: what leaves the slowest rank "
-        "the least to do and fits in memory.")
+        "the least to do and fits in memory, or one told to be a tenth quicker.")
 
     @property
     def weighs_dose(self) -> bool:

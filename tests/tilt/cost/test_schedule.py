@@ -20,17 +20,25 @@ MEBIBYTE = 1 << 20
 class Source:
     """As much of an image source as settling needs."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, axes: tuple[float, ...]) -> None:
         self.binned_geometry = TiltGeometry.concatenate(
-            [TiltGeometry.from_tilt_axis(TILTS, axis, series=n) for n, axis in enumerate((0.0, 45.0))]
+            [TiltGeometry.from_tilt_axis(TILTS, axis, series=n) for n, axis in enumerate(axes)]
         )
         self.shape = (len(self.binned_geometry), size, size)
         self.pixel_size = 4.0
         self.series = SimpleNamespace(field_shape=(size, size), thickness=None)
 
 
-def arguments(size: int = 128, thickness: int = 24, **chosen: object) -> tuple[Plan, TiltGeometry, int]:
-    source = Source(size)
+@pytest.fixture(autouse=True)
+def cores(monkeypatch):
+    """As many on every machine: layouts hang on the time that is told."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+
+
+def arguments(
+    size: int = 128, thickness: int = 24, axes: tuple[float, ...] = (0.0, 45.0), **chosen: object
+) -> tuple[Plan, TiltGeometry, int]:
+    source = Source(size, axes)
     options = replace(ReconstructOptions(thickness=thickness, device="cpu"), **chosen)
     return resolve_plan(options, source), source.binned_geometry, 4 * int(np.prod(source.shape))
 
@@ -48,6 +56,7 @@ def needed(layout: str = "1x1", **chosen: object) -> int:
 
 
 LARGE = {"size": 320, "thickness": 96}
+ALIKE = {"axes": (0.0, 90.0)}
 
 
 def streamed(ranks: int = 1, *, layout: str | None = None, **chosen: object) -> Schedule:
@@ -82,21 +91,33 @@ def test_one_rank_with_enough_memory():
 )
 def test_layout_follows_method_and_ranks(method, ranks, layout):
     subsets = {"subsets": 4} if method in {"consensus", "wang2020"} else {}
-    found = scheduled(ranks, method=method, **subsets)
+    found = scheduled(ranks, method=method, **ALIKE, **subsets)
     assert found.layout == layout
     assert found.idle_ranks == ranks - layout.ranks
 
 
+def test_subsets_that_take_longer_share_their_group_with_others():
+    """Two of four are oblique, which takes longer: groups of one of each kind wait less for each other."""
+    assert scheduled(8, method="consensus", subsets=4, **LARGE).layout == Layout(2, 4)
+
+
+def test_slabs_of_a_slice_say_too_much_to_be_quick():
+    found = scheduled(24, method="sirt", size=64)
+    assert found.layout.slabs < 24
+    assert found.idle_ranks > 0
+
+
 def test_priors_are_agents_too():
-    assert scheduled(5, method="consensus", subsets=4, non_negative=True).layout == Layout(5, 1)
+    assert scheduled(5, method="consensus", subsets=4, non_negative=True, **ALIKE).layout == Layout(5, 1)
 
 
 def test_words_for_ranks():
-    text = "\n".join(scheduled(8, method="consensus", subsets=4).lines())
+    text = "\n".join(scheduled(8, method="consensus", subsets=4, **ALIKE).lines())
     assert "8 ranks as 4x2: 4 groups share the view subsets, each of 2 ranks with a slab of 12 slices" in text
     assert " a rank in memory" in text
+    groups = scheduled(2, method="direct-combine", **ALIKE)
     assert "3 ranks as 1x3: each with a slab of 8 slices; about" in scheduled(3).lines()[0]
-    assert "2 ranks as 2x1: they share the view subsets" in scheduled(2, method="direct-combine").lines()[0]
+    assert "2 ranks as 2x1: they share the view subsets" in groups.lines()[0]
     assert "49 ranks stay idle" not in "\n".join(scheduled(49).lines())
     assert scheduled(49).lines()[-1] == "1 rank stays idle"
     assert "4 ranks as 4x1: they share the views;" in scheduled(4, layout="4x1").lines()[0]

@@ -276,6 +276,11 @@ class ViewBlock:
         """Detectors of all views of the group, there and back."""
         return 2 * sent_of(FLOAT * len(self.group.views) * self._detector, self.slab.ranks)
 
+    @property
+    def messages(self) -> int:
+        """In which they are sent, a block of views at a time."""
+        return 2 * -(-len(self.group.views) // self.views) * (self.slab.ranks - 1)
+
 
 def sent_of(size_bytes: int, ranks: int) -> int:
     """Bytes sent to others of what is dealt out among all."""

@@ -47,9 +47,10 @@ _START_SECONDS = 2.0
 # Of a pixel of an image that is searched for faults, on one core, of every line of which some are looked at.
 _SEARCHED_SECONDS = 1.05e-7
 _COMPARING_SECONDS = 2e-8  # of a pixel of an image and its reprojection, on one core
-# What a rank sends is a guess, as long as nothing was measured. What the disk of a host reads and writes was
-# 0.7 to 1.1 GB/s in a run of 4096 x 4096 x 96 voxels (benchmarks/results/large_job.md).
-_SENT_BYTES_A_SECOND = 2e9
+# What a rank sends, packing and waiting included, and seconds of a message: measured between two ranks of a
+# machine (docs/scaling.md). What the disk of a host reads and writes was 0.7 to 1.1 GB/s in a run of
+# 4096 x 4096 x 96 voxels (benchmarks/results/large_job.md).
+_SENT_BYTES_A_SECOND, _MESSAGE_SECONDS = 1e9, 8e-5
 _FILE_BYTES_A_SECOND = 600e6
 
 
@@ -296,7 +297,8 @@ def _cores(plan: Plan, local: int) -> float:
 
 def _seconds(load: Load, work: Work, local: int) -> float:
     """With the cores, links and disk that a rank has."""
-    found = load.seconds * _CORES / _cores(work.plan, local) + load.sent_bytes / _SENT_BYTES_A_SECOND
+    found = load.seconds * _CORES / _cores(work.plan, local)
+    found += load.sent_bytes / _SENT_BYTES_A_SECOND + load.messages * _MESSAGE_SECONDS
     if work.slab.stream is not None:
         found += load.file_bytes * local / _FILE_BYTES_A_SECOND
     return found

@@ -203,7 +203,11 @@ class Work:
     def sum_load(self) -> Load:
         """The sum of a volume over groups."""
         size = self.slab.size_bytes
-        return Load(0.0, 2.0 * size * (self.groups - 1) / self.groups, 2.0 * size * (self.groups > 1))
+        return Load(
+            sent_bytes=2.0 * size * (self.groups - 1) / self.groups,
+            file_bytes=2.0 * size * (self.groups > 1),
+            messages=2 * (self.groups - 1),
+        )
 
 
 # --- memory ---

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, replace
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.sizes import format_bytes
 from manyviews.kernels.lanes import WIDTH
-from manyviews.parallel.layout import Layout, choose_layout
+from manyviews.parallel.layout import Layout, useful_layouts
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.tilt.cost.blocks import Stream
 from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
@@ -25,6 +25,8 @@ _WORK_SHARE = 0.5
 # Shares of the memory that a block of images may take: back-projections want many views at a time.
 _BLOCK_SHARES = (4, 6, 8, 12, 16, 24, 48)
 _LEAST_LIMIT = 256 << 20
+# How much longer an iteration is told to take in a layout that is left for another.
+_CLEARLY = 1.1
 _SMALLER = "give a smaller --thickness or a larger --bin"
 
 
@@ -123,7 +125,7 @@ def make_schedule(
     ranks, ranks_per_host
         Processes there are, and how many of them share a machine at most.
     layout
-        ``GROUPSxSLABS`` as the user wants it; None: what leaves the slowest rank the least to do.
+        ``GROUPSxSLABS`` as the user wants it; None: see `_Planner.choose`.
     memory_gib
         What each rank may use; None: what is available, divided among the ranks of a machine.
     available_bytes
@@ -197,16 +199,16 @@ class _Planner:
     def choose(self) -> Schedule:
         """The best layout with volumes in memory; where they fit in none, the best with volumes in files."""
         layouts = self._layouts()
-        first = next(layouts)
-        plain = self._in_memory(first)
-        if self._fits(plain):
-            return self._schedule(first, plain, None)
+        found = {layout: self._in_memory(layout) for layout in layouts}
+        # as `useful_layouts` has them, but for those that are told to be clearly slower than others
+        least = min(one.pace.iteration for one in found.values())
+        layouts.sort(key=lambda layout: math.floor(math.log(found[layout].pace.iteration / least, _CLEARLY)))
         for layout in layouts:
-            found = self._in_memory(layout)
-            if self._fits(found):
-                return self._schedule(layout, found, None)
+            if self._fits(found[layout]):
+                return self._schedule(layout, found[layout], None)
+        first, plain = layouts[0], found[layouts[0]]
         self._require_streaming(plain)
-        for layout in self._layouts():
+        for layout in layouts:
             streamed = self._streamed(layout)
             if streamed is not None:
                 return self._schedule(layout, *streamed)
@@ -227,21 +229,16 @@ class _Planner:
             limit += limit // 4
         return plain.memory_bytes
 
-    def _layouts(self) -> Iterator[Layout]:
-        """Layouts worth trying, those first that leave the slowest rank the least to do."""
+    def _layouts(self) -> list[Layout]:
+        """Layouts worth trying."""
         if self.wanted is not None:
-            yield self.wanted
-            return
+            return [self.wanted]
         depth = 1 if self.plan.device == "cuda" else self.plan.volume_shape[0]
         agents = agent_count(self.plan)
         if agents == 1 and self.plan.device != "cuda":
             # groups share the passes over the views out where slices do not suffice
             agents = max(1, min(self.ranks // depth, self.estimator.views))
-        failed: dict[Layout, bool] = {}
-        while (layout := choose_layout(self.ranks, agents, depth, failed)) not in failed:
-            yield layout
-            # as many groups with fewer slabs need more
-            failed |= {Layout(layout.groups, slabs): False for slabs in range(1, layout.slabs + 1)}
+        return useful_layouts(self.ranks, agents, depth)
 
     def _in_memory(self, layout: Layout) -> Estimate:
         return self.estimator.estimate(layout, None, self.ranks_per_host)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manyviews.operators.axis_groups import AxisGroup
+from manyviews.operators.row_shares import RowShares
 from manyviews.operators.tiling import Tiling, choose_tiling, kernel_bytes, planes_bytes, work_bytes
 from manyviews.operators.view_kernel import lateral_reach, padded_shape
 from manyviews.tilt.cost.blocks import FLOAT, Shape3, Slab, ViewBlock, sent_of
@@ -50,22 +51,26 @@ def _streamed_tiling(views: _Reaching, ranks: int, work_bytes: int) -> Tiling:
 
 @dataclass(frozen=True)
 class Load:
-    """Work of a rank: seconds on two cores, bytes sent to others, and bytes read and written in files."""
+    """Work of a rank: seconds on two cores, bytes and messages to others, bytes read and written in files."""
 
     seconds: float = 0.0
     sent_bytes: float = 0.0
     file_bytes: float = 0.0
+    messages: float = 0.0
 
     def __add__(self, other: Load) -> Load:
         return Load(
             self.seconds + other.seconds,
             self.sent_bytes + other.sent_bytes,
             self.file_bytes + other.file_bytes,
+            self.messages + other.messages,
         )
 
     def times(self, count: float) -> Load:
         """The same so many times."""
-        return Load(count * self.seconds, count * self.sent_bytes, count * self.file_bytes)
+        return Load(
+            count * self.seconds, count * self.sent_bytes, count * self.file_bytes, count * self.messages
+        )
 
 
 @dataclass(frozen=True)
@@ -227,6 +232,7 @@ class ViewCosts:
             seconds=points * _CONVOLUTION_NS * 1e-9 / slab.ranks,
             sent_bytes=2 * tiling.count * sent_of(planes, slab.ranks),
             file_bytes=files,
+            messages=tiling.count * _row_messages(tiling, slab.ranks),
         )
 
     @cached_property
@@ -237,6 +243,7 @@ class ViewCosts:
             seconds=prod(self._periodic.grid) * _CONVOLUTION_NS * 1e-9 / self.slab.ranks,
             sent_bytes=2 * sent_of(self.transforms_bytes, self.slab.ranks),
             file_bytes=files,
+            messages=_row_messages(self._periodic, self.slab.ranks),
         )
 
     @cached_property
@@ -246,6 +253,7 @@ class ViewCosts:
             seconds=sum(block.pair_seconds for block in self._blocks),
             sent_bytes=sum(block.sent_bytes for block in self._blocks),
             file_bytes=sum(block.file_bytes for block in self._blocks),
+            messages=sum(block.messages for block in self._blocks),
         )
 
     @property
@@ -256,7 +264,8 @@ class ViewCosts:
         if not self.by_rows:
             return self.pass_load
         slabs = 2 * len(self.groups) * (self.slab.ranks - 1) * self.slab.size_bytes // self.slab.ranks
-        return replace(self.pass_load, sent_bytes=slabs)
+        messages = 2 * len(self.groups) * (self.slab.ranks - 1)
+        return replace(self.pass_load, sent_bytes=slabs, messages=messages)
 
     @property
     def kernel_load(self) -> Load:
@@ -264,6 +273,12 @@ class ViewCosts:
         rods = sum(len(group.views) for group in self.groups if group.rotated) * self.slab.slices
         points = prod(self.tiling.grid) / self.slab.ranks
         return Load((rods * _ROD_NS + points * _CONVOLUTION_NS) * 1e-9)
+
+
+def _row_messages(tiling: Tiling, ranks: int) -> int:
+    """Of a convolution of one tile: rows of frequencies to every other rank and back, block by block."""
+    rows = tiling.grid[1]
+    return 2 * -(-rows // RowShares.of(tiling.grid, ranks).block) * (ranks - 1)
 
 
 def choose_views(groups: list[AxisGroup], views: NDArray[np.int64]) -> tuple[AxisGroup, ...]:
