@@ -147,13 +147,13 @@ class ConjugateGradient:
         normal = problem.normal(volume)
         target = space.add(gradient, normal)
         residual = space.add(gradient, volume, -damping)
-        direction = self._preconditioned(residual)
+        direction, slope = self._after_correction(state, residual)
         return replace(
             state,
             iterate=volume,
             residual=residual,
             direction=direction,
-            slope=inner(residual, direction),
+            slope=slope,
             base=volume,
             base_gradient=gradient,
             base_energy=energy,
@@ -162,6 +162,24 @@ class ConjugateGradient:
             objective=0.5 * energy,
             data_passes=state.data_passes + 1.0,
         )
+
+    def _after_correction(
+        self, state: ConjugateGradientState, residual: torch.Tensor
+    ) -> tuple[torch.Tensor, float]:
+        """The direction that was next, changed by what the residual has changed, and its slope.
+
+        It keeps most of what makes directions conjugate; beginning anew costs an iteration or two each time.
+        """
+        space = self.problem.vectors
+        changed = space.add(residual, state.residual, -1.0)
+        direction = self._preconditioned(changed)
+        del changed
+        direction.add_(state.direction)
+        slope = space.inner(residual, direction)
+        if slope > 0.0:
+            return direction, slope
+        direction = self._preconditioned(residual)
+        return direction, space.inner(residual, direction)
 
 
 def solve_some(
