@@ -7,7 +7,7 @@ from manyviews.solvers.conjugate_gradient import ConjugateGradient, solve_some
 
 
 @pytest.mark.parametrize("damping", [0.0, 20.0])
-@pytest.mark.parametrize("refresh", [0, 5])
+@pytest.mark.parametrize("refresh", [0, 5, None])
 def test_reaches_the_least_squares_answer(damping, refresh):
     dense = random_dense(damping=damping)
     last = states_of(ConjugateGradient(dense.least_squares(), refresh_every=refresh), 2 * VOXELS)[-1]
@@ -15,7 +15,7 @@ def test_reaches_the_least_squares_answer(damping, refresh):
 
 
 @pytest.mark.parametrize("damping", [0.0, 20.0])
-@pytest.mark.parametrize("refresh", [0, 4])
+@pytest.mark.parametrize("refresh", [0, 4, None])
 def test_objective_in_the_record_is_the_true_data_term(damping, refresh):
     dense = random_dense(damping=damping)
     for state in states_of(ConjugateGradient(dense.least_squares(), refresh_every=refresh), 14):

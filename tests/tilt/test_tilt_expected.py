@@ -27,13 +27,22 @@ def test_phases_are_in_their_order_and_count_all():
     assert filled[FILL_STAGE].work > 0
 
 
-@pytest.mark.parametrize("iterations", [15, 17, 4])
+@pytest.mark.parametrize("iterations", [15, 17, 5])
 def test_corrected_iterations_take_longer_and_all_are_counted(iterations):
     work = iteration_work(plan(iterations=iterations), ESTIMATE)
     steps = [work(SimpleNamespace(iteration=number)) for number in range(1, iterations + 1)]
-    assert [step.step for step in steps[:5]] == [1.0, 1.0, 1.0, 1.0, 6.0][: len(steps)]
+    quick = 2.0 - 5.0 * (iterations // 5) / iterations
+    assert [step.step for step in steps[:5]] == pytest.approx([quick] * 4 + [quick + 5.0])
     for number, step in enumerate(steps):
         assert step.left == pytest.approx(sum(later.step for later in steps[number + 1 :]))
+
+
+def test_corrections_that_grow_rare_are_counted():
+    work = iteration_work(plan(refresh=None), ESTIMATE)
+    steps = [work(SimpleNamespace(iteration=number)) for number in range(1, 16)]
+    assert [number for number, step in enumerate(steps, 1) if step.step > 5.0] == [2, 4, 8]
+    assert steps[0].left == pytest.approx(sum(step.step for step in steps[1:]))
+    assert iteration_work(plan(refresh=None, iterations=1), ESTIMATE) is None
 
 
 def test_iterations_that_are_alike_are_counted_by_their_number():

@@ -11,6 +11,16 @@ from manyviews.solvers.space import Space
 from manyviews.solvers.state import Slab
 
 
+def is_due(iteration: int, refresh_every: int | None) -> bool:
+    """Whether the projectors are applied after an iteration, counted from 1.
+
+    None: after 2, 4, 8, 16, ...: early corrections gain most, as all later directions know of them. 0: never.
+    """
+    if refresh_every is None:
+        return iteration >= 2 and iteration & (iteration - 1) == 0
+    return refresh_every > 0 and iteration % refresh_every == 0
+
+
 @dataclass(frozen=True)
 class ConjugateGradientState:
     """Between iterations.
@@ -56,14 +66,14 @@ class ConjugateGradient:
     A round of quick iterations from an exactly known base proposes a new volume; one exact pass there tells
     how far to go along the way to it, because the objective is a parabola whose gradient is now known at both
     ends. The exact objective therefore falls with every round, however rough the quick operator is. A round
-    has ``refresh_every`` iterations; 0: it is endless.
+    has ``refresh_every`` iterations; 0: it is endless, None: it is as long as all before it (`is_due`).
 
     ``precondition`` is M, nearly the inverse of the Hessian, self-adjoint and positive; None: none. It makes
     the way shorter and does not change where it ends.
     """
 
     def __init__(
-        self, problem: LeastSquares, *, refresh_every: int = 0, precondition: Map | None = None
+        self, problem: LeastSquares, *, refresh_every: int | None = 0, precondition: Map | None = None
     ) -> None:
         self.problem = problem
         self.refresh_every = refresh_every
@@ -94,7 +104,7 @@ class ConjugateGradient:
     def step(self, state: ConjugateGradientState) -> ConjugateGradientState:
         """One conjugate direction, and the correction at the end of a round."""
         state = self._quick_step(state)
-        if self.refresh_every and state.iteration % self.refresh_every == 0:
+        if is_due(state.iteration, self.refresh_every):
             return self._corrected(state)
         return state
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from manyviews.jobs.run import after
 from manyviews.runs.course import Expected
 from manyviews.runs.pace import Work
+from manyviews.solvers.conjugate_gradient import is_due
 from manyviews.solvers.state import SolverState
 from manyviews.tilt.cost.estimate import Estimate
-from manyviews.tilt.cost.methods import SEARCHING, STARTING
+from manyviews.tilt.cost.methods import SEARCHING, STARTING, corrections
 from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE
 from manyviews.tilt.plan import Plan
 from manyviews.tilt.prior.choose import SEARCH_STAGE, WITHOUT_STAGE
@@ -41,14 +42,15 @@ def filling(estimate: Estimate) -> dict[str, Expected]:
 def iteration_work(plan: Plan, estimate: Estimate) -> Callable[[SolverState], Work] | None:
     """What an iteration took and those to come will, where every few are corrected; None: all are alike."""
     pace = estimate.pace
-    if plan.method != "cg" or not plan.refresh:
+    whole = corrections(plan) if plan.method == "cg" else 0
+    if not whole:
         return None
-    quick = max(0.0, pace.iteration - pace.correction / plan.refresh)
+    quick = max(0.0, pace.iteration - pace.correction * whole / plan.iterations)
 
     def work(state: SolverState) -> Work:
-        corrected = (plan.iterations // plan.refresh) - state.iteration // plan.refresh
-        left = (plan.iterations - state.iteration) * quick + corrected * pace.correction
-        own = pace.correction if state.iteration % plan.refresh == 0 else 0.0
+        later = range(state.iteration + 1, plan.iterations + 1)
+        left = len(later) * quick + sum(is_due(one, plan.refresh) for one in later) * pace.correction
+        own = pace.correction if is_due(state.iteration, plan.refresh) else 0.0
         return Work(quick + own, left)
 
     return work

@@ -82,7 +82,7 @@ def _cg(problem: TiltProblem, plan: Plan) -> Solver[Any]:
 
 
 def make_cg(
-    problem: TiltProblem, refresh: int, *, known: tuple[ViewKernel, LeastSquares] | None = None
+    problem: TiltProblem, refresh: int | None, *, known: tuple[ViewKernel, LeastSquares] | None = None
 ) -> ConjugateGradient:
     """Conjugate gradients for the views of a problem, preconditioned where they are damped by frequency.
 

@@ -118,9 +118,9 @@ class ReconstructOptions(MachineOptions):
     normal: Literal["convolution", "exact"] = option("convolution", section="method", metavar="HOW",
         help="Choose how to project and back-project in one. convolution: as one Fourier product, quick, "
         "true up to detector edges; exact: by the projectors.")
-    refresh: int = option(5, section="method", least=0, methods=("cg",),
+    refresh: int | None = option(None, section="method", least=0, methods=("cg",),
         help="Make an exact pass over the images, which corrects the convolution, after every so many "
-        "iterations of cg; 0: never.")
+        "iterations of cg. Left out: after 2, 4, 8, 16, ... of them; 0: never.")
     non_negative: bool = option(False, section="method", methods=("sirt", "admm", "consensus"),
         help="Keep every voxel at zero or above (sirt, admm, consensus).")
     total_variation: float = option(0.0, section="method", least=0, methods=("admm", "consensus"),

@@ -58,7 +58,7 @@ class Plan:
     damping: float | None
     damping_by_frequency: bool
     normal: str
-    refresh: int
+    refresh: int | None
     non_negative: bool
     total_variation: float
     smoothness: float

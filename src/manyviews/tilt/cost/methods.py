@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from manyviews.solvers.conjugate_gradient import is_due
 from manyviews.tilt.cost.blocks import FLOAT, Slab
 from manyviews.tilt.cost.views import Load, ViewCosts
 from manyviews.tilt.options import SUBSET_METHODS
@@ -259,7 +260,7 @@ def _sirt(work: Work) -> list[Parts]:
 
 def _cg(work: Work) -> list[Parts]:
     plan = work.plan
-    rounds = plan.iterations // plan.refresh if plan.refresh else 0
+    rounds = corrections(plan)
     # volumes while the projectors run, and while the convolution after them runs: those of the state before
     # the step, of the step, and of the base; the first rounds share some of them
     exact, quick = ((0, 6), (9, 11), (11, 13))[min(rounds, 2)]
@@ -410,10 +411,15 @@ def iteration(work: Work) -> Load:
         return work.pass_load
     if method == "cg":
         quick = work.step_load if plan.damping_by_frequency else work.normal_load
-        return quick + correction(work).times(1.0 / plan.refresh if plan.refresh else 0.0)
+        return quick + correction(work).times(corrections(plan) / plan.iterations)
     if method == "admm":
         return work.step_load.times(2)
     return work.normal_load.times(2 if method == "wbp" else 1)
+
+
+def corrections(plan: Plan) -> int:
+    """Iterations of cg that are corrected by an exact pass."""
+    return sum(is_due(iteration, plan.refresh) for iteration in range(1, plan.iterations + 1))
 
 
 def correction(work: Work) -> Load:
