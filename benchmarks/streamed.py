@@ -26,7 +26,6 @@ METHODS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "cg": ("cg", 15, ()),
     "admm, smooth": ("admm", 20, ("--prior", "smooth", "--non-negative")),
     "admm, total variation": ("admm", 20, ("--prior", "none", "--total-variation", "10", "--non-negative")),
-    "consensus, total variation": ("consensus", 20, ("--total-variation", "10", "--non-negative")),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -45,5 +46,7 @@ class LiveReport(Generic[S]):
         except (ManyviewsError, OSError) as error:
             self._given_up = True
             self._say(f"the report is not refreshed any more until the run is done: {error}")
+        # what drawing leaves in cycles holds this frame, and with it a state that is soon over
+        gc.collect()
         self._written_at = time.monotonic()
         self._cost_seconds = self._written_at - began

@@ -269,9 +269,12 @@ def _cg(work: Work) -> list[Parts]:
     if plan.damping_by_frequency:
         # what a preconditioner takes and gives, beside what is made after the convolution
         spectra = work.whole.spectrum_bytes + work.whole.periodic_bytes
-        return _damped_by_frequency(work, exact, quick + (3 if rounds else 2), spectra)
+        return _damped_by_frequency(work, exact, quick + (4 if rounds else 2), spectra)
     found = [*work.setting_up(), *work.iterating(quick)]
-    return [*found, *work.passing(exact)] if rounds else found
+    if not rounds:
+        return found
+    turning = work.phase(quick + 3, 0, work.whole.spectrum_bytes)  # the direction after a correction
+    return [*found, *work.passing(exact), turning]
 
 
 def _damped_by_frequency(work: Work, exact: int, most: int, spectra: int) -> list[Parts]:
@@ -283,7 +286,7 @@ def _damped_by_frequency(work: Work, exact: int, most: int, spectra: int) -> lis
         work.phase(1, 0, spectra + whole.spectrum_bytes),
         *work.summing(1, spectra),
         work.preconditioning(most, spectra),
-        work.phase(most - 2, whole.convolution_bytes if whole.convolve else work.own.pass_bytes, spectra),
+        work.phase(most - 3, whole.convolution_bytes if whole.convolve else work.own.pass_bytes, spectra),
     ]
     if not exact:
         return found
@@ -327,7 +330,7 @@ def _admm_in_files(work: Work) -> list[Parts]:
     ]
     if plan.prior == "auto" or plan.damping_by_frequency:
         # conjugate gradients before, as of `_cg` after several corrections
-        return [*found, *_damped_by_frequency(work, 11, 16, spectra + whole.spectrum_bytes)]
+        return [*found, *_damped_by_frequency(work, 11, 17, spectra + whole.spectrum_bytes)]
     return [*found, work.making(0), work.seeing(1, work.own.back_bytes, work.own, spectra)]
 
 
