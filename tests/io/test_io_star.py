@@ -277,3 +277,13 @@ def test_what_is_quoted_is_not_reserved(tmp_path):
     path.write_text(TABLE + "1@a.mrcs 'x data_y' 'loop_'\n2@a.mrcs 2\n")
     with pytest.raises(InputError, match="line 8: the line holds 2 values"):
         read_star(path)
+
+
+def test_what_eman2_has_in_the_place_of_a_star_file_is_named(tmp_path):
+    lines = "#LSX\n# This file is in fast LST format.\n# 27\n0\tparticles/a__ctf_flip.hdf\n"
+    (tmp_path / "set.lst").write_text(lines)
+    with pytest.raises(InputError, match=r"set of EMAN2, .*make a STAR file of it with e2refinetorelion3d"):
+        read_star(tmp_path / "set.lst")
+    (tmp_path / "a.hdf").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    with pytest.raises(InputError, match="HDF5 file, as of EMAN2, not text; give the STAR file"):
+        read_star(tmp_path / "a.hdf")

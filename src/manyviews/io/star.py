@@ -28,6 +28,7 @@ RELION_VERSION = 30001
 """The number in the ``# version`` line that RELION 3.1 writes and later ones read."""
 
 _LARGEST_EXACT = 2**53
+_EMAN_SETS = "#LST", "#LSX"
 _PARSER_PLACE = re.compile(r"^string:?(?P<line>\d+)?(:\d+\(\d+\))?:?\s*(?P<what>.*)$")
 
 
@@ -60,6 +61,12 @@ def read_star(path: Path) -> tuple[StarBlock, ...]:
     text = read_text(
         Path(path), maximum_bytes=MAXIMUM_STAR_BYTES, wanted="the STAR file", images="the images"
     )
+    if text.startswith(_EMAN_SETS):
+        raise InputError(
+            "is a set of EMAN2, a list of images",
+            path=path,
+            fix="make a STAR file of it with e2refinetorelion3d.py, and stacks with e2proc2d.py",
+        )
     try:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
