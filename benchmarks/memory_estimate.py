@@ -93,6 +93,7 @@ CASES: tuple[tuple[Data, ReconstructOptions], ...] = (
         ReconstructOptions(method="admm", prior="none", total_variation=10.0, iterations=3, memory=0.9),
     ),
     (STREAMED, replace(CONSENSUS, total_variation=10.0, memory=0.7)),
+    (STREAMED, ReconstructOptions(method="wbp", memory=0.8)),
     (STREAMED, ReconstructOptions(method="sirt", iterations=1, memory=0.6)),
     (STREAMED, ReconstructOptions(method="sirt", iterations=1, memory=0.7, edges="weigh")),
 )

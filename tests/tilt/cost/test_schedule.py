@@ -139,6 +139,7 @@ def test_memory_decides_between_layouts():
         {"method": "cg"},
         {"method": "cg", "damping": 1.0},
         {"method": "sirt"},
+        {"method": "wbp"},
         {"method": "admm"},
         {"method": "admm", "total_variation": 0.1, "prior": "none"},
         {"method": "admm", "prior": "smooth"},
@@ -175,12 +176,6 @@ def test_little_memory_means_pieces_and_tiles():
 
 def test_normalised_sirt_can_be_streamed():
     assert streamed(method="sirt", sirt_form="normalised", **LARGE).streamed
-
-
-def test_what_cannot_be_in_files_is_refused():
-    named = "weighted back-projection cannot have its volumes in files.*--method cg"
-    with pytest.raises(InputError, match=r"needs about .* of memory and --memory allows .*; " + named):
-        streamed(method="wbp", **LARGE)
 
 
 def test_what_fits_in_no_way_is_refused_with_both_figures():

@@ -75,6 +75,16 @@ def test_files_and_tiles_do_not_change_the_volume(flat_series, name, tmp_path):
     assert torch.isfinite(found[0].iterate).all()
 
 
+def test_weights_of_back_projection_are_those_of_coarser_frequencies(flat_series, tmp_path):
+    """The overlap of views is read from the kernel of a tile, between fewer frequencies."""
+    problem, source = flat_series
+    found = []
+    for each in (problem, streamed(problem, tmp_path)):
+        solver = solver_of((each, source), method="wbp")
+        found.append(solver.step(solver.init()).iterate)
+    assert relative(found[1], found[0]) < 0.01
+
+
 @pytest.mark.parametrize("name", ["cg by frequency", "admm", "smooth"])
 def test_all_volumes_of_a_state_lie_in_files(flat_series, name, tmp_path, monkeypatch):
     problem, source = flat_series

@@ -237,7 +237,7 @@ def _wbp(work: Work) -> list[Parts]:
     return [
         {"making the kernel": work.whole.making_bytes + work.whole.circulant_bytes},
         # the target; then an empty volume and the result
-        work.phase(3, filtering, spectra),
+        work.seeing(3, filtering, work.own, spectra),
         work.phase(3, value, spectra),
         *work.summing(3, spectra),
     ]

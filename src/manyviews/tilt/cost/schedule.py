@@ -207,7 +207,12 @@ class _Planner:
             if self._fits(found[layout]):
                 return self._schedule(layout, found[layout], None)
         first, plain = layouts[0], found[layouts[0]]
-        self._require_streaming(plain)
+        if self.plan.device == "cuda":
+            raise self._too_large(
+                plain,
+                "a GPU cannot have its volumes in files instead",
+                f"{_SMALLER}, use more ranks, or use --device cpu",
+            )
         for layout in layouts:
             streamed = self._streamed(layout)
             if streamed is not None:
@@ -270,20 +275,6 @@ class _Planner:
 
     def _fits(self, found: Estimate) -> bool:
         return self.limit is None or found.memory_bytes <= self.limit
-
-    def _require_streaming(self, plain: Estimate) -> None:
-        plan = self.plan
-        reasons = {
-            "a GPU": (plan.device == "cuda", "use --device cpu"),
-            "weighted back-projection": (plan.method == "wbp", "use --method cg"),
-        }
-        for name, (holds, instead) in reasons.items():
-            if holds:
-                raise self._too_large(
-                    plain,
-                    f"{name} cannot have its volumes in files instead",
-                    f"{_SMALLER}, use more ranks, or {instead}",
-                )
 
     def _too_large(self, plain: Estimate, reason: str, fix: str) -> InputError:
         each = " a rank" if self.ranks > 1 else ""

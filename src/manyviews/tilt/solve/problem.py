@@ -161,7 +161,8 @@ class TiltProblem:
         )
         if scratch is None:
             return kernel
-        kernel = replace(kernel, spectrum=self.storage.keep(kernel.spectrum))
+        tapered = None if kernel.circulant is None else self.storage.keep(kernel.circulant)
+        kernel = replace(kernel, spectrum=self.storage.keep(kernel.spectrum), circulant=tapered)
         if not periodic:
             return kernel
         whole = make_periodic(
