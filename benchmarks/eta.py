@@ -141,8 +141,9 @@ def judged(seconds: float, cpu_seconds: float, rows: Sequence[Row]) -> Record:
     for share in SHARES:
         number = min(range(len(rows)), key=lambda one: abs(rows[one][0] - share * seconds))
         at, left = rows[number][:2]
-        ratios[f"{share:g}"] = None if left is None else round(left / (seconds - at), 2)
-        of_work[f"{share:g}"] = work_ratio(rows, number, cpu_seconds)
+        there = abs(at - share * seconds) <= 2 * LOOK_SECONDS  # else nothing was told yet
+        ratios[f"{share:g}"] = round(left / (seconds - at), 2) if there and left is not None else None
+        of_work[f"{share:g}"] = work_ratio(rows, number, cpu_seconds) if there else None
     nothing, longest, since = 0.0, 0.0, None
     for at, left, *_ in rows:
         empty = left is not None and left < NOTHING_SECONDS and seconds - at > END_SECONDS
