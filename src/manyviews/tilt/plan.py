@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,17 @@ class Plan:
     pixel_size: float
     device: str
     threads: int
+
+    def filling(self, iterations: int) -> Plan:
+        """Conjugate gradients that fill pixels which do not count, for methods that know no weights."""
+        coloured = self.ctf not in ("none", "phase-flip") or self.dose_weighting
+        return replace(
+            self,
+            method="cg",
+            iterations=iterations,
+            prior="none",
+            damping_by_frequency=self.damping is None and not coloured,
+        )
 
     def record(self) -> dict[str, Any]:
         """The plan for ``run.toml``: all that the result depends on, so not the number of threads."""

@@ -206,9 +206,7 @@ def _filled(
         return problem
     job.expect(filling(estimate))
     job.say(f"{plan.method} knows no weights of pixels: those without are filled by cg first")
-    coloured = plan.ctf not in ("none", "phase-flip") or plan.dose_weighting
-    by_frequency = plan.damping is None and not coloured
-    first = replace(plan, method="cg", damping_by_frequency=by_frequency)
+    first = plan.filling(FILL_ITERATIONS)
     state, _ = job.solve(
         make_cg(damped(problem, first, images), plan.refresh),
         FILL_ITERATIONS,

@@ -52,14 +52,7 @@ class Work:
         """Conjugate gradients that fill the pixels without weight, for all methods but these."""
         if not self.weighed or self.plan.method == "cg":
             return None
-        by_frequency = self.plan.damping is None
-        plan = replace(
-            self.plan,
-            method="cg",
-            iterations=FILL_ITERATIONS,
-            prior="none",
-            damping_by_frequency=by_frequency,
-        )
+        plan = self.plan.filling(FILL_ITERATIONS)
         return replace(self, plan=plan, parts=(), union=None, priors=())
 
     @property
