@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from manyviews.io.hdf5 import SIGNATURE as HDF5_SIGNATURE
+
 PROBE_BYTES = 1024
 """How much of a file `foreign_kind` and `likely_kind` want to see."""
 
@@ -35,7 +37,7 @@ _HDF5 = FileKind(
 TEXT = FileKind("text", "give the MRC file itself")
 
 _SIGNATURES: tuple[tuple[bytes, FileKind], ...] = (
-    (b"\x89HDF\r\n\x1a\n", _HDF5),
+    (HDF5_SIGNATURE, _HDF5),
     (b"II*\0", _TIFF),
     (b"MM\0*", _TIFF),
     (b"II+\0", _TIFF),

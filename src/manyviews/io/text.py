@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError, quoted
 from manyviews.io.compressed import compression_of
+from manyviews.io.hdf5 import SIGNATURE as HDF5_SIGNATURE
 from manyviews.io.nested import parse_json
 
 MAXIMUM_BYTES = 64 * 1024 * 1024
 """Alignment files are kilobytes; a larger one is the wrong file."""
 
 _BLOCK_BYTES = 1024 * 1024
-_HDF5 = b"\x89HDF"
 
 LARGEST_NUMBER = 1e12
 """No angle, shift or count comes near; beyond it sums and products lose their meaning."""
@@ -68,7 +68,7 @@ def read_text(
         # Notepad's "Unicode"; a cut or wrong file fails where its numbers are read.
         return data.decode("utf-16", errors="replace")
     if b"\0" in data:
-        what = "is an HDF5 file, as of EMAN2," if data.startswith(_HDF5) else "is binary,"
+        what = "is an HDF5 file, as of EMAN2," if data.startswith(HDF5_SIGNATURE) else "is binary,"
         raise InputError(f"{what} not text", path=path, fix=f"give {wanted} that goes with {images}")
     try:
         return data.decode("utf-8-sig")

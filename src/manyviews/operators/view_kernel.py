@@ -127,18 +127,17 @@ def make_kernel(
         What draws the rods; None: plain ones are drawn.
     """
     size = padded or padded_shape(groups, volume_shape, 0 if rods is None else rods.reach)
-    others = exchange if exchange is not None and exchange.size > 1 else None
-    planes = _planes(groups, weights, volume_shape, size, others, rods, np.zeros)
-    along = _AlongZ(volume_shape[0], size[0], RowShares.of(size, others.size if others else 1), others)
+    along = _AlongZ.of(volume_shape[0], size, exchange)
+    planes = _planes(groups, weights, volume_shape, along, rods)
     spectrum = along.own_rows(planes, np.float64 if dtype == torch.float64 else np.float32)
     largest = float(spectrum.max(initial=-math.inf))
     return ViewKernel(
         padded=size,
         spectrum=torch.from_numpy(spectrum).to(device),
         circulant=torch.from_numpy(along.tapered(planes, spectrum.dtype)).to(device) if circulant else None,
-        largest=max(others.gather(largest)) if others else largest,
+        largest=max(along.exchange.gather(largest)) if along.exchange else largest,
         rows=along.rows,
-        periodic=along.periodic_kernel(planes, size, spectrum.dtype, device) if periodic else None,
+        periodic=along.periodic_kernel(planes, spectrum.dtype, device) if periodic else None,
     )
 
 
@@ -154,11 +153,9 @@ def make_periodic(
 
     ``make`` gives arrays of zeros, which may lie in files; the others are as of `make_kernel`.
     """
-    size = padded_shape(groups, volume_shape)
-    others = exchange if exchange is not None and exchange.size > 1 else None
-    planes = _planes(groups, weights, volume_shape, size, others, None, make)
-    along = _AlongZ(volume_shape[0], size[0], RowShares.of(size, others.size if others else 1), others)
-    return along.periodic_kernel(planes, size, np.float32, "cpu", make)
+    along = _AlongZ.of(volume_shape[0], padded_shape(groups, volume_shape), exchange)
+    planes = _planes(groups, weights, volume_shape, along, None, make)
+    return along.periodic_kernel(planes, np.float32, "cpu", make)
 
 
 def lateral_reach(groups: list[AxisGroup], depth: int) -> tuple[int, int]:
@@ -191,14 +188,12 @@ def _planes(
     groups: list[AxisGroup],
     weights: NDArray[np.float64],
     volume_shape: tuple[int, int, int],
-    size: tuple[int, int, int],
-    exchange: World | None,
+    along: _AlongZ,
     rods: RodPlanes | None,
-    make: MakeArray,
+    make: MakeArray = np.zeros,
 ) -> NDArray[np.complex64]:
     """In-plane transforms of the kernel at this rank's differences in z."""
-    ranks, rank = (exchange.size, exchange.rank) if exchange else (1, 0)
-    own = shares(volume_shape[0], ranks)[rank]
+    size, own = along.size, shares(along.depth, along.rows.ranks)[along.rank]
     planes = make((own.stop - own.start, size[1], size[2] // 2 + 1), np.complex64)
     for rotated in (False, True):
         some = [group for group in groups if group.rotated == rotated]
@@ -251,32 +246,41 @@ def _add_planes(
 class _AlongZ:
     """The transform along dz of planes for dz >= 0; those below are their conjugates, so the result is real.
 
-    All ranks have ``depth`` planes; the grid is ``size`` long.
+    All ranks together have ``depth`` planes; ``size (z, y, x)`` is the grid. ``exchange`` is None for a rank
+    alone.
     """
 
     depth: int
-    size: int
+    size: tuple[int, int, int]
     rows: RowShares
     exchange: World | None
 
+    @classmethod
+    def of(cls, depth: int, size: tuple[int, int, int], exchange: World | None) -> _AlongZ:
+        others = exchange if exchange is not None and exchange.size > 1 else None
+        return cls(depth, size, RowShares.of(size, others.size if others else 1), others)
+
+    @property
+    def rank(self) -> int:
+        return self.exchange.rank if self.exchange else 0
+
     def own_rows(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
-        """The rows of this rank, ``(size, own rows, columns)``."""
-        rank = self.exchange.rank if self.exchange else 0
-        out = np.empty((self.size, self.rows.count(rank), planes.shape[2]), dtype)
-        for block, stored in zip(self.rows.blocks, self.rows.stored(rank), strict=True):
+        """The rows of this rank, ``(z, own rows, columns)``."""
+        out = np.empty((self.size[0], self.rows.count(self.rank), planes.shape[2]), dtype)
+        for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
             self._transform(self._gather(planes, block), out[:, stored])
         return out
 
     def tapered(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
-        """All rows of the tapered kernel, ``(size, rows, columns)``, on every rank."""
+        """All rows of the tapered kernel, ``(z, rows, columns)``, on every rank."""
         taper = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)[:, None, None]
-        out = np.empty((self.size, self.rows.rows, planes.shape[2]), dtype)
+        out = np.empty((self.size[0], self.rows.rows, planes.shape[2]), dtype)
         for block in self.rows.blocks:
             part = self._gather(planes, block) * taper
             if self.exchange is None:
                 self._transform(part, out[:, block])
                 continue
-            own = np.empty((self.size, *part.shape[1:]), dtype)
+            own = np.empty((self.size[0], *part.shape[1:]), dtype)
             self._transform(part, own)
             counts = [share.stop - share.start for share in self.rows.shares(block)]
             rows_first = torch.from_numpy(np.ascontiguousarray(own.swapaxes(0, 1)))
@@ -286,16 +290,14 @@ class _AlongZ:
     def periodic_kernel(
         self,
         planes: NDArray[np.complex64],
-        size: tuple[int, int, int],
         dtype: Any,
         device: torch.device | str,
         make: MakeArray = np.empty,
     ) -> PeriodicKernel:
         """The tapered kernel with ``depth`` as its period, on a grid that is else ``size``."""
-        rank = self.exchange.rank if self.exchange else 0
-        out = make((self.depth, self.rows.count(rank), planes.shape[2]), dtype)
+        out = make((self.depth, self.rows.count(self.rank), planes.shape[2]), dtype)
         taper = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)[:, None, None]
-        for block, stored in zip(self.rows.blocks, self.rows.stored(rank), strict=True):
+        for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
             part = self._gather(planes, block) * taper
             if not part.size:
                 continue
@@ -303,14 +305,14 @@ class _AlongZ:
             part[1:] += np.conj(part[:0:-1])
             half = part[: self.depth // 2 + 1]
             out[:, stored] = scipy.fft.hfft(half, n=self.depth, axis=0, workers=torch.get_num_threads())
-        return PeriodicKernel((self.depth, *size[1:]), torch.from_numpy(out).to(device), self.rows)
+        return PeriodicKernel((self.depth, *self.size[1:]), torch.from_numpy(out).to(device), self.rows)
 
     def _gather(self, planes: NDArray[np.complex64], block: slice) -> NDArray[np.complex64]:
         return gather_rows(planes, block, shares(self.depth, self.rows.ranks), self.rows, self.exchange)
 
     def _transform(self, part: NDArray[np.complex64], out: NDArray[Any]) -> None:
         if part.size:
-            out[:] = scipy.fft.hfft(part, n=self.size, axis=0, workers=torch.get_num_threads())
+            out[:] = scipy.fft.hfft(part, n=self.size[0], axis=0, workers=torch.get_num_threads())
 
 
 def profile_across(group: AxisGroup) -> NDArray[np.float64]:

@@ -82,7 +82,7 @@ class Plan:
 
     def filling(self, iterations: int) -> Plan:
         """Conjugate gradients that fill pixels which do not count, for methods that know no weights."""
-        coloured = self.ctf not in ("none", "phase-flip") or self.dose_weighting
+        coloured = _coloured(self.ctf, weighs_dose=self.dose_weighting)
         return replace(
             self,
             method="cg",
@@ -156,9 +156,14 @@ def resolve_plan(options: ReconstructOptions, source: ImageSource) -> Plan:
     return plan
 
 
+def _coloured(ctf: str, *, weighs_dose: bool) -> bool:
+    """Whether filters change noise and signal otherwise at some frequencies than at others."""
+    return ctf not in ("none", "phase-flip") or weighs_dose
+
+
 def _damped_by_frequency(options: ReconstructOptions, method: str) -> bool:
     """Whether noise over signal is measured by frequency: it is not where filters colour noise and signal."""
-    coloured = options.ctf not in ("none", "phase-flip") or options.weighs_dose
+    coloured = _coloured(options.ctf, weighs_dose=options.weighs_dose)
     found = method in DAMPED_BY_FREQUENCY and options.damping is None and not coloured
     if options.prior == "smooth" and not found:
         raise InputError(

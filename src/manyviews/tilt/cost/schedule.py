@@ -10,13 +10,14 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.io.sizes import format_bytes
 from manyviews.kernels.lanes import WIDTH
 from manyviews.parallel.layout import Layout, useful_layouts
+from manyviews.runs.checkpoint import KEPT
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.tilt.cost.blocks import Stream
 from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
 from manyviews.tilt.methods import agent_count
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.plan import Plan
-from manyviews.tilt.solve.storage import CHECKPOINTS_KEPT, STREAMED_CHECKPOINTS_KEPT
+from manyviews.tilt.solve.storage import STREAMED_CHECKPOINTS_KEPT
 
 _GIBIBYTE = 1 << 30
 # Share of the memory that a streamed convolution gets at most: in the rest the system keeps what it can of
@@ -287,7 +288,7 @@ class _Planner:
         )
 
     def _schedule(self, layout: Layout, estimate: Estimate, stream: Stream | None) -> Schedule:
-        kept = CHECKPOINTS_KEPT if stream is None else STREAMED_CHECKPOINTS_KEPT
+        kept = KEPT if stream is None else STREAMED_CHECKPOINTS_KEPT
         slices = -(-self.plan.volume_shape[0] // layout.slabs)
         cut = stream is not None and stream.piece_slices < slices
         return Schedule(

@@ -10,14 +10,15 @@ from manyviews.io.scratch import ScratchFolder
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.tiling import Tiling, choose_tiling
 from manyviews.operators.view_kernel import padded_shape
+from manyviews.runs.checkpoint import KEPT
 
 Shape3 = tuple[int, int, int]
 
 # Ranks that share a volume give arrays of so many bytes back to the system as soon as they are freed: in a
 # slab of three slices of 1024 x 1024 that leaves 30 to 45 MiB less with a rank, for some 5 % of its time.
 GIVEN_BACK_BYTES = 8 * 2**20
-# Checkpoints of a stage that stay; fewer where volumes take the disk, too.
-CHECKPOINTS_KEPT, STREAMED_CHECKPOINTS_KEPT = 2, 1
+# Checkpoints of a stage that stay where volumes take the disk, too.
+STREAMED_CHECKPOINTS_KEPT = 1
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Storage:
     @property
     def checkpoints_kept(self) -> int:
         """How many of the last, beside what lies in files."""
-        return CHECKPOINTS_KEPT if self.scratch is None else STREAMED_CHECKPOINTS_KEPT
+        return KEPT if self.scratch is None else STREAMED_CHECKPOINTS_KEPT
 
     def allocate(self, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
         """A new float32 tensor with any content."""
