@@ -204,8 +204,8 @@ class MachineOptions:
     """What a job may use of the machine."""
 
     device: Literal["cpu", "cuda", "auto"] = option("cpu", section="machine", metavar="DEVICE",
-        help="Compute on this. cpu; cuda: one NVIDIA GPU for each rank, tested in Triton's interpreter but "
-        "not yet on a GPU; auto: cuda if there is one.")
+        help="Compute on this. cpu; cuda: one NVIDIA GPU for each rank, not yet tried on one; auto: cuda if "
+        "there is one.")
     threads: int = option(0, section="machine", least=0,
         help="Compute with this many threads in each rank; 0: the cores, divided among the ranks of a host.")
     memory: float | None = option(None, section="machine", metavar="GIB", above=0,

@@ -209,9 +209,9 @@ def test_a_thickness_from_the_images_is_told_even_if_quiet(tmp_path, capsys):
 
 
 def test_a_volume_that_fits_but_its_method_does_not(tmp_path, out, refused, monkeypatch):
-    from manyviews.tilt import reconstruct
+    from manyviews.jobs import device
 
-    monkeypatch.setattr(reconstruct, "available_memory_bytes", lambda: 200 << 20)
+    monkeypatch.setattr(device, "available_memory_bytes", lambda: 200 << 20)
     said = refused(words(out, stack(tmp_path)))
     assert "the reconstruction needs about" in said
     assert "200 MiB are free" in said

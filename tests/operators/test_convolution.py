@@ -13,6 +13,7 @@ from manyviews.operators.convolution import Convolution
 from manyviews.operators.row_shares import RowShares
 from manyviews.operators.tiling import Tiling
 from manyviews.parallel.world import shares
+from pretend_gpu import OnGpu
 from thread_world import run_ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,7 +83,7 @@ def in_slabs(operator, x, ranks, block, method="forward"):
         mine = Convolution(
             volume_shape,
             operator.padded,
-            operator.multiplier[:, rows.own(world.rank)],
+            operator.multiplier[:, torch.from_numpy(rows.own(world.rank))],
             tiling=operator.tiling,
             rows=rows,
             exchange=world,
@@ -180,16 +181,32 @@ def test_what_does_not_belong_together_is_refused(rng):
         Convolution(shape, padded, spectrum, tiling=Tiling.of(shape, (2, 9), (1, 1)))
 
 
-@pytest.mark.cuda
+def on_gpu(tensor):
+    """On a GPU where there is one, else pretended."""
+    return tensor.cuda() if torch.cuda.is_available() else tensor.as_subclass(OnGpu)
+
+
 def test_tiles_are_refused_on_the_gpu(rng):
-    operator, whole = tiled((3, 12, 9), (5, 4), (2, 3), np.float32, rng)
-    x = volume((3, 12, 9), np.float32, rng).cuda()
+    operator, _ = tiled((3, 12, 9), (5, 4), (2, 3), np.float32, rng)
+    x = on_gpu(volume((3, 12, 9), np.float32, rng))
     for method in (operator.forward, operator.quadratic):
-        with pytest.raises(ValueError, match="whole volume at once"):
+        with pytest.raises(ValueError, match="whole lateral plane at once"):
             method(x)
-    on_host = whole.quadratic(x.cpu())
-    whole.multiplier = whole.multiplier.cuda()
-    assert whole.quadratic(x) == pytest.approx(on_host, rel=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+@pytest.mark.parametrize("block", [1, 4, 24])
+@pytest.mark.parametrize(("shape", "padded"), [((5, 12, 9), (9, 24, 18)), ((8, 11, 6), (16, 21, 11))])
+def test_a_gpu_does_the_same(shape, padded, block, ranks, rng):
+    operator = operator_for(even_kernel(shape, rng), shape, padded, np.float64)
+    x = volume(shape, np.float64, rng)
+    wanted, quadratic = operator.forward(x), operator.quadratic(x)
+    operator.multiplier = on_gpu(operator.multiplier)
+    parts = in_slabs(operator, on_gpu(x), ranks, block)
+    assert all(part.is_cuda for part in parts)
+    assert distance(torch.cat(parts).cpu(), wanted) < 1e-12
+    for value in in_slabs(operator, on_gpu(x), ranks, block, "quadratic"):
+        assert value == pytest.approx(quadratic, rel=1e-10)
 
 
 def test_odd_and_even_last_axis_and_the_argument_is_left_alone(rng):

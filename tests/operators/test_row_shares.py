@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from manyviews.operators import row_shares
 from manyviews.operators.row_shares import RowShares, gather_rows, scatter_rows
@@ -36,11 +37,11 @@ def test_rows_are_gathered_and_come_back(rows, block, ranks, dtype, rng):
     def work(world):
         exchange = world if ranks > 1 else None
         slabs = shares(depth, ranks)
-        planes = whole[slabs[world.rank]].copy()
+        planes = torch.from_numpy(whole[slabs[world.rank]].copy())
         for part in dealt.blocks:
             found = gather_rows(planes, part, slabs, dealt, exchange)
             assert np.array_equal(found, whole[:, dealt.shares(part)[world.rank]])
-            longer = np.concatenate([2 * found, np.zeros_like(found)])
+            longer = torch.cat([2 * found, torch.zeros_like(found)])
             scatter_rows(longer, planes, part, slabs, dealt, exchange)
         return planes
 

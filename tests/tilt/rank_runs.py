@@ -2,10 +2,12 @@
 
 ``mpiexec -n N python rank_runs.py STACKS OUT CHECKPOINT_SECONDS CASE...`` with the stacks ``a.mrc`` and
 ``b.mrc`` in STACKS; a case is a name of `CASES` and a layout that has N ranks, ``cg:1x2``, run in
-``OUT/cg-1x2``. The pids of the ranks are in ``OUT/pids``. Cases of `SPOILT` have the stacks ``spoilt-a.mrc``
-and ``spoilt-b.mrc``, with weights ``weights-a.mrc`` and ``weights-b.mrc``.
+``OUT/cg-1x2``; ``gpu-cg:1x2`` runs it on GPUs that are pretended. The pids of the ranks are in ``OUT/pids``.
+Cases of `SPOILT` have the stacks ``spoilt-a.mrc`` and ``spoilt-b.mrc``, with weights ``weights-a.mrc`` and
+``weights-b.mrc``.
 """
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -16,6 +18,10 @@ from manyviews.options import RunOptions
 from manyviews.parallel import launch
 from manyviews.tilt import reconstruct as job
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from pretend_gpu import pretend_gpu
 
 THICKNESS, AXES = 11, (0.0, 35.0)
 CASES = {
@@ -34,7 +40,9 @@ SPOILT = ("weighed", "filled")
 
 
 def run_case(case: str, stacks: Path, out: Path, checkpoint_seconds: float) -> None:
-    name, layout = case.split(":")
+    label, layout = case.split(":")
+    name = label.removeprefix("gpu-")
+    on_gpu = name != label
     kind = "spoilt-" if name in SPOILT else ""
     weights = tuple(stacks / f"weights-{one}.mrc" for one in "ab") if name in SPOILT else ()
     series = SeriesOptions(
@@ -43,15 +51,21 @@ def run_case(case: str, stacks: Path, out: Path, checkpoint_seconds: float) -> N
         axis_angle=AXES,
     )
     options = ReconstructOptions(
-        thickness=THICKNESS, layout=layout, threads=1, weights=weights, **CASES[name]
+        thickness=THICKNESS,
+        layout=layout,
+        threads=1,
+        weights=weights,
+        device="cuda" if on_gpu else "cpu",
+        **CASES[name],
     )
-    folder = out / (name if name == "long" else f"{name}-{layout}")
-    job.reconstruct(
-        series,
-        options,
-        RunOptions(folder, quiet=True, checkpoint_seconds=checkpoint_seconds),
-        world=launch.start_world(),
-    )
+    folder = out / (name if name == "long" else f"{label}-{layout}")
+    with pretend_gpu() if on_gpu else contextlib.nullcontext():
+        job.reconstruct(
+            series,
+            options,
+            RunOptions(folder, quiet=True, checkpoint_seconds=checkpoint_seconds),
+            world=launch.start_world(),
+        )
 
 
 def rank_main(stacks: Path, out: Path, checkpoint_seconds: float, cases: list[str]) -> None:

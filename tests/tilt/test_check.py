@@ -144,7 +144,7 @@ def test_grey_levels_between_stacks(tmp_path):
 
 def test_thickness_larger_than_memory_is_refused(tmp_path, monkeypatch):
     data = series(tmp_path)
-    monkeypatch.setattr("manyviews.tilt.cost.schedule.available_memory_bytes", lambda: 100 << 20)
+    monkeypatch.setattr("manyviews.jobs.device.available_memory_bytes", lambda: 100 << 20)
     with pytest.raises(InputError, match="the reconstruction needs about"):
         check(data, OPTIONS)
     check(data, replace(OPTIONS, thickness=0))

@@ -11,6 +11,7 @@ from rank_runs import AXES, CASES, SPOILT, THICKNESS
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import read_mrc, write_mrc
+from manyviews.parallel.layout import Layout
 from manyviews.runs.events import read_events
 from manyviews.simulate.phantoms import Gaussians
 
@@ -82,6 +83,17 @@ def test_many_ranks_give_the_volume_of_one(run_warm_ranks, stacks, alone, tmp_pa
             assert (found / table).read_bytes() == (alone / f"{name}-1x1" / table).read_bytes(), case
         if layout.startswith("1"):  # groups of cg and sirt meet only where views are projected
             assert all(event["exchanged_bytes"] > 0 and event["messages"] > 0 for event in iterations)
+
+
+@pytest.mark.parametrize("layout", ["1x1", "1x2"])
+def test_gpus_give_the_volume_of_a_processor(run_warm_ranks, stacks, alone, tmp_path, layout):
+    """Volumes, images and kernels are where they should be, in slabs too; see `pretend_gpu`."""
+    cases = [f"gpu-{name}:{layout}" for name in METHODS]
+    ranks = Layout.parse(layout).ranks
+    done = run_warm_ranks(ranks, SCRIPT, stacks, tmp_path, 30, *cases, seconds=250)
+    assert done.returncode == 0, done.stderr
+    for name in METHODS:
+        assert mismatch(tmp_path / f"gpu-{name}-{layout}", alone / f"{name}-1x1") < 1e-5, name
 
 
 @pytest.mark.parametrize("name", SPOILT)

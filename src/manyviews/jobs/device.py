@@ -11,6 +11,7 @@ from manyviews.errors import InputError
 from manyviews.options import MachineOptions
 from manyviews.parallel.launch import local_rank, local_threads, set_threads
 from manyviews.parallel.world import World
+from manyviews.runs.memory import available_memory_bytes
 
 
 def resolve_device(wanted: str, *, triton: bool = True) -> str:
@@ -35,6 +36,18 @@ def own_device(device: str, world: World) -> torch.device:
     if device != "cuda":
         return torch.device(device)
     return torch.device("cuda", local_rank(world) % torch.cuda.device_count())
+
+
+def free_memory_bytes(device: str, world: World, ranks_per_host: int = 1) -> int | None:
+    """Memory that this machine has for the arrays of all its ranks, on its GPUs if that is where they are.
+
+    All ranks make this call. None where the system does not tell.
+    """
+    if device != "cuda":
+        return available_memory_bytes()
+    free, _ = torch.cuda.mem_get_info(own_device(device, world))
+    sharing = -(-ranks_per_host // torch.cuda.device_count())
+    return int(free) // sharing * ranks_per_host
 
 
 def use_threads(machine: MachineOptions, world: World) -> int:

@@ -103,7 +103,7 @@ class Convolution(LinearOperator):
         """Convolve a volume ``(own slices, y, x)``.
 
         ``out`` is for the result, of the shape and dtype of ``x`` and not ``x`` itself; None: a new tensor.
-        `ValueError` for a CUDA tensor, where there are several ranks or tiles.
+        `ValueError` for a CUDA tensor, where there are several tiles.
         """
         require_shape(x, self.domain, "the convolution")
         if x.is_cuda:
@@ -124,8 +124,8 @@ class Convolution(LinearOperator):
         With one tile it takes no transform back: by Parseval's theorem the sum may be taken over frequencies.
         """
         if x.is_cuda:
-            return self._quadratic_cuda(x)
-        if self.tiling.count == 1:
+            own = self._quadratic_cuda(x)
+        elif self.tiling.count == 1:
             own = self._quadratic_by_frequency(x.detach().numpy())
         else:
             own = self._quadratic_by_tile(x.detach().numpy())
@@ -144,8 +144,9 @@ class Convolution(LinearOperator):
             spectra = self._along_z(planes, block)
             spectra *= self.multiplier.numpy()[:, stored]
             _in_place(scipy.fft.ifft, spectra, 0)
-            scatter_rows(spectra, planes, block, self.slabs, self.rows, self.exchange)
-            del spectra
+            back = torch.from_numpy(spectra), torch.from_numpy(planes)
+            scatter_rows(*back, block, self.slabs, self.rows, self.exchange)
+            del spectra, back
         for part in self._pieces(tile):
             _in_place(scipy.fft.ifft, planes[part], 1)
             lines = scipy.fft.irfft(planes[part, tile.crop_y], n=self.padded[2], axis=2, workers=_workers())
@@ -166,7 +167,7 @@ class Convolution(LinearOperator):
 
     def _along_z(self, planes: Array, block: slice) -> Array:
         """The whole transform in own rows of a block, ``(padded z, own rows of the block, columns)``."""
-        lines = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
+        lines = self._gather(torch.from_numpy(planes), block).numpy()
         if not lines.size:  # more ranks than rows in the block
             return np.empty((self.padded[0], *lines.shape[1:]), lines.dtype)
         found: Array = scipy.fft.fft(lines, n=self.padded[0], axis=0, workers=_workers())
@@ -204,23 +205,44 @@ class Convolution(LinearOperator):
             twice -= columns[-1]
         return float(twice) / math.prod(self.padded)
 
+    def _gather(self, planes: torch.Tensor, block: slice) -> torch.Tensor:
+        return gather_rows(planes, block, self.slabs, self.rows, self.exchange)
+
+    # --- on a GPU: the same, without threads, pieces and work in place ---
+
     def _forward_cuda(self, x: torch.Tensor) -> torch.Tensor:
-        self._require_alone()
-        depth, height, width = self.domain
-        spectrum = torch.fft.rfftn(x, s=self.padded)
-        spectrum *= self.multiplier
-        whole: torch.Tensor = torch.fft.irfftn(spectrum, s=self.padded)
-        return whole[:depth, :height, :width].contiguous()
+        planes = self._lateral_cuda(x)
+        for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
+            spectra = self._along_z_cuda(planes, block)
+            spectra *= self.multiplier[:, stored]
+            found = torch.fft.ifft(spectra, dim=0) if spectra.numel() else spectra
+            scatter_rows(found, planes, block, self.slabs, self.rows, self.exchange)
+        _, height, width = self.domain
+        lines = torch.fft.ifft(planes, dim=1)[:, :height]
+        voxels: torch.Tensor = torch.fft.irfft(lines, n=self.padded[2], dim=2)
+        return voxels[:, :, :width].contiguous()
 
     def _quadratic_cuda(self, x: torch.Tensor) -> float:
-        self._require_alone()
-        spectrum = torch.view_as_real(torch.fft.rfftn(x, s=self.padded))
-        power = spectrum.square_().sum(dim=-1).mul_(self.multiplier)
-        return self._from_half(power.sum(dim=(0, 1), dtype=torch.float64).cpu().numpy())
+        planes = self._lateral_cuda(x)
+        columns = planes.new_zeros(planes.shape[2], dtype=torch.float64)
+        for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
+            power = torch.view_as_real(self._along_z_cuda(planes, block)).square_().sum(dim=-1)
+            columns += power.mul_(self.multiplier[:, stored]).sum(dim=(0, 1), dtype=torch.float64)
+        return self._from_half(columns.cpu().numpy())
 
-    def _require_alone(self) -> None:
-        if self.exchange is not None or self.tiling.count > 1:
-            raise ValueError("on a CUDA device a convolution takes the whole volume at once, on one rank")
+    def _lateral_cuda(self, x: torch.Tensor) -> torch.Tensor:
+        if self.tiling.count > 1:
+            raise ValueError("on a CUDA device a convolution takes the whole lateral plane at once")
+        lines = torch.fft.rfft(x, n=self.padded[2], dim=2)
+        planes: torch.Tensor = torch.fft.fft(lines, n=self.padded[1], dim=1)
+        return planes
+
+    def _along_z_cuda(self, planes: torch.Tensor, block: slice) -> torch.Tensor:
+        lines = self._gather(planes, block)
+        if not lines.numel():  # more ranks than rows in the block
+            return lines.new_empty((self.padded[0], *lines.shape[1:]))
+        found: torch.Tensor = torch.fft.fft(lines, n=self.padded[0], dim=0)
+        return found
 
 
 def _workers() -> int:

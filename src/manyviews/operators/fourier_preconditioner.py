@@ -132,7 +132,8 @@ class FourierPreconditioner(LinearOperator):
 
     def _solve(self, planes: Array, block: slice) -> None:
         """Along z, in this rank's rows of a block."""
-        values = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
+        held = torch.from_numpy(planes)
+        values = gather_rows(held, block, self.slabs, self.rows, self.exchange).numpy()
         own = block if self.exchange is None else self.rows.shares(block)[self.exchange.rank]
         real = values.real.dtype
         diagonal = self.diagonal[own].astype(real)
@@ -147,7 +148,7 @@ class FourierPreconditioner(LinearOperator):
             lambda: np.empty((len(values), values.shape[2]), real), solve,
         )  # fmt: skip
         if self.exchange is not None:
-            scatter_rows(values, planes, block, self.slabs, self.rows, self.exchange)
+            scatter_rows(torch.from_numpy(values), held, block, self.slabs, self.rows, self.exchange)
 
 
 @register("fourier preconditioner")

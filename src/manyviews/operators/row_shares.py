@@ -67,8 +67,8 @@ class RowShares:
 
 
 def gather_rows(
-    planes: NDArray[Any], block: slice, slabs: Sequence[slice], rows: RowShares, exchange: World | None
-) -> NDArray[Any]:
+    planes: torch.Tensor, block: slice, slabs: Sequence[slice], rows: RowShares, exchange: World | None
+) -> torch.Tensor:
     """All slices of this rank's rows of a block, one of ``rows.blocks``: ``(depth, own rows, columns)``.
 
     ``planes`` are ``(own slices, rows, columns)``, complex; rank r holds the slices ``slabs[r]``. Without
@@ -80,14 +80,14 @@ def gather_rows(
     columns = planes.shape[2]
     own = _length(parts[exchange.rank])
     found = exchange.all_to_all(
-        [_packed(planes[:, part]) for part in parts], [(_length(slab), own, 2 * columns) for slab in slabs]
+        [_pairs(planes[:, part]) for part in parts], [(_length(slab), own, columns, 2) for slab in slabs]
     )
-    return np.concatenate([part.numpy().view(planes.dtype) for part in found])
+    return torch.view_as_complex(torch.cat(found))
 
 
 def scatter_rows(
-    values: NDArray[Any],
-    planes: NDArray[Any],
+    values: torch.Tensor,
+    planes: torch.Tensor,
     block: slice,
     slabs: Sequence[slice],
     rows: RowShares,
@@ -101,16 +101,15 @@ def scatter_rows(
         planes[:, block] = values[: slabs[-1].stop]
         return
     parts = rows.shares(block)
-    shapes = [(planes.shape[0], _length(part), 2 * planes.shape[2]) for part in parts]
-    found = exchange.all_to_all([_packed(values[slab]) for slab in slabs], shapes)
+    shapes = [(planes.shape[0], _length(part), planes.shape[2], 2) for part in parts]
+    found = exchange.all_to_all([_pairs(values[slab]) for slab in slabs], shapes)
     for part, received in zip(parts, found, strict=True):
-        planes[:, part] = received.numpy().view(planes.dtype)
+        planes[:, part] = torch.view_as_complex(received)
 
 
-def _packed(values: NDArray[Any]) -> torch.Tensor:
-    """Complex numbers as pairs of real ones along the last axis: every exchange knows those."""
-    contiguous = np.ascontiguousarray(values)
-    return torch.from_numpy(contiguous.view(contiguous.real.dtype))
+def _pairs(values: torch.Tensor) -> torch.Tensor:
+    """Complex numbers as pairs of real ones along an axis more: every exchange knows those."""
+    return torch.view_as_real(values.contiguous())
 
 
 def _length(part: slice) -> int:

@@ -308,7 +308,9 @@ class _AlongZ:
         return PeriodicKernel((self.depth, *self.size[1:]), torch.from_numpy(out).to(device), self.rows)
 
     def _gather(self, planes: NDArray[np.complex64], block: slice) -> NDArray[np.complex64]:
-        return gather_rows(planes, block, shares(self.depth, self.rows.ranks), self.rows, self.exchange)
+        slabs = shares(self.depth, self.rows.ranks)
+        found = gather_rows(torch.from_numpy(planes), block, slabs, self.rows, self.exchange)
+        return np.asarray(found.numpy(), dtype=planes.dtype)
 
     def _transform(self, part: NDArray[np.complex64], out: NDArray[Any]) -> None:
         if part.size:

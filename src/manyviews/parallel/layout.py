@@ -66,6 +66,15 @@ def useful_layouts(ranks: int, agents: int, depth: int) -> list[Layout]:
     return sorted(dict.fromkeys(found), key=work)
 
 
+def layouts_of_few_slabs(ranks: int, agents: int, depth: int) -> list[Layout]:
+    """For every number of slabs, fewest first, as many groups as are of use.
+
+    For ranks that work quickly and have slow messages, as GPUs do. Arguments are as of `useful_layouts`.
+    """
+    counts = dict.fromkeys(_as_few(depth, parts) for parts in range(1, min(ranks, depth) + 1))
+    return [Layout(_as_few(agents, min(agents, ranks // slabs)), slabs) for slabs in counts]
+
+
 def _as_few(count: int, parts: int) -> int:
     """The least number of parts of which none is larger than the largest of so many."""
     return -(-count // -(-count // parts))

@@ -11,10 +11,10 @@ import torch
 
 from manyviews.errors import InputError
 from manyviews.io.sizes import format_bytes
+from manyviews.jobs.device import free_memory_bytes
 from manyviews.operators.axis_groups import group_by_axis
 from manyviews.parallel.layout import Layout
 from manyviews.parallel.world import SingleWorld
-from manyviews.runs.memory import available_memory_bytes
 from manyviews.runs.progress import format_seconds
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.ctf.apply import check_transfer
@@ -93,7 +93,9 @@ class Checked:
         schedule, cost = self.schedule, self.schedule.estimate
         ranks = schedule.layout.ranks + schedule.idle_ranks
         each = " a rank" if ranks > 1 else ""
-        limit = schedule.memory_limit_bytes if self.thickness_given else available_memory_bytes()
+        limit = schedule.memory_limit_bytes
+        if not self.thickness_given:
+            limit = free_memory_bytes(self.plan.device, SingleWorld())
         allowed = "" if limit is None else f" of {format_bytes(limit)} that may be used"
         parts = [f"{name} {format_bytes(size)}" for name, size in cost.parts.items()]
         on_gpu = self.plan.device != "cpu"
@@ -194,7 +196,7 @@ def _schedule(
         ranks_per_host=ranks,
         layout=options.layout,
         memory_gib=options.memory if limited else None,
-        available_bytes=None if limited else sys.maxsize,
+        available_bytes=free_memory_bytes(plan.device, SingleWorld(), ranks) if limited else sys.maxsize,
         weighed=weighed,
     )
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import MrcHeader, MrcStack
-from manyviews.jobs.device import use_threads
+from manyviews.jobs.device import free_memory_bytes, use_threads
 from manyviews.parallel.world import SingleWorld
-from manyviews.runs.memory import available_memory_bytes
 from manyviews.solvers.driver import iterate
 from manyviews.solvers.proximal_maps import Denoiser
 from manyviews.tilt.cost.schedule import make_schedule
@@ -194,7 +193,7 @@ def _require_memory(plan: Plan, source: ImageSource, memory_gib: float | None) -
         ranks_per_host=1,
         layout=None,
         memory_gib=memory_gib,
-        available_bytes=available_memory_bytes(),
+        available_bytes=free_memory_bytes(plan.device, SingleWorld()),
     )
     if schedule.streamed:
         raise InputError(

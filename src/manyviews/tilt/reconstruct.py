@@ -14,7 +14,7 @@ import numpy as np
 from manyviews.errors import InputError
 from manyviews.io.mrc import MrcStack, read_header
 from manyviews.io.scratch import ScratchFolder
-from manyviews.jobs.device import own_device
+from manyviews.jobs.device import free_memory_bytes, own_device
 from manyviews.jobs.run import Job, JobResult, start_job
 from manyviews.operators.slab_projector import SlabProjector
 from manyviews.operators.transfer_projector import TransferProjector
@@ -23,7 +23,7 @@ from manyviews.parallel.layout import Place, alone, take_place
 from manyviews.parallel.world import SingleWorld, World
 from manyviews.runs.fingerprint import files_fingerprint
 from manyviews.runs.map_names import VOLUME_FILE
-from manyviews.runs.memory import available_memory_bytes, give_back_freed, require_disk
+from manyviews.runs.memory import give_back_freed, require_disk
 from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.estimate import Estimate
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
@@ -233,13 +233,15 @@ def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptio
     """
     stored = sum(stack.stored_bytes for stack in source.series.stacks)
     hosts = world.gather(socket.gethostname())
-    available = [size for size in world.gather(available_memory_bytes()) if size is not None]
+    ranks_per_host = max(hosts.count(host) for host in hosts)
+    free = world.gather(free_memory_bytes(plan.device, world, ranks_per_host))
+    available = [size for size in free if size is not None]
     return make_schedule(
         plan,
         source.binned_geometry,
         stored,
         ranks=world.size,
-        ranks_per_host=max(hosts.count(host) for host in hosts),
+        ranks_per_host=ranks_per_host,
         layout=options.layout,
         memory_gib=options.memory,
         available_bytes=min(available) if available else None,

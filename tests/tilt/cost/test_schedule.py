@@ -213,7 +213,7 @@ def test_impossible_layouts_are_refused(layout, ranks, what):
         scheduled(ranks, layout=layout)
 
 
-def test_a_gpu_takes_whole_volumes():
+def test_gpus_take_whole_volumes_where_they_can():
     plan, geometry, stored = arguments(method="consensus", subsets=4)
     plan = replace(plan, device="cuda")
 
@@ -221,11 +221,21 @@ def test_a_gpu_takes_whole_volumes():
         return make_schedule(plan, geometry, stored, ranks=8, ranks_per_host=8, **chosen)
 
     assert schedule().layout == Layout(4, 1)
-    assert schedule(available_bytes=MEBIBYTE).memory_limit_bytes is None
-    with pytest.raises(InputError, match=r"--layout.*a GPU"):
-        schedule(layout="2x2")
+    assert schedule().memory_limit_bytes is None
+    assert schedule(layout="2x2").layout == Layout(2, 2)
+    whole, halves = schedule().estimate.memory_bytes, schedule(layout="4x2").estimate.memory_bytes
+    assert schedule(available_bytes=4 * (whole + halves)).layout == Layout(4, 2)
+    too_small = schedule(available_bytes=8 * MEBIBYTE)
+    assert too_small.layout.slabs == 8
+    assert too_small.lines()[-1] == "only 1.0 MiB are free on a GPU, which may not suffice"
     with pytest.raises(InputError, match="a GPU cannot have its volumes in files"):
         schedule(memory_gib=0.1)
+
+
+def test_gpus_share_the_views_of_methods_without_subsets():
+    plan, geometry, stored = arguments()
+    found = make_schedule(replace(plan, device="cuda"), geometry, stored, ranks=3, ranks_per_host=3)
+    assert found.layout == Layout(3, 1)
 
 
 def test_a_layout_that_was_given_is_kept():

@@ -9,7 +9,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.sizes import format_bytes
 from manyviews.kernels.lanes import WIDTH
-from manyviews.parallel.layout import Layout, useful_layouts
+from manyviews.parallel.layout import Layout, layouts_of_few_slabs, useful_layouts
 from manyviews.runs.checkpoint import KEPT
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.tilt.cost.blocks import Stream
@@ -73,7 +73,7 @@ class Schedule:
         memory = f"about {format_bytes(self.estimate.memory_bytes)}"
         each = " a rank" if self.layout.ranks > 1 else ""
         if not self.streamed:
-            return [f"{self._ranks()}; {memory}{each} in memory", *self._idle()]
+            return [f"{self._ranks()}; {memory}{each} in memory", *self._idle(), *self._doubt()]
         files = format_bytes(self.estimate.file_bytes)
         tile = self.estimate.tile
         tiles = "" if tile is None else f"tiles of {tile[1]} x {tile[0]}; "
@@ -97,6 +97,13 @@ class Schedule:
         else:
             what = f"{groups} groups share the {shared}, each of {slabs} ranks with {slab}"
         return f"{self.layout.ranks} ranks as {self.layout}: {what}"
+
+    def _doubt(self) -> list[str]:
+        """Where GPUs are tried whose memory is told not to suffice."""
+        limit = self.memory_limit_bytes
+        if limit is None or self.estimate.memory_bytes <= limit:
+            return []
+        return [f"only {format_bytes(limit)} are free on a GPU, which may not suffice"]
 
     def _idle(self) -> list[str]:
         if not self.idle_ranks:
@@ -130,7 +137,8 @@ def make_schedule(
     memory_gib
         What each rank may use; None: what is available, divided among the ranks of a machine.
     available_bytes
-        Memory that is free on the machine that has least; None: ask the system.
+        Memory that is free on the machine that has least, of its GPUs if these are meant; None: ask the
+        system, which does not tell of GPUs.
     weighed
         Whether single pixels have weights.
 
@@ -139,9 +147,8 @@ def make_schedule(
     InputError
         If the layout cannot be, or the run fits in no way.
     """
-    on_gpu = plan.device == "cuda"
-    # what a GPU has is found out when it is full
-    limit = None if on_gpu and memory_gib is None else _limit(memory_gib, available_bytes, ranks_per_host)
+    nobody_tells = plan.device == "cuda" and memory_gib is None and available_bytes is None
+    limit = None if nobody_tells else _limit(memory_gib, available_bytes, ranks_per_host)
     return _Planner(
         Estimator(plan, geometry, data_bytes, weighed=weighed),
         plan,
@@ -176,12 +183,6 @@ def _wanted(text: str, plan: Plan, ranks: int) -> Layout:
             where="--layout",
             fix=f"give {depth} slabs at most",
         )
-    if layout.slabs > 1 and plan.device == "cuda":
-        raise InputError(
-            f"{layout} divides volumes into slabs, which a GPU cannot do yet",
-            where="--layout",
-            fix="give GROUPSx1, or --device cpu",
-        )
     return layout
 
 
@@ -201,6 +202,8 @@ class _Planner:
         """The best layout with volumes in memory; where they fit in none, the best with volumes in files."""
         layouts = self._layouts()
         found = {layout: self._in_memory(layout) for layout in layouts}
+        if self.plan.device == "cuda":
+            return self._on_gpus(found)
         # as `useful_layouts` has them, but for those that are told to be clearly slower than others
         least = min(one.pace.iteration for one in found.values())
         layouts.sort(key=lambda layout: math.floor(math.log(found[layout].pace.iteration / least, _CLEARLY)))
@@ -208,12 +211,6 @@ class _Planner:
             if self._fits(found[layout]):
                 return self._schedule(layout, found[layout], None)
         first, plain = layouts[0], found[layouts[0]]
-        if self.plan.device == "cuda":
-            raise self._too_large(
-                plain,
-                "a GPU cannot have its volumes in files instead",
-                f"{_SMALLER}, use more ranks, or use --device cpu",
-            )
         for layout in layouts:
             streamed = self._streamed(layout)
             if streamed is not None:
@@ -223,6 +220,24 @@ class _Planner:
             f"with its volumes in files it needs about {format_bytes(self._least_streamed(first, plain))}",
             f"allow more memory, {_SMALLER}, or use more ranks",
         )
+
+    def _on_gpus(self, found: dict[Layout, Estimate]) -> Schedule:
+        """Whole volumes where they fit, since slabs have to change transforms; else the fewest slabs that do.
+
+        Where none is told to fit, and the user gave no limit, that which needs least is tried: what is told
+        was measured on processors.
+        """
+        for layout, estimate in found.items():
+            if self._fits(estimate):
+                return self._schedule(layout, estimate, None)
+        least = min(found, key=lambda one: found[one].memory_bytes)
+        if self.limit_is_given:
+            raise self._too_large(
+                found[least],
+                "a GPU cannot have its volumes in files instead",
+                f"{_SMALLER}, use more ranks, or use --device cpu",
+            )
+        return self._schedule(least, found[least], None)
 
     def _least_streamed(self, layout: Layout, plain: Estimate) -> int:
         """About the least memory in which a layout does with volumes in files."""
@@ -239,12 +254,12 @@ class _Planner:
         """Layouts worth trying."""
         if self.wanted is not None:
             return [self.wanted]
-        depth = 1 if self.plan.device == "cuda" else self.plan.volume_shape[0]
-        agents = agent_count(self.plan)
-        if agents == 1 and self.plan.device != "cuda":
-            # groups share the passes over the views out where slices do not suffice
-            agents = max(1, min(self.ranks // depth, self.estimator.views))
-        return useful_layouts(self.ranks, agents, depth)
+        depth, agents = self.plan.volume_shape[0], agent_count(self.plan)
+        on_gpus = self.plan.device == "cuda"
+        if agents == 1:
+            # groups share the passes over the views out; processors do where slices do not suffice
+            agents = max(1, min(self.ranks if on_gpus else self.ranks // depth, self.estimator.views))
+        return (layouts_of_few_slabs if on_gpus else useful_layouts)(self.ranks, agents, depth)
 
     def _in_memory(self, layout: Layout) -> Estimate:
         return self.estimator.estimate(layout, None, self.ranks_per_host)
