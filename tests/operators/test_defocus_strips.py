@@ -27,7 +27,7 @@ def test_shares_of_all_levels_add_up_to_one():
     total = torch.zeros(3, *SHAPE)
     for level in range(len(levels.change)):
         for slab, share in levels.shares(level):
-            total[slab] += share
+            total[slab] += torch.from_numpy(share)
     torch.testing.assert_close(total, torch.ones_like(total))
     assert levels.occupancy().sum() == pytest.approx(1.0, abs=1e-5)
 
@@ -87,7 +87,7 @@ def test_dose_is_in_the_transfer():
 
 
 def test_levels_of_a_slab_that_lies_elsewhere_are_left_out():
-    levels = Levels(np.array([0.0, 100.0, 200.0]), torch.zeros(SHAPE), np.array([0.0, 2.0]))
+    levels = Levels(np.array([0.0, 100.0, 200.0]), np.zeros(SHAPE, np.float32), np.array([0.0, 2.0]))
     assert [slab for slab, _ in levels.shares(0)] == [0]
     assert [slab for slab, _ in levels.shares(1)] == []
     assert [slab for slab, _ in levels.shares(2)] == [1]

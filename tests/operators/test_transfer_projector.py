@@ -7,9 +7,11 @@ from manyviews.geometry.views import TiltGeometry, rotation_x
 from manyviews.operators.contrast_transfer import Optics
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.slab_projector import SlabProjector
+from manyviews.operators.tiling import Tiling
 from manyviews.operators.transfer_projector import TransferProjector, example_transfer
-from manyviews.operators.view_kernel import make_kernel
+from manyviews.operators.view_kernel import lateral_reach, make_kernel
 from manyviews.operators.view_transfer import ViewTransfer
+from thread_world import run_ranks
 
 SHAPE, IMAGE, PIXEL = (12, 20, 36), (24, 40), 4.0
 GEOMETRY = TiltGeometry.from_tilt_axis(np.linspace(-60.0, 60.0, 7))
@@ -22,7 +24,7 @@ def smooth_volume(shape=SHAPE, seed=0):
 
 def test_with_one_defocus_it_is_the_plain_projector_and_a_filter():
     transfer = example_transfer(len(GEOMETRY), 0)
-    projector = TransferProjector(GEOMETRY, SHAPE, IMAGE, PIXEL, transfer, slab_slices=5)
+    projector = TransferProjector(GEOMETRY, SHAPE, IMAGE, PIXEL, transfer, layer_slices=5)
     volume = smooth_volume()
     plain = SlabProjector(GEOMETRY, SHAPE, IMAGE, PIXEL).forward(volume)
     for view, image in enumerate(projector.forward(volume)):
@@ -35,7 +37,7 @@ def test_with_one_defocus_it_is_the_plain_projector_and_a_filter():
 def test_thin_slabs_agree_with_thinner_ones_and_the_hand_matters():
     volume = smooth_volume()
     made = [
-        TransferProjector(GEOMETRY, SHAPE, IMAGE, 1.0, example_transfer(7, hand), slab_slices=slices)
+        TransferProjector(GEOMETRY, SHAPE, IMAGE, 1.0, example_transfer(7, hand), layer_slices=slices)
         for hand, slices in ((1, 3), (1, 1), (-1, 1))
     ]
     coarse, fine, wrong = (projector.forward(volume) for projector in made)
@@ -45,7 +47,7 @@ def test_thin_slabs_agree_with_thinner_ones_and_the_hand_matters():
 
 def test_gradient_blocks_and_selection_agree_with_forward_and_adjoint():
     transfer = example_transfer(len(GEOMETRY), -1)
-    projector = TransferProjector(GEOMETRY, SHAPE, IMAGE, PIXEL, transfer, slab_slices=4)
+    projector = TransferProjector(GEOMETRY, SHAPE, IMAGE, PIXEL, transfer, layer_slices=4)
     volume = smooth_volume()
     data = torch.randn(projector.range, generator=torch.Generator().manual_seed(2))
     weights = np.linspace(0.5, 1.5, len(GEOMETRY))
@@ -56,6 +58,34 @@ def test_gradient_blocks_and_selection_agree_with_forward_and_adjoint():
     assert energy == pytest.approx(float((scale * residual**2).sum()), rel=1e-4)
     some = projector.select(np.array([5, 2]))
     torch.testing.assert_close(some.forward(volume), projector.forward(volume)[[5, 2]], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("ranks", "pieces"), [(1, 2), (2, None), (3, 1), (5, 2)])
+def test_slabs_and_pieces_do_not_matter(ranks, pieces):
+    geometry = TiltGeometry.from_angles(np.linspace(-60.0, 60.0, 7), (0.0, 35.0))
+    given = (geometry, SHAPE, IMAGE, 1.0, example_transfer(len(geometry), 1))
+    whole = TransferProjector(*given, layer_slices=5)
+    volume = smooth_volume()
+    data = torch.randn(whole.range, generator=torch.Generator().manual_seed(2))
+    images, weights = whole.forward(volume), np.linspace(0.5, 1.5, len(geometry))
+    some = np.array([9, 2])
+    chosen = whole.select(some).forward(volume)
+    gradient, energy, _ = whole.residual_gradient(volume, lambda views: data[views], weights)
+
+    def work(world):
+        options = {"piece_slices": pieces, "block_bytes": 20_000, "layer_slices": 5}
+        projector = TransferProjector(*given, exchange=world, **options)
+        own = volume[projector.slab]
+        found, told, _ = projector.residual_gradient(own, lambda views: data[views], weights)
+        assert told == pytest.approx(energy, rel=1e-5)
+        torch.testing.assert_close(projector.select(some).forward(own), chosen, atol=1e-4, rtol=1e-4)
+        return projector.forward(own), projector.adjoint(data), found
+
+    shown, back, found = zip(*run_ranks(ranks, work), strict=True)
+    for one in shown:
+        torch.testing.assert_close(one, images, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.cat(back), whole.adjoint(data), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(torch.cat(found), gradient, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +109,20 @@ def test_the_kernel_is_the_normal_operator(axes, hand, bound):
     plain = Convolution.from_kernel(make_kernel(projector.groups, weights, shape), shape).forward(volume)
     assert (quick - exact).norm() < bound * exact.norm()
     assert (plain - exact).norm() > 0.5 * exact.norm()
+
+
+def test_tiles_of_the_kernel_give_the_whole():
+    shape = (12, 40, 60)
+    projector = TransferProjector(GEOMETRY, shape, (224, 232), PIXEL, example_transfer(7, 1))
+    rods, weights = projector.rods, np.ones(7)
+    volume = smooth_volume(shape)
+    whole = Convolution.from_kernel(make_kernel(projector.groups, weights, shape, rods=rods), shape)
+    reach = tuple(far + rods.reach for far in lateral_reach(projector.groups, shape[0]))
+    tiling = Tiling.of(shape, (15, 25), reach)
+    kernel = make_kernel(projector.groups, weights, shape, padded=tiling.grid, rods=rods)
+    tiles = Convolution.from_kernel(kernel, shape, tiling=tiling)
+    wanted = whole.forward(volume)
+    assert (tiles.forward(volume) - wanted).norm() < 1e-5 * wanted.norm()
 
 
 @pytest.mark.parametrize(("hand", "x_tilt"), [(0, 8.0), (1, -12.0)])

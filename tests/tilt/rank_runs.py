@@ -24,6 +24,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 from pretend_gpu import pretend_gpu
 
 THICKNESS, AXES = 11, (0.0, 35.0)
+# Such that the volume has several layers of defocus, and points are not spread far.
+TRANSFER = {"ctf": "3d", "defocus_hand": "-1", "voltage": 100.0, "spherical_aberration": 0.001}
+FINEST = 0.5  # angstrom
 CASES = {
     "cg": {"method": "cg", "iterations": 7, "refresh": 3},
     "sirt": {"method": "sirt", "iterations": 5},
@@ -34,6 +37,8 @@ CASES = {
     "wbp": {"method": "wbp"},
     "weighed": {"method": "cg", "iterations": 7, "refresh": 3, "edges": "weigh"},
     "filled": {"method": "consensus", "iterations": 3, "subsets": 4, "edges": "weigh"},
+    "3d": {"iterations": 4, **TRANSFER},
+    "3d-admm": {"method": "admm", "prior": "none", "total_variation": 0.05, "iterations": 3, **TRANSFER},
     "long": {"method": "consensus", "iterations": 60, "subsets": 3},
 }  # fmt: skip
 SPOILT = ("weighed", "filled")
@@ -49,12 +54,14 @@ def run_case(case: str, stacks: Path, out: Path, checkpoint_seconds: float) -> N
         stacks=(stacks / f"{kind}a.mrc", stacks / f"{kind}b.mrc"),
         tilt_angles=(stacks / "a.tlt", stacks / "b.tlt"),
         axis_angle=AXES,
+        pixel_size=FINEST if name.startswith("3d") else None,
     )
     options = ReconstructOptions(
         thickness=THICKNESS,
         layout=layout,
         threads=1,
         weights=weights,
+        defocus=(stacks / "a.defocus", stacks / "b.defocus") if name.startswith("3d") else (),
         device="cuda" if on_gpu else "cpu",
         **CASES[name],
     )

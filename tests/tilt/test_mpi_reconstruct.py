@@ -37,6 +37,8 @@ def stacks(tmp_path_factory):
         images = images + 0.05 * images.std() * rng.normal(size=images.shape)
         write_mrc(folder / f"{name}.mrc", images.astype(np.float32), PIXEL, is_volume=False)
         (folder / f"{name}.tlt").write_text("".join(f"{tilt}\n" for tilt in tilts))
+        rows = [f"{n + 1} {n + 1} {tilt} {tilt} {40 + 0.7 * n}" for n, tilt in enumerate(tilts)]
+        (folder / f"{name}.defocus").write_text("\n".join([f"{rows[0]} 2", *rows[1:], ""]))
         spoil(folder, name, images)
     return folder
 

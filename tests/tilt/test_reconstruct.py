@@ -210,10 +210,24 @@ def test_what_does_not_fit_is_refused_before_a_folder_is_made(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "chosen", [{"method": "cg"}, {"method": "admm"}, {"method": "consensus", "total_variation": 0.2}]
+    "chosen",
+    [
+        {"method": "cg"},
+        {"method": "admm"},
+        {"method": "consensus", "total_variation": 0.2},
+        {"method": "cg", "ctf": "3d"},
+        {"method": "admm", "ctf": "3d"},
+    ],
 )
 def test_a_run_with_its_volumes_in_files_gives_the_same(chosen, tiny, tmp_path, monkeypatch):
     options = replace(OPTIONS, iterations=6, **chosen)
+    if "ctf" in chosen:  # such that the volume has several layers of defocus
+        (tmp_path / "thin.defocus").write_text(
+            "".join(f"{n + 1} {n + 1} {t} {t} 40{' 2' * (n == 0)}\n" for n, t in enumerate(TILTS))
+        )
+        optics = {"voltage": 100.0, "spherical_aberration": 0.001, "defocus_hand": "-1"}
+        options = replace(options, defocus=(tmp_path / "thin.defocus",) * 2, **optics)
+        tiny = replace(tiny, pixel_size=0.5)
     plain = reconstruct(tiny, options, quiet_run(tmp_path / "memory"))
     settled = make_run_schedule
 

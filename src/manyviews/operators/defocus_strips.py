@@ -8,21 +8,25 @@ specimen, to correct in three dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import scipy.fft
 import torch
 from numpy.typing import NDArray
 
 from manyviews.geometry.view_depth import DepthPlane
 from manyviews.geometry.views import TiltGeometry
+from manyviews.kernels.defocus_cpu import add_product, add_share
 from manyviews.operators.contrast_transfer import Optics
 from manyviews.operators.linear import LinearOperator, register, require_shape
-from manyviews.operators.view_transfer import TransferGrid, ViewTransfer, defocus_levels
+from manyviews.operators.view_transfer import PLAIN, Response, TransferGrid, ViewTransfer, defocus_levels
 
+Array = NDArray[np.floating[Any]]
 Float64 = NDArray[np.float64]
-Response = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Levels:
     """
 
     change: Float64
-    plane: torch.Tensor
+    plane: NDArray[np.float32]
     slabs: Float64
 
     @classmethod
@@ -47,20 +51,32 @@ class Levels:
         low, high = plane.min() + slabs.min(), plane.max() + slabs.max()
         levels = defocus_levels(float(low), float(high), distance)
         step = levels[1] - levels[0] if len(levels) > 1 else np.inf
-        places = torch.from_numpy(((plane - levels[0]) / step).astype(np.float32))
-        return cls(levels, places, slabs / step)
+        return cls(levels, ((plane - levels[0]) / step).astype(np.float32), slabs / step)
 
-    def shares(self, level: int) -> Iterator[tuple[int, torch.Tensor]]:
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        return float(self.plane.min()), float(self.plane.max())
+
+    def places(self, level: int) -> list[tuple[int, float]]:
+        """Slabs with any pixel that has a share of a level: ``max(0, 1 - |plane + place|)``."""
+        low, high = self._ends
+        return [
+            (slab, float(place))
+            for slab, place in enumerate(self.slabs - level)
+            if low + place < 1.0 and -high - place < 1.0
+        ]
+
+    def shares(self, level: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Slabs with their pixels' shares ``(y, x)`` of a level; over the levels these add up to 1."""
-        low, high = (float(end) for end in torch.aminmax(self.plane))
-        for slab, place in enumerate(self.slabs):
-            if low + place - level < 1.0 and level - high - place < 1.0:
-                away = (self.plane + (place - level)).abs_()
-                yield slab, away.neg_().add_(1.0).clamp_(min=0.0)
+        for slab, place in self.places(level):
+            yield slab, np.maximum(1.0 - np.abs(self.plane + np.float32(place)), np.float32(0.0))
 
     def occupancy(self) -> Float64:
         """Mean share of each level over slabs and pixels, ``(level,)``."""
-        found = [sum(float(share.mean()) for _, share in self.shares(n)) for n in range(len(self.change))]
+        found = [
+            sum(float(share.mean(dtype=np.float64)) for _, share in self.shares(level))
+            for level in range(len(self.change))
+        ]
         return np.array(found) / len(self.slabs)
 
 
@@ -68,7 +84,8 @@ class DefocusStrips(LinearOperator):
     """From slabs of the specimen as a view shows them to the image of the view.
 
     ``forward``: images ``(slab, y, x)`` of slabs, each filtered by the transfer at its defocus, pixel by
-    pixel, and added up, to ``(1, y, x)``. ``adjoint``: the image filtered for every slab.
+    pixel, and added up, to ``(1, y, x)``. ``adjoint``: the image filtered for every slab. On the CPU an
+    image takes one thread.
 
     Parameters
     ----------
@@ -81,7 +98,9 @@ class DefocusStrips(LinearOperator):
     grid
         Frequencies, for images of the right shape.
     response
-        What is made of the transfer ``(y, x // 2 + 1)`` before it is applied; None: nothing.
+        What is made of the transfer before it is applied.
+    own
+        Which of the slabs are meant: levels are the same for any of them. None: all.
     """
 
     def __init__(
@@ -91,44 +110,97 @@ class DefocusStrips(LinearOperator):
         depth: DepthPlane,
         heights: Float64,
         grid: TransferGrid,
-        response: Response | None = None,
+        response: Response = PLAIN,
+        own: NDArray[np.int64] | None = None,
     ) -> None:
         distance = transfer.level_distance(grid.pixel_size)
-        self.levels = Levels.of(depth, heights, transfer.hand, distance, grid)
+        levels = Levels.of(depth, heights, transfer.hand, distance, grid)
+        self.levels = levels if own is None else replace(levels, slabs=levels.slabs[own])
         self.transfer, self.view, self.grid, self.response = transfer, view, grid, response
-        self.domain = (len(heights), *grid.image_shape)
+        self.domain = (len(self.levels.slabs), *grid.image_shape)
         self.range = (1, *grid.image_shape)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(1, y, x)`` of slabs ``(slab, y, x)``."""
         require_shape(x, self.domain, "filtering by strips")
-        total: torch.Tensor | None = None
-        for level, values in self._filters(x):
-            part = x.new_zeros(self.grid.image_shape)
-            for slab, share in self.levels.shares(level):
-                part.addcmul_(share.to(x), x[slab])
-            spectrum = torch.fft.rfft2(part, s=self.grid.padded).mul_(values)
-            total = spectrum if total is None else total.add_(spectrum)
-        assert total is not None
-        return self._cropped(total)[None]
+        if x.is_cuda:
+            return self._forward_cuda(x)
+        image = np.empty(self.grid.image_shape, x.numpy().dtype)
+        self.show(list(x.detach().numpy()), image)
+        return torch.from_numpy(image)[None]
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Slabs ``(slab, y, x)``, each the image ``(1, y, x)`` filtered at its defocus."""
         require_shape(y, self.range, "filtering by strips")
+        if y.is_cuda:
+            return self._adjoint_cuda(y)
+        slabs = np.empty(self.domain, y.numpy().dtype)
+        self.show_back(y[0].detach().numpy(), list(slabs))
+        return torch.from_numpy(slabs)
+
+    def show(self, slabs: Sequence[Array], image: Array) -> None:
+        """`forward` of arrays ``(y, x)`` into one."""
+        total: NDArray[Any] | None = None
+        for level, places in self._levels():
+            part = np.zeros_like(image)
+            for slab, place in places:
+                add_share(part, self.levels.plane, place, np.ascontiguousarray(slabs[slab]))
+            spectrum, values = scipy.fft.rfft2(part, s=self.grid.padded), self._values(level).numpy()
+            if total is None:
+                total = np.multiply(spectrum, values, out=spectrum)
+            else:
+                add_product(total, spectrum, values)
+        assert total is not None
+        image[:] = self._cropped(total)
+
+    def show_back(self, image: Array, slabs: Sequence[Array]) -> None:
+        """`adjoint` of an array ``(y, x)`` into some."""
+        for blank in slabs:
+            blank[:] = 0.0
+        spectrum = scipy.fft.rfft2(image, s=self.grid.padded)
+        for level, places in self._levels():
+            filtered = np.ascontiguousarray(self._cropped(spectrum * self._values(level).numpy()))
+            for slab, place in places:
+                add_share(slabs[slab], self.levels.plane, place, filtered)
+
+    def _levels(self) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+        """Those that any pixel has a share of, with the slabs and places that have."""
+        for level in range(len(self.levels.change)):
+            places = self.levels.places(level)
+            if places:
+                yield level, places
+
+    def _values(self, level: int) -> torch.Tensor:
+        """The filter of a level."""
+        change = self.levels.change[level : level + 1]
+        return self.transfer.at_defocus(self.view, change, self.grid, self.response)[0]
+
+    def _cropped(self, spectrum: NDArray[Any]) -> NDArray[Any]:
+        height, width = self.grid.image_shape
+        whole: NDArray[Any] = scipy.fft.irfft2(spectrum, s=self.grid.padded, overwrite_x=True)
+        return whole[:height, :width]
+
+    # --- on a GPU ---
+
+    def _forward_cuda(self, x: torch.Tensor) -> torch.Tensor:
+        total = x.new_zeros(self.grid.spectrum_shape, dtype=torch.promote_types(x.dtype, torch.complex64))
+        for level, _ in self._levels():
+            part = x.new_zeros(self.grid.image_shape)
+            for slab, share in self.levels.shares(level):
+                part.addcmul_(torch.from_numpy(share).to(x), x[slab])
+            total += torch.fft.rfft2(part, s=self.grid.padded).mul_(self._values(level).to(x))
+        return self._cropped_cuda(total)[None]
+
+    def _adjoint_cuda(self, y: torch.Tensor) -> torch.Tensor:
         spectrum = torch.fft.rfft2(y[0], s=self.grid.padded)
         slabs = y.new_zeros(self.domain)
-        for level, values in self._filters(y):
-            filtered = self._cropped(spectrum * values)
+        for level, _ in self._levels():
+            filtered = self._cropped_cuda(spectrum * self._values(level).to(y))
             for slab, share in self.levels.shares(level):
-                slabs[slab].addcmul_(share.to(y), filtered)
+                slabs[slab].addcmul_(torch.from_numpy(share).to(y), filtered)
         return slabs
 
-    def _filters(self, like: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-        for level in range(len(self.levels.change)):
-            values = self.transfer.at_defocus(self.view, self.levels.change[level : level + 1], self.grid)[0]
-            yield level, (values if self.response is None else self.response(values)).to(like)
-
-    def _cropped(self, spectrum: torch.Tensor) -> torch.Tensor:
+    def _cropped_cuda(self, spectrum: torch.Tensor) -> torch.Tensor:
         height, width = self.grid.image_shape
         whole: torch.Tensor = torch.fft.irfft2(spectrum, s=self.grid.padded)
         return whole[:height, :width].contiguous()

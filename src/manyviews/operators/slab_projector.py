@@ -250,7 +250,7 @@ class SlabProjector(LinearOperator):
         else:
             detector = held[part]
         if self.exchange is not None:
-            detector = self.exchange.sum_scatter(detector, _counts(part, self.exchange.size))
+            detector = self.exchange.sum_scatter(detector, block_counts(part, self.exchange.size))
         own = self._own(part)
         return own, axis.to_images(detector, own)
 
@@ -285,7 +285,7 @@ class SlabProjector(LinearOperator):
         detector = axis.to_detector(images, own)
         if self.exchange is None:
             return detector
-        return self.exchange.all_gather(detector.contiguous(), _counts(part, self.exchange.size))
+        return self.exchange.all_gather(detector.contiguous(), block_counts(part, self.exchange.size))
 
 
 class SlabFrames:
@@ -358,7 +358,7 @@ def _piece_count(depth: int, ranks: int, piece_slices: int | None) -> int:
     return min(-(-thickest // (piece_slices or thickest)), max(1, thinnest))
 
 
-def _counts(part: slice, ranks: int) -> list[int]:
+def block_counts(part: slice, ranks: int) -> list[int]:
     """Views of a block that each rank finishes."""
     return [share.stop - share.start for share in shares(part.stop - part.start, ranks)]
 

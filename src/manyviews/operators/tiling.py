@@ -154,19 +154,25 @@ def _at_once(slice_bytes: int, slices: int) -> int:
 
 
 def choose_tiling(
-    groups: list[AxisGroup], volume_shape: Shape3, slabs: int, memory_bytes: int, kernels: int = 1
+    groups: list[AxisGroup],
+    volume_shape: Shape3,
+    slabs: int,
+    memory_bytes: int,
+    kernels: int = 1,
+    beyond: int = 0,
 ) -> Tiling:
     """The tiling that computes least among those whose `work_bytes` fit, one tile if it can be.
 
-    The groups, views by tilt axis, say how far the kernel reaches; ``volume_shape`` is ``(z, y, x)``; each
-    rank has ``memory_bytes``.
+    The groups, views by tilt axis, say how far the kernel reaches, and ``beyond`` by how many voxels it
+    reaches further; ``volume_shape`` is ``(z, y, x)``; each rank has ``memory_bytes``.
 
     Raises
     ------
     InputError
         If the smallest sensible tiles, half as long as the halo beside them, do not fit.
     """
-    reach = lateral_reach(groups, volume_shape[0])
+    far_y, far_x = lateral_reach(groups, volume_shape[0])
+    reach = far_y + beyond, far_x + beyond
     whole = Tiling.of(volume_shape, volume_shape[1:], reach)
     if work_bytes(whole, slabs, kernels) <= memory_bytes:
         return whole

@@ -61,8 +61,7 @@ class TransferRods(RodPlanes):
     @property
     def reach(self) -> int:
         """How far beyond its rod a view reaches at most, in voxels."""
-        cosines = np.abs(np.linalg.det(self.geometry.matrices[:, :2, :2]))
-        return math.ceil(self.spread / max(float(cosines.min()), 0.05))
+        return reach_of_transfer(self.geometry, self.spread)
 
     def draw(
         self,
@@ -70,16 +69,17 @@ class TransferRods(RodPlanes):
         first_dz: int,
         group: AxisGroup,
         weights: Float64,
-        reach: tuple[int, int],
+        reach: tuple[int, int, int],
     ) -> None:
-        """Add the rods of a group to planes ``(dz, y, x)`` of differences up to ``reach (y, x)``.
+        """Add the rods of a group to planes ``(dz, y, x)`` of differences; ``reach`` is that of the volume.
 
-        They wrap around; what lies beyond is drawn on a larger grid and left away.
+        They wrap around; what lies beyond is drawn on a larger grid, the same for all dz, and left away.
         """
         count = len(planes)
-        far_y, far_x = (end + self.reach for end in lateral_reach([group], first_dz + count))
-        rows = scipy.fft.next_fast_len(reach[0] + max(reach[0], far_y) + 1)
-        columns = 2 * scipy.fft.next_fast_len((reach[1] + max(reach[1], far_x) + 2) // 2)
+        far_y, far_x = (end + self.reach for end in lateral_reach([group], reach[0] + 1))
+        reach_y, reach_x = min(reach[1], far_y), min(reach[2], far_x)  # a tile has no room for more
+        rows = scipy.fft.next_fast_len(reach_y + far_y + 1)
+        columns = 2 * scipy.fft.next_fast_len((reach_x + far_x + 2) // 2)
         spectra = np.zeros((rows, columns // 2 + 1, count), np.complex64)
         views = group.views
         profiles = (_transforms(profile_across(group)), float(_PROFILE_STEPS))
@@ -91,8 +91,8 @@ class TransferRods(RodPlanes):
         )  # fmt: skip
         for plane in range(count):
             whole = scipy.fft.irfft2(spectra[:, :, plane], s=(rows, columns))
-            for y, whole_y in _ends(reach[0]):
-                for x, whole_x in _ends(reach[1]):
+            for y, whole_y in _ends(reach_y):
+                for x, whole_x in _ends(reach_x):
                     planes[plane, y, x] += whole[whole_y, whole_x]
 
     def _to_image(self, group: AxisGroup) -> Float64:
@@ -105,6 +105,12 @@ class TransferRods(RodPlanes):
             camera = np.stack([rows @ across, rows @ along], axis=1)
             found[place] = np.linalg.inv(camera).T
         return found
+
+
+def reach_of_transfer(geometry: TiltGeometry, spread: int) -> int:
+    """Voxels to which views reach whose squared transfer spreads a point by so many pixels."""
+    cosines = np.abs(np.linalg.det(geometry.matrices[:, :2, :2]))
+    return math.ceil(spread / max(float(cosines.min()), 0.05))
 
 
 def _ends(reach: int) -> tuple[tuple[slice, slice], ...]:

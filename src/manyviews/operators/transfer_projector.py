@@ -1,7 +1,8 @@
 """The tilt projector with the microscope's transfer: contrast that varies in three dimensions.
 
-A view is ``sum_k T_k W_k x_k``: the volume in slabs of slices thin enough to have one defocus at each pixel,
-W_k what projects a slab, T_k the transfer at its defocus (`manyviews.operators.defocus_strips`).
+A view is ``sum_k T_k W_k x_k``: the volume in *layers* of slices thin enough to have one defocus at each
+pixel, W_k what projects a layer, T_k the transfer at its defocus (`manyviews.operators.defocus_strips`).
+Layers are those of the whole volume, whichever slices a rank has and however many it projects at a time.
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ from manyviews.operators.slab_projector import (
     SlabFrames,
     SlabProjector,
     SlabSums,
+    block_counts,
     usual_block_bytes,
 )
+from manyviews.operators.slice_threads import each_block
 from manyviews.operators.tilt_projector import EXAMPLE_SHAPES, AxisProjector, Shape3, example_geometry
 from manyviews.operators.transfer_kernel import TransferRods, fading_tables, ring_tables
 from manyviews.operators.view_transfer import TransferGrid, ViewTransfer
+from manyviews.parallel.world import World, shares
 
 
 class TransferProjector(SlabProjector):
-    """Projector of a whole volume in memory, with the contrast transfer of every view.
+    """Projector of a tilt geometry with the contrast transfer of every view.
 
     Parameters
     ----------
-    geometry, volume_shape, image_shape, pixel_size
-        As of `SlabProjector`; ``pixel_size`` is in angstrom.
+    geometry, volume_shape, image_shape, pixel_size, exchange, piece_slices, block_bytes
+        As of `SlabProjector`; ``pixel_size`` is in angstrom. Every layer takes the room of a block of images.
     transfer
         Of the views of the geometry.
-    slab_slices
-        Slices that share one defocus; None: as many as may (`ViewTransfer.slab_slices`).
+    layer_slices
+        Slices that share one defocus; None: as many as may (`ViewTransfer.layer_slices`).
     """
 
     def __init__(
@@ -49,22 +53,45 @@ class TransferProjector(SlabProjector):
         pixel_size: float,
         transfer: ViewTransfer,
         *,
-        slab_slices: int | None = None,
+        exchange: World | None = None,
+        piece_slices: int | None = None,
+        block_bytes: int | None = None,
+        layer_slices: int | None = None,
     ) -> None:
-        slices = min(slab_slices or transfer.slab_slices(geometry, pixel_size), volume_shape[0])
-        slabs = -(-volume_shape[0] // slices)
+        depth = volume_shape[0]
+        slices = min(layer_slices or transfer.layer_slices(geometry, pixel_size), depth)
+        layers = shares(depth, -(-depth // slices))
+        ranks = 1 if exchange is None else exchange.size
+        most = min(len(layers), -(-len(layers) // ranks) + 1)
         super().__init__(
             geometry,
             volume_shape,
             image_shape,
             pixel_size,
-            piece_slices=slices,
-            block_bytes=usual_block_bytes(1) // slabs,
+            exchange=exchange,
+            piece_slices=piece_slices,
+            block_bytes=(block_bytes or usual_block_bytes(ranks)) // most,
         )
-        self.transfer = transfer
-        middle = volume_shape[0] // 2
-        self.slab_heights = np.array([0.5 * (piece.start + piece.stop - 1) - middle for piece in self.pieces])
+        self.transfer, self.layer_slices, self.given_block_bytes = transfer, slices, block_bytes
+        cut = [(part, layer) for layer, whole in enumerate(layers) for part in self._own_parts(whole)]
+        self.pieces = [part for part, _ in cut]
+        self.heights = [
+            self.slab.start + part.start + (part.stop - part.start) // 2 - depth // 2 for part in self.pieces
+        ]
+        # Own layers, and which of them each piece is of.
+        self.layers, self.layer_of = np.unique([layer for _, layer in cut], return_inverse=True)
+        self.layer_heights = np.array([0.5 * (one.start + one.stop - 1) - depth // 2 for one in layers])
         self.grid = TransferGrid.of(image_shape, pixel_size, transfer.spread_pixels(pixel_size))
+
+    def _own_parts(self, layer: slice) -> list[slice]:
+        """What the slab has of a layer, counted from its first slice, in parts of a piece at most."""
+        first, last = max(layer.start, self.slab.start), min(layer.stop, self.slab.stop)
+        if first >= last:
+            return []
+        count = last - first
+        parts = shares(count, -(-count // min(count, self.piece_slices or count)))
+        beginning = first - self.slab.start
+        return [slice(beginning + part.start, beginning + part.stop) for part in parts]
 
     def select(self, views: ArrayLike) -> TransferProjector:
         """The projector of some of the views."""
@@ -75,13 +102,16 @@ class TransferProjector(SlabProjector):
             self.image_shape,
             self.pixel_size,
             self.transfer.select(chosen),
-            slab_slices=self.piece_slices,
+            exchange=self.exchange,
+            piece_slices=self.piece_slices,
+            block_bytes=self.given_block_bytes,
+            layer_slices=self.layer_slices,
         )
 
-    def strips(self, view: int) -> DefocusStrips:
-        """The transfer of a view, slab by slab."""
-        depth = DepthPlane.of(self.geometry.matrices[view])
-        return DefocusStrips(self.transfer, view, depth, self.slab_heights * self.pixel_size, self.grid)
+    def strips(self, view: int, own: NDArray[np.int64] | None = None) -> DefocusStrips:
+        """The transfer of a view, layer by layer: of all layers, or of those of one slab."""
+        depth, heights = DepthPlane.of(self.geometry.matrices[view]), self.layer_heights * self.pixel_size
+        return DefocusStrips(self.transfer, view, depth, heights, self.grid, own=own)
 
     @functools.cached_property
     def rods(self) -> TransferRods:
@@ -100,21 +130,25 @@ class TransferProjector(SlabProjector):
         )
 
     def _new_held(self, axis: AxisProjector, like: torch.Tensor) -> None:
-        """Nothing: slabs of a defocus are not added up before they are images."""
+        """Nothing: layers are not added up before they are images."""
 
     def _project_part(
         self, number: int, part: slice, frames: SlabFrames, held: torch.Tensor | None
     ) -> tuple[slice, torch.Tensor]:
         axis = self.axes[number]
-        slabs = []
+        layers: list[torch.Tensor] = []
         for piece, height in enumerate(self.heights):
             detector = axis.new_detector(part, frames.slab)
             axis.stream(frames.packed(number, piece), part, detector, height)
-            slabs.append(axis.to_images(detector, part))
-        images = torch.empty_like(slabs[0], memory_format=torch.contiguous_format)
-        for place, view in enumerate(axis.group.views[part].tolist()):
-            images[place] = self.strips(view).forward(torch.stack([slab[place] for slab in slabs]))[0]
-        return part, images
+            images = axis.to_images(detector, part)
+            if self.layer_of[piece] < len(layers):
+                layers[-1] = layers[-1] + images
+            else:
+                layers.append(images)
+        images = self._shown(axis.group.views[part], layers)
+        if self.exchange is None:
+            return part, images
+        return self._own(part), self.exchange.sum_scatter(images, block_counts(part, self.exchange.size))
 
     def _take_back(
         self,
@@ -125,16 +159,49 @@ class TransferProjector(SlabProjector):
         held: torch.Tensor | None,
         sums: SlabSums,
     ) -> None:
-        slabs = images.new_empty((len(self.pieces), *images.shape))
-        for place, view in enumerate(axis.group.views[part].tolist()):
-            slabs[:, place] = self.strips(view).adjoint(images[place : place + 1])
-        for piece, height, slab in zip(self.pieces, self.heights, slabs, strict=True):
-            sums.add(axis, piece, height, part, axis.to_detector(slab, part))
+        if self.exchange is not None:
+            images = self.exchange.all_gather(images.contiguous(), block_counts(part, self.exchange.size))
+        layers = self._shown_back(axis.group.views[part], images)
+        for piece, height, layer in zip(self.pieces, self.heights, self.layer_of, strict=True):
+            sums.add(axis, piece, height, part, axis.to_detector(layers[layer], part))
             if len(self.pieces) > 1:
                 sums.bring_home(axis, piece, height)
 
+    def _shown(self, views: NDArray[np.int64], layers: list[torch.Tensor]) -> torch.Tensor:
+        """Images ``(k, y, x)`` of layers, on the CPU a view a thread."""
+        images = torch.empty_like(layers[0], memory_format=torch.contiguous_format)
+        if images.is_cuda:
+            for place, view in enumerate(views.tolist()):
+                own = torch.stack([layer[place] for layer in layers])
+                images[place] = self.strips(view, self.layers).forward(own)[0]
+            return images
+        given, shown = [layer.numpy() for layer in layers], images.numpy()
+
+        def show(_: None, place: slice) -> None:
+            strips = self.strips(int(views[place.start]), self.layers)
+            strips.show([layer[place.start] for layer in given], shown[place.start])
+
+        each_block(len(views), 1, 0, lambda: None, show)
+        return images
+
+    def _shown_back(self, views: NDArray[np.int64], images: torch.Tensor) -> torch.Tensor:
+        """The way back: layers ``(layer, k, y, x)`` of images."""
+        layers = images.new_empty((len(self.layers), *images.shape))
+        if images.is_cuda:
+            for place, view in enumerate(views.tolist()):
+                layers[:, place] = self.strips(view, self.layers).adjoint(images[place : place + 1])
+            return layers
+        shown, found = images.numpy(), layers.numpy()
+
+        def show_back(_: None, place: slice) -> None:
+            strips = self.strips(int(views[place.start]), self.layers)
+            strips.show_back(shown[place.start], list(found[:, place.start]))
+
+        each_block(len(views), 1, 0, lambda: None, show_back)
+        return layers
+
     def _bring_home(self, axis: AxisProjector, held: torch.Tensor | None, sums: SlabSums) -> None:
-        """What several slabs of a defocus got is home already."""
+        """What several layers got is home already."""
         if len(self.pieces) == 1:
             super()._bring_home(axis, held, sums)
 
@@ -150,7 +217,7 @@ def example_transfer(views: int, hand: int) -> ViewTransfer:
 def _example(case: int) -> TransferProjector:
     geometry = _in_angstrom(example_geometry(case), 4.0)
     transfer = example_transfer(len(geometry), (1, -1, 0)[case])
-    return TransferProjector(geometry, *EXAMPLE_SHAPES[case], 4.0, transfer, slab_slices=(3, 4, None)[case])
+    return TransferProjector(geometry, *EXAMPLE_SHAPES[case], 4.0, transfer, layer_slices=(3, 4, None)[case])
 
 
 def _in_angstrom(geometry: TiltGeometry, pixel_size: float) -> TiltGeometry:

@@ -46,11 +46,11 @@ class RodPlanes(ABC):
         first_dz: int,
         group: AxisGroup,
         weights: NDArray[np.float64],
-        reach: tuple[int, int],
+        reach: tuple[int, int, int],
     ) -> None:
         """Add the rods of a group, ``weights (its views,)``, to planes ``(dz, y, x)`` of differences.
 
-        ``reach`` is the largest difference in y and x that is wanted; differences wrap around.
+        ``reach`` is the largest difference in z, y and x of the volume; those in y and x wrap around.
         """
 
 
@@ -147,14 +147,16 @@ def make_periodic(
     volume_shape: tuple[int, int, int],
     *,
     exchange: World | None = None,
+    rods: RodPlanes | None = None,
     make: MakeArray = np.zeros,
 ) -> PeriodicKernel:
     """`ViewKernel.periodic` alone, of the whole lateral plane, where the kernel itself is one of tiles.
 
     ``make`` gives arrays of zeros, which may lie in files; the others are as of `make_kernel`.
     """
-    along = _AlongZ.of(volume_shape[0], padded_shape(groups, volume_shape), exchange)
-    planes = _planes(groups, weights, volume_shape, along, None, make)
+    size = padded_shape(groups, volume_shape, 0 if rods is None else rods.reach)
+    along = _AlongZ.of(volume_shape[0], size, exchange)
+    planes = _planes(groups, weights, volume_shape, along, rods, make)
     return along.periodic_kernel(planes, np.float32, "cpu", make)
 
 
@@ -213,7 +215,7 @@ def _add_planes(
     rods: RodPlanes | None,
 ) -> None:
     """Add the in-plane transforms of the rods, plane by plane in dz from ``first_dz``."""
-    _, height, width = volume_shape
+    depth, height, width = volume_shape
     profiles = [profile_across(group) if rods is None else np.zeros((0, 0)) for group in groups]
     profile_w = _cardinal_autocorrelation() if rotated else np.array([1.0, 0.0])
     smoothing = (
@@ -229,7 +231,7 @@ def _add_planes(
             # gains count twice, and as many fewer pixels share a ray
             counts = weights[group.views] * (1.0 if group.gains is None else group.gains)
             if rods is not None:
-                rods.draw(planes, first_dz + first, group, counts, (height - 1, width - 1))
+                rods.draw(planes, first_dz + first, group, counts, (depth - 1, height - 1, width - 1))
                 continue
             draw_rods(
                 planes, first_dz + first, group.cosines, group.sines, counts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.fft
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.view_depth import DepthPlane
 from manyviews.geometry.views import TiltGeometry
-from manyviews.operators.contrast_transfer import Optics, ctf_values, wavelength
+from manyviews.kernels.defocus_cpu import TRANSFER, fill_transfer
+from manyviews.operators.contrast_transfer import Optics, phase_coefficients, wavelength
 from manyviews.operators.dose import fading
 
 Float64 = NDArray[np.float64]
@@ -21,6 +23,21 @@ _LEVEL_PHASE = np.pi / 4
 # A slab of slices has one defocus; so far from it, of the distance of levels, may its faces be.
 _SLAB_PART = 0.25
 _LEAST_RANGE = 1e-3
+_ENVELOPE_STEPS, _CORNER = 4096, 0.7072  # entries up to the corner of the frequencies, cycles a pixel
+
+
+@dataclass(frozen=True)
+class Response:
+    """What is made of a transfer T before it is applied.
+
+    By ``kind`` of `manyviews.kernels.defocus_cpu`: T itself, its sign, or ``T / (T^2 + constant)``.
+    """
+
+    kind: int = TRANSFER
+    constant: float = 0.0
+
+
+PLAIN = Response()
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,7 @@ class ViewTransfer:
         length = float(wavelength(self.optics.voltage_kv).max())
         return float(_LEVEL_PHASE / (np.pi * length * (0.5 / pixel_size) ** 2))
 
-    def slab_slices(self, geometry: TiltGeometry, pixel_size: float) -> int:
+    def layer_slices(self, geometry: TiltGeometry, pixel_size: float) -> int:
         """Slices that may share one defocus in all views."""
         if self.hand == 0:
             return 2**31
@@ -69,37 +86,60 @@ class ViewTransfer:
         aberrated = self.optics.spherical_aberration_mm * 1e7 * length**3 * nyquist**3
         return int(np.ceil((farthest + aberrated).max() / pixel_size)) + 2
 
-    def at_defocus(self, view: int, change: Float64, grid: TransferGrid) -> torch.Tensor:
+    def at_defocus(
+        self, view: int, change: Float64, grid: TransferGrid, response: Response = PLAIN
+    ) -> torch.Tensor:
         """Transfer ``(level, y, x // 2 + 1)`` of a view, defocus changed by ``change (level,)`` angstrom."""
         one = self.optics.select(np.full(len(change), view))
         moved = Optics(**{**vars(one), "defocus": one.defocus + change[:, None]})
-        values = ctf_values(moved, grid.points, 1, grid.pixel_size)
+        envelope, steps = self._envelope(view, grid.pixel_size)
+        values = np.empty((len(change), *grid.spectrum_shape), np.float32)
+        for phase, level in zip(phase_coefficients(moved), values, strict=True):
+            fill_transfer(grid.frequencies, phase, envelope, steps, level, response.kind, response.constant)
+        return torch.from_numpy(values)
+
+    def _envelope(self, view: int, pixel_size: float) -> tuple[Float64, float]:
+        """What scale, B factor and dose leave by frequency, for `fill_transfer`."""
+        scale, b_factor = self.optics.scale[view], self.optics.b_factor[view]
+        if scale == 1.0 and b_factor == 0.0 and self.dose[view] == 0.0:
+            return np.empty(0), 0.0
+        steps = _ENVELOPE_STEPS / (_CORNER / pixel_size)
+        radius = np.arange(_ENVELOPE_STEPS + 2) / steps
+        left = scale * np.exp(-0.25 * b_factor * radius**2)
         if self.dose[view] > 0:
-            radius = np.linalg.norm(grid.points, axis=1) / grid.pixel_size
-            left = fading(radius, float(self.dose[view]), float(self.optics.voltage_kv[view]))
-            values *= torch.from_numpy(left.astype(np.float32))
-        return values.reshape(len(change), *grid.spectrum_shape)
+            left *= fading(radius, float(self.dose[view]), float(self.optics.voltage_kv[view]))
+        return left, steps
 
 
 @dataclass(frozen=True)
 class TransferGrid:
     """Frequencies of images padded so that what the CTF spreads does not come round to the other side.
 
-    ``image_shape`` is ``(y, x)``, ``padded`` at least that; ``points (n, 2)`` are (kx, ky) in cycles a pixel.
+    ``image_shape`` is ``(y, x)``, ``padded`` at least that.
     """
 
     image_shape: tuple[int, int]
     padded: tuple[int, int]
     pixel_size: float
-    points: Float64
 
     @classmethod
     def of(cls, image_shape: tuple[int, int], pixel_size: float, spread: int) -> TransferGrid:
         """For images with pixels of ``pixel_size`` angstrom and a transfer that reaches ``spread`` pixels."""
         height, width = (scipy.fft.next_fast_len(side + spread, real=True) for side in image_shape)
-        ky, kx = np.meshgrid(scipy.fft.fftfreq(height), scipy.fft.rfftfreq(width), indexing="ij")
-        points = np.stack([kx.ravel(), ky.ravel()], axis=1)
-        return cls(image_shape, (height, width), pixel_size, points)
+        return cls(image_shape, (height, width), pixel_size)
+
+    @cached_property
+    def frequencies(self) -> tuple[Float64, Float64]:
+        """Of a padded image's `rfft2`: along y and along x, in 1/angstrom."""
+        height, width = self.padded
+        return scipy.fft.fftfreq(height, self.pixel_size), scipy.fft.rfftfreq(width, self.pixel_size)
+
+    @property
+    def points(self) -> Float64:
+        """All of them, ``(n, 2)``: (kx, ky) in cycles a pixel."""
+        along_y, along_x = (part * self.pixel_size for part in self.frequencies)
+        ky, kx = np.meshgrid(along_y, along_x, indexing="ij")
+        return np.stack([kx.ravel(), ky.ravel()], axis=1)
 
     @property
     def spectrum_shape(self) -> tuple[int, int]:

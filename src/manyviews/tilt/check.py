@@ -17,8 +17,8 @@ from manyviews.parallel.layout import Layout
 from manyviews.parallel.world import SingleWorld
 from manyviews.runs.progress import format_seconds
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
-from manyviews.tilt.ctf.apply import check_transfer
-from manyviews.tilt.ctf.transfer import resolve_transfer
+from manyviews.tilt.ctf.apply import check_transfer, transfer_costs
+from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.pixels.settle import settle_pixels
 from manyviews.tilt.pixels.stored import open_weights
@@ -156,13 +156,13 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     shape = plan.volume_shape
     groups = group_by_axis(source.binned_geometry, shape, source.shape[1:], plan.pixel_size)
     weighed = settled.pixels is not None or plan.mask_beads
-    schedule = _schedule(options, plan, source, ranks, limited=given, weighed=weighed)
+    asked = _Asked(source, ranks, transfer, limited=given, weighed=weighed)
     return Checked(
         series=resolved,
         plan=plan,
         thickness_given=given,
-        schedule=schedule,
-        with_priors=_with_priors(options, plan, source, ranks, limited=given, weighed=weighed),
+        schedule=asked.schedule(options, plan),
+        with_priors=asked.with_priors(options, plan),
         groups=tuple((group.axis_degrees, len(group.views), group.rotated) for group in groups),
         transfer=lines,
         pixels=(*(() if proposal is None else proposal.lines), *settled.lines),
@@ -175,50 +175,46 @@ def check(series: SeriesOptions, options: ReconstructOptions, ranks: int | None 
     )
 
 
-def _schedule(
-    options: ReconstructOptions,
-    plan: Plan,
-    source: ImageSource,
-    ranks: int | None,
-    *,
-    limited: bool,
-    weighed: bool,
-) -> Schedule:
-    if ranks is None:
-        ranks = 1 if options.layout is None else Layout.parse(options.layout).ranks
-    if ranks < 1:
-        raise InputError(f"{ranks} is too few", where="--ranks", fix="give a whole number from 1 on")
-    return make_schedule(
-        plan,
-        source.binned_geometry,
-        sum(stack.stored_bytes for stack in source.series.stacks),
-        ranks=ranks,
-        ranks_per_host=ranks,
-        layout=options.layout,
-        memory_gib=options.memory if limited else None,
-        available_bytes=free_memory_bytes(plan.device, SingleWorld(), ranks) if limited else sys.maxsize,
-        weighed=weighed,
-    )
+@dataclass(frozen=True)
+class _Asked:
+    """What schedules are made for: ``ranks`` as of `check`, ``limited`` where memory may not suffice."""
 
+    source: ImageSource
+    ranks: int | None
+    transfer: ResolvedTransfer | None
+    limited: bool
+    weighed: bool
 
-def _with_priors(
-    options: ReconstructOptions,
-    plan: Plan,
-    source: ImageSource,
-    ranks: int | None,
-    *,
-    limited: bool,
-    weighed: bool,
-) -> Schedule | None:
-    """The same by ``admm``; None where ``cg`` was not asked for, on a GPU, or where it does not fit."""
-    if plan.method != "cg" or plan.device != "cpu":
-        return None
-    other = replace(options, method="admm", damping=None, layout=None)
-    try:
-        other_plan = resolve_plan(other, source)
-        return _schedule(other, other_plan, source, ranks, limited=limited, weighed=weighed)
-    except InputError:
-        return None
+    def schedule(self, options: ReconstructOptions, plan: Plan) -> Schedule:
+        """The schedule of a plan."""
+        ranks, source = self.ranks, self.source
+        if ranks is None:
+            ranks = 1 if options.layout is None else Layout.parse(options.layout).ranks
+        if ranks < 1:
+            raise InputError(f"{ranks} is too few", where="--ranks", fix="give a whole number from 1 on")
+        free = free_memory_bytes(plan.device, SingleWorld(), ranks) if self.limited else sys.maxsize
+        return make_schedule(
+            plan,
+            source.binned_geometry,
+            sum(stack.stored_bytes for stack in source.series.stacks),
+            ranks=ranks,
+            ranks_per_host=ranks,
+            layout=options.layout,
+            memory_gib=options.memory if self.limited else None,
+            available_bytes=free,
+            weighed=self.weighed,
+            transfer=transfer_costs(plan, self.transfer, source),
+        )
+
+    def with_priors(self, options: ReconstructOptions, plan: Plan) -> Schedule | None:
+        """The same by ``admm``; None where ``cg`` was not asked for, on a GPU, or where it does not fit."""
+        if plan.method != "cg" or plan.device != "cpu":
+            return None
+        other = replace(options, method="admm", damping=None, layout=None)
+        try:
+            return self.schedule(other, resolve_plan(other, self.source))
+        except InputError:
+            return None
 
 
 # --- words ---

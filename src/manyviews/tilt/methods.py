@@ -92,12 +92,15 @@ def make_cg(
     guess = problem.guess()
     if known is None and not by_frequency and guess is None:
         return ConjugateGradient(problem.least_squares(), refresh_every=refresh)
-    kernel = known[0] if known else problem.kernel(periodic=by_frequency)
+    kernel: ViewKernel | None
     precondition: Map | None = None
     if by_frequency:
+        kernel = known[0] if known else problem.kernel(periodic=True)
         shift = (problem.damping + _SHIFT) * problem.one_view
         precondition = problem.preconditioner(kernel.periodic, problem.scaled_roughness, shift)
         kernel = replace(kernel, periodic=None)
+    else:
+        kernel = known[0] if known else problem.wanted_kernel()
     target, energy = (known[1].target, known[1].data_energy) if known else problem.back_projection()
     least_squares = problem.quadratic_problem(kernel, target, energy)
     if guess is not None:

@@ -33,6 +33,7 @@ from manyviews.tilt.ctf.apply import (
     correction_of,
     refuse_unfit,
     settle_hand,
+    transfer_costs,
 )
 from manyviews.tilt.ctf.transfer import ResolvedTransfer, resolve_transfer
 from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, filling, iteration_work
@@ -92,8 +93,8 @@ def reconstruct(
     transfer = resolve_transfer(options, resolved)
     weights = open_weights(options.weights, resolved.stacks)
     _check_reference(options.reference, plan)
-    schedule = make_run_schedule(source, plan, options, world)
-    refuse_unfit(plan, streamed=schedule.streamed, ranks=world.size)
+    schedule = make_run_schedule(source, plan, options, world, transfer)
+    refuse_unfit(plan)
     place = take_place(world, schedule.layout)
     if place is None:
         return JobResult.elsewhere(run.out)
@@ -223,7 +224,13 @@ def _damping(problem: TiltProblem) -> dict[str, object]:
     return {"damping": problem.damping, **by_frequency}
 
 
-def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptions, world: World) -> Schedule:
+def make_run_schedule(
+    source: ImageSource,
+    plan: Plan,
+    options: ReconstructOptions,
+    world: World,
+    transfer: ResolvedTransfer | None = None,
+) -> Schedule:
     """How the run is spread over the ranks of ``world``, and what it keeps in memory; the same on all ranks.
 
     Raises
@@ -247,6 +254,7 @@ def make_run_schedule(source: ImageSource, plan: Plan, options: ReconstructOptio
         available_bytes=min(available) if available else None,
         # with --edges auto and masks the images decide, which are read later
         weighed=plan.edges == "weigh" or plan.mask_beads or bool(options.weights),
+        transfer=transfer_costs(plan, transfer, source),
     )
 
 
@@ -271,15 +279,18 @@ def make_problem(
     images = prepare(source, plan.normalise, device, place.world, measure_noise=asks_noise)
     geometry = source.binned_geometry
     arguments = (geometry, plan.volume_shape, source.shape[1:], source.pixel_size)
+    pieces, block = (None, None) if schedule is None else (schedule.piece_slices, schedule.block_bytes)
     if transfer is not None and plan.ctf == "3d":
-        projector: SlabProjector = TransferProjector(*arguments, transfer.transfer)
+        projector: SlabProjector = TransferProjector(
+            *arguments, transfer.transfer, exchange=place.within, piece_slices=pieces, block_bytes=block
+        )
         images = before_transfer(images, transfer.transfer, source)
     else:
         projector = SlabProjector(
             *arguments,
             exchange=place.within,
-            piece_slices=None if schedule is None else schedule.piece_slices,
-            block_bytes=None if schedule is None else schedule.block_bytes,
+            piece_slices=pieces,
+            block_bytes=block,
             allocate_detectors=lambda shape: storage.allocate(shape, device),
         )
         images = replace(images, correct=correction_of(plan, transfer, source))
@@ -303,11 +314,13 @@ def _tell_transfer(job: Job, transfer: ResolvedTransfer, source: ImageSource, pl
         job.say(line)
     if transfer.hand is not None:
         return transfer
-    found, test = settle_hand(transfer, source)
-    job.say(test.words)
-    if test.hand is None:
+    test = settle_hand(transfer, source) if job.world.rank == 0 else None
+    if test is not None:
+        job.say(test.words)
+    hand = job.world.broadcast(None if test is None else test.hand)
+    if hand is None:
         job.warn(CANNOT_BE_TOLD)
-    return found
+    return transfer.with_hand(hand or 0)
 
 
 def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> Storage:

@@ -8,9 +8,12 @@ import pytest
 
 from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import write_mrc
+from manyviews.operators.contrast_transfer import Optics
+from manyviews.operators.view_transfer import ViewTransfer
 from manyviews.parallel.layout import Layout
 from manyviews.tilt.cost.blocks import Stream
 from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
+from manyviews.tilt.cost.transfer import TransferCosts
 from manyviews.tilt.options import METHODS, ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.series.images import ImageSource
@@ -47,6 +50,29 @@ def settled(series: SeriesOptions, **chosen: object) -> tuple[Plan, TiltGeometry
 
 def expected(series: SeriesOptions, **chosen: object) -> Estimate:
     return estimate(*settled(series, **chosen))
+
+
+def filters(series: SeriesOptions, layered: bool) -> tuple[TransferCosts, Plan, TiltGeometry, int]:
+    plan, geometry, stored = settled(series, ctf="3d" if layered else "phase-flip")
+    count = len(geometry)
+    optics = Optics.make(300.0, 2.7, 0.07, np.full((count, 2), 20000.0))
+    transfer = ViewTransfer(optics, np.zeros(count), 1)
+    costs = TransferCosts.of(transfer, geometry, plan.volume_shape, 2.0, in_projection=layered)
+    return costs, plan, geometry, stored
+
+
+def test_filters_take_time_and_layers_memory(series):
+    plain = expected(series)
+    for layered in (False, True):
+        costs, *arguments = filters(series, layered)
+        found = Estimator(*arguments, transfer=costs).estimate()
+        assert found.wall_seconds > plain.wall_seconds
+        assert costs.layers == (2 if layered else 0)
+        assert max(costs.levels) > min(costs.levels) >= 1
+        assert found.memory_bytes == sum(found.parts.values())
+    alone, halves = (Estimator(*arguments, transfer=costs).estimate(Layout(*n)) for n in ((1, 1), (1, 2)))
+    # layers of a slab need the images of all ranks filtered
+    assert halves.pace.iteration > 0.5 * alone.pace.iteration
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,6 +14,7 @@ from manyviews.kernels.streams_cpu import PACKED_PIECES, PAD, PIECE
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.slab_projector import usual_block_bytes
 from manyviews.operators.tilt_projector import BLOCK_BYTES
+from manyviews.tilt.cost.transfer import TransferCosts
 
 Shape3 = tuple[int, int, int]
 
@@ -80,18 +81,30 @@ class Slab:
 class ViewBlock:
     """Bytes of the arrays that a block of views of one group goes through, on one rank.
 
-    ``weighed``: single pixels have weights.
+    ``weighed``: single pixels have weights. ``transfer``: what the projection has of contrast transfer.
     """
 
     group: AxisGroup
     slab: Slab
     weighed: bool = False
+    transfer: TransferCosts | None = None
+
+    @property
+    def _layers(self) -> int:
+        """Layers of the slab that become images one by one; 0 where the projection knows no transfer."""
+        return self.transfer.own_layers(self.slab.ranks) if self.transfer else 0
+
+    @property
+    def piece(self) -> int:
+        """Slices that are projected at a time."""
+        return min(self.slab.piece, self.transfer.layer_slices) if self.transfer else self.slab.piece
 
     @cached_property
     def views(self) -> int:
         """Views of a block, `AxisProjector.blocks`."""
         stream = self.slab.stream
         most = usual_block_bytes(self.slab.ranks) if stream is None else stream.block_bytes
+        most //= max(1, self._layers)
         block = max(1, most // (FLOAT * max(self._detector, self.slab.plane)))
         return min(len(self.group.views), block if block <= WIDTH else block - block % WIDTH)
 
@@ -109,7 +122,7 @@ class ViewBlock:
 
     @property
     def _cut(self) -> bool:
-        return self.slab.piece < self.slab.slices
+        return self.piece < self.slab.slices
 
     @property
     def images(self) -> int:
@@ -135,28 +148,28 @@ class ViewBlock:
     @property
     def packed_piece(self) -> int:
         """A piece of the slab in the frame, as the kernels want it."""
-        return FLOAT * -(-self.group.width // PIECE) * PIECE * self.slab.piece * self.group.columns
+        return FLOAT * -(-self.group.width // PIECE) * PIECE * self.piece * self.group.columns
 
     @property
     def tables(self) -> int:
         """How voxels are shared by bins."""
-        return _SHARE_BYTES * self.views * self.slab.piece * self.group.columns
+        return _SHARE_BYTES * self.views * self.piece * self.group.columns
 
     @property
     def coefficients(self) -> int:
         """Spline coefficients of a piece's slices."""
-        return FLOAT * lane_count(self.slab.piece) * self.slab.plane if self.group.rotated else 0
+        return FLOAT * lane_count(self.piece) * self.slab.plane if self.group.rotated else 0
 
     @property
     def frame(self) -> int:
         """A piece in the frame."""
-        return FLOAT * self.slab.piece * self.group.columns * self.group.width
+        return FLOAT * self.piece * self.group.columns * self.group.width
 
     @property
     def _frame_lanes(self) -> int:
         if not self.group.rotated:
             return 0
-        return lane_count(self.slab.piece) * self.frame // self.slab.piece
+        return lane_count(self.piece) * self.frame // self.piece
 
     @property
     def packing(self) -> int:
@@ -168,7 +181,7 @@ class ViewBlock:
     @property
     def held(self) -> int:
         """Detectors of all views, which are in a file while a slab is gone through in pieces."""
-        return FLOAT * len(self.group.views) * self._detector if self._cut else 0
+        return FLOAT * len(self.group.views) * self._detector if self._cut and not self._layers else 0
 
     @property
     def _streaming(self) -> int:
@@ -207,7 +220,7 @@ class ViewBlock:
         """A frame, its copy in lanes, and the slices turned back."""
         if not self.group.rotated:
             return self.frame
-        copy = self._frame_lanes if self.slab.piece > 1 else 0
+        copy = self._frame_lanes if self.piece > 1 else 0
         return self.frame + max(copy + self.coefficients, 2 * self.coefficients)
 
     def forward(self, kept: int) -> int:
@@ -215,7 +228,12 @@ class ViewBlock:
         before = (3 if self.weighed else 2) * self.images
         comparing = 5 * self.images if self.weighed else 0
         finishing = self._packed(kept) + max(before + self._finishing, comparing)
-        return max(self._projecting(kept) + before, finishing)
+        return self._layered + max(self._projecting(kept) + before, finishing)
+
+    @property
+    def _layered(self) -> int:
+        """Images of all layers, and what they add up to."""
+        return FLOAT * self.views * self.slab.plane * (self._layers + 1) if self._layers else 0
 
     def _packed(self, kept: int) -> int:
         """What is there while detectors become images: no frame where all pieces have been gone through."""
@@ -228,7 +246,7 @@ class ViewBlock:
     def backward(self) -> int:
         """`back_project` from weighted images."""
         frame = 0 if self._cut else self.frame
-        return max(
+        return self._layered + max(
             frame + max((4 if self.weighed else 3) * self.images, 2 * self.images + self._making),
             self.frame + self._adding + (0 if self._cut else self.images),
             self._coming_home() + self.images,
@@ -242,7 +260,7 @@ class ViewBlock:
         """`residual_gradient`: images and their residual are back-projected."""
         frames = self._packed(kept)
         frame = 0 if self._cut else self.frame
-        return max(
+        return self._layered + max(
             self._projecting(kept),
             frames + frame + max(self._streaming if not self._cut else 0, self._finishing),
             frames + frame + max((5 if self.weighed else 2) * self.images, self.images + self._making),
@@ -258,17 +276,17 @@ class ViewBlock:
         blocks = -(-views // self.views)
         if not self.group.rotated:
             return voxels * (views * _UPRIGHT_PAIR_NS + blocks * _BLOCK_NS) * 1e-9
-        pieces = -(-slab.slices // slab.piece)
+        pieces = -(-slab.slices // self.piece)
         pixels = slab.plane * views / slab.ranks
         frame = self.group.columns * self.group.width
-        turned = pieces * lane_count(slab.piece) * frame * _TURN_NS
+        turned = pieces * lane_count(self.piece) * frame * _TURN_NS
         streamed = voxels * views * _OBLIQUE_PAIR_NS + slab.slices * frame * blocks * _BLOCK_NS
         return (streamed + pixels * _RESAMPLING_NS + turned) * 1e-9
 
     @property
     def file_bytes(self) -> int:
         """Read and written of the slab, its gradient, and the detectors of all views, there and back."""
-        pieces = -(-self.slab.slices // self.slab.piece)
+        pieces = -(-self.slab.slices // self.piece)
         return 3 * self.slab.size_bytes + (3 * pieces + 1) * self.held
 
     @property

@@ -21,6 +21,7 @@ from manyviews.parallel.layout import Layout, dealt
 from manyviews.parallel.world import shares
 from manyviews.tilt.cost.blocks import FLOAT, Slab, Stream
 from manyviews.tilt.cost.methods import IN_FILES, Parts, Work, correction, iteration, iterations, once, phases
+from manyviews.tilt.cost.transfer import TransferCosts
 from manyviews.tilt.cost.views import Load, ViewCosts, choose_views
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.pixels.lines import SAMPLED
@@ -104,11 +105,20 @@ class Estimator:
 
     ``geometry`` has the views, binned if the images are. ``data_bytes`` is the size of the stacks as stored,
     which are mapped one section at a time, so that only one is in memory. ``weighed``: single pixels have
-    weights.
+    weights. ``transfer``: filters of the views.
     """
 
-    def __init__(self, plan: Plan, geometry: TiltGeometry, data_bytes: int, *, weighed: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        geometry: TiltGeometry,
+        data_bytes: int,
+        *,
+        weighed: bool = False,
+        transfer: TransferCosts | None = None,
+    ) -> None:
         self.plan = plan
+        self.transfer = transfer
         self.weighed = weighed
         self.views = len(geometry)
         self._section = data_bytes // max(1, self.views)
@@ -219,7 +229,8 @@ class Estimator:
         if key not in self._known:
             groups = choose_views(self._groups, views)
             wanted = self.plan.normal == "convolution"
-            self._known[key] = ViewCosts(groups, slab, wanted, is_subset, self.weighed)
+            filters = None if self.transfer is None else self.transfer.select(views)
+            self._known[key] = ViewCosts(groups, slab, wanted, is_subset, self.weighed, filters)
         return self._known[key]
 
 

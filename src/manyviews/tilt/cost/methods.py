@@ -82,7 +82,7 @@ class Work:
 
     @property
     def _convolves(self) -> bool:
-        return self.plan.normal == "convolution"
+        return self.whole.convolve
 
     def phase(self, volumes: float, work: int, spectra: int = 0) -> Parts:
         """Some volumes and a work space."""
@@ -118,9 +118,9 @@ class Work:
 
     def setting_up(self, volumes: float = 1) -> list[Parts]:
         """Making the kernel and back-projecting the images."""
-        kernel = self.whole.spectrum_bytes
+        kernel = self.whole.wanted_spectrum_bytes
         return [
-            {"making the kernel": self.whole.making_bytes},
+            {"making the kernel": self.whole.making_bytes if kernel else 0},
             self.seeing(volumes, self.own.back_bytes, self.own, kernel),
             *self.summing(volumes, kernel),
         ]
@@ -164,8 +164,10 @@ class Work:
         phases = []
         held = 0
         for number, part in enumerate(self.parts):
-            phases.append({**self.phase(number, 0, held), "making the kernel": part.making_bytes})
-            phases.append(self.seeing(number + 1, part.back_bytes, part, held + part.spectrum_bytes))
+            kernel = part.wanted_spectrum_bytes
+            making = part.making_bytes if kernel else 0
+            phases.append({**self.phase(number, 0, held), "making the kernel": making})
+            phases.append(self.seeing(number + 1, part.back_bytes, part, held + kernel))
             held += part.held_spectrum_bytes
         if self.union is not None:
             count = len(self.parts)
@@ -266,7 +268,7 @@ def _cg(work: Work) -> list[Parts]:
     found = [*work.setting_up(), *work.iterating(quick)]
     if not rounds:
         return found
-    turning = work.phase(quick + 3, 0, work.whole.spectrum_bytes)  # the direction after a correction
+    turning = work.phase(quick + 3, 0, work.whole.wanted_spectrum_bytes)  # the direction after a correction
     return [*found, *work.passing(exact), turning]
 
 
@@ -381,6 +383,8 @@ _PHASES = {
 def once(work: Work) -> tuple[Load, float]:
     """What is done once: on all cores of a rank, and seconds on one core."""
     kernels = work.subset_kernels if work.plan.method in SUBSET_METHODS else [work.whole]
+    if work.plan.method not in ("wbp", "admm"):
+        kernels = [views for views in kernels if views.wanted_spectrum_bytes]
     serial = sum(views.views for views in kernels) * _PROFILE_SECONDS
     if work.plan.method == "wbp":
         serial += work.own_image_bytes / FLOAT * _WEIGHTING_SECONDS

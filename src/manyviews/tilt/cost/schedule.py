@@ -14,6 +14,7 @@ from manyviews.runs.checkpoint import KEPT
 from manyviews.runs.memory import available_memory_bytes
 from manyviews.tilt.cost.blocks import Stream
 from manyviews.tilt.cost.estimate import Estimate, Estimator, checkpoint_bytes
+from manyviews.tilt.cost.transfer import TransferCosts
 from manyviews.tilt.methods import agent_count
 from manyviews.tilt.options import SUBSET_METHODS
 from manyviews.tilt.plan import Plan
@@ -123,6 +124,7 @@ def make_schedule(
     memory_gib: float | None = None,
     available_bytes: int | None = None,
     weighed: bool = False,
+    transfer: TransferCosts | None = None,
 ) -> Schedule:
     """Choose a layout, and whether volumes are kept in memory.
 
@@ -141,6 +143,8 @@ def make_schedule(
         system, which does not tell of GPUs.
     weighed
         Whether single pixels have weights.
+    transfer
+        Filters of the views.
 
     Raises
     ------
@@ -150,7 +154,7 @@ def make_schedule(
     nobody_tells = plan.device == "cuda" and memory_gib is None and available_bytes is None
     limit = None if nobody_tells else _limit(memory_gib, available_bytes, ranks_per_host)
     return _Planner(
-        Estimator(plan, geometry, data_bytes, weighed=weighed),
+        Estimator(plan, geometry, data_bytes, weighed=weighed, transfer=transfer),
         plan,
         ranks,
         min(ranks_per_host, ranks),
@@ -257,8 +261,11 @@ class _Planner:
         depth, agents = self.plan.volume_shape[0], agent_count(self.plan)
         on_gpus = self.plan.device == "cuda"
         if agents == 1:
-            # groups share the passes over the views out; processors do where slices do not suffice
-            agents = max(1, min(self.ranks if on_gpus else self.ranks // depth, self.estimator.views))
+            # groups share the passes over the views out; where these are most of the work, or slices do not
+            # suffice
+            layered = self.estimator.transfer is not None and self.estimator.transfer.layers > 0
+            shared = self.ranks if on_gpus or layered else self.ranks // depth
+            agents = max(1, min(shared, self.estimator.views))
         return (layouts_of_few_slabs if on_gpus else useful_layouts)(self.ranks, agents, depth)
 
     def _in_memory(self, layout: Layout) -> Estimate:

@@ -18,6 +18,7 @@ from manyviews.operators.row_shares import RowShares
 from manyviews.operators.tiling import Tiling, choose_tiling, kernel_bytes, planes_bytes, work_bytes
 from manyviews.operators.view_kernel import lateral_reach, padded_shape
 from manyviews.tilt.cost.blocks import FLOAT, Shape3, Slab, ViewBlock, sent_of
+from manyviews.tilt.cost.transfer import TransferCosts
 from manyviews.tilt.solve.problem import VIEWS_PER_CONVOLUTION
 
 _COMPLEX = 8
@@ -27,15 +28,17 @@ _work_bytes = lru_cache(4096)(work_bytes)
 # Rates of two cores, nanoseconds.
 _CONVOLUTION_NS = 7.0  # a point of the padded grid
 _ROD_NS = 400.0  # a view and slice, drawing the kernel of an oblique group
+_TRANSFER_ROD_NS = 6.0  # a view, slice and frequency, drawing rods with a transfer
 
 
 class _Reaching:
     """Groups of views, equal where their kernels reach equally far: these have the same tiles."""
 
-    def __init__(self, groups: list[AxisGroup], volume_shape: Shape3) -> None:
+    def __init__(self, groups: list[AxisGroup], volume_shape: Shape3, beyond: int) -> None:
         self.groups = groups
         self.volume_shape = volume_shape
-        self._key = lateral_reach(groups, volume_shape[0]), volume_shape
+        self.beyond = beyond
+        self._key = lateral_reach(groups, volume_shape[0]), volume_shape, beyond
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -46,7 +49,7 @@ class _Reaching:
 
 @lru_cache(4096)
 def _streamed_tiling(views: _Reaching, ranks: int, work_bytes: int) -> Tiling:
-    return choose_tiling(views.groups, views.volume_shape, ranks, work_bytes)
+    return choose_tiling(views.groups, views.volume_shape, ranks, work_bytes, beyond=views.beyond)
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ class Load:
 class ViewCosts:
     """What some views, by tilt axis, cost a rank that holds a slab.
 
-    Where a convolution is wanted, few views of a subset are projected all the same. ``weighed``: single
-    pixels have weights.
+    Where a convolution is wanted, few views of a subset are projected all the same, and few with a transfer.
+    ``weighed``: single pixels have weights.
     """
 
     groups: tuple[AxisGroup, ...]
@@ -86,6 +89,7 @@ class ViewCosts:
     convolution_wanted: bool
     is_subset: bool = False
     weighed: bool = False
+    transfer: TransferCosts | None = None
 
     @cached_property
     def views(self) -> int:
@@ -100,18 +104,31 @@ class ViewCosts:
     @cached_property
     def convolve(self) -> bool:
         """Whether their normal operator is the convolution."""
-        shape = self.slab.volume_shape
-        room = prod(padded_shape(list(self.groups), shape)) / prod(shape)
-        few = self.is_subset and not self.rotated and self.views < VIEWS_PER_CONVOLUTION * room
+        room = prod(self._padded) / prod(self.slab.volume_shape)
+        may_project = (self.is_subset or self._layered is not None) and not self.rotated
+        few = may_project and self.views < VIEWS_PER_CONVOLUTION * room
         return self.convolution_wanted and not few
+
+    @property
+    def _layered(self) -> TransferCosts | None:
+        """The transfer that is a part of the projection."""
+        return self.transfer if self.transfer is not None and self.transfer.layers else None
+
+    @property
+    def _beyond(self) -> int:
+        return 0 if self.transfer is None else self.transfer.beyond
+
+    @cached_property
+    def _padded(self) -> Shape3:
+        return padded_shape(list(self.groups), self.slab.volume_shape, self._beyond)
 
     @cached_property
     def tiling(self) -> Tiling:
         """Tiles of the convolution, as `Storage.tiling` has them; `InputError` if small ones do not fit."""
         shape, stream, groups = self.slab.volume_shape, self.slab.stream, list(self.groups)
         if stream is None:
-            return Tiling.whole(shape, padded_shape(groups, shape))
-        return _streamed_tiling(_Reaching(groups, shape), self.slab.ranks, stream.work_bytes)
+            return Tiling.whole(shape, self._padded)
+        return _streamed_tiling(_Reaching(groups, shape, self._beyond), self.slab.ranks, stream.work_bytes)
 
     # --- work space ---
 
@@ -129,7 +146,7 @@ class ViewCosts:
     def _periodic(self) -> Tiling:
         """The whole lateral plane, without room along z: the grid of a preconditioner."""
         shape = self.slab.volume_shape
-        return Tiling.whole(shape, (shape[0], *padded_shape(list(self.groups), shape)[1:]))
+        return Tiling.whole(shape, (shape[0], *self._padded[1:]))
 
     @cached_property
     def periodic_bytes(self) -> int:
@@ -184,9 +201,12 @@ class ViewCosts:
     @property
     def by_rows(self) -> bool:
         """Whether ranks change slices for rows to project there and back: `RowNormal`."""
-        upright = all(
-            not group.rotated and group.camera_maps is None and group.camera_shift == 0
-            for group in self.groups
+        upright = (
+            all(
+                not group.rotated and group.camera_maps is None and group.camera_shift == 0
+                for group in self.groups
+            )
+            and not self._layered
         )
         fewer = len(self.groups) * self.slab.volume_shape[0] <= self.slab.ranks * self.views
         return self.slab.ranks > 1 and self.slab.stream is None and upright and fewer
@@ -201,19 +221,25 @@ class ViewCosts:
         return self.pass_bytes
 
     @property
+    def wanted_spectrum_bytes(self) -> int:
+        """A kernel that is made for its largest value if for nothing else, but for views with a transfer."""
+        return self.spectrum_bytes if self.convolve or self._layered is None else 0
+
+    @property
     def held_spectrum_bytes(self) -> int:
         """A kernel of which only the largest value is wanted is dropped again."""
         return self.spectrum_bytes if self.convolve else 0
 
     @cached_property
     def _blocks(self) -> list[ViewBlock]:
-        return [ViewBlock(group, self.slab, self.weighed) for group in self.groups]
+        return [ViewBlock(group, self.slab, self.weighed, self._layered) for group in self.groups]
 
     @property
     def _kept(self) -> int:
         """Spline coefficients of a whole slab are kept for all groups."""
-        whole = self.slab.piece == self.slab.slices
-        return max(block.coefficients for block in self._blocks) if whole else 0
+        blocks = self._blocks
+        whole = all(block.piece == self.slab.slices for block in blocks)
+        return max(block.coefficients for block in blocks) if whole else 0
 
     # --- time, messages, files ---
 
@@ -249,8 +275,9 @@ class ViewCosts:
     @cached_property
     def pass_load(self) -> Load:
         """Projection and its adjoint."""
+        filters = 0.0 if self.transfer is None else self.transfer.pass_seconds(self.slab.ranks)
         return Load(
-            seconds=sum(block.pair_seconds for block in self._blocks),
+            seconds=sum(block.pair_seconds for block in self._blocks) + filters,
             sent_bytes=sum(block.sent_bytes for block in self._blocks),
             file_bytes=sum(block.file_bytes for block in self._blocks),
             messages=sum(block.messages for block in self._blocks),
@@ -270,6 +297,9 @@ class ViewCosts:
     @property
     def kernel_load(self) -> Load:
         """Making the kernel."""
+        if self._layered is not None:
+            drawn = self.views * self.slab.slices * self.tiling.grid[1] * (self.tiling.grid[2] // 2 + 1)
+            return Load(drawn * _TRANSFER_ROD_NS * 1e-9)
         rods = sum(len(group.views) for group in self.groups if group.rotated) * self.slab.slices
         points = prod(self.tiling.grid) / self.slab.ranks
         return Load((rods * _ROD_NS + points * _CONVOLUTION_NS) * 1e-9)

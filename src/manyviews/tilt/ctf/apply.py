@@ -12,6 +12,7 @@ from manyviews.errors import InputError
 from manyviews.geometry.view_depth import DepthPlane
 from manyviews.operators.contrast_transfer import ctf_values
 from manyviews.operators.view_transfer import ViewTransfer, defocus_levels
+from manyviews.tilt.cost.transfer import TransferCosts
 from manyviews.tilt.ctf.correct import Correction, make_correction
 from manyviews.tilt.ctf.hand import HandTest, find_hand
 from manyviews.tilt.ctf.transfer import ResolvedTransfer
@@ -27,32 +28,34 @@ CANNOT_BE_TOLD = (
 )
 
 
-def refuse_unfit(plan: Plan, *, streamed: bool, ranks: int) -> None:
-    """Refuse what the three-dimensional correction cannot do yet, with an `InputError`."""
-    if plan.ctf != "3d":
-        return
-    instead = "use --ctf phase-flip, which can"
-    if ranks > 1:
-        raise InputError("3d cannot work on several MPI ranks yet", where="--ctf", fix=instead)
-    if streamed:
-        raise InputError("3d cannot keep its volumes in files yet", where="--ctf", fix=instead)
-    if plan.device != "cpu":
-        raise InputError(f"3d cannot work on {plan.device} yet", where="--ctf", fix=instead)
-    if plan.method == "sirt" and plan.sirt_form == "normalised":
+def refuse_unfit(plan: Plan) -> None:
+    """Refuse what the three-dimensional correction cannot do, with an `InputError`."""
+    if plan.ctf == "3d" and plan.method == "sirt" and plan.sirt_form == "normalised":
         raise InputError(
             "3d has no row sums for normalised SIRT", where="--ctf", fix="use --sirt-form landweber"
         )
 
 
-def settle_hand(resolved: ResolvedTransfer, source: ImageSource) -> tuple[ResolvedTransfer, HandTest]:
-    """The transfer with the hand that the images tell, 0 where they do not, and how they tell it."""
+def settle_hand(resolved: ResolvedTransfer, source: ImageSource) -> HandTest:
+    """The hand that the images tell, if they do, and how they tell it."""
 
     def read(views: NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(source.read(views))
 
     geometry = source.binned_geometry
-    test = find_hand(read, geometry, resolved.transfer, source.shape[1:], source.pixel_size)
-    return resolved.with_hand(test.hand or 0), test
+    return find_hand(read, geometry, resolved.transfer, source.shape[1:], source.pixel_size)
+
+
+def transfer_costs(
+    plan: Plan, resolved: ResolvedTransfer | None, source: ImageSource
+) -> TransferCosts | None:
+    """What the filters of a run will take; a hand that is not known yet may be any."""
+    if resolved is None or not resolved.has_ctf:
+        return None
+    transfer = resolved.transfer if resolved.hand is not None else resolved.with_hand(1).transfer
+    geometry, in_projection = source.binned_geometry, plan.ctf == "3d"
+    shape = (plan.volume_shape[0], *source.shape[1:])
+    return TransferCosts.of(transfer, geometry, shape, source.pixel_size, in_projection=in_projection)
 
 
 def correction_of(plan: Plan, resolved: ResolvedTransfer | None, source: ImageSource) -> Correction | None:
@@ -87,11 +90,12 @@ def check_transfer(
     resolved: ResolvedTransfer, source: ImageSource, plan: Plan
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Lines and warnings for ``tilt check``: numbers and sources, the hand, strips and slabs."""
-    refuse_unfit(plan, streamed=False, ranks=1)
+    refuse_unfit(plan)
     lines, warnings = list(resolved.lines), list(resolved.warnings)
     if not resolved.has_ctf:
         return tuple(lines), tuple(warnings)
-    found, test = settle_hand(resolved, source)
+    test = settle_hand(resolved, source)
+    found = resolved.with_hand(test.hand or 0)
     lines.append(test.words)
     if resolved.hand is None:
         if test.hand is None:
@@ -118,6 +122,6 @@ def _layer_line(transfer: ViewTransfer, source: ImageSource, plan: Plan) -> str:
     line = f"up to {most} levels of defocus over an image, {distance:.0f} A apart at most"
     if plan.ctf != "3d":
         return line
-    slices = transfer.slab_slices(source.binned_geometry, source.pixel_size)
-    slabs = -(-plan.volume_shape[0] // min(slices, plan.volume_shape[0]))
-    return f"{line}; {slabs} slab{'s' if slabs > 1 else ''} of the specimen"
+    slices = transfer.layer_slices(source.binned_geometry, source.pixel_size)
+    layers = -(-plan.volume_shape[0] // min(slices, plan.volume_shape[0]))
+    return f"{line}; {layers} layer{'s' if layers > 1 else ''} of the specimen"

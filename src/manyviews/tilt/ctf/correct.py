@@ -11,21 +11,13 @@ from numpy.typing import NDArray
 
 from manyviews.geometry.view_depth import DepthPlane
 from manyviews.geometry.views import TiltGeometry
-from manyviews.operators.defocus_strips import DefocusStrips, Response
+from manyviews.kernels.defocus_cpu import SIGN, WIENER
+from manyviews.operators.defocus_strips import DefocusStrips
 from manyviews.operators.dose import fading
-from manyviews.operators.view_transfer import TransferGrid, ViewTransfer
+from manyviews.operators.slice_threads import each_block
+from manyviews.operators.view_transfer import Response, TransferGrid, ViewTransfer
 
 Correction = Callable[[NDArray[np.int64], torch.Tensor], torch.Tensor]
-
-
-def phase_flip(transfer: torch.Tensor) -> torch.Tensor:
-    """The sign of a transfer; 1 where it is zero."""
-    return torch.where(transfer < 0, -1.0, 1.0)
-
-
-def wiener(constant: float) -> Response:
-    """``T / (T^2 + constant)`` of a transfer T."""
-    return lambda transfer: transfer / (transfer.square() + constant)
 
 
 @dataclass(frozen=True)
@@ -43,15 +35,30 @@ class StripCorrection:
     weights: ViewTransfer | None
 
     def __call__(self, views: NDArray[np.int64], images: torch.Tensor) -> torch.Tensor:
-        """Corrected images ``(k, y, x)`` of the given views."""
+        """Corrected images ``(k, y, x)`` of the given views; on the CPU a view a thread."""
         corrected = torch.empty_like(images)
-        for place, view in enumerate(views.tolist()):
+
+        def correct(_: None, part: slice) -> None:
+            place, view = part.start, int(views[part.start])
             depth = DepthPlane.of(self.geometry.matrices[view])
             strips = DefocusStrips(self.transfer, view, depth, np.zeros(1), self.grid, self.response)
-            mean = images[place].mean()
-            level = self.response(self.transfer.at_defocus(view, np.zeros(1), self.grid)[0, :1, :1])
-            corrected[place] = strips.adjoint((images[place] - mean)[None])[0] + mean * level
+            image = images[place]
+            if images.is_cuda:
+                mean = float(image.mean())
+                corrected[place] = strips.adjoint((image - mean)[None])[0] + mean * self._level(view)
+                return
+            given, found = image.numpy(), corrected[place].numpy()
+            mean = given.mean()
+            strips.show_back(given - mean, [found])
+            found += mean * np.float32(self._level(view))
+
+        each_block(len(views), 1, 1 if images.is_cuda else 0, lambda: None, correct)
         return corrected if self.weights is None else weigh_by_dose(self.weights, self.grid, views, corrected)
+
+    def _level(self, view: int) -> float:
+        """What becomes of a mean of 1."""
+        nothing_else = replace(self.grid, image_shape=(1, 1), padded=(1, 1))
+        return float(self.transfer.at_defocus(view, np.zeros(1), nothing_else, self.response))
 
 
 def make_correction(
@@ -64,10 +71,10 @@ def make_correction(
         return lambda views, images: weigh_by_dose(transfer, grid, views, images)
     grid = TransferGrid.of(image_shape, pixel_size, transfer.spread_pixels(pixel_size))
     if how == "wiener":
-        return StripCorrection(transfer, geometry, grid, wiener(wiener_constant), None)
+        return StripCorrection(transfer, geometry, grid, Response(WIENER, wiener_constant), None)
     undosed = replace(transfer, dose=np.zeros(len(transfer)))
     weights = transfer if transfer.dose.any() else None
-    return StripCorrection(undosed, geometry, grid, phase_flip, weights)
+    return StripCorrection(undosed, geometry, grid, Response(SIGN), weights)
 
 
 def weigh_by_dose(

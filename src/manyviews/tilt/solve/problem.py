@@ -166,7 +166,12 @@ class TiltProblem:
         if not periodic:
             return kernel
         whole = make_periodic(
-            groups, self.weights, self.volume_shape, exchange=exchange, make=scratch.allocate
+            groups,
+            self.weights,
+            self.volume_shape,
+            exchange=exchange,
+            rods=self.projector.rods,
+            make=scratch.allocate,
         )
         return replace(kernel, periodic=whole)
 
@@ -190,11 +195,16 @@ class TiltProblem:
 
     def least_squares(self, kernel: ViewKernel | None = None) -> LeastSquares:
         """The problem of all views; ``kernel`` if it is there already."""
-        # the kernel of views with a transfer takes longer than many passes of the projectors
-        if kernel is None and (self.convolve or self.projector.rods is None):
-            kernel = self.kernel()
+        kernel = kernel or self.wanted_kernel()
         target, energy = self.back_projection()
         return self.quadratic_problem(kernel, target, energy)
+
+    def wanted_kernel(self) -> ViewKernel | None:
+        """The kernel, if it is worth making.
+
+        That of views with a transfer takes longer than many passes of the projectors.
+        """
+        return self.kernel() if self.convolve or self.projector.rods is None else None
 
     def guess(self) -> tuple[torch.Tensor, float] | None:
         """``W' L q`` and ``sum_v l_v |q_v|^2`` of the first guess q of all images; None without pixels."""

@@ -53,8 +53,8 @@ class Storage:
     def tiling(self, groups: list[AxisGroup], volume_shape: Shape3, slabs: int, beyond: int = 0) -> Tiling:
         """How the lateral plane is divided for the convolution; `InputError` if small tiles do not fit.
 
-        ``beyond`` voxels are how far a view reaches beyond its rod, where the plane is not divided.
+        ``beyond`` voxels are how far a view reaches beyond its rod.
         """
         if self.scratch is None:
             return Tiling.whole(volume_shape, padded_shape(groups, volume_shape, beyond))
-        return choose_tiling(groups, volume_shape, slabs, self.work_bytes)
+        return choose_tiling(groups, volume_shape, slabs, self.work_bytes, beyond=beyond)
