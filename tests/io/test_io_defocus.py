@@ -202,3 +202,50 @@ def test_damaged_files_are_read_or_refused(tmp_path, name, data):
         found = reader(path)
         assert np.isfinite(found.defocus).all()
         assert len(found.defocus) == len(found.angle) == len(found.sections) == len(found.phase_shift)
+
+
+LIST = """
+data_global
+
+loop_
+_rlnTomoName
+_rlnTomoTiltSeriesStarFile
+_rlnVoltage
+_rlnSphericalAberration
+_rlnAmplitudeContrast
+_rlnTomoHand
+TS_01 CtfFind/job003/tilt_series/TS_01.star 200.0 2.2 0.08 {hand}
+TS_02 CtfFind/job003/tilt_series/TS_02.star 300.0 2.7 0.10 1.0
+"""
+
+
+def listed(folder, text, name="tilt_series_ctf.star"):
+    (folder / "tilt_series").mkdir(exist_ok=True)
+    (folder / "tilt_series" / "TS_01.star").write_text(RELION)
+    (folder / name).write_text(text)
+    return folder / "tilt_series" / "TS_01.star"
+
+
+def test_relions_list_of_series_tells_the_hand_and_the_microscope(tmp_path):
+    (tmp_path / "other.star").write_text("data_x\n\n_rlnTomoHand 1\n")
+    (tmp_path / "noise.star").write_bytes(b"\xff\x00 no table")
+    found = read_relion_defocus(listed(tmp_path, LIST.format(hand=-1.0)))
+    assert (found.hand, found.defocus_slope) == (-1, 1.0)
+    assert (found.voltage_kv, found.spherical_aberration_mm, found.amplitude_contrast) == (200.0, 2.2, 0.08)
+    assert found.told_by == str(tmp_path / "tilt_series_ctf.star")
+    sloped = LIST.replace("_rlnTomoHand", "_rlnTomoDefocusSlope")
+    found = read_relion_defocus(listed(tmp_path, sloped.format(hand=0.97)))
+    assert (found.hand, found.defocus_slope) == (None, 0.97)
+
+
+def test_lists_of_series_that_make_no_sense_are_refused(tmp_path):
+    path = listed(tmp_path, LIST.format(hand=0.5))
+    with pytest.raises(InputError, match=r"tilt_series_ctf\.star, column rlnTomoHand: the hand is 0\.5"):
+        read_relion_defocus(path)
+    listed(tmp_path, LIST.format(hand="left"))
+    with pytest.raises(InputError, match="column rlnTomoHand, row 1"):
+        read_relion_defocus(path)
+    listed(tmp_path, LIST.format(hand=-1))
+    listed(tmp_path, LIST.format(hand=1), "tomograms.star")
+    with pytest.raises(InputError, match=r"tilt_series_ctf\.star and tomograms\.star differ in the hand"):
+        read_relion_defocus(path)

@@ -34,6 +34,10 @@ class DefocusTable:
         ``(row,)``, or None where the file does not say.
     voltage_kv, spherical_aberration_mm, amplitude_contrast
         Of the microscope, or None.
+    hand, defocus_slope
+        Sign of the change of defocus with depth, or None, and its size.
+    microscope_source
+        Where microscope and hand are from, if it is another file.
     is_nominal
         Whether it is what was asked of the microscope, not measured.
     """
@@ -47,7 +51,15 @@ class DefocusTable:
     voltage_kv: float | None = None
     spherical_aberration_mm: float | None = None
     amplitude_contrast: float | None = None
+    hand: int | None = None
+    defocus_slope: float = 1.0
+    microscope_source: str | None = None
     is_nominal: bool = False
+
+    @property
+    def told_by(self) -> str:
+        """The file that tells of the microscope."""
+        return self.microscope_source or self.source
 
     def __post_init__(self) -> None:
         """`InputError` for a defocus that is not under focus, or none of a microscope."""

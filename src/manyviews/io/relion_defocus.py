@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from manyviews.errors import InputError
 from manyviews.io.defocus_table import DefocusTable
+from manyviews.io.relion_list import find_listed
 from manyviews.io.relion_tomo import column_numbers, parse_star, stack_sections
 
 Float64 = NDArray[np.float64]
@@ -23,7 +24,8 @@ _COLUMNS = (
 def read_relion_defocus(path: Path) -> DefocusTable:
     """Read rlnDefocusU, V and Angle (and rlnPhaseShift) of one tilt series.
 
-    Rows are the sections named before ``@`` in rlnMicrographName where there are such, else in their order.
+    Hand and microscope are those of the list of tilt series beside its folder, where there is one. Rows are
+    the sections named before ``@`` in rlnMicrographName where there are such, else in their order.
 
     Raises
     ------
@@ -38,7 +40,9 @@ def read_relion_defocus(path: Path) -> DefocusTable:
     if second is None or angle is None:
         missing = "rlnDefocusV" if second is None else "rlnDefocusAngle"
         raise InputError(f"column {missing} is missing", path=path, fix="estimate the CTF in RELION first")
-    phase = columns["rlnPhaseShift"]
+    phase, listed = columns["rlnPhaseShift"], find_listed(path)
+    of_list = {} if listed is None else {**vars(listed), "microscope_source": str(listed.source)}
+    of_list.pop("source", None)
     return DefocusTable(
         source=str(path),
         defocus=np.stack([first, second], axis=1),
@@ -46,6 +50,7 @@ def read_relion_defocus(path: Path) -> DefocusTable:
         phase_shift=np.zeros(len(first)) if phase is None else phase,
         sections=_sections(block, len(first), path),
         tilt_degrees=columns["rlnTomoNominalStageTiltAngle"],
+        **of_list,
     )
 
 

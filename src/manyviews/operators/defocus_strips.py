@@ -43,11 +43,14 @@ class Levels:
 
     @classmethod
     def of(
-        cls, depth: DepthPlane, heights: Float64, hand: int, distance: float, grid: TransferGrid
+        cls, depth: DepthPlane, heights: Float64, gradient: float, distance: float, grid: TransferGrid
     ) -> Levels:
-        """For slabs of the specimen at ``heights (slab,)`` angstrom, levels ``distance`` apart at most."""
-        plane = hand * depth.on_pixels(grid.image_shape, grid.pixel_size)
-        slabs = hand * depth.rise * heights
+        """For slabs of the specimen at ``heights (slab,)`` angstrom, levels ``distance`` apart at most.
+
+        ``gradient`` is that of defocus with depth.
+        """
+        plane = gradient * depth.on_pixels(grid.image_shape, grid.pixel_size)
+        slabs = gradient * depth.rise * heights
         low, high = plane.min() + slabs.min(), plane.max() + slabs.max()
         levels = defocus_levels(float(low), float(high), distance)
         step = levels[1] - levels[0] if len(levels) > 1 else np.inf
@@ -114,7 +117,7 @@ class DefocusStrips(LinearOperator):
         own: NDArray[np.int64] | None = None,
     ) -> None:
         distance = transfer.level_distance(grid.pixel_size)
-        levels = Levels.of(depth, heights, transfer.hand, distance, grid)
+        levels = Levels.of(depth, heights, transfer.gradient, distance, grid)
         self.levels = levels if own is None else replace(levels, slabs=levels.slabs[own])
         self.transfer, self.view, self.grid, self.response = transfer, view, grid, response
         self.domain = (len(self.levels.slabs), *grid.image_shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -53,18 +53,26 @@ class ViewTransfer:
         nothing fades.
     hand
         Sign of the change of defocus with depth (`manyviews.geometry.view_depth`); 0: it does not change.
+    slope
+        Its size, 1 but for what a program has fitted.
     """
 
     optics: Optics
     dose: Float64
     hand: int = 0
+    slope: float = 1.0
+
+    @property
+    def gradient(self) -> float:
+        """Change of defocus with depth."""
+        return self.hand * self.slope
 
     def __len__(self) -> int:
         return len(self.optics)
 
     def select(self, views: NDArray[np.int64]) -> ViewTransfer:
         """Some of the views."""
-        return ViewTransfer(self.optics.select(views), self.dose[views], self.hand)
+        return replace(self, optics=self.optics.select(views), dose=self.dose[views])
 
     def level_distance(self, pixel_size: float) -> float:
         """Difference of defocus in angstrom between levels: a small change of phase at Nyquist."""
@@ -75,7 +83,7 @@ class ViewTransfer:
         """Slices that may share one defocus in all views."""
         if self.hand == 0:
             return 2**31
-        rise = max(abs(DepthPlane.of(matrix).rise) for matrix in geometry.matrices)
+        rise = max(abs(self.slope * DepthPlane.of(matrix).rise) for matrix in geometry.matrices)
         return max(1, int(2 * _SLAB_PART * self.level_distance(pixel_size) / (rise * pixel_size)))
 
     def spread_pixels(self, pixel_size: float) -> int:

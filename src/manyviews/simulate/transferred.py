@@ -36,7 +36,7 @@ def transferred_views(
     grid = TransferGrid.of(canvas, pixel_size, 0)
     distance = transfer.level_distance(pixel_size) / _FINER
     for view, matrix in enumerate(geometry.matrices):
-        change = transfer.hand * (phantom.centre @ matrix[2, :3] + matrix[2, 3])
+        change = transfer.gradient * (phantom.centre @ matrix[2, :3] + matrix[2, 3])
         layers = np.round(change / distance).astype(np.int64)
         total = torch.zeros(grid.spectrum_shape, dtype=torch.complex64)
         for layer in np.unique(layers):

@@ -28,7 +28,7 @@ from manyviews.runs.placement import Placement
 from manyviews.tilt.cost.estimate import Estimate
 from manyviews.tilt.cost.schedule import Schedule, make_schedule
 from manyviews.tilt.ctf.apply import (
-    CANNOT_BE_TOLD,
+    agree_on_hand,
     before_transfer,
     correction_of,
     refuse_unfit,
@@ -317,10 +317,9 @@ def _tell_transfer(job: Job, transfer: ResolvedTransfer, source: ImageSource, pl
     test = settle_hand(transfer, source) if job.world.rank == 0 else None
     if test is not None:
         job.say(test.words)
-    hand = job.world.broadcast(None if test is None else test.hand)
-    if hand is None:
-        job.warn(CANNOT_BE_TOLD)
-    return transfer.with_hand(hand or 0)
+    hand, doubts = agree_on_hand(transfer, job.world.broadcast(None if test is None else test.hand))
+    job.warn(*doubts)
+    return transfer.with_hand(hand)
 
 
 def _storage(stack: contextlib.ExitStack, schedule: Schedule, folder: Path) -> Storage:

@@ -1,10 +1,13 @@
 """Which files defocus and dose are from, whether they belong to the stack, and what the options overrule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from manyviews.errors import InputError
 from manyviews.io.mrc import write_mrc
+from manyviews.tilt.ctf.apply import agree_on_hand
 from manyviews.tilt.ctf.transfer import resolve_transfer
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.series.resolve import resolve_series
@@ -143,3 +146,52 @@ def test_dose_by_option_in_the_order_of_the_mdoc_or_of_the_sections(tmp_path):
     (tmp_path / "a.mrc.mdoc").write_text(sections)
     np.testing.assert_allclose(resolved([path], dose_per_view=2.0).transfer.dose, [7, 3, 1, 5])
     np.testing.assert_allclose(resolved([path], dose_weighting=True).transfer.dose, np.array(doses) + 1.5)
+
+
+def in_relions_list(folder, hands, slope=1.0):
+    """Stacks with a table of RELION each, and the list that names these."""
+    (folder / "tilt_series").mkdir()
+    paths = [stack(folder, name) for name in "ab"[: len(hands)]]
+    rows = "\n".join(
+        f"{u} {u - 100} 10 {tilt}" for u, tilt in zip((20100, 20200, 20300, 20400), TILTS, strict=True)
+    )
+    columns = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnTomoNominalStageTiltAngle")
+    head = "data_a\n\nloop_\n" + "\n".join(f"_{name}" for name in columns)
+    for name in "ab":
+        (folder / "tilt_series" / f"{name}.star").write_text(f"{head}\n{rows}\n")
+    names = ("rlnTomoTiltSeriesStarFile", "rlnVoltage", "rlnTomoHand", "rlnTomoDefocusSlope")
+    listed = "\n".join(
+        f"CtfFind/job003/tilt_series/{name}.star 200.0 {hand} {slope}"
+        for name, hand in zip("ab", hands, strict=False)
+    )
+    (folder / "list.star").write_text(
+        "data_global\n\nloop_\n" + "\n".join(f"_{n}" for n in names) + f"\n{listed}\n"
+    )
+    return paths, tuple(folder / "tilt_series" / f"{path.stem}.star" for path in paths)
+
+
+def test_the_hand_of_relions_list_is_taken_where_the_images_do_not_tell(tmp_path):
+    paths, tables = in_relions_list(tmp_path, [-1.0], slope=0.9)
+    found = resolved(paths, ctf="3d", defocus=tables)
+    assert (found.hand, found.listed_hand, found.transfer.slope) == (None, -1, 0.9)
+    assert found.with_hand(-1).transfer.gradient == -0.9
+    text = "\n".join(found.lines)
+    assert f"voltage: 200 kV, {tmp_path / 'list.star'}" in text
+    assert "slope of the defocus: 0.9 for each angstrom" in text
+    hand, warnings = agree_on_hand(found, None)
+    assert hand == -1
+    assert "hand -1 is taken from" in warnings[0]
+    hand, warnings = agree_on_hand(found, 1)
+    assert hand == 1
+    assert "the images speak for hand +1" in warnings[0]
+    assert agree_on_hand(found, -1) == (-1, ())
+    nowhere = replace(found, listed_hand=None)
+    assert agree_on_hand(nowhere, 1) == (1, ())
+    assert "cannot be told" in agree_on_hand(nowhere, None)[1][0]
+    assert nowhere.digest() != found.digest()
+
+
+def test_stacks_of_different_hands_are_refused(tmp_path):
+    paths, tables = in_relions_list(tmp_path, [-1.0, 1.0])
+    with pytest.raises(InputError, match=r"different values of hand: -1 \(.*1 \("):
+        resolved(paths, ctf="3d", defocus=tables)

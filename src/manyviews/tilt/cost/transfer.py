@@ -62,7 +62,8 @@ class TransferCosts:
         for matrix in geometry.matrices:
             plane = DepthPlane.of(matrix)
             beside = 0.5 * abs(plane.rise) * depth * pixel_size if in_projection else 0.0
-            shown = np.abs(transfer.hand * plane.on_pixels(image_shape, pixel_size)).max() + beside
+            shown = np.abs(plane.on_pixels(image_shape, pixel_size)).max() + beside
+            shown *= abs(transfer.gradient)
             levels.append(len(defocus_levels(-shown, shown, distance)))
         found = cls(tuple(levels), prod(TransferGrid.of(image_shape, pixel_size, spread).padded))
         if not in_projection:

@@ -22,7 +22,7 @@ from manyviews.tilt.series.normalise import PreparedImages
 
 _RADII = 256
 
-CANNOT_BE_TOLD = (
+_CANNOT_BE_TOLD = (
     "the hand of the defocus gradient cannot be told from the images: one defocus is taken for all of an "
     "image; give --defocus-hand +1 or -1 if you know it"
 )
@@ -44,6 +44,22 @@ def settle_hand(resolved: ResolvedTransfer, source: ImageSource) -> HandTest:
 
     geometry = source.binned_geometry
     return find_hand(read, geometry, resolved.transfer, source.shape[1:], source.pixel_size)
+
+
+def agree_on_hand(resolved: ResolvedTransfer, told: int | None) -> tuple[int, tuple[str, ...]]:
+    """The hand to take where no option says one, and what to warn of.
+
+    ``told`` is what the images tell, which counts more than a file; 0 where neither tells.
+    """
+    listed = resolved.listed_hand
+    if told is None and listed is None:
+        return 0, (_CANNOT_BE_TOLD,)
+    if told is None:
+        assert listed is not None
+        return listed, (f"hand {listed:+d} is taken from {resolved.listed_by}: the images cannot tell",)
+    if listed == -told:
+        return told, (f"the images speak for hand {told:+d} and {resolved.listed_by} says {listed:+d}",)
+    return told, ()
 
 
 def transfer_costs(
@@ -95,11 +111,11 @@ def check_transfer(
     if not resolved.has_ctf:
         return tuple(lines), tuple(warnings)
     test = settle_hand(resolved, source)
-    found = resolved.with_hand(test.hand or 0)
     lines.append(test.words)
     if resolved.hand is None:
-        if test.hand is None:
-            warnings.append(CANNOT_BE_TOLD)
+        hand, doubts = agree_on_hand(resolved, test.hand)
+        found = resolved.with_hand(hand)
+        warnings += doubts
     else:
         lines.append(f"  --defocus-hand {plan.defocus_hand} holds")
         found = resolved
@@ -117,7 +133,7 @@ def _layer_line(transfer: ViewTransfer, source: ImageSource, plan: Plan) -> str:
     most = 1
     for matrix in source.binned_geometry.matrices:
         plane = DepthPlane.of(matrix).on_pixels(source.shape[1:], source.pixel_size)
-        low, high = transfer.hand * plane.min(), transfer.hand * plane.max()
+        low, high = transfer.gradient * plane.min(), transfer.gradient * plane.max()
         most = max(most, len(defocus_levels(min(low, high), max(low, high), distance)))
     line = f"up to {most} levels of defocus over an image, {distance:.0f} A apart at most"
     if plan.ctf != "3d":

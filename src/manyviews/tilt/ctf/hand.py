@@ -142,7 +142,7 @@ def _difference(
 ) -> Float64:
     """What hand +1 predicts of the power of every patch, less what -1 does: ``(patch, frequency)``."""
     step = 0.5 * transfer.level_distance(grid.pixel_size)
-    levels, which = np.unique(np.round(depths / step), return_inverse=True)
+    levels, which = np.unique(np.round(transfer.slope * depths / step), return_inverse=True)
     pairs = (_rings(view, sign * step * levels, transfer, grid, finer) for sign in (1, -1))
     grown, fallen = pairs
     return (grown - fallen)[which]

@@ -40,6 +40,8 @@ class ResolvedTransfer:
         1, -1, 0 for one defocus all over an image; None: to be found in the images.
     has_ctf
         Whether there is any contrast transfer; else the dose alone.
+    listed_hand, listed_by
+        The hand that a file says, or None, and the file: for where the images do not tell.
     lines, warnings
         What was taken from where, and what the user should know.
     """
@@ -49,10 +51,14 @@ class ResolvedTransfer:
     has_ctf: bool
     lines: tuple[str, ...]
     warnings: tuple[str, ...]
+    listed_hand: int | None = None
+    listed_by: str = ""
 
     def digest(self) -> str:
         """Tells one contrast transfer from another."""
-        digest = hashlib.sha256(repr((self.hand, self.has_ctf)).encode())
+        known = (self.hand, self.has_ctf)
+        beside = (self.listed_hand, self.transfer.slope)
+        digest = hashlib.sha256(repr(known if beside == (None, 1.0) else known + beside).encode())
         for values in (*vars(self.transfer.optics).values(), self.transfer.dose):
             digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
@@ -90,9 +96,39 @@ def resolve_transfer(options: ReconstructOptions, series: ResolvedSeries) -> Res
     if weighted:
         critical_dose(0.1, microscope["voltage"])  # refuses a voltage that it is not known for
     hand = _HANDS[options.defocus_hand] if has_ctf else 0
+    listed, listed_by = _one_of("hand", stacks)
+    slope, slope_by = _one_of("defocus_slope", stacks)
+    if slope not in (None, 1.0):
+        lines.append(f"slope of the defocus: {slope:g} for each angstrom of depth, {slope_by}")
     return ResolvedTransfer(
-        ViewTransfer(optics, dose, hand or 0), hand, has_ctf, tuple(lines), tuple(warnings)
+        ViewTransfer(optics, dose, hand or 0, 1.0 if slope is None else slope),
+        hand,
+        has_ctf,
+        tuple(lines),
+        tuple(warnings),
+        None if listed is None else int(listed),
+        listed_by,
     )
+
+
+def _said(name: str, stacks: list[StackDefocus]) -> list[tuple[str, float]]:
+    """Files and what they say, each once."""
+    tables = [stack.table for stack in stacks]
+    pairs = ((table.told_by, getattr(table, name)) for table in tables)
+    return list(dict.fromkeys((path, float(value)) for path, value in pairs if value is not None))
+
+
+def _one_of(name: str, stacks: list[StackDefocus]) -> tuple[float | None, str]:
+    """What the tables of all stacks say, and the first that does; `InputError` if they differ."""
+    said = _said(name, stacks)
+    if len({value for _, value in said}) > 1:
+        different = " and ".join(f"{value:g} ({path})" for path, value in said)
+        raise InputError(
+            f"the stacks have different values of {name.replace('_', ' ')}: {different}",
+            where="--defocus",
+            fix="reconstruct them one by one, or correct the file that is wrong",
+        )
+    return (said[0][1], said[0][0]) if said else (None, "")
 
 
 def _refuse_needless(options: ReconstructOptions) -> None:
@@ -118,13 +154,9 @@ def _settled(
     warnings: list[str],
 ) -> float:
     """A number of the microscope: the option's, else what the files say, else the usual one."""
-    said = {
-        str(stack.table.source): value
-        for stack in stacks
-        if (value := getattr(stack.table, _IN_TABLE[name])) is not None
-    }
+    said = _said(_IN_TABLE[name], stacks)
     given, unit, words = getattr(options, name), _UNITS[name], name.replace("_", " ")
-    values = sorted(set(said.values()))
+    values = sorted({value for _, value in said})
     if given is None and len(values) > 1:
         raise InputError(
             f"the files say {' and '.join(f'{value:g}' for value in values)}{unit}",
@@ -132,8 +164,8 @@ def _settled(
             fix="say which holds",
         )
     value = given if given is not None else values[0] if values else _USUAL[name]
-    source = "option" if given is not None else next(iter(said), "taken for granted")
-    others = [f"overruled: {path}: {other:g}{unit}" for path, other in said.items() if other != value]
+    source = "option" if given is not None else said[0][0] if said else "taken for granted"
+    others = [f"overruled: {path}: {other:g}{unit}" for path, other in said if other != value]
     lines.append(f"{words}: {value:g}{unit}, {source if source != 'option' else 'from option'}")
     lines += [f"  {other}" for other in others]
     if given is None and not values and name == "voltage":
