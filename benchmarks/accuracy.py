@@ -12,8 +12,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from manyviews.solvers.state import SolverState
 from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions
 from manyviews.tilt.plan import Plan, resolve_plan
+from manyviews.tilt.prior.choose import Chosen, start_prior
 from manyviews.tilt.reconstruct import make_problem
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.resolve import ResolvedSeries
@@ -66,15 +67,48 @@ METHODS: dict[str, ReconstructOptions] = {
     "cg, undamped": ReconstructOptions(method="cg", damping=0.0),
     "consensus, undamped": ReconstructOptions(method="consensus", damping=0.0),
     "consensus + TV, >= 0": ReconstructOptions(method="consensus", damping=0.0, non_negative=True),
+    "admm": ReconstructOptions(method="admm"),
 }
 DAMPING_FACTORS = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
 COLOURS = dict(
     zip(
         METHODS,
-        ("#999999", "#cc79a7", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#7fceb9", "#eaae7f", "#222222"),
+        (
+            "#999999",
+            "#cc79a7",
+            "#0072b2",
+            "#e69f00",
+            "#009e73",
+            "#d55e00",
+            "#7fceb9",
+            "#eaae7f",
+            "#222222",
+            "#b2182b",
+        ),
         strict=True,
     )
 )
+
+
+@dataclass
+class Quiet:
+    """A job without a folder, for the search."""
+
+    speaks: bool = False
+    told: list[str] = field(default_factory=list)
+
+    def solve(
+        self, solver: Any, iterations: int, settled: Callable[[Any], bool] | None = None, **_: Any
+    ) -> tuple[Any, None]:
+        state = solver.init()
+        while state.iteration < iterations and not (settled is not None and settled(state)):
+            state = solver.step(state)
+        return state, None
+
+    def say(self, text: str) -> None:
+        self.told.append(text)
+
+    warn = say
 
 
 class Views(ImageSource):
@@ -166,12 +200,17 @@ def cases(seed: int) -> Iterator[tuple[float, Case]]:
 
 def run(options: ReconstructOptions, case: Case) -> NDArray[np.float32]:
     """The volume."""
-    settings, problem, _ = prepared(options, case.views, VOLUME_SHAPE[0])
-    solver = make_solver(problem, settings)
-    state: SolverState = solver.init()
-    for _ in range(settings.iterations):
+    settings = resolve_plan(replace(options, thickness=VOLUME_SHAPE[0], device="cpu"), case.views)
+    problem, images = make_problem(case.views, settings)
+    chosen = Chosen(settings, problem)
+    if settings.method == "admm":
+        chosen = start_prior(Quiet(), problem, images, settings)  # type: ignore[arg-type]
+    solver: Any = chosen.solver or make_solver(chosen.problem, chosen.plan)
+    state: SolverState = solver.init() if chosen.start is None else chosen.start()
+    for _ in range(chosen.plan.iterations):
         state, _ = advance(solver, state, measure_change=False)
-    return state.iterate.numpy()
+    volume = state.iterate.clamp(min=0.0) if chosen.plan.non_negative else state.iterate
+    return np.asarray(volume.numpy(), dtype=np.float32)
 
 
 def run_method(name: str, case: Case) -> tuple[NDArray[np.float32], float]:

@@ -31,7 +31,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accuracy import PIXEL_SIZE, Views, tilt_geometry
+from accuracy import PIXEL_SIZE, Quiet, Views, tilt_geometry
 from manyviews.metrics.error import relative_error
 from manyviews.options import RunOptions
 from manyviews.simulate.specimens import specimen
@@ -74,27 +74,6 @@ DUST = "tilt/openncem-haadf/L2083-K-4-1_haadf.mrc"
 SHIFTS = "tilt/openncem-haadf/TomVizAlignments.json:3-18"
 NEEDLE = "nano/etspy_HAADF.mrc.gz"
 DUST_THICKNESS, EVERY = 96, 5
-
-
-@dataclass
-class Quiet:
-    """A job without a folder, for the search."""
-
-    speaks: bool = False
-    told: list[str] = field(default_factory=list)
-
-    def solve(
-        self, solver: Any, iterations: int, settled: Callable[[Any], bool] | None = None, **_: Any
-    ) -> tuple[Any, None]:
-        state = solver.init()
-        while state.iteration < iterations and not (settled is not None and settled(state)):
-            state = solver.step(state)
-        return state, None
-
-    def say(self, text: str) -> None:
-        self.told.append(text)
-
-    warn = say
 
 
 def case(kind: str, axes: int, noise: float, seed: int) -> tuple[Views, NDArray[np.float32]]:
