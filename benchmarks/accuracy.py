@@ -368,15 +368,16 @@ def draw_slices(pictured: dict[str, NDArray[np.float32]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     depth, height, _ = VOLUME_SHAPE
-    figure = Figure(figsize=(10, 5.8), layout="constrained")
+    figure = Figure(figsize=(12, 5.8), layout="constrained")
     low, high = np.percentile(pictured["truth"], (0.5, 99.8))
-    panels = figure.subplots(2, 5).ravel()
-    for axes, (name, volume) in zip(panels, pictured.items(), strict=True):
+    panels = figure.subplots(2, 6).ravel()
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, (name, volume) in zip(panels, pictured.items(), strict=False):
         gap = np.full((2, volume.shape[2]), high, dtype=np.float32)
         tile = np.concatenate([volume[depth // 2], gap, volume[:, height // 2]])
         axes.imshow(tile, cmap="gray", vmin=low - 0.15 * (high - low), vmax=high, interpolation="bicubic")
         axes.set_title(name, fontsize=9)
-        axes.set_axis_off()
     figure.savefig(path, dpi=75)
 
 

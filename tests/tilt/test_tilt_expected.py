@@ -6,11 +6,10 @@ import pytest
 
 from manyviews.tilt.cost.estimate import Estimate, Pace
 from manyviews.tilt.expected import BEGINNING, LOOKING, STAGE, expected_phases, filling, iteration_work
-from manyviews.tilt.pixels.fill import FILL_STAGE
+from manyviews.tilt.pixels.fill import FILL_ITERATIONS, FILL_STAGE
 
-ESTIMATE = Estimate(
-    0, 0.0, pace=Pace(looking=3.0, beginning=4.0, iteration=2.0, correction=5.0, projection=1.5)
-)
+PACE = Pace(looking=3.0, beginning=4.0, iteration=2.0, correction=5.0, projection=1.5, filling=0.7)
+ESTIMATE = Estimate(0, 0.0, pace=PACE)
 
 
 def plan(**changed):
@@ -24,7 +23,7 @@ def test_phases_are_in_their_order_and_count_all():
     assert sum(one.work for one in found.values()) == 3.0 + 4.0 + 15 * 2.0 + 1.5
     filled = {**found, **filling(ESTIMATE)}
     assert list(filled) == list(found)  # what was expected first stays in its place
-    assert filled[FILL_STAGE].work > 0
+    assert filled[FILL_STAGE].work == pytest.approx(FILL_ITERATIONS * 0.7)
 
 
 @pytest.mark.parametrize("iterations", [15, 17, 5])

@@ -109,6 +109,7 @@ def make_kernel(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     rods: RodPlanes | None = None,
+    make: MakeArray = np.empty,
 ) -> ViewKernel:
     """Kernel of ``W' L W`` for the views of ``groups``, with ``weights (view,)`` l_v for all of them.
 
@@ -125,6 +126,8 @@ def make_kernel(
         The ranks that share the work and the spectrum; None: this one is alone.
     rods
         What draws the rods; None: plain ones are drawn.
+    make
+        Gives the room for the periodic spectrum, which may lie in a file.
     """
     size = padded or padded_shape(groups, volume_shape, 0 if rods is None else rods.reach)
     along = _AlongZ.of(volume_shape[0], size, exchange)
@@ -137,7 +140,7 @@ def make_kernel(
         circulant=torch.from_numpy(along.tapered(planes, spectrum.dtype)).to(device) if circulant else None,
         largest=max(along.exchange.gather(largest)) if along.exchange else largest,
         rows=along.rows,
-        periodic=along.periodic_kernel(planes, spectrum.dtype, device) if periodic else None,
+        periodic=along.periodic_kernel(planes, spectrum.dtype, device, make) if periodic else None,
     )
 
 

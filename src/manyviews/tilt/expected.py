@@ -36,7 +36,7 @@ def expected_phases(plan: Plan, estimate: Estimate) -> dict[str, Expected]:
 
 def filling(estimate: Estimate) -> dict[str, Expected]:
     """Of pixels that do not count, for methods that know no weights: in its place among the phases."""
-    return {FILL_STAGE: Expected(FILL_ITERATIONS * estimate.pace.iteration)}
+    return {FILL_STAGE: Expected(FILL_ITERATIONS * estimate.pace.filling)}
 
 
 def iteration_work(plan: Plan, estimate: Estimate) -> Callable[[SolverState], Work] | None:

@@ -75,6 +75,13 @@ def test_filters_take_time_and_layers_memory(series):
     assert halves.pace.iteration > 0.5 * alone.pace.iteration
 
 
+def test_filling_pixels_is_told_by_its_own_pace(series):
+    cg, admm, subsets = (expected(series, method=name).pace for name in ("cg", "admm", "consensus"))
+    assert admm.filling == pytest.approx(cg.filling)
+    assert subsets.filling == pytest.approx(cg.filling)
+    assert cg.filling == pytest.approx(cg.iteration)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_an_estimate_that_adds_up(method, series):
     found = expected(series, method=method)

@@ -60,8 +60,8 @@ class Pace:
     """Seconds, as of `Estimate.wall_seconds`.
 
     Of looking for pixels that do not count, of what else is done once before the iterations, of one of them,
-    of what one that is corrected takes longer than others, and of projecting a volume once and comparing the
-    images.
+    of what one that is corrected takes longer than others, of projecting a volume once and comparing the
+    images, and of an iteration that fills pixels which do not count.
     """
 
     looking: float = 0.0
@@ -69,6 +69,7 @@ class Pace:
     iteration: float = 0.0
     correction: float = 0.0
     projection: float = 0.0
+    filling: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -297,6 +298,7 @@ def _pace(work: Work, local: int) -> Pace:
         iteration=_seconds(iteration(work), work, local),
         correction=_seconds(correction(work), work, local) if work.plan.method == "cg" else 0.0,
         projection=projection + comparing,
+        filling=_seconds(iteration(work.as_filling), work, local),
     )
 
 

@@ -50,8 +50,11 @@ class Work:
     @property
     def filling(self) -> Work | None:
         """Conjugate gradients that fill the pixels without weight, for all methods but these."""
-        if not self.weighed or self.plan.method == "cg":
-            return None
+        return self.as_filling if self.weighed and self.plan.method != "cg" else None
+
+    @property
+    def as_filling(self) -> Work:
+        """The same, whether or not they will be needed."""
         plan = self.plan.filling(FILL_ITERATIONS)
         return replace(self, plan=plan, parts=(), union=None, priors=())
 

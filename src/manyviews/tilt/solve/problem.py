@@ -148,22 +148,24 @@ class TiltProblem:
     def kernel(self, *, circulant: bool = False, periodic: bool = False) -> ViewKernel:
         """Convolution kernel of all views, this process's rows of it, without any damping."""
         groups, exchange, scratch = self.projector.groups, self.projector.exchange, self.storage.scratch
+        at_once = scratch is None or self.tiling.count == 1  # the grid of a tile is that of the whole plane
         kernel = make_kernel(
             groups,
             self.weights,
             self.volume_shape,
             circulant=circulant,
-            periodic=periodic and scratch is None,
+            periodic=periodic and at_once,
             padded=self.tiling.grid,
             device=self.device,
             exchange=exchange,
             rods=self.projector.rods,
+            make=np.empty if scratch is None else scratch.allocate,
         )
         if scratch is None:
             return kernel
         tapered = None if kernel.circulant is None else self.storage.keep(kernel.circulant)
         kernel = replace(kernel, spectrum=self.storage.keep(kernel.spectrum), circulant=tapered)
-        if not periodic:
+        if not periodic or at_once:
             return kernel
         whole = make_periodic(
             groups,
