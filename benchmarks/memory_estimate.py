@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from manyviews.tilt.cost.schedule import make_schedule
+from manyviews.tilt.ctf.apply import transfer_costs
+from manyviews.tilt.ctf.transfer import resolve_transfer
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import resolve_plan
 from manyviews.tilt.series.images import ImageSource
@@ -84,6 +86,8 @@ CASES: tuple[tuple[Data, ReconstructOptions], ...] = (
     (DEFOCUS, replace(CG, ctf="phase-flip", defocus_hand="none")),
     (DEFOCUS, replace(CG, ctf="wiener", defocus_hand="none")),
     (DEFOCUS, replace(CG, ctf="3d", defocus_hand="-1")),
+    (DEFOCUS, ReconstructOptions(method="admm", iterations=3, ctf="3d", defocus_hand="-1")),
+    (DEFOCUS, replace(CG, ctf="3d", defocus_hand="-1", memory=0.75)),
     (STREAMED, replace(CG, memory=0.9)),
     (STREAMED, replace(CG, memory=0.6)),
     (STREAMED, replace(CG, memory=0.7, edges="weigh")),
@@ -142,8 +146,11 @@ def simulated(data: Data, folder: Path) -> SeriesOptions:
 def measure(data: Data, chosen: ReconstructOptions, folder: Path) -> dict[str, object]:
     """Estimate and run one case."""
     series = simulated(data, folder)
-    source = ImageSource(resolve_series(series))
-    settings = resolve_plan(replace(chosen, thickness=data.thickness), source)
+    resolved = resolve_series(series)
+    source = ImageSource(resolved)
+    options = replace(chosen, thickness=data.thickness)
+    settings = resolve_plan(options, source)
+    transfer = transfer_costs(settings, resolve_transfer(options, resolved), source)
     stored = sum(path.stat().st_size for path in series.stacks)
     schedule = make_schedule(
         settings,
@@ -151,6 +158,7 @@ def measure(data: Data, chosen: ReconstructOptions, folder: Path) -> dict[str, o
         stored,
         memory_gib=chosen.memory or 1024.0,
         weighed=chosen.edges == "weigh",
+        transfer=transfer,
     )
     expected = schedule.estimate
     with tempfile.TemporaryDirectory(dir=folder) as run:
