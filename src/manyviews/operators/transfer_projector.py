@@ -94,9 +94,9 @@ class TransferProjector(SlabProjector):
         return [slice(beginning + part.start, beginning + part.stop) for part in parts]
 
     def select(self, views: ArrayLike) -> TransferProjector:
-        """The projector of some of the views."""
+        """The projector of some of the views, whose images are padded as before."""
         chosen = np.arange(len(self.geometry))[np.asarray(views)]
-        return TransferProjector(
+        projector = TransferProjector(
             self.geometry.select(chosen),
             self.volume_shape,
             self.image_shape,
@@ -107,6 +107,8 @@ class TransferProjector(SlabProjector):
             block_bytes=self.given_block_bytes,
             layer_slices=self.layer_slices,
         )
+        projector.grid = self.grid
+        return projector
 
     def strips(self, view: int, own: NDArray[np.int64] | None = None) -> DefocusStrips:
         """The transfer of a view, layer by layer: of all layers, or of those of one slab."""
