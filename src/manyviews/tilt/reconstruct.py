@@ -272,7 +272,7 @@ def make_problem(
     The hand of a ``transfer`` must be known. ``pixels`` are weights of single pixels; None: all count.
     """
     place, storage = place or alone(), storage or Storage()
-    if place.layout.slabs > 1:
+    if place.layout.slabs > 1 or storage.scratch is not None:
         give_back_freed(GIVEN_BACK_BYTES)
     device = own_device(plan.device, place.world)
     asks_noise = plan.method in DAMPED and plan.damping is None

@@ -47,7 +47,12 @@ def scheduled(
     ranks: int = 1, *, memory_gib: float | None = 64.0, layout: str | None = None, **chosen: object
 ):
     return make_schedule(
-        *arguments(**chosen), ranks=ranks, ranks_per_host=ranks, layout=layout, memory_gib=memory_gib
+        *arguments(**chosen),
+        ranks=ranks,
+        ranks_per_host=ranks,
+        layout=layout,
+        memory_gib=memory_gib,
+        available_bytes=None if memory_gib is None else 64 * GIBIBYTE,
     )
 
 
@@ -159,6 +164,23 @@ def test_volumes_go_into_files_where_memory_is_short(chosen):
     assert found.disk_bytes > found.estimate.file_bytes
     assert "volumes" not in found.estimate.parts
     assert any(line.startswith("streamed: volumes in files, ") for line in found.lines())
+
+
+def test_files_that_fit_in_memory_beside_the_run_are_quick():
+    least = needed(**LARGE) - 64 * MEBIBYTE
+
+    def told(ranks: int, available: int) -> tuple[int | None, float]:
+        found = make_schedule(
+            *arguments(**LARGE), ranks=ranks, ranks_per_host=ranks, layout=f"1x{ranks}",
+            memory_gib=least / ranks / GIBIBYTE, available_bytes=available,
+        )  # fmt: skip
+        assert found.streamed
+        return found.piece_slices, found.estimate.pace.iteration
+
+    for ranks in (1, 2):
+        roomy, full = told(ranks, 64 * GIBIBYTE), told(ranks, least)
+        assert roomy[0] == full[0]
+        assert 1.5 * roomy[1] < full[1]
 
 
 def test_little_memory_means_pieces_and_tiles():

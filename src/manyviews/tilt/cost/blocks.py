@@ -34,12 +34,13 @@ class Stream:
     """How a run works that keeps its volumes in files.
 
     A convolution may work in ``work_bytes`` at most; ``piece_slices`` of a slab are projected at a time, and
-    ``block_bytes`` of images or detectors.
+    ``block_bytes`` of images or detectors. ``in_cache``: the system has room for all of the files in memory.
     """
 
     work_bytes: int
     piece_slices: int
     block_bytes: int = BLOCK_BYTES
+    in_cache: bool = False
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,10 @@ _SEARCHED_SECONDS = 1.05e-7
 _COMPARING_SECONDS = 2e-8  # of a pixel of an image and its reprojection, on one core
 # What a rank sends, packing and waiting included, and seconds of a message: measured between two ranks of a
 # machine (docs/scaling.md). What the disk of a host reads and writes was 0.7 to 1.1 GB/s in a run of
-# 4096 x 4096 x 96 voxels (benchmarks/results/large_job.md).
+# 4096 x 4096 x 96 voxels (benchmarks/results/large_job.md), that of its cache 3 to 4 GB/s in smaller ones
+# (benchmarks/results/memory_estimate.json).
 _SENT_BYTES_A_SECOND, _MESSAGE_SECONDS = 1e9, 8e-5
-_FILE_BYTES_A_SECOND = 600e6
+_FILE_BYTES_A_SECOND, _CACHED_BYTES_A_SECOND = 600e6, 4e9
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,8 @@ def _seconds(load: Load, work: Work, local: int) -> float:
     """With the cores, links and disk that a rank has."""
     found = load.seconds * _CORES / _cores(work.plan, local)
     found += load.sent_bytes / _SENT_BYTES_A_SECOND + load.messages * _MESSAGE_SECONDS
-    if work.slab.stream is not None:
-        found += load.file_bytes * local / _FILE_BYTES_A_SECOND
+    stream = work.slab.stream
+    if stream is not None:
+        rate = _CACHED_BYTES_A_SECOND if stream.in_cache else _FILE_BYTES_A_SECOND
+        found += load.file_bytes * local / rate
     return found

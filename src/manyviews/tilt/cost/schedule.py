@@ -151,8 +151,9 @@ def make_schedule(
     InputError
         If the layout cannot be, or the run fits in no way.
     """
-    nobody_tells = plan.device == "cuda" and memory_gib is None and available_bytes is None
-    limit = None if nobody_tells else _limit(memory_gib, available_bytes, ranks_per_host)
+    if available_bytes is None and plan.device != "cuda":
+        available_bytes = available_memory_bytes()
+    limit = _limit(memory_gib, available_bytes, ranks_per_host)
     return _Planner(
         Estimator(plan, geometry, data_bytes, weighed=weighed, transfer=transfer),
         plan,
@@ -161,14 +162,14 @@ def make_schedule(
         None if layout is None else _wanted(layout, plan, ranks),
         limit,
         memory_gib is not None,
+        available_bytes,
     ).choose()
 
 
 def _limit(memory_gib: float | None, available_bytes: int | None, ranks_per_host: int) -> int | None:
     if memory_gib is not None:
         return int(memory_gib * _GIBIBYTE)
-    available = available_memory_bytes() if available_bytes is None else available_bytes
-    return None if available is None else available // max(1, ranks_per_host)
+    return None if available_bytes is None else available_bytes // max(1, ranks_per_host)
 
 
 def _wanted(text: str, plan: Plan, ranks: int) -> Layout:
@@ -201,6 +202,7 @@ class _Planner:
     wanted: Layout | None
     limit: int | None
     limit_is_given: bool
+    available: int | None
 
     def choose(self) -> Schedule:
         """The best layout with volumes in memory; where they fit in none, the best with volumes in files."""
@@ -309,7 +311,18 @@ class _Planner:
             fix=fix,
         )
 
+    def _in_cache(self, layout: Layout, estimate: Estimate) -> bool:
+        """Whether a host has room in memory for the files of its ranks, too."""
+        if self.available is None:
+            return False
+        files = estimate.file_bytes * self.ranks_per_host // layout.ranks
+        return self.ranks_per_host * estimate.memory_bytes + files <= self.available
+
     def _schedule(self, layout: Layout, estimate: Estimate, stream: Stream | None) -> Schedule:
+        if stream is not None and self._in_cache(layout, estimate):
+            # pieces are chosen for a disk, since others may want the room
+            cached = replace(stream, in_cache=True)
+            estimate = self.estimator.estimate(layout, cached, self.ranks_per_host)
         kept = KEPT if stream is None else STREAMED_CHECKPOINTS_KEPT
         slices = -(-self.plan.volume_shape[0] // layout.slabs)
         cut = stream is not None and stream.piece_slices < slices
