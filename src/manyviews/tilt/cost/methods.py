@@ -24,7 +24,7 @@ IN_FILES = ("kernels", "volumes", "transforms", "row sums", "detectors", "filled
 SEARCHING, STARTING = 43, 5
 _VECTOR_PASSES = 8  # volumes read and written by a solver for each normal operator
 _PROFILE_SECONDS = 1.5e-3  # a view of a kernel, on one core
-_WEIGHTING_SECONDS = 570e-9  # a pixel of an image that wbp weights, on one core
+_WEIGHTING_SECONDS = 200e-9  # a pixel of an image that wbp weights, on one core
 
 
 @dataclass(frozen=True)
