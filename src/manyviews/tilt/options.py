@@ -156,14 +156,14 @@ class ReconstructOptions(MachineOptions):
         "not at all.")
     ctf: CtfCorrection = option("none", section="microscope", metavar="HOW",
         help="Correct the contrast transfer. none; phase-flip or wiener: every image, in strips along the "
-        "tilt axis; 3d: as a part of the projection, slab by slab of the specimen.")
+        "tilt axis; 3d: as a part of the projection, layer by layer of the specimen.")
     defocus: tuple[Path, ...] = option((), section="microscope",
         help="Read the defocus of each stack's views from its file: CTFFIND's or AreTomo's .txt, IMOD's "
         ".defocus, a RELION-5 tilt-series .star, or an .mdoc (nominal). Left out: such a file that was given "
         "for the angles, or the .mdoc beside the stack.")
     defocus_hand: Literal["auto", "+1", "-1", "none"] = option("auto", section="microscope", metavar="HAND",
         help="Let defocus grow (+1) or fall (-1) with depth along the beam, which is RELION's rlnTomoHand. "
-        "auto: as the images say, where they do; none: one defocus for all of an image.")
+        "auto: as the images say, else RELION's list of tilt series; none: one defocus for all of an image.")
     voltage: float | None = option(None, section="microscope", metavar="KV", above=0,
         help="Take this acceleration voltage, in kV. Left out: what the files say, else 300.")
     spherical_aberration: float | None = option(None, section="microscope", metavar="MM", least=0,
