@@ -15,7 +15,7 @@ from manyviews.operators.transfer_kernel import reach_of_transfer
 from manyviews.operators.view_transfer import TransferGrid, ViewTransfer, defocus_levels
 
 # A point of a padded image and level of defocus, one way, by two cores: the filter and its transforms
-# (256 to 1024 pixels a side: 7 to 12).
+# (256 to 1024 pixels a side, one thread: 4 to 7).
 _FILTER_NS = 3.0
 
 
