@@ -81,7 +81,7 @@ class ViewTransfer:
 
     def layer_slices(self, geometry: TiltGeometry, pixel_size: float) -> int:
         """Slices that may share one defocus in all views."""
-        if self.hand == 0:
+        if self.gradient == 0.0:
             return 2**31
         rise = max(abs(self.slope * DepthPlane.of(matrix).rise) for matrix in geometry.matrices)
         return max(1, int(2 * _SLAB_PART * self.level_distance(pixel_size) / (rise * pixel_size)))

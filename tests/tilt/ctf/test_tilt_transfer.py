@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from manyviews.errors import InputError
+from manyviews.geometry.views import TiltGeometry
 from manyviews.io.mrc import write_mrc
 from manyviews.tilt.ctf.apply import agree_on_hand
 from manyviews.tilt.ctf.transfer import resolve_transfer
@@ -189,6 +190,13 @@ def test_the_hand_of_relions_list_is_taken_where_the_images_do_not_tell(tmp_path
     assert agree_on_hand(nowhere, 1) == (1, ())
     assert "cannot be told" in agree_on_hand(nowhere, None)[1][0]
     assert nowhere.digest() != found.digest()
+
+
+def test_a_slope_of_zero_is_one_defocus_for_all_of_an_image(tmp_path):
+    paths, tables = in_relions_list(tmp_path, [1.0], slope=0.0)
+    transfer = resolved(paths, ctf="3d", defocus=tables, defocus_hand="+1").transfer
+    assert transfer.gradient == 0.0
+    assert transfer.layer_slices(TiltGeometry.from_tilt_axis(np.array(TILTS)), 3.0) > 1000
 
 
 def test_stacks_of_different_hands_are_refused(tmp_path):
