@@ -30,13 +30,13 @@ from manyviews.operators.tilt_projector import TiltProjector
 from manyviews.simulate.specimens import specimen
 from manyviews.simulate.tilt_series import GreyLevels, tilt_series_images
 from manyviews.solvers.driver import advance
-from manyviews.solvers.state import SolverState
 from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions
 from manyviews.tilt.plan import Plan, resolve_plan
 from manyviews.tilt.prior.choose import Chosen, start_prior
 from manyviews.tilt.reconstruct import make_problem
 from manyviews.tilt.series.images import ImageSource
+from manyviews.tilt.series.normalise import PreparedImages
 from manyviews.tilt.series.resolve import ResolvedSeries
 from manyviews.tilt.solve.problem import TiltProblem
 
@@ -198,15 +198,19 @@ def cases(seed: int) -> Iterator[tuple[float, Case]]:
         yield noise, Case(truth, clean, measured, noise * signal_std)
 
 
+def begun(plan: Plan, problem: TiltProblem, images: PreparedImages) -> tuple[Chosen, Any, Any]:
+    """What was chosen, if anything is to be, the solver and its first state."""
+    chosen = Chosen(plan, problem)
+    if plan.method == "admm":
+        chosen = start_prior(Quiet(), problem, images, plan)  # type: ignore[arg-type]
+    solver: Any = chosen.solver or make_solver(chosen.problem, chosen.plan)
+    return chosen, solver, solver.init() if chosen.start is None else chosen.start()
+
+
 def run(options: ReconstructOptions, case: Case) -> NDArray[np.float32]:
     """The volume."""
     settings = resolve_plan(replace(options, thickness=VOLUME_SHAPE[0], device="cpu"), case.views)
-    problem, images = make_problem(case.views, settings)
-    chosen = Chosen(settings, problem)
-    if settings.method == "admm":
-        chosen = start_prior(Quiet(), problem, images, settings)  # type: ignore[arg-type]
-    solver: Any = chosen.solver or make_solver(chosen.problem, chosen.plan)
-    state: SolverState = solver.init() if chosen.start is None else chosen.start()
+    chosen, solver, state = begun(settings, *make_problem(case.views, settings))
     for _ in range(chosen.plan.iterations):
         state, _ = advance(solver, state, measure_change=False)
     volume = state.iterate.clamp(min=0.0) if chosen.plan.non_negative else state.iterate

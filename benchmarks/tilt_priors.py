@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from accuracy import PIXEL_SIZE, Quiet, Views, tilt_geometry
+from accuracy import PIXEL_SIZE, Views, begun, tilt_geometry
 from manyviews.metrics.error import relative_error
 from manyviews.options import RunOptions
 from manyviews.simulate.specimens import specimen
@@ -50,7 +50,7 @@ from manyviews.tilt.align.options import AlignOptions
 from manyviews.tilt.methods import make_solver
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.plan import Plan, resolve_plan
-from manyviews.tilt.prior.choose import Chosen, start_prior, usual_strength
+from manyviews.tilt.prior.choose import Chosen, usual_strength
 from manyviews.tilt.reconstruct import make_problem
 from manyviews.tilt.series.images import ImageSource
 from manyviews.tilt.series.normalise import PreparedImages
@@ -112,9 +112,7 @@ def chosen_volumes(
     """What ``admm`` with ``auto`` comes to, iteration by iteration, and CPU seconds without what is common."""
     plan, problem, images = prepared(source, depth, method="admm", **options)
     began = time.process_time()
-    chosen = start_prior(Quiet(), problem, images, plan)  # type: ignore[arg-type]
-    solver: Any = chosen.solver or make_solver(chosen.problem, chosen.plan)
-    start = solver.init() if chosen.start is None else chosen.start()
+    chosen, solver, start = begun(plan, problem, images)
     volumes = [state.iterate for state in states(solver, start, iterations or chosen.plan.iterations)]
     seconds = time.process_time() - began
     if chosen.plan.non_negative:
@@ -136,9 +134,7 @@ def picked(source: Views, truth: NDArray[np.float32], strength: float | None) ->
     variation = 0.0 if strength is None else strength * usual_strength(images, len(problem.weights))
     plan = replace(plan, total_variation=variation)
     began = time.process_time()
-    chosen = start_prior(Quiet(), problem, images, plan)  # type: ignore[arg-type]
-    solver: Any = chosen.solver or make_solver(chosen.problem, chosen.plan)
-    start = solver.init() if chosen.start is None else chosen.start()
+    _, solver, start = begun(plan, problem, images)
     *_, state = states(solver, start, plan.iterations)
     seconds = time.process_time() - began
     return relative_error(state.iterate.clamp(min=0.0).numpy(), truth), seconds

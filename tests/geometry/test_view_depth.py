@@ -39,3 +39,12 @@ def test_pixels_count_from_the_middle():
 def test_a_view_that_sees_the_plane_edge_on_is_refused():
     with pytest.raises(InputError, match="tilted by about 90 degrees"):
         DepthPlane.of(TiltGeometry.from_tilt_axis([90.0]).matrices[0])
+
+
+@pytest.mark.parametrize("axis", [0.0, 35.0, 90.0])
+@pytest.mark.parametrize("shape", [(7, 12), (12, 7), (1, 5)])
+def test_the_span_is_that_of_all_pixels(axis, shape):
+    for matrix in TiltGeometry.from_tilt_axis([-50.0, 0.0, 63.0], axis).matrices:
+        plane = DepthPlane.of(matrix)
+        pixels = plane.on_pixels(shape, 2.7)
+        assert plane.span(shape, 2.7) == (pixels.min(), pixels.max())

@@ -9,6 +9,7 @@ times the depth; ``hand``, 1 or -1, depends on microscope and software and is RE
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 
 Float64 = NDArray[np.float64]
+Real = NDArray[np.floating[Any]]
 
 # Area of the specimen plane in the image over that in the specimen; below it the plane is seen edge-on.
 _LEAST_AREA = 0.01
@@ -56,10 +58,22 @@ class DepthPlane:
         rise = float(matrix[2, 2] - slope @ height)
         return cls(slope, rise, float(matrix[2, 3] - slope @ shift))
 
+    def span(self, image_shape: tuple[int, int], pixel_size: float) -> tuple[float, float]:
+        """Least and greatest of `on_pixels`, which are at corners."""
+        height, width = image_shape
+        v = (np.array([0, height - 1]) - height // 2) * pixel_size
+        u = (np.array([0, width - 1]) - width // 2) * pixel_size
+        corners = self._at(u, v)
+        return float(corners.min()), float(corners.max())
+
     def on_pixels(self, image_shape: tuple[int, int], pixel_size: float) -> Float64:
         """Depth in angstrom of the plane z = 0 at every pixel, ``(y, x)``."""
         height, width = image_shape
         v = (np.arange(height) - height // 2) * pixel_size
         u = (np.arange(width) - width // 2) * pixel_size
+        return self._at(u, v)
+
+    def _at(self, u: Real, v: Real) -> Float64:
+        """``(v, u)``."""
         depth: Float64 = self.slope[0] * u[None, :] + self.slope[1] * v[:, None] + self.offset
         return depth

@@ -41,8 +41,6 @@ def read_relion_defocus(path: Path) -> DefocusTable:
         missing = "rlnDefocusV" if second is None else "rlnDefocusAngle"
         raise InputError(f"column {missing} is missing", path=path, fix="estimate the CTF in RELION first")
     phase, listed = columns["rlnPhaseShift"], find_listed(path)
-    of_list = {} if listed is None else {**vars(listed), "microscope_source": str(listed.source)}
-    of_list.pop("source", None)
     return DefocusTable(
         source=str(path),
         defocus=np.stack([first, second], axis=1),
@@ -50,7 +48,7 @@ def read_relion_defocus(path: Path) -> DefocusTable:
         phase_shift=np.zeros(len(first)) if phase is None else phase,
         sections=_sections(block, len(first), path),
         tilt_degrees=columns["rlnTomoNominalStageTiltAngle"],
-        **of_list,
+        **({} if listed is None else vars(listed)),
     )
 
 

@@ -20,11 +20,11 @@ _MOST_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class ListedSeries:
-    """What a list says of one tilt series; None where it does not.
+    """What a list says of one tilt series; None where it does not. Fields are as of `DefocusTable`.
 
     Attributes
     ----------
-    source
+    microscope_source
         The list.
     hand
         1 or -1: sign of the change of defocus with depth.
@@ -34,7 +34,7 @@ class ListedSeries:
         Of the microscope.
     """
 
-    source: Path
+    microscope_source: str
     hand: int | None
     defocus_slope: float
     voltage_kv: float | None
@@ -45,7 +45,7 @@ class ListedSeries:
 def find_listed(series: Path) -> ListedSeries | None:
     """The row of the list that names the STAR file of a tilt series; None: no list beside its folder does.
 
-    Of several lists the first by name counts that is not at odds with another.
+    Of several lists that agree the first by name counts.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def find_listed(series: Path) -> ListedSeries | None:
         return None
     said = {(one.hand, one.defocus_slope) for one in found}
     if len(said) > 1:
-        names = " and ".join(one.source.name for one in found)
+        names = " and ".join(Path(one.microscope_source).name for one in found)
         raise InputError(
             f"{names} differ in the hand or the slope of its defocus",
             path=series,
@@ -100,7 +100,7 @@ def _of_row(block: StarBlock, row: int, path: Path) -> ListedSeries:
         what = f"the hand is {hand:g}"
         raise InputError(what, path=path, where="column rlnTomoHand", fix="make it 1 or -1")
     return ListedSeries(
-        source=path,
+        microscope_source=str(path),
         hand=None if hand is None else int(hand),
         defocus_slope=1.0 if slope is None else slope,
         voltage_kv=number("rlnVoltage"),

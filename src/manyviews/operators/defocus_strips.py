@@ -126,23 +126,32 @@ class DefocusStrips(LinearOperator):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Image ``(1, y, x)`` of slabs ``(slab, y, x)``."""
         require_shape(x, self.domain, "filtering by strips")
-        if x.is_cuda:
-            return self._forward_cuda(x)
-        image = np.empty(self.grid.image_shape, x.numpy().dtype)
-        self.show(list(x.detach().numpy()), image)
-        return torch.from_numpy(image)[None]
+        image = x.new_empty(self.grid.image_shape)
+        self.show(list(x), image)
+        return image[None]
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Slabs ``(slab, y, x)``, each the image ``(1, y, x)`` filtered at its defocus."""
         require_shape(y, self.range, "filtering by strips")
-        if y.is_cuda:
-            return self._adjoint_cuda(y)
-        slabs = np.empty(self.domain, y.numpy().dtype)
-        self.show_back(y[0].detach().numpy(), list(slabs))
-        return torch.from_numpy(slabs)
+        slabs = y.new_empty(self.domain)
+        self.show_back(y[0], list(slabs))
+        return slabs
 
-    def show(self, slabs: Sequence[Array], image: Array) -> None:
-        """`forward` of arrays ``(y, x)`` into one."""
+    def show(self, slabs: Sequence[torch.Tensor], image: torch.Tensor) -> None:
+        """`forward` of tensors ``(y, x)`` into one."""
+        if image.is_cuda:
+            self._show_cuda(slabs, image)
+        else:
+            self._show([slab.detach().numpy() for slab in slabs], image.numpy())
+
+    def show_back(self, image: torch.Tensor, slabs: Sequence[torch.Tensor]) -> None:
+        """`adjoint` of a tensor ``(y, x)`` into some."""
+        if image.is_cuda:
+            self._show_back_cuda(image, slabs)
+        else:
+            self._show_back(image.detach().numpy(), [slab.numpy() for slab in slabs])
+
+    def _show(self, slabs: Sequence[Array], image: Array) -> None:
         total: NDArray[Any] | None = None
         for level, places in self._levels():
             part = np.zeros_like(image)
@@ -156,8 +165,7 @@ class DefocusStrips(LinearOperator):
         assert total is not None
         image[:] = self._cropped(total)
 
-    def show_back(self, image: Array, slabs: Sequence[Array]) -> None:
-        """`adjoint` of an array ``(y, x)`` into some."""
+    def _show_back(self, image: Array, slabs: Sequence[Array]) -> None:
         for blank in slabs:
             blank[:] = 0.0
         spectrum = scipy.fft.rfft2(image, s=self.grid.padded)
@@ -185,28 +193,29 @@ class DefocusStrips(LinearOperator):
 
     # --- on a GPU ---
 
-    def _forward_cuda(self, x: torch.Tensor) -> torch.Tensor:
-        total = x.new_zeros(self.grid.spectrum_shape, dtype=torch.promote_types(x.dtype, torch.complex64))
+    def _show_cuda(self, slabs: Sequence[torch.Tensor], image: torch.Tensor) -> None:
+        kind = torch.promote_types(image.dtype, torch.complex64)
+        total = image.new_zeros(self.grid.spectrum_shape, dtype=kind)
         for level, _ in self._levels():
-            part = x.new_zeros(self.grid.image_shape)
+            part = torch.zeros_like(image)
             for slab, share in self.levels.shares(level):
-                part.addcmul_(torch.from_numpy(share).to(x), x[slab])
-            total += torch.fft.rfft2(part, s=self.grid.padded).mul_(self._values(level).to(x))
-        return self._cropped_cuda(total)[None]
+                part.addcmul_(torch.from_numpy(share).to(image), slabs[slab])
+            total += torch.fft.rfft2(part, s=self.grid.padded).mul_(self._values(level).to(image))
+        image.copy_(self._cropped_cuda(total))
 
-    def _adjoint_cuda(self, y: torch.Tensor) -> torch.Tensor:
-        spectrum = torch.fft.rfft2(y[0], s=self.grid.padded)
-        slabs = y.new_zeros(self.domain)
+    def _show_back_cuda(self, image: torch.Tensor, slabs: Sequence[torch.Tensor]) -> None:
+        spectrum = torch.fft.rfft2(image, s=self.grid.padded)
+        for blank in slabs:
+            blank.zero_()
         for level, _ in self._levels():
-            filtered = self._cropped_cuda(spectrum * self._values(level).to(y))
+            filtered = self._cropped_cuda(spectrum * self._values(level).to(image))
             for slab, share in self.levels.shares(level):
-                slabs[slab].addcmul_(torch.from_numpy(share).to(y), filtered)
-        return slabs
+                slabs[slab].addcmul_(torch.from_numpy(share).to(image), filtered)
 
     def _cropped_cuda(self, spectrum: torch.Tensor) -> torch.Tensor:
         height, width = self.grid.image_shape
         whole: torch.Tensor = torch.fft.irfft2(spectrum, s=self.grid.padded)
-        return whole[:height, :width].contiguous()
+        return whole[:height, :width]
 
 
 @register("defocus strips")

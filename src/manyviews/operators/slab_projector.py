@@ -89,11 +89,14 @@ class SlabProjector(LinearOperator):
         self.range = (len(geometry), *image_shape)
         self.groups = group_by_axis(geometry, volume_shape, image_shape, pixel_size)
         self.axes = [AxisProjector.of(group, volume_shape, image_shape) for group in self.groups]
-        self.pieces = shares(self.domain[0], _piece_count(volume_shape[0], ranks, piece_slices))
-        # How far the middle of each piece is above that of the volume.
+        self._take_pieces(shares(self.domain[0], _piece_count(volume_shape[0], ranks, piece_slices)))
+
+    def _take_pieces(self, pieces: list[slice]) -> None:
+        """Go through the slab in these pieces; ``heights`` are those of their middles above the volume's."""
+        self.pieces = pieces
         self.heights = [
-            self.slab.start + piece.start + (piece.stop - piece.start) // 2 - volume_shape[0] // 2
-            for piece in self.pieces
+            self.slab.start + piece.start + (piece.stop - piece.start) // 2 - self.volume_shape[0] // 2
+            for piece in pieces
         ]
 
     def select(self, views: ArrayLike) -> SlabProjector:

@@ -43,6 +43,11 @@ def each_block(
         list(pool.map(run, blocks))
 
 
+def each_one(count: int, like: torch.Tensor, task: Callable[[int], None]) -> None:
+    """Call ``task`` for every number below ``count``, in threads where ``like`` is not on a GPU."""
+    each_block(count, 1, 1 if like.is_cuda else 0, lambda: None, lambda _, part: task(part.start))
+
+
 def in_place(transform: Callable[..., Array], values: Array, axis: int) -> None:
     """Transform complex values in place; ``overwrite_x`` of SciPy only allows it and does not promise it."""
     if not values.size:

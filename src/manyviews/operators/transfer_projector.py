@@ -25,7 +25,7 @@ from manyviews.operators.slab_projector import (
     block_counts,
     usual_block_bytes,
 )
-from manyviews.operators.slice_threads import each_block
+from manyviews.operators.slice_threads import each_one
 from manyviews.operators.tilt_projector import EXAMPLE_SHAPES, AxisProjector, Shape3, example_geometry
 from manyviews.operators.transfer_kernel import TransferRods, fading_tables, ring_tables
 from manyviews.operators.view_transfer import TransferGrid, ViewTransfer
@@ -60,9 +60,8 @@ class TransferProjector(SlabProjector):
     ) -> None:
         depth = volume_shape[0]
         slices = min(layer_slices or transfer.layer_slices(geometry, pixel_size), depth)
-        layers = shares(depth, -(-depth // slices))
+        layers = layers_of(depth, slices)
         ranks = 1 if exchange is None else exchange.size
-        most = min(len(layers), -(-len(layers) // ranks) + 1)
         super().__init__(
             geometry,
             volume_shape,
@@ -70,14 +69,11 @@ class TransferProjector(SlabProjector):
             pixel_size,
             exchange=exchange,
             piece_slices=piece_slices,
-            block_bytes=(block_bytes or usual_block_bytes(ranks)) // most,
+            block_bytes=(block_bytes or usual_block_bytes(ranks)) // own_layers(len(layers), ranks),
         )
         self.transfer, self.layer_slices, self.given_block_bytes = transfer, slices, block_bytes
         cut = [(part, layer) for layer, whole in enumerate(layers) for part in self._own_parts(whole)]
-        self.pieces = [part for part, _ in cut]
-        self.heights = [
-            self.slab.start + part.start + (part.stop - part.start) // 2 - depth // 2 for part in self.pieces
-        ]
+        self._take_pieces([part for part, _ in cut])
         # Own layers, and which of them each piece is of.
         self.layers, self.layer_of = np.unique([layer for _, layer in cut], return_inverse=True)
         self.layer_heights = np.array([0.5 * (one.start + one.stop - 1) - depth // 2 for one in layers])
@@ -172,40 +168,39 @@ class TransferProjector(SlabProjector):
     def _shown(self, views: NDArray[np.int64], layers: list[torch.Tensor]) -> torch.Tensor:
         """Images ``(k, y, x)`` of layers, on the CPU a view a thread."""
         images = torch.empty_like(layers[0], memory_format=torch.contiguous_format)
-        if images.is_cuda:
-            for place, view in enumerate(views.tolist()):
-                own = torch.stack([layer[place] for layer in layers])
-                images[place] = self.strips(view, self.layers).forward(own)[0]
-            return images
-        given, shown = [layer.numpy() for layer in layers], images.numpy()
 
-        def show(_: None, place: slice) -> None:
-            strips = self.strips(int(views[place.start]), self.layers)
-            strips.show([layer[place.start] for layer in given], shown[place.start])
+        def show(place: int) -> None:
+            self.strips(int(views[place]), self.layers).show(
+                [layer[place] for layer in layers], images[place]
+            )
 
-        each_block(len(views), 1, 0, lambda: None, show)
+        each_one(len(views), images, show)
         return images
 
     def _shown_back(self, views: NDArray[np.int64], images: torch.Tensor) -> torch.Tensor:
         """The way back: layers ``(layer, k, y, x)`` of images."""
         layers = images.new_empty((len(self.layers), *images.shape))
-        if images.is_cuda:
-            for place, view in enumerate(views.tolist()):
-                layers[:, place] = self.strips(view, self.layers).adjoint(images[place : place + 1])
-            return layers
-        shown, found = images.numpy(), layers.numpy()
 
-        def show_back(_: None, place: slice) -> None:
-            strips = self.strips(int(views[place.start]), self.layers)
-            strips.show_back(shown[place.start], list(found[:, place.start]))
+        def show_back(place: int) -> None:
+            self.strips(int(views[place]), self.layers).show_back(images[place], list(layers[:, place]))
 
-        each_block(len(views), 1, 0, lambda: None, show_back)
+        each_one(len(views), images, show_back)
         return layers
 
     def _bring_home(self, axis: AxisProjector, held: torch.Tensor | None, sums: SlabSums) -> None:
         """What several layers got is home already."""
         if len(self.pieces) == 1:
             super()._bring_home(axis, held, sums)
+
+
+def layers_of(depth: int, layer_slices: int) -> list[slice]:
+    """The layers of a volume, each of so many slices at most."""
+    return shares(depth, -(-depth // min(layer_slices, depth)))
+
+
+def own_layers(layers: int, ranks: int) -> int:
+    """How many of the layers a slab has a part of at most, where so many ranks have one."""
+    return min(layers, -(-layers // ranks) + 1)
 
 
 def example_transfer(views: int, hand: int) -> ViewTransfer:

@@ -142,7 +142,7 @@ class TransferGrid:
         height, width = self.padded
         return scipy.fft.fftfreq(height, self.pixel_size), scipy.fft.rfftfreq(width, self.pixel_size)
 
-    @property
+    @cached_property
     def points(self) -> Float64:
         """All of them, ``(n, 2)``: (kx, ky) in cycles a pixel."""
         along_y, along_x = (part * self.pixel_size for part in self.frequencies)

@@ -83,10 +83,6 @@ class Work:
         """The subsets, and all of them together where that is wanted."""
         return [*self.parts, *([self.union] if self.union else [])]
 
-    @property
-    def _convolves(self) -> bool:
-        return self.whole.convolve
-
     def phase(self, volumes: float, work: int, spectra: int = 0) -> Parts:
         """Some volumes and a work space."""
         return {"kernels": spectra, "volumes": round(volumes * self.slab.size_bytes), "work space": work}
@@ -123,14 +119,14 @@ class Work:
         """Making the kernel and back-projecting the images."""
         kernel = self.whole.wanted_spectrum_bytes
         return [
-            {"making the kernel": self.whole.making_bytes if kernel else 0},
+            {"making the kernel": self.whole.wanted_making_bytes},
             self.seeing(volumes, self.own.back_bytes, self.own, kernel),
             *self.summing(volumes, kernel),
         ]
 
     def iterating(self, volumes: float) -> list[Parts]:
         """The normal operator and all that is held meanwhile."""
-        if self._convolves:
+        if self.whole.convolve:
             return [self.phase(volumes, self.whole.convolution_bytes, self.whole.spectrum_bytes)]
         return self.passing(volumes)
 
@@ -142,7 +138,7 @@ class Work:
     @property
     def normal_load(self) -> Load:
         """The normal operator of all views."""
-        if not self._convolves:
+        if not self.whole.convolve:
             return self.pass_load
         return self.whole.convolution_load + self._vectors
 
@@ -167,10 +163,9 @@ class Work:
         phases = []
         held = 0
         for number, part in enumerate(self.parts):
-            kernel = part.wanted_spectrum_bytes
-            making = part.making_bytes if kernel else 0
-            phases.append({**self.phase(number, 0, held), "making the kernel": making})
-            phases.append(self.seeing(number + 1, part.back_bytes, part, held + kernel))
+            phases.append({**self.phase(number, 0, held), "making the kernel": part.wanted_making_bytes})
+            kernel = held + part.wanted_spectrum_bytes
+            phases.append(self.seeing(number + 1, part.back_bytes, part, kernel))
             held += part.held_spectrum_bytes
         if self.union is not None:
             count = len(self.parts)
@@ -387,7 +382,7 @@ def once(work: Work) -> tuple[Load, float]:
     """What is done once: on all cores of a rank, and seconds on one core."""
     kernels = work.subset_kernels if work.plan.method in SUBSET_METHODS else [work.whole]
     if work.plan.method not in ("wbp", "admm"):
-        kernels = [views for views in kernels if views.wanted_spectrum_bytes]
+        kernels = [views for views in kernels if views.wants_kernel]
     serial = sum(views.views for views in kernels) * _PROFILE_SECONDS
     if work.plan.method == "wbp":
         serial += work.own_image_bytes / FLOAT * _WEIGHTING_SECONDS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from manyviews.geometry.view_depth import DepthPlane
 from manyviews.geometry.views import TiltGeometry
 from manyviews.operators.transfer_kernel import reach_of_transfer
+from manyviews.operators.transfer_projector import layers_of, own_layers
 from manyviews.operators.view_transfer import TransferGrid, ViewTransfer, defocus_levels
 
 # A point of a padded image and level of defocus, one way, by two cores: the filter and its transforms
@@ -62,8 +62,8 @@ class TransferCosts:
         for matrix in geometry.matrices:
             plane = DepthPlane.of(matrix)
             beside = 0.5 * abs(plane.rise) * depth * pixel_size if in_projection else 0.0
-            shown = np.abs(plane.on_pixels(image_shape, pixel_size)).max() + beside
-            shown *= abs(transfer.gradient)
+            farthest = max(abs(end) for end in plane.span(image_shape, pixel_size))
+            shown = abs(transfer.gradient) * (farthest + beside)
             levels.append(len(defocus_levels(-shown, shown, distance)))
         found = cls(tuple(levels), prod(TransferGrid.of(image_shape, pixel_size, spread).padded))
         if not in_projection:
@@ -71,7 +71,7 @@ class TransferCosts:
         slices = min(depth, transfer.layer_slices(geometry, pixel_size))
         return replace(
             found,
-            layers=math.ceil(depth / slices),
+            layers=len(layers_of(depth, slices)),
             layer_slices=slices,
             beyond=reach_of_transfer(geometry, 2 * spread),
         )
@@ -82,7 +82,7 @@ class TransferCosts:
 
     def own_layers(self, ranks: int) -> int:
         """Of a slab, of so many, at most."""
-        return min(self.layers, -(-self.layers // ranks) + 1)
+        return own_layers(self.layers, ranks)
 
     def pass_seconds(self, ranks: int) -> float:
         """Of filtering in one pass over the images, there and back, by two cores.

@@ -221,9 +221,19 @@ class ViewCosts:
         return self.pass_bytes
 
     @property
+    def wants_kernel(self) -> bool:
+        """Whether one is made, if only for its largest value: not worth it for views with a transfer."""
+        return self.convolve or self._layered is None
+
+    @property
     def wanted_spectrum_bytes(self) -> int:
-        """A kernel that is made for its largest value if for nothing else, but for views with a transfer."""
-        return self.spectrum_bytes if self.convolve or self._layered is None else 0
+        """Of the kernel, if one is made."""
+        return self.spectrum_bytes if self.wants_kernel else 0
+
+    @property
+    def wanted_making_bytes(self) -> int:
+        """The same of making it."""
+        return self.making_bytes if self.wants_kernel else 0
 
     @property
     def held_spectrum_bytes(self) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from manyviews.errors import InputError
 from manyviews.geometry.view_depth import DepthPlane
 from manyviews.operators.contrast_transfer import ctf_values
+from manyviews.operators.transfer_projector import layers_of
 from manyviews.operators.view_transfer import ViewTransfer, defocus_levels
 from manyviews.tilt.cost.transfer import TransferCosts
 from manyviews.tilt.ctf.correct import Correction, make_correction
@@ -132,12 +133,12 @@ def _layer_line(transfer: ViewTransfer, source: ImageSource, plan: Plan) -> str:
     distance = transfer.level_distance(source.pixel_size)
     most = 1
     for matrix in source.binned_geometry.matrices:
-        plane = DepthPlane.of(matrix).on_pixels(source.shape[1:], source.pixel_size)
-        low, high = transfer.gradient * plane.min(), transfer.gradient * plane.max()
-        most = max(most, len(defocus_levels(min(low, high), max(low, high), distance)))
+        span = DepthPlane.of(matrix).span(source.shape[1:], source.pixel_size)
+        low, high = sorted(transfer.gradient * end for end in span)
+        most = max(most, len(defocus_levels(low, high, distance)))
     line = f"up to {most} levels of defocus over an image, {distance:.0f} A apart at most"
     if plan.ctf != "3d":
         return line
     slices = transfer.layer_slices(source.binned_geometry, source.pixel_size)
-    layers = -(-plan.volume_shape[0] // min(slices, plan.volume_shape[0]))
+    layers = len(layers_of(plan.volume_shape[0], slices))
     return f"{line}; {layers} layer{'s' if layers > 1 else ''} of the specimen"

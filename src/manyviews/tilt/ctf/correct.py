@@ -14,7 +14,7 @@ from manyviews.geometry.views import TiltGeometry
 from manyviews.kernels.defocus_cpu import SIGN, WIENER
 from manyviews.operators.defocus_strips import DefocusStrips
 from manyviews.operators.dose import fading
-from manyviews.operators.slice_threads import each_block
+from manyviews.operators.slice_threads import each_one
 from manyviews.operators.view_transfer import Response, TransferGrid, ViewTransfer
 
 Correction = Callable[[NDArray[np.int64], torch.Tensor], torch.Tensor]
@@ -38,8 +38,8 @@ class StripCorrection:
         """Corrected images ``(k, y, x)`` of the given views; on the CPU a view a thread."""
         corrected = torch.empty_like(images)
 
-        def correct(_: None, part: slice) -> None:
-            place, view = part.start, int(views[part.start])
+        def correct(place: int) -> None:
+            view = int(views[place])
             depth = DepthPlane.of(self.geometry.matrices[view])
             strips = DefocusStrips(self.transfer, view, depth, np.zeros(1), self.grid, self.response)
             image = images[place]
@@ -49,10 +49,10 @@ class StripCorrection:
                 return
             given, found = image.numpy(), corrected[place].numpy()
             mean = given.mean()
-            strips.show_back(given - mean, [found])
+            strips.show_back(torch.from_numpy(given - mean), [corrected[place]])
             found += mean * np.float32(self._level(view))
 
-        each_block(len(views), 1, 1 if images.is_cuda else 0, lambda: None, correct)
+        each_one(len(views), images, correct)
         return corrected if self.weights is None else weigh_by_dose(self.weights, self.grid, views, corrected)
 
     def _level(self, view: int) -> float:
