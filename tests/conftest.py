@@ -286,7 +286,8 @@ def nursery(address: Path) -> Iterator[str]:
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The words of a Python that has imported everything already, for tests that start many processes.
 
-    What is killed then is gone as soon as its output ends, not when ``wait`` returns.
+    What is killed then has written its last as soon as its output ends, not when ``wait`` returns; see
+    `killed.kill` for runs.
     """
     if not CAN_BE_WARM:
         yield [sys.executable]

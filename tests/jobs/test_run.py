@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from toy_job import Halving, toy
 
+from killed import kill
 from manyviews.errors import InputError
 from manyviews.jobs import live
 from manyviews.options import MachineOptions, RunOptions
@@ -168,8 +169,7 @@ def test_kill_9_and_the_same_command_again(whole, tmp_path, warm):
             assert time.monotonic() < deadline
             time.sleep(0.005)
         time.sleep(0.1 * generator.random())
-        process.kill()
-        process.communicate()  # what it started has gone, too
+        kill(process, out)
     toy(quiet(out), ONE)
     assert story(out) == story(whole)
     assert (out / "volume.mrc").read_bytes() == (whole / "volume.mrc").read_bytes()

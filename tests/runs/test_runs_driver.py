@@ -14,6 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from toy_run import ToySolver, Watched, open_toy, toy_main
 
+from killed import kill
 from manyviews.errors import DivergedError
 from manyviews.runs import driver as module
 from manyviews.runs.checkpoint import load_checkpoint
@@ -222,12 +223,11 @@ def test_killed_process_and_same_command_again(tmp_path, warm):
     assert toy_main(whole, 30, 0, 1000) == 0
     generator = random.Random(3)
     for _ in range(2):
-        process = start(warm, killed, 30, 0.02, 0)
+        process = start(warm, killed, 30, 0.05, 0)
         before = iterations_told(killed) if killed.exists() else 0
         wait_for(lambda before=before: iterations_told(killed) > before + 2, process)
         time.sleep(generator.random() * 0.05)
-        process.kill()
-        process.communicate()  # what it started has gone, too
+        kill(process, killed)
     assert not (killed / "volume.mrc").exists()
     assert toy_main(killed, 30, 0, 0) == 0
     assert (whole / "volume.mrc").read_bytes() == (killed / "volume.mrc").read_bytes()

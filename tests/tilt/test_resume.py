@@ -24,16 +24,25 @@ KILLS_A_METHOD = 10
 # Imports everything once, then forks a process for every line "method folder" it reads: what is killed is a
 # process of its own, without the seconds that importing takes.
 DRIVER = """
-import gc, os, sys
+import gc, os, signal, sys
 from pathlib import Path
 from manyviews.cli.failures import explain
 from manyviews.options import RunOptions
+from manyviews.runs import driver as stages
 from manyviews.tilt.options import ReconstructOptions, SeriesOptions
 from manyviews.tilt.reconstruct import reconstruct
 from manyviews.report import drawing
 # no pictures, which would take longer than all the rest
 drawing.draw = lambda figure: drawing.Drawing(b"", b"", b"")
 gc.freeze()
+
+def die_once_saved(last):
+    save = stages.save_checkpoint
+    def save_and_die(folder, values, iteration, *, stage, **others):
+        save(folder, values, iteration, stage=stage, **others)
+        if f"{stage}-{iteration}" == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+    stages.save_checkpoint = save_and_die
 
 def work(method, iterations, out, stacks):
     series = SeriesOptions(
@@ -47,10 +56,11 @@ def work(method, iterations, out, stacks):
     reconstruct(series, options, RunOptions(Path(out), quiet=True, checkpoint_seconds=0))
 
 for line in sys.stdin:
-    method, iterations, out, *stacks = line.rstrip("\\n").split("\\t")
+    method, iterations, out, last, *stacks = line.rstrip("\\n").split("\\t")
     child = os.fork()
     if child == 0:
         try:
+            die_once_saved(last)
             work(method, int(iterations), out, [Path(stack) for stack in stacks])
         except BaseException as error:
             print(explain(error).sentence, file=sys.stderr, flush=True)
@@ -85,21 +95,19 @@ class Driver:
         self.process = process
         self.stacks = stacks
 
-    def run(self, method, out, *, kill_after=None, once_iterating=False, once=None):
+    def run(self, method, out, *, kill_after=None, once_iterating=False, last=""):
         """The exit code of one run, negative where a signal ended it.
 
-        ``kill_after`` counts from the start, or ``once_iterating`` from where the first new events appear, or
-        from where ``once()`` is true.
+        ``kill_after`` counts from the start, or ``once_iterating`` from where the first new events appear.
+        With ``last``, as in "fill-4", the run kills itself when it has saved this iteration of this stage.
         """
-        words = [method, str(ITERATIONS[method]), str(out), *map(str, self.stacks)]
+        words = [method, str(ITERATIONS[method]), str(out), last, *map(str, self.stacks)]
         self.process.stdin.write("\t".join(words) + "\n")
         self.process.stdin.flush()
         child = int(self.process.stdout.readline())
         if kill_after is not None:
             events = out / "events.jsonl"
             size = _size(events)
-            while once is not None and not self._ended() and not once():
-                time.sleep(0.001)
             while once_iterating and not self._ended() and _size(events) <= size:
                 time.sleep(0.001)
             time.sleep(kill_after)
@@ -188,16 +196,13 @@ def test_a_run_that_weighs_edges_goes_on_where_it_was_killed(method, driver, tmp
     reference, run = tmp_path / "reference", tmp_path / "run"
     assert driver.run(method, reference) == 0
     stage = "reconstruct" if method.startswith("cg") else "fill"
-
-    def is_under_way():
-        return (run / "checkpoint" / f"{stage}-000004").exists()
-
-    assert driver.run(method, run, kill_after=0.0, once=is_under_way) == -signal.SIGKILL
-    saved = sorted(path.name for path in (run / "checkpoint").glob("*-*"))
-    assert saved
-    assert all(name.startswith(stage) for name in saved)
+    assert driver.run(method, run, last=f"{stage}-4") == -signal.SIGKILL
+    assert sorted(path.name for path in (run / "checkpoint").glob("*-*")) == [
+        f"{stage}-000003",
+        f"{stage}-000004",
+    ]
     assert driver.run(method, run) == 0
-    assert f"{stage}: going on after iteration" in (run / "log.txt").read_text()
+    assert f"{stage}: going on after iteration 4" in (run / "log.txt").read_text()
     assert_same(run, reference)
     assert (run / "pixels.csv").read_bytes() == (reference / "pixels.csv").read_bytes()
 
