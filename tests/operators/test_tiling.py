@@ -10,7 +10,7 @@ import torch
 
 from manyviews.errors import InputError
 from manyviews.geometry.views import TiltGeometry
-from manyviews.operators import convolution, row_shares, tiling, view_kernel
+from manyviews.operators import convolution, row_shares, view_kernel
 from manyviews.operators.axis_groups import group_by_axis
 from manyviews.operators.convolution import Convolution
 from manyviews.operators.tiling import Tiling, choose_tiling, kernel_bytes, work_bytes
@@ -53,11 +53,19 @@ def test_one_tile_has_the_grid_of_the_padded_volume():
     assert found.count == 1
 
 
+def small_blocks(monkeypatch, size):
+    """Work in so many bytes, for volumes of tests."""
+    for module in (row_shares, convolution, view_kernel):
+        monkeypatch.setattr(module, "BLOCK_BYTES", size)
+    monkeypatch.setattr(view_kernel, "_DRAWN_BYTES", size)
+    for module in (convolution, view_kernel):
+        monkeypatch.setattr(module, "CACHE_BYTES", size // 4)
+
+
 @pytest.mark.parametrize("axes", [(0.0,), (90.0,), (22.5, -45.0)])
 @pytest.mark.parametrize("slabs", [1, 3])
 def test_the_tiling_fits(axes, slabs, monkeypatch):
-    for module in (tiling, row_shares):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 2**10)
+    small_blocks(monkeypatch, 2**10)
     groups = groups_for(*axes)
     whole = work_bytes(choose_tiling(groups, SHAPE, slabs, 2**40), slabs, 3)
     counts = []
@@ -73,8 +81,7 @@ def test_the_tiling_fits(axes, slabs, monkeypatch):
 
 
 def test_tiles_are_whole_rows_where_the_kernel_is_short_in_y(monkeypatch):
-    for module in (tiling, row_shares):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 2**10)
+    small_blocks(monkeypatch, 2**10)
     groups = groups_for(0.0)
     whole = work_bytes(choose_tiling(groups, SHAPE, 1, 2**40))
     assert choose_tiling(groups, SHAPE, 1, whole // 2).tile[1] == SHAPE[2]
@@ -92,8 +99,7 @@ def test_more_ranks_and_fewer_kernels_need_less():
 @pytest.mark.parametrize("tile", [SHAPE[1:], (48, 160), (60, 70)])
 def test_the_work_space_is_what_is_allocated(tile, monkeypatch):
     """Of arrays: making a kernel and convolving with it take no more than foretold, and not much less."""
-    for module in (tiling, row_shares, convolution, view_kernel):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 2**18)
+    small_blocks(monkeypatch, 2**18)
     groups = groups_for(0.0, 22.5)
     found = Tiling.of(SHAPE, tile, view_kernel.lateral_reach(groups, SHAPE[0]))
     x = torch.zeros(SHAPE)

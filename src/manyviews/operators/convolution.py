@@ -6,7 +6,7 @@ Slabs of slices may lie on several ranks (`row_shares`); the lateral plane may b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from manyviews.operators.linear import LinearOperator, register, require_shape
 from manyviews.operators.row_shares import BLOCK_BYTES, MakeArray, RowShares, gather_rows, scatter_rows
+from manyviews.operators.slice_threads import CACHE_BYTES, each_block, in_place
 from manyviews.operators.tiling import Tile, Tiling
 from manyviews.operators.view_kernel import ViewKernel
 from manyviews.parallel.world import World, shares
 from manyviews.random import Stream, generator
 
 Array = NDArray[Any]
+
+_LEAST_LINES = 16
 
 
 class Convolution(LinearOperator):
@@ -134,23 +137,28 @@ class Convolution(LinearOperator):
         return float(self.exchange.sum(torch.tensor([own], dtype=torch.float64))[0])
 
     def _write_tile(self, x: Array, out: Array, tile: Tile) -> None:
-        for part, voxels in self._convolve(x, tile):
+        def write(part: slice, voxels: Array) -> None:
             out[part, tile.y, tile.x] = voxels
 
-    def _convolve(self, x: Array, tile: Tile) -> Iterator[tuple[slice, Array]]:
-        """One tile of the result, a few slices at a time."""
+        self._convolve(x, tile, write)
+
+    def _convolve(self, x: Array, tile: Tile, take: Callable[[slice, Array], None]) -> None:
+        """One tile of the result, given to ``take`` a few slices at a time, in threads and in any order."""
         planes = self._lateral(x, tile)
         for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
-            spectra = self._along_z(planes, block)
-            spectra *= self.multiplier.numpy()[:, stored]
-            _in_place(scipy.fft.ifft, spectra, 0)
-            back = torch.from_numpy(spectra), torch.from_numpy(planes)
-            scatter_rows(*back, block, self.slabs, self.rows, self.exchange)
-            del spectra, back
-        for part in self._pieces(tile):
-            _in_place(scipy.fft.ifft, planes[part], 1)
-            lines = scipy.fft.irfft(planes[part, tile.crop_y], n=self.padded[2], axis=2, workers=_workers())
-            yield part, lines[:, :, tile.crop_x]
+            lines = self._gather(torch.from_numpy(planes), block)
+            self._filter(_flat(lines), self._factors(stored))
+            if not self._is_view(lines):
+                back = lines, torch.from_numpy(planes)
+                scatter_rows(*back, block, self.slabs, self.rows, self.exchange)
+            del lines
+
+        def lateral_back(part: slice, workers: int) -> None:
+            in_place(scipy.fft.ifft, planes[part], 1, workers)
+            lines = scipy.fft.irfft(planes[part, tile.crop_y], n=self.padded[2], axis=2, workers=workers)
+            take(part, lines[:, :, tile.crop_x])
+
+        self._each_piece(lateral_back)
 
     def _lateral(self, x: Array, tile: Tile) -> Array:
         """Transforms in y and x of a tile's window in own slices, ``(own slices, rows, columns)``."""
@@ -158,45 +166,102 @@ class Convolution(LinearOperator):
         window = tile.window_y.stop - tile.window_y.start
         shape = (self.domain[0], size_y, size_x // 2 + 1)
         planes = self.make(shape, np.complex128 if x.dtype == np.float64 else np.complex64)
-        for part in self._pieces(tile):
+
+        def transform(part: slice, workers: int) -> None:
             lines = x[part, tile.window_y, tile.window_x]
-            planes[part, :window] = scipy.fft.rfft(lines, n=size_x, axis=2, workers=_workers())
+            planes[part, :window] = scipy.fft.rfft(lines, n=size_x, axis=2, workers=workers)
             planes[part, window:] = 0.0
-            _in_place(scipy.fft.fft, planes[part], 1)
+            in_place(scipy.fft.fft, planes[part], 1, workers)
+
+        self._each_piece(transform)
         return planes
 
-    def _along_z(self, planes: Array, block: slice) -> Array:
-        """The whole transform in own rows of a block, ``(padded z, own rows of the block, columns)``."""
-        lines = self._gather(torch.from_numpy(planes), block).numpy()
-        if not lines.size:  # more ranks than rows in the block
-            return np.empty((self.padded[0], *lines.shape[1:]), lines.dtype)
-        found: Array = scipy.fft.fft(lines, n=self.padded[0], axis=0, workers=_workers())
-        return found
+    def _each_piece(self, task: Callable[[slice, int], None]) -> None:
+        """``task(own slices, threads inside)``: a few slices a thread, or large ones one after the other."""
+        own, threads = self.domain[0], _threads()
+        slice_bytes = 8 * self.padded[1] * (self.padded[2] // 2 + 1)
+        if slice_bytes * threads > BLOCK_BYTES:
+            for number in range(own):
+                task(slice(number, number + 1), threads)
+            return
+        together = max(1, CACHE_BYTES // slice_bytes)
+        each_block(own, together, threads, lambda: None, lambda _, part: task(part, 1))
 
-    def _pieces(self, tile: Tile) -> list[slice]:
-        """Own slices, as many together as bounded buffers hold."""
-        window = tile.window_y.stop - tile.window_y.start
-        together = max(1, BLOCK_BYTES // (8 * window * self.padded[2]))
-        own = self.domain[0]
-        return [slice(first, min(first + together, own)) for first in range(0, own, together)]
+    def _gather(self, planes: torch.Tensor, block: slice) -> torch.Tensor:
+        """All slices of own rows of a block, to be changed in place; of transforms in files a copy."""
+        lines = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
+        return lines.clone() if self.exchange is None and not self._is_view(lines) else lines
+
+    def _is_view(self, lines: torch.Tensor) -> bool:
+        """Whether `_gather` gives a part of the transforms themselves, so that nothing has to be put back."""
+        return self.exchange is None and self.make is np.empty
+
+    def _factors(self, stored: slice) -> Array:
+        """The multiplier of the rows of a block, ``(padded z, lines)``."""
+        factors: Array = self.multiplier[:, stored].flatten(1).numpy()
+        return factors
+
+    def _filter(self, lines: Array, factors: Array) -> None:
+        """Multiply the transform along z of ``lines (z, n)`` by ``factors (padded z, n)``, in place."""
+
+        def task(room: Array, some: slice) -> None:
+            spectra = self._to_spectra(lines[:, some], room)
+            spectra *= factors[:, some]
+            in_place(scipy.fft.ifft, spectra, 0)
+            lines[:, some] = spectra[: len(lines)]
+
+        self._each_line(lines, task)
+
+    def _energy(self, lines: Array, factors: Array) -> NDArray[np.float64]:
+        """``sum factors |spectra|^2`` along z of every line ``(n,)``, in float64."""
+        energies = np.empty(lines.shape[1])
+
+        def task(room: Array, some: slice) -> None:
+            spectra = self._to_spectra(lines[:, some], room)
+            power = spectra.real**2
+            power += spectra.imag**2
+            power *= factors[:, some]
+            energies[some] = power.sum(axis=0, dtype=np.float64)
+
+        self._each_line(lines, task)
+        return energies
+
+    def _each_line(self, lines: Array, task: Callable[[Array, slice], None]) -> None:
+        """``task(room, some of the lines)``: as many neighbours as the room holds, in threads."""
+        together = max(_LEAST_LINES, CACHE_BYTES // (8 * self.padded[0]))
+        room = self.padded[0], min(together, lines.shape[1])
+        each_block(lines.shape[1], together, _threads(), lambda: np.empty(room, lines.dtype), task)
+
+    def _to_spectra(self, lines: Array, room: Array) -> Array:
+        """The transforms of ``lines (z, n)``, zeros behind them: ``(padded z, n)``, in a part of the room."""
+        spectra = room[:, : lines.shape[1]]
+        spectra[: len(lines)] = lines
+        spectra[len(lines) :] = 0.0
+        in_place(scipy.fft.fft, spectra, 0)
+        return spectra
 
     def _quadratic_by_frequency(self, x: Array) -> float:
         (tile,) = self.tiling.tiles()
-        planes = self._lateral(x, tile)
+        planes = torch.from_numpy(self._lateral(x, tile))
         columns = np.zeros(planes.shape[2])
         for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
-            columns += _energy(self._along_z(planes, block), self.multiplier.numpy()[:, stored])
+            lines = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
+            energies = self._energy(_flat(lines), self._factors(stored))
+            columns += energies.reshape(lines.shape[1:]).sum(axis=0)
         return self._from_half(columns)
 
     def _quadratic_by_tile(self, x: Array) -> float:
         return math.fsum(self._inner_of_tile(x, tile) for tile in self.tiling.tiles())
 
     def _inner_of_tile(self, x: Array, tile: Tile) -> float:
-        return math.fsum(
-            float(np.einsum("yx,yx", one, other, dtype=np.float64))
-            for part, voxels in self._convolve(x, tile)
-            for one, other in zip(x[part, tile.y, tile.x], voxels, strict=True)
-        )
+        products = np.empty(self.domain[0])
+
+        def multiply(part: slice, voxels: Array) -> None:
+            for z, one in zip(range(part.start, part.stop), voxels, strict=True):
+                products[z] = np.einsum("yx,yx", x[z, tile.y, tile.x], one, dtype=np.float64)
+
+        self._convolve(x, tile, multiply)
+        return math.fsum(products)
 
     def _from_half(self, columns: Array) -> float:
         """Sum over the whole spectrum from sums over the columns of its half, divided by its size."""
@@ -204,9 +269,6 @@ class Convolution(LinearOperator):
         if self.padded[2] % 2 == 0:
             twice -= columns[-1]
         return float(twice) / math.prod(self.padded)
-
-    def _gather(self, planes: torch.Tensor, block: slice) -> torch.Tensor:
-        return gather_rows(planes, block, self.slabs, self.rows, self.exchange)
 
     # --- on a GPU: the same, without threads, pieces and work in place ---
 
@@ -238,35 +300,21 @@ class Convolution(LinearOperator):
         return planes
 
     def _along_z_cuda(self, planes: torch.Tensor, block: slice) -> torch.Tensor:
-        lines = self._gather(planes, block)
+        lines = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
         if not lines.numel():  # more ranks than rows in the block
             return lines.new_empty((self.padded[0], *lines.shape[1:]))
         found: torch.Tensor = torch.fft.fft(lines, n=self.padded[0], dim=0)
         return found
 
 
-def _workers() -> int:
+def _flat(lines: torch.Tensor) -> Array:
+    """The same memory of ``(z, rows, columns)`` as ``(z, lines)``."""
+    flat: Array = lines.view(len(lines), -1).numpy()
+    return flat
+
+
+def _threads() -> int:
     return torch.get_num_threads()
-
-
-def _in_place(transform: Callable[..., Array], values: Array, axis: int) -> None:
-    """Transform complex values in place; ``overwrite_x`` only allows it and does not promise it."""
-    if not values.size:
-        return
-    found = transform(values, axis=axis, overwrite_x=True, workers=_workers())
-    if not np.may_share_memory(found, values):
-        values[...] = found
-
-
-def _energy(spectra: Array, multiplier: Array) -> NDArray[np.float64]:
-    """``sum multiplier |spectra|^2`` over all but the columns, plane by plane: small and in float64."""
-    columns = np.zeros(spectra.shape[2])
-    for plane, factors in zip(spectra, multiplier, strict=True):
-        power = plane.real**2
-        power += plane.imag**2
-        power *= factors
-        columns += power.sum(axis=0, dtype=np.float64)
-    return columns
 
 
 @register("convolution")

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 W = TypeVar("W")
 Array = NDArray[Any]
 
+# What a thread works on at a time stays in the second-level cache.
+CACHE_BYTES = 2**20
+
 
 def each_block(
     count: int, together: int, threads: int, make_work: Callable[[], W], task: Callable[[W, slice], None]
@@ -48,10 +51,10 @@ def each_one(count: int, like: torch.Tensor, task: Callable[[int], None]) -> Non
     each_block(count, 1, 1 if like.is_cuda else 0, lambda: None, lambda _, part: task(part.start))
 
 
-def in_place(transform: Callable[..., Array], values: Array, axis: int) -> None:
+def in_place(transform: Callable[..., Array], values: Array, axis: int, workers: int = 1) -> None:
     """Transform complex values in place; ``overwrite_x`` of SciPy only allows it and does not promise it."""
     if not values.size:
         return
-    found = transform(values, axis=axis, overwrite_x=True)
+    found = transform(values, axis=axis, overwrite_x=True, workers=workers)
     if not np.may_share_memory(found, values):
         values[...] = found

@@ -13,8 +13,8 @@ import scipy.fft
 
 from manyviews.errors import InputError
 from manyviews.operators.axis_groups import AxisGroup
-from manyviews.operators.row_shares import BLOCK_BYTES, RowShares
-from manyviews.operators.view_kernel import lateral_reach
+from manyviews.operators.row_shares import RowShares
+from manyviews.operators.view_kernel import lateral_reach, planes_at_once
 
 Shape3 = tuple[int, int, int]
 
@@ -127,30 +127,29 @@ def work_bytes(tiling: Tiling, slabs: int = 1, kernels: int = 1) -> int:
     """Most bytes a rank needs to make kernels and to convolve with them, holding so many ``kernels`` at once.
 
     Argument and result are left out, and so is a kernel's circulant, which every rank holds whole. The
-    kernels' grid is that of the tiling; ``slabs`` ranks share one volume.
+    kernels' grid is that of the tiling; ``slabs`` ranks share one volume. With none they convolve only.
     """
-    size_z, size_y, size_x = tiling.grid
+    _, size_y, size_x = tiling.grid
     depth, height, _ = tiling.volume_shape
     columns = size_x // 2 + 1
     own = -(-depth // slabs)
     planes = planes_bytes(tiling, slabs)
     rows = RowShares.of(tiling.grid, slabs)
     share = -(-rows.block // slabs)
-    # a block along z; with other ranks also its slices as sent, as received, and put together
-    block = size_z * share + (rows.block * own + 2 * depth * share if slabs > 1 else 0)
+    # with other ranks the slices of a block as sent, as received, and put together
+    block = rows.block * own + 2 * depth * share if slabs > 1 else 0
     window_y = min(height, tiling.tile[0] + 2 * tiling.halo[0])
-    lateral = _at_once(window_y * (_FLOAT * size_x + _COMPLEX * columns), own)
+    lateral = min(own, 2) * window_y * (_FLOAT * size_x + _COMPLEX * columns)
+    convolving = max(_COMPLEX * columns * block, lateral)
+    if not kernels:
+        return planes + convolving
     # rods as drawn and as transformed, and the response of the splines in float64 and float32
-    drawing = 2 * _at_once(_FLOAT * size_y * size_x, own) + 3 * _FLOAT * size_y * columns
+    plane = _FLOAT * size_y * size_x
+    drawing = 2 * plane * min(own, planes_at_once(plane)) + 3 * _FLOAT * size_y * columns
     held = kernels * kernel_bytes(tiling, slabs)
     # while the rods of the last kernel are drawn, its spectrum is not there yet
     before = held - kernel_bytes(tiling, slabs)
-    return planes + max(before + drawing, held + max(_COMPLEX * columns * block, lateral))
-
-
-def _at_once(slice_bytes: int, slices: int) -> int:
-    """Bytes of the slices that are transformed at once."""
-    return slice_bytes * min(slices, max(1, BLOCK_BYTES // slice_bytes))
+    return planes + max(before + drawing, held + convolving)
 
 
 def choose_tiling(

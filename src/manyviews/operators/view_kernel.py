@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,11 @@ from numpy.typing import NDArray
 from manyviews.kernels.rods_cpu import draw_rods
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.row_shares import BLOCK_BYTES, MakeArray, RowShares, gather_rows
+from manyviews.operators.slice_threads import CACHE_BYTES, each_block
 from manyviews.parallel.world import World, shares
 from manyviews.random import Stream, generator
 
+_DRAWN_BYTES, _DRAWN_PLANES = 2**24, 16
 STEPS = 64
 _RADIUS_U = 5.5
 _RADIUS_W = 6.0
@@ -226,7 +229,7 @@ def _add_planes(
         if rotated
         else None
     )
-    block = max(1, BLOCK_BYTES // (4 * size[1] * size[2]))
+    block = planes_at_once(4 * size[1] * size[2])
     for first in range(0, len(total), block):
         count = min(block, len(total) - first)
         planes = np.zeros((count, size[1], size[2]), np.float32)
@@ -245,6 +248,11 @@ def _add_planes(
         if smoothing is not None:
             spectra *= smoothing
         total[first : first + count] += spectra
+
+
+def planes_at_once(plane_bytes: int) -> int:
+    """Planes that are drawn together: sixteen where they are large, so that many threads have some."""
+    return max(1, _DRAWN_BYTES // plane_bytes, min(_DRAWN_PLANES, BLOCK_BYTES // plane_bytes))
 
 
 @dataclass(frozen=True)
@@ -273,20 +281,19 @@ class _AlongZ:
         """The rows of this rank, ``(z, own rows, columns)``."""
         out = np.empty((self.size[0], self.rows.count(self.rank), planes.shape[2]), dtype)
         for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
-            self._transform(self._gather(planes, block), out[:, stored])
+            self._transform(self._gather(planes, block), out[:, stored], lambda rows: rows)
         return out
 
     def tapered(self, planes: NDArray[np.complex64], dtype: Any) -> NDArray[Any]:
         """All rows of the tapered kernel, ``(z, rows, columns)``, on every rank."""
-        taper = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)[:, None, None]
         out = np.empty((self.size[0], self.rows.rows, planes.shape[2]), dtype)
         for block in self.rows.blocks:
-            part = self._gather(planes, block) * taper
+            part = self._gather(planes, block)
             if self.exchange is None:
-                self._transform(part, out[:, block])
+                self._transform(part, out[:, block], self._taper)
                 continue
             own = np.empty((self.size[0], *part.shape[1:]), dtype)
-            self._transform(part, own)
+            self._transform(part, own, self._taper)
             counts = [share.stop - share.start for share in self.rows.shares(block)]
             rows_first = torch.from_numpy(np.ascontiguousarray(own.swapaxes(0, 1)))
             out[:, block] = self.exchange.all_gather(rows_first, counts).numpy().swapaxes(0, 1)
@@ -301,25 +308,38 @@ class _AlongZ:
     ) -> PeriodicKernel:
         """The tapered kernel with ``depth`` as its period, on a grid that is else ``size``."""
         out = make((self.depth, self.rows.count(self.rank), planes.shape[2]), dtype)
-        taper = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)[:, None, None]
+
+        def folded(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
+            found = self._taper(rows)
+            found[1:] += np.conj(found[:0:-1])  # what lies behind comes round to the front
+            return found[: self.depth // 2 + 1]
+
         for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
-            part = self._gather(planes, block) * taper
-            if not part.size:
-                continue
-            # what lies behind comes round to the front
-            part[1:] += np.conj(part[:0:-1])
-            half = part[: self.depth // 2 + 1]
-            out[:, stored] = scipy.fft.hfft(half, n=self.depth, axis=0, workers=torch.get_num_threads())
+            self._transform(self._gather(planes, block), out[:, stored], folded)
         return PeriodicKernel((self.depth, *self.size[1:]), torch.from_numpy(out).to(device), self.rows)
+
+    def _taper(self, rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        weights = (1.0 - np.arange(self.depth) / self.depth).astype(np.float32)
+        return rows * weights[:, None, None]
 
     def _gather(self, planes: NDArray[np.complex64], block: slice) -> NDArray[np.complex64]:
         slabs = shares(self.depth, self.rows.ranks)
         found = gather_rows(torch.from_numpy(planes), block, slabs, self.rows, self.exchange)
         return np.asarray(found.numpy(), dtype=planes.dtype)
 
-    def _transform(self, part: NDArray[np.complex64], out: NDArray[Any]) -> None:
-        if part.size:
-            out[:] = scipy.fft.hfft(part, n=self.size[0], axis=0, workers=torch.get_num_threads())
+    def _transform(
+        self,
+        part: NDArray[np.complex64],
+        out: NDArray[Any],
+        prepare: Callable[[NDArray[np.complex64]], NDArray[np.complex64]],
+    ) -> None:
+        """Of ``part (depth, rows, columns)`` into ``out (z, rows, columns)``, some prepared rows a thread."""
+
+        def task(_: None, some: slice) -> None:
+            out[:, some] = scipy.fft.hfft(prepare(part[:, some]), n=len(out), axis=0)
+
+        together = max(1, CACHE_BYTES // (4 * max(1, len(out) * out.shape[2])))
+        each_block(part.shape[1], together, torch.get_num_threads(), lambda: None, task)
 
 
 def profile_across(group: AxisGroup) -> NDArray[np.float64]:

@@ -185,7 +185,7 @@ def test_files_that_fit_in_memory_beside_the_run_are_quick():
 
 def test_little_memory_means_pieces_and_tiles():
     chosen = {"size": 640, "thickness": 48}
-    roomy, tight = (scheduled(memory_gib=size, **chosen) for size in (1.5, 0.64))
+    roomy, tight = (scheduled(memory_gib=size, **chosen) for size in (1.5, 0.6))
     assert roomy.streamed
     assert tight.streamed
     assert tight.piece_slices is not None

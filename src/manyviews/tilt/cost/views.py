@@ -160,13 +160,18 @@ class ViewCosts:
 
     @cached_property
     def preconditioner_bytes(self) -> int:
-        """What else it works in."""
-        return _work_bytes(self._periodic, self.slab.ranks, 0) - self.transforms_bytes
+        """What else it works in; of transforms in files some rows at a time are copied."""
+        work = _work_bytes(self._periodic, self.slab.ranks, 0) - self.transforms_bytes
+        if self.slab.stream is None or self.slab.ranks > 1:
+            return work
+        return (
+            work + self.transforms_bytes * RowShares.of(self._periodic.grid).block // self._periodic.grid[1]
+        )
 
     @cached_property
     def making_bytes(self) -> int:
         """Work space in which the kernel is made, the kernel included."""
-        return self.convolution_bytes + self.spectrum_bytes
+        return _work_bytes(self.tiling, self.slab.ranks, 1)
 
     @cached_property
     def convolution_bytes(self) -> int:
