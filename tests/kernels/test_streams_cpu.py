@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from manyviews.kernels.stream_shares_cpu import footprint_variance
 from manyviews.kernels.streams_cpu import (
     back_project_streams,
-    footprint_variance,
     pack_frame,
     project_streams,
 )

@@ -124,6 +124,16 @@ def _multiply_add(builder: Any, vector: Any, row: Any, scale: Any, total: Any) -
 
 
 @intrinsic
+def sum_of(typing_context: Any, one: Any, other: Any) -> Any:
+    """``sum_of(one, other)``: lanes added."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fadd(*arguments)
+
+    return one(one, other), generate
+
+
+@intrinsic
 def scale_add(typing_context: Any, weight: Any, lanes: Any, total: Any) -> Any:
     """``scale_add(weight, lanes, total)``: ``weight * lanes + total``, all in registers."""
 

@@ -14,13 +14,14 @@ Its blur is removed to second order by the filter ``[-m/2, 1 + m, -m/2]`` along 
 variance of the weights of a view).
 
 Both directions are sums held in registers (`manyviews.kernels.lanes`) in a fixed order, so results do not
-depend on the number of threads. Rows are cut into pieces of `PIECE` elements and packed so that one piece of
-the whole volume stays in the second-level cache while all views pass over it.
+depend on the number of threads: projection adds up the voxels nearest to a bin for that bin and the two
+beside it, back-projection adds up for a voxel what several views hold under it. Neither loop has a branch
+that depends on the angles. Rows are cut into pieces of `PIECE` elements and packed, at addresses that whole
+registers are loaded from in one go; one piece of the volume, or of some views, stays in the cache.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,65 +31,79 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from manyviews.kernels.inner import inner
-from manyviews.kernels.lanes import add_scaled, load, scale_add, store
+from manyviews.kernels.lanes import add_scaled, load, store, sum_of, zeros
+from manyviews.kernels.stream_shares_cpu import PARKED, BinShares, PlaceShares, float64
 
 PIECE = 64
 PAD = 3
 PACKED_PIECES = 4  # of detectors that are packed at a time, so that the packed copy stays small
 _SWEEP_VIEWS = 8
 _COLUMN_BLOCK = 64
-_VIEW_BLOCK = 16
+_SLICE_BLOCK = 4
+_LINE = 16  # neighbours that are copied together where rows lie across: a line of the cache
 
 
 @njit(inline="always")
-def _side_weight(distance, half):  # type: ignore[no-untyped-def]
-    """Footprint at ``distance >= half`` bins from its centre, ``half`` of the smoothing width."""
-    inside = max(0.0, 1.0 + half - distance)
-    curved = min(inside, 2.0 * half)
-    return curved * curved * (0.25 / half) + inside - curved
+def _aligned(count, like):  # type: ignore[no-untyped-def]
+    """So many zeros, from an address on that whole registers are loaded from."""
+    room = np.zeros(count + 16, like.dtype)
+    skip = (-room.ctypes.data % 64) // room.itemsize
+    return room[skip : skip + count]
 
 
-@njit(parallel=True, nogil=True, cache=True)
-def _share(cosines, sines, offsets, bins, nearest, lower, upper):  # type: ignore[no-untyped-def]
-    """How every (view, z, s) is shared: its nearest bin and the weights of the bins below and above.
+@inner(nogil=True)
+def _copy_columns(rows, start, steps, low, high, count, packed):  # type: ignore[no-untyped-def]
+    """Copy some columns of ``(z, s, w)``, from element ``start`` on, to ``packed (z, s, PIECE)``.
 
-    The rest belongs to the nearest bin. What falls outside the detector is parked two bins beyond its ends.
+    Neighbours in memory go first.
     """
-    views, depth, columns = nearest.shape
-    for task in prange(views * depth):
-        view = task // depth
-        z = task % depth
-        half = 0.5 * max(abs(cosines[view]), abs(sines[view]))
-        base = offsets[view] + sines[view] * (z - depth // 2) - cosines[view] * (columns // 2)
-        for s in range(columns):
-            t = base + cosines[view] * s
-            place = min(max(math.floor(t + 0.5), -2.0), bins + 1.0)
-            difference = min(max(t - place, -0.5), 0.5)
-            nearest[view, z, s] = int(place)
-            lower[view, z, s] = _side_weight(1.0 + difference, half)
-            upper[view, z, s] = _side_weight(1.0 - difference, half)
+    step_z, step_s, step_w = steps
+    depth = len(packed)
+    if step_z < step_w:
+        for s in range(low, high):
+            for q in range(count):
+                for z in range(depth):
+                    packed[z, s, q] = rows[start + z * step_z + s * step_s + q * step_w]
+    elif step_s < step_w:
+        for z in range(depth):
+            for q in range(count):
+                for s in range(low, high):
+                    packed[z, s, q] = rows[start + z * step_z + s * step_s + q * step_w]
+    else:
+        for z in range(depth):
+            for s in range(low, high):
+                for q in range(count):
+                    packed[z, s, q] = rows[start + z * step_z + s * step_s + q * step_w]
 
 
 @njit(parallel=True, nogil=True, cache=True)
 def _pack_volume(rows, steps, width, packed):  # type: ignore[no-untyped-def]
-    """Copy ``(z, s, w)``, of `_in_a_row`, into ``packed (piece, z, s, PIECE)``."""
-    pieces, depth, columns = packed.shape[:3]
-    step_z, step_s, step_w = steps
-    depth_first = step_z < step_w
-    for task in prange(columns * pieces):
-        s = task // pieces
-        piece = task % pieces
-        first = piece * PIECE
-        count = min(PIECE, width - first)
-        start = s * step_s + first * step_w
-        if depth_first:
+    """Copy ``(z, s, w)``, of `_in_a_row`, into ``packed (piece, z, s, PIECE)``, zeros behind the last w."""
+    pieces, _, columns = packed.shape[:3]
+    blocks = (columns + _LINE - 1) // _LINE
+    for task in prange(pieces * blocks):
+        piece = task // blocks
+        low = (task % blocks) * _LINE
+        high = min(columns, low + _LINE)
+        count = min(PIECE, width - piece * PIECE)
+        _copy_columns(rows, piece * PIECE * steps[2], steps, low, high, count, packed[piece])
+        if count < PIECE:
+            packed[piece, :, low:high, count:] = 0
+
+
+@inner(nogil=True)
+def _copy_rows(rows, start, step_t, step_w, count, plain):  # type: ignore[no-untyped-def]
+    """Copy ``(t, w)`` from element ``start`` of ``rows`` on to ``plain (t + 1, PIECE)``."""
+    bins = len(plain) - 2
+    if step_t < step_w:
+        for low in range(0, bins, _LINE):
             for q in range(count):
-                for z in range(depth):
-                    packed[piece, z, s, q] = rows[start + z * step_z + q * step_w]
-        else:
-            for z in range(depth):
-                for q in range(count):
-                    packed[piece, z, s, q] = rows[start + z * step_z + q * step_w]
+                for t in range(low, min(bins, low + _LINE)):
+                    plain[t + 1, q] = rows[start + t * step_t + q * step_w]
+    else:
+        for t in range(bins):
+            for q in range(count):
+                plain[t + 1, q] = rows[start + t * step_t + q * step_w]
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -100,20 +115,13 @@ def _pack_detector(rows, steps, width, sharpening, packed):  # type: ignore[no-u
     for task in prange(views * pieces):
         view = task // pieces
         piece = task % pieces
-        first = piece * PIECE
-        count = min(PIECE, width - first)
         plain = np.zeros((bins + 2, PIECE), packed.dtype)
-        start = view * step_view + first * step_w
-        if step_t < step_w:
-            for q in range(count):
-                for t in range(bins):
-                    plain[t + 1, q] = rows[start + t * step_t + q * step_w]
-        else:
-            for t in range(bins):
-                for q in range(count):
-                    plain[t + 1, q] = rows[start + t * step_t + q * step_w]
+        start = view * step_view + piece * PIECE * step_w
+        _copy_rows(rows, start, step_t, step_w, min(PIECE, width - piece * PIECE), plain)
         middle = packed.dtype.type(1.0 + sharpening[view])
         side = packed.dtype.type(-0.5 * sharpening[view])
+        packed[piece, view, :PAD] = 0
+        packed[piece, view, bins + PAD :] = 0
         for t in range(bins):
             for q in range(PIECE):
                 packed[piece, view, t + PAD, q] = middle * plain[t + 1, q] + side * (
@@ -122,17 +130,9 @@ def _pack_detector(rows, steps, width, sharpening, packed):  # type: ignore[no-u
 
 
 @njit(inline="always")
-def _load_piece(array, row):  # type: ignore[no-untyped-def]
-    """A row piece in registers."""
-    return load(array, row), load(array, row + 16), load(array, row + 32), load(array, row + 48)
-
-
-@njit(inline="always")
-def _store_piece(array, row, piece):  # type: ignore[no-untyped-def]
-    store(array, row, piece[0])
-    store(array, row + 16, piece[1])
-    store(array, row + 32, piece[2])
-    store(array, row + 48, piece[3])
+def _no_piece(array):  # type: ignore[no-untyped-def]
+    """A row piece of zeros in registers."""
+    return zeros(array), zeros(array), zeros(array), zeros(array)
 
 
 @njit(inline="always")
@@ -146,52 +146,52 @@ def _add_piece(piece, weight, array, row):  # type: ignore[no-untyped-def]
     )
 
 
-@inner(nogil=True)
-def _sweep(packed, start, nearest, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]
-    """Add one row of voxels, swept along s, to the detector rows of a view.
+@njit(inline="always")
+def _sum_pieces(one, other):  # type: ignore[no-untyped-def]
+    return (
+        sum_of(one[0], other[0]),
+        sum_of(one[1], other[1]),
+        sum_of(one[2], other[2]),
+        sum_of(one[3], other[3]),
+    )
 
-    The three detector rows under the footprint, ``below``, ``centre`` and ``above`` it, stay in registers and
-    move on with it.
+
+@njit(inline="always")
+def _add_to_row(array, row, piece):  # type: ignore[no-untyped-def]
+    """Add a piece to the row of an array."""
+    store(array, row, sum_of(load(array, row), piece[0]))
+    store(array, row + 16, sum_of(load(array, row + 16), piece[1]))
+    store(array, row + 32, sum_of(load(array, row + 32), piece[2]))
+    store(array, row + 48, sum_of(load(array, row + 48), piece[3]))
+
+
+@inner(nogil=True)
+def _sum_voxels(packed, start, voxels, lower, upper, first, last, plain, place):  # type: ignore[no-untyped-def]
+    """Add some voxels of a list to the three detector rows they share, of which one is nearest to all.
+
+    The rows ``below``, ``centre`` and ``above`` it stay in registers meanwhile.
     """
     one = packed.dtype.type(1.0)
-    bin_ = nearest[first]
-    row = place + (bin_ + PAD) * PIECE
-    below = _load_piece(plain, row - PIECE)
-    centre = _load_piece(plain, row)
-    above = _load_piece(plain, row + PIECE)
-    for s in range(first, last):
-        if nearest[s] != bin_:
-            row = place + (bin_ + PAD) * PIECE
-            _store_piece(plain, row - PIECE, below)
-            if nearest[s] == bin_ + 1:
-                below = centre
-                centre = above
-                row += PIECE
-            else:
-                _store_piece(plain, row, centre)
-                _store_piece(plain, row + PIECE, above)
-                row = place + (nearest[s] + PAD) * PIECE
-                below = _load_piece(plain, row - PIECE)
-                centre = _load_piece(plain, row)
-            above = _load_piece(plain, row + PIECE)
-            bin_ = nearest[s]
-        row = start + s * PIECE
-        below = _add_piece(below, lower[s], packed, row)
-        centre = _add_piece(centre, one - lower[s] - upper[s], packed, row)
-        above = _add_piece(above, upper[s], packed, row)
-    row = place + (bin_ + PAD) * PIECE
-    _store_piece(plain, row - PIECE, below)
-    _store_piece(plain, row, centre)
-    _store_piece(plain, row + PIECE, above)
+    below, centre, above = _no_piece(packed), _no_piece(packed), _no_piece(packed)
+    for entry in range(first, last):
+        low, high = lower[entry], upper[entry]
+        row = start + np.int64(voxels[entry]) * PIECE
+        below = _add_piece(below, low, packed, row)
+        centre = _add_piece(centre, one - low - high, packed, row)
+        above = _add_piece(above, high, packed, row)
+    _add_to_row(plain, place - PIECE, below)
+    _add_to_row(plain, place, centre)
+    _add_to_row(plain, place + PIECE, above)
 
 
 @inner(nogil=True)
 def _unpack_image(rows, count, images, start, step_t, step_w):  # type: ignore[no-untyped-def]
     """Copy one piece ``rows (t, PIECE)`` to an image ``(t, w)``, from its element ``start`` on."""
     if step_t < step_w:
-        for q in range(count):
-            for t in range(len(rows)):
-                images[start + t * step_t + q * step_w] = rows[t, q]
+        for low in range(0, len(rows), _LINE):
+            for q in range(count):
+                for t in range(low, min(len(rows), low + _LINE)):
+                    images[start + t * step_t + q * step_w] = rows[t, q]
     else:
         for t in range(len(rows)):
             for q in range(count):
@@ -200,7 +200,7 @@ def _unpack_image(rows, count, images, start, step_t, step_w):  # type: ignore[n
 
 @njit(parallel=True, nogil=True, cache=True)
 def _project(  # type: ignore[no-untyped-def]
-    packed, nearest, lower, upper, sharpening, first, last, bins, width, images, steps
+    packed, ends, reach, voxels, lower, upper, sharpening, first, last, bins, width, images, steps
 ):
     pieces, depth, columns = packed.shape[:3]
     views = len(sharpening)
@@ -211,24 +211,25 @@ def _project(  # type: ignore[no-untyped-def]
         piece = task // blocks
         view_low = (task % blocks) * _SWEEP_VIEWS
         view_high = min(views, view_low + _SWEEP_VIEWS)
-        plain = np.zeros((_SWEEP_VIEWS, rows, PIECE), packed.dtype)
-        for column in range(first[piece], last[piece], _COLUMN_BLOCK):
-            end = min(last[piece], column + _COLUMN_BLOCK)
+        plain = _aligned(_SWEEP_VIEWS * rows * PIECE, packed).reshape((_SWEEP_VIEWS, rows, PIECE))
+        start = piece * depth * columns * PIECE
+        # views side by side: their rays through the same bin meet nearly the same voxels
+        for bin_ in range(PARKED - 1, bins + PARKED + 1):
             for view in range(view_low, view_high):
-                for z in range(depth):
-                    _sweep(
-                        packed, (piece * depth + z) * columns * PIECE, nearest[view, z], lower[view, z],
-                        upper[view, z], column, end, plain, (view - view_low) * rows * PIECE,
+                if reach[view, bin_, 0] < last[piece] and reach[view, bin_, 1] > first[piece]:
+                    _sum_voxels(
+                        packed, start, voxels[view], lower[view], upper[view], ends[view, bin_],
+                        ends[view, bin_ + 1], plain, ((view - view_low) * rows + bin_ - PARKED + PAD) * PIECE,
                     )  # fmt: skip
         count = min(PIECE, width - piece * PIECE)
+        row = np.empty((bins, PIECE), packed.dtype)
         for view in range(view_low, view_high):
             middle = packed.dtype.type(1.0 + sharpening[view])
             side = packed.dtype.type(-0.5 * sharpening[view])
             image = plain[view - view_low]
-            # what missed the detector is parked in the padding: it must not leak back in
+            # what missed the detector is in the padding: it must not leak back in
             image[:PAD] = 0
             image[bins + PAD :] = 0
-            row = np.empty((bins, PIECE), packed.dtype)
             for t in range(bins):
                 for q in range(PIECE):
                     row[t, q] = middle * image[t + PAD, q] + side * (
@@ -237,51 +238,40 @@ def _project(  # type: ignore[no-untyped-def]
             _unpack_image(row, count, images, view * step_view + piece * PIECE * step_w, step_t, step_w)
 
 
-@njit(inline="always")
-def _mix(weight_below, below, weight_centre, centre, weight_above, above, total):  # type: ignore[no-untyped-def]
-    return scale_add(
-        weight_below, below, scale_add(weight_centre, centre, scale_add(weight_above, above, total))
-    )
+@inner(nogil=True)
+def _sum_views(packed, start, step, nearest, lower, upper, first, last, tile, place):  # type: ignore[no-untyped-def]
+    """Add to a voxel row what some views hold under it; `_sum_voxels` transposed."""
+    one = packed.dtype.type(1.0)
+    below, centre, above = _no_piece(packed), _no_piece(packed), _no_piece(packed)
+    for entry in range(first, last):
+        low, high = lower[entry], upper[entry]
+        row = start + (entry - first) * step + (np.int64(nearest[entry]) + PAD) * PIECE
+        below = _add_piece(below, low, packed, row - PIECE)
+        centre = _add_piece(centre, one - low - high, packed, row)
+        above = _add_piece(above, high, packed, row + PIECE)
+    _add_to_row(tile, place, _sum_pieces(_sum_pieces(below, above), centre))
 
 
 @inner(nogil=True)
-def _sweep_back(packed, start, nearest, lower, upper, first, last, tile, place):  # type: ignore[no-untyped-def]
-    """Add to one row of voxels, swept along s, what a view holds under them; `_sweep` transposed."""
-    one = packed.dtype.type(1.0)
-    bin_ = nearest[first]
-    row = start + (bin_ + PAD) * PIECE
-    below = _load_piece(packed, row - PIECE)
-    centre = _load_piece(packed, row)
-    above = _load_piece(packed, row + PIECE)
-    for s in range(first, last):
-        if nearest[s] != bin_:
-            row = start + (nearest[s] + PAD) * PIECE
-            if nearest[s] == bin_ + 1:
-                below = centre
-                centre = above
-            else:
-                below = _load_piece(packed, row - PIECE)
-                centre = _load_piece(packed, row)
-            above = _load_piece(packed, row + PIECE)
-            bin_ = nearest[s]
-        low, high = lower[s], upper[s]
-        middle = one - low - high
-        row = place + (s - first) * PIECE
-        store(tile, row, _mix(low, below[0], middle, centre[0], high, above[0], load(tile, row)))
-        row += 16
-        store(tile, row, _mix(low, below[1], middle, centre[1], high, above[1], load(tile, row)))
-        row += 16
-        store(tile, row, _mix(low, below[2], middle, centre[2], high, above[2], load(tile, row)))
-        row += 16
-        store(tile, row, _mix(low, below[3], middle, centre[3], high, above[3], load(tile, row)))
+def _add_tile(tile, columns, count, rows, start, steps):  # type: ignore[no-untyped-def]
+    """Add ``tile (z, s, PIECE)`` to ``(z, s, w)`` from element ``start`` of ``rows`` on."""
+    step_z, step_s, step_w = steps
+    for z in range(len(tile)):
+        if step_s < step_w:
+            for q in range(count):
+                for s in range(columns):
+                    rows[start + z * step_z + s * step_s + q * step_w] += tile[z, s, q]
+        else:
+            for s in range(columns):
+                for q in range(count):
+                    rows[start + z * step_z + s * step_s + q * step_w] += tile[z, s, q]
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _back_project(packed, nearest, lower, upper, first, last, width, rows, steps):  # type: ignore[no-untyped-def]
+def _back_project(packed, frame, nearest, lower, upper, together, first, last, width, rows, steps):  # type: ignore[no-untyped-def]
     pieces, views = packed.shape[:2]
-    bins = packed.shape[2] - 2 * PAD
-    depth, columns = nearest.shape[1:]
-    step_z, step_s, step_w = steps
+    depth, columns = frame
+    step = packed.shape[2] * PIECE
     blocks = (columns + _COLUMN_BLOCK - 1) // _COLUMN_BLOCK
     for task in prange(pieces * blocks):
         piece = task // blocks
@@ -290,21 +280,20 @@ def _back_project(packed, nearest, lower, upper, first, last, width, rows, steps
         high = min((block + 1) * _COLUMN_BLOCK, last[piece])
         if low >= high:
             continue
-        start = piece * views * (bins + 2 * PAD) * PIECE
-        tile = np.zeros((depth, _COLUMN_BLOCK, PIECE), packed.dtype)
-        for view_block in range(0, views, _VIEW_BLOCK):
-            for z in range(depth):
-                for view in range(view_block, min(views, view_block + _VIEW_BLOCK)):
-                    _sweep_back(
-                        packed, start + view * (bins + 2 * PAD) * PIECE, nearest[view, z], lower[view, z],
-                        upper[view, z], low, high, tile, z * _COLUMN_BLOCK * PIECE,
-                    )  # fmt: skip
-        count = min(PIECE, width - piece * PIECE)
-        for z in range(depth):
-            for s in range(low, high):
-                at = z * step_z + s * step_s + piece * PIECE * step_w
-                for q in range(count):
-                    rows[at + q * step_w] += tile[z, s - low, q]
+        tile = _aligned(depth * _COLUMN_BLOCK * PIECE, packed).reshape((depth, _COLUMN_BLOCK, PIECE))
+        for view in range(0, views, together):
+            count = min(together, views - view)
+            start = (piece * views + view) * step
+            for z_low in range(0, depth, _SLICE_BLOCK):
+                for s in range(low, high):
+                    for z in range(z_low, min(depth, z_low + _SLICE_BLOCK)):
+                        entry = ((view // together * depth + z) * columns + s) * together
+                        _sum_views(
+                            packed, start, step, nearest, lower, upper, entry, entry + count, tile,
+                            (z * _COLUMN_BLOCK + s - low) * PIECE,
+                        )  # fmt: skip
+        at = low * steps[1] + piece * PIECE * steps[2]
+        _add_tile(tile, high - low, min(PIECE, width - piece * PIECE), rows, at, steps)
 
 
 def _in_a_row(tensor: torch.Tensor) -> tuple[NDArray[Any], tuple[int, int, int]]:
@@ -318,19 +307,10 @@ def _in_a_row(tensor: torch.Tensor) -> tuple[NDArray[Any], tuple[int, int, int]]
     return tensor.detach().as_strided((size if tensor.numel() else 0,), (1,)).numpy(), (a, b, c)
 
 
-def _float64(values: torch.Tensor) -> NDArray[np.float64]:
-    return np.ascontiguousarray(values.detach().cpu().numpy().astype(np.float64))
-
-
-def _shares(
-    arguments: tuple[torch.Tensor, ...], bins: int, frame: tuple[int, int], dtype: np.dtype[np.floating]
-) -> tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.floating]]:
-    """Tables of `_share`, ``(view, z, s)``."""
-    cosines, sines, offsets = (_float64(values) for values in arguments)
-    shape = (len(cosines), *frame)
-    nearest, lower, upper = np.empty(shape, np.int32), np.empty(shape, dtype), np.empty(shape, dtype)
-    _share(cosines, sines, offsets, bins, nearest, lower, upper)
-    return nearest, lower, upper
+def _empty(like: torch.Tensor, *shape: int) -> NDArray[Any]:
+    """An array of any content, at an address that whole registers are loaded from."""
+    made: NDArray[Any] = torch.empty(shape, dtype=like.dtype).numpy()
+    return made
 
 
 def _column_ranges(
@@ -358,7 +338,7 @@ def pack_frame(volume: torch.Tensor) -> PackedFrame:
     """Pack a volume ``(z, s, w)`` of any strides for `project_streams`."""
     depth, columns, width = volume.shape
     rows, steps = _in_a_row(volume)
-    packed = np.zeros((-(-width // PIECE), depth, columns, PIECE), rows.dtype)
+    packed = _empty(volume, -(-width // PIECE), depth, columns, PIECE)
     _pack_volume(rows, steps, width, packed)
     return PackedFrame(packed, width)
 
@@ -383,14 +363,15 @@ def project_streams(
     out
         ``(view, t, w)``, any strides; overwritten and returned.
     support
-        ``(w, 2)`` column range that can be non-zero for every w (elsewhere the volume is not read), or None.
+        ``(w, 2)`` column range outside of which the volume is zero, for every w, or None.
     """
     rows = frame.rows
     depth, columns = rows.shape[1:3]
     first, last = _column_ranges(support, columns, frame.width)
     bins = out.shape[1]
-    tables = _shares((cosines, sines, offsets), bins, (depth, columns), rows.dtype)
-    _project(rows, *tables, _float64(sharpening), first, last, bins, frame.width, *_in_a_row(out))
+    lists = BinShares.of((cosines, sines, offsets), bins, (depth, columns), rows.dtype)
+    tables = lists.ends, lists.reach, lists.voxels, lists.lower, lists.upper
+    _project(rows, *tables, float64(sharpening), first, last, bins, frame.width, *_in_a_row(out))
     return out
 
 
@@ -410,40 +391,14 @@ def back_project_streams(
     views, bins, width = detector.shape
     first, last = _column_ranges(support, out.shape[1], width)
     pieces, together = len(first), min(len(first), PACKED_PIECES)
-    packed = np.zeros((together, views, bins + 2 * PAD, PIECE), _in_a_row(detector)[0].dtype)
-    tables = _shares((cosines, sines, offsets), bins, (out.shape[0], out.shape[1]), packed.dtype)
+    packed = _empty(detector, together, views, bins + 2 * PAD, PIECE)
+    frame = out.shape[0], out.shape[1]
+    shares = PlaceShares.of((cosines, sines, offsets), bins, frame, packed.dtype)
+    tables = shares.nearest.ravel(), shares.lower.ravel(), shares.upper.ravel(), shares.nearest.shape[3]
     for piece in range(0, pieces, together):
         own = slice(piece, min(piece + together, pieces))
         some = slice(own.start * PIECE, min(own.stop * PIECE, width))
         length, room = some.stop - some.start, packed[: own.stop - own.start]
-        _pack_detector(*_in_a_row(detector[:, :, some]), length, _float64(sharpening), room)
-        _back_project(room, *tables, first[own], last[own], length, *_in_a_row(out[:, :, some]))
+        _pack_detector(*_in_a_row(detector[:, :, some]), length, float64(sharpening), room)
+        _back_project(room, frame, *tables, first[own], last[own], length, *_in_a_row(out[:, :, some]))
     return out
-
-
-def footprint_variance(
-    cosines: NDArray[np.float64],
-    sines: NDArray[np.float64],
-    offsets: NDArray[np.float64],
-    depth: int,
-    columns: int,
-) -> NDArray[np.float64]:
-    """Mean variance of the weights of every view over the voxels of a frame, in squared bins: ``(view,)``."""
-    out = np.empty(len(cosines))
-    _variances(cosines, sines, offsets, depth, columns, out)
-    return out
-
-
-@njit(parallel=True, nogil=True, cache=True)
-def _variances(cosines, sines, offsets, depth, columns, out):  # type: ignore[no-untyped-def]
-    for view in prange(len(cosines)):
-        half = 0.5 * max(abs(cosines[view]), abs(sines[view]))
-        total = 0.0
-        for z in range(depth):
-            for s in range(columns):
-                t = cosines[view] * (s - columns // 2) + sines[view] * (z - depth // 2) + offsets[view]
-                d = t - math.floor(t + 0.5)
-                lower = _side_weight(1.0 + d, half)
-                upper = _side_weight(1.0 - d, half)
-                total += (1.0 - lower - upper) * d * d + lower * (1.0 + d) ** 2 + upper * (1.0 - d) ** 2
-        out[view] = total / (depth * columns)

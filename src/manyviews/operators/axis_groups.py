@@ -21,7 +21,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from manyviews.geometry.views import TiltGeometry
-from manyviews.kernels.streams_cpu import footprint_variance
+from manyviews.kernels.stream_shares_cpu import footprint_variance
 
 Float64 = NDArray[np.float64]
 

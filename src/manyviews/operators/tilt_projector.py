@@ -77,11 +77,14 @@ class TiltProjector(LinearOperator):
         require_shape(y, self.range, "back-projecting")
         volume = y.new_zeros(self.domain)
         for axis in self.axes:
-            frame = axis.blank_frame(y, self.domain[0])
+            # an upright frame is the volume itself, seen along the axis
+            upright = axis.group.volume_map is None and not y.is_cuda
+            frame = axis.from_frame(volume) if upright else axis.blank_frame(y, self.domain[0])
             for part in axis.blocks(BLOCK_BYTES):
                 images = y[pick(axis.group.views[part], y.device)]
                 axis.back_project(axis.to_detector(images, part), part, frame)
-            volume.add_(axis.from_frame(frame))
+            if not upright:
+                volume.add_(axis.from_frame(frame))
         return volume
 
 
