@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from manyviews.kernels import streams_cpu
 from manyviews.kernels.stream_shares_cpu import footprint_variance
 from manyviews.kernels.streams_cpu import (
     back_project_streams,
@@ -207,3 +208,16 @@ def test_the_lattice_leaves_no_ripple(tilt):
             on = (place >= 0) & (place < bins)
             np.add.at(triangle, place[on], share[on])
     assert np.ptp(triangle[25:56]) / triangle[25:56].mean() > (0.05 if abs(tilt) == 45 else 0.0)
+
+
+def test_more_views_than_tables_are_made_for(rng, monkeypatch):
+    frame, bins = (5, 20, 70), 17
+    views = make_views(bins, rng)
+    volume, detector = (
+        torch.from_numpy(rng.normal(size=frame)),
+        torch.from_numpy(rng.normal(size=(10, bins, 70))),
+    )
+    images, slices = project(volume, views, bins), back_project(detector, views, frame)
+    monkeypatch.setattr(streams_cpu, "TABLE_VIEWS", 3)
+    assert torch.equal(project(volume, views, bins), images)
+    torch.testing.assert_close(back_project(detector, views, frame), slices, rtol=1e-13, atol=1e-13)

@@ -22,6 +22,7 @@ registers are loaded from in one go; one piece of the volume, or of some views, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ from manyviews.kernels.stream_shares_cpu import PARKED, BinShares, PlaceShares, 
 PIECE = 64
 PAD = 3
 PACKED_PIECES = 4  # of detectors that are packed at a time, so that the packed copy stays small
+TABLE_VIEWS = 128  # whose tables are made together, alike
 _SWEEP_VIEWS = 8
 _COLUMN_BLOCK = 64
 _SLICE_BLOCK = 4
@@ -369,9 +371,12 @@ def project_streams(
     depth, columns = rows.shape[1:3]
     first, last = _column_ranges(support, columns, frame.width)
     bins = out.shape[1]
-    lists = BinShares.of((cosines, sines, offsets), bins, (depth, columns), rows.dtype)
-    tables = lists.ends, lists.reach, lists.voxels, lists.lower, lists.upper
-    _project(rows, *tables, float64(sharpening), first, last, bins, frame.width, *_in_a_row(out))
+    for views in _view_groups(len(out)):
+        arguments = cosines[views], sines[views], offsets[views]
+        lists = BinShares.of(arguments, bins, (depth, columns), rows.dtype)
+        tables = lists.ends, lists.reach, lists.voxels, lists.lower, lists.upper
+        strength, images = float64(sharpening[views]), _in_a_row(out[views])
+        _project(rows, *tables, strength, first, last, bins, frame.width, *images)
     return out
 
 
@@ -388,17 +393,28 @@ def back_project_streams(
 
     Both may have any strides; outside ``support`` nothing is added. Returns ``out``.
     """
-    views, bins, width = detector.shape
+    count, bins, width = detector.shape
     first, last = _column_ranges(support, out.shape[1], width)
     pieces, together = len(first), min(len(first), PACKED_PIECES)
-    packed = _empty(detector, together, views, bins + 2 * PAD, PIECE)
+    packed = _empty(detector, together * min(count, TABLE_VIEWS) * (bins + 2 * PAD) * PIECE)
     frame = out.shape[0], out.shape[1]
-    shares = PlaceShares.of((cosines, sines, offsets), bins, frame, packed.dtype)
-    tables = shares.nearest.ravel(), shares.lower.ravel(), shares.upper.ravel(), shares.nearest.shape[3]
-    for piece in range(0, pieces, together):
-        own = slice(piece, min(piece + together, pieces))
-        some = slice(own.start * PIECE, min(own.stop * PIECE, width))
-        length, room = some.stop - some.start, packed[: own.stop - own.start]
-        _pack_detector(*_in_a_row(detector[:, :, some]), length, float64(sharpening), room)
-        _back_project(room, frame, *tables, first[own], last[own], length, *_in_a_row(out[:, :, some]))
+    for views in _view_groups(count):
+        shares = PlaceShares.of((cosines[views], sines[views], offsets[views]), bins, frame, packed.dtype)
+        tables = shares.nearest.ravel(), shares.lower.ravel(), shares.upper.ravel(), shares.nearest.shape[3]
+        strength = float64(sharpening[views])
+        for piece in range(0, pieces, together):
+            own = slice(piece, min(piece + together, pieces))
+            some = slice(own.start * PIECE, min(own.stop * PIECE, width))
+            length, shape = (
+                some.stop - some.start,
+                (own.stop - own.start, len(strength), bins + 2 * PAD, PIECE),
+            )
+            room = packed[: math.prod(shape)].reshape(shape)
+            _pack_detector(*_in_a_row(detector[views, :, some]), length, strength, room)
+            _back_project(room, frame, *tables, first[own], last[own], length, *_in_a_row(out[:, :, some]))
     return out
+
+
+def _view_groups(count: int) -> list[slice]:
+    """Views whose tables are made together."""
+    return [slice(low, min(low + TABLE_VIEWS, count)) for low in range(0, count, TABLE_VIEWS)]

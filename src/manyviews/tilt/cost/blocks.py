@@ -10,7 +10,7 @@ from functools import cached_property
 from math import prod
 
 from manyviews.kernels.lanes import WIDTH, lane_count
-from manyviews.kernels.streams_cpu import PACKED_PIECES, PAD, PIECE
+from manyviews.kernels.streams_cpu import PACKED_PIECES, PAD, PIECE, TABLE_VIEWS
 from manyviews.operators.axis_groups import AxisGroup
 from manyviews.operators.slab_projector import usual_block_bytes
 from manyviews.operators.tilt_projector import BLOCK_BYTES
@@ -144,7 +144,7 @@ class ViewBlock:
     @property
     def _packed_detectors(self) -> int:
         pieces = min(PACKED_PIECES, -(-self.group.width // PIECE))
-        return FLOAT * pieces * PIECE * self.views * (self.group.detector_length + 2 * PAD)
+        return FLOAT * pieces * PIECE * min(self.views, TABLE_VIEWS) * (self.group.detector_length + 2 * PAD)
 
     @property
     def packed_piece(self) -> int:
@@ -154,7 +154,7 @@ class ViewBlock:
     @property
     def tables(self) -> int:
         """How voxels are shared by bins."""
-        return _SHARE_BYTES * self.views * self.piece * self.group.columns
+        return _SHARE_BYTES * min(self.views, TABLE_VIEWS) * self.piece * self.group.columns
 
     @property
     def coefficients(self) -> int:
