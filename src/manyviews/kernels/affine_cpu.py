@@ -17,7 +17,16 @@ import torch
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from manyviews.kernels.lanes import WIDTH, add_scaled, few_lanes, few_zeros, lane_count, store, zeros
+from manyviews.kernels.lanes import (
+    WIDTH,
+    add_scaled,
+    aligned_empty,
+    few_lanes,
+    few_zeros,
+    lane_count,
+    store,
+    zeros,
+)
 
 _POLE = math.sqrt(3.0) - 2.0
 PREFILTER_RADIUS = 8
@@ -233,13 +242,22 @@ def _stored_images_last(images: torch.Tensor) -> torch.Tensor | None:
     return images.as_strided((height, width, lanes), (width * lanes, lanes, 1))
 
 
+def side_by_side_room(images: torch.Tensor) -> torch.Tensor:
+    """Room ``(h, w, lanes)`` for images ``(n, h, w)`` side by side; lanes that none takes are zero."""
+    count, height, width = images.shape
+    shape = (height, width, lane_count(count))
+    room = torch.from_numpy(aligned_empty(shape, images.detach().numpy().dtype))
+    room[..., count:] = 0.0
+    return room
+
+
 def _images_last(images: torch.Tensor) -> NDArray[Any]:
     """``(n, h, w)`` as a contiguous ``(h, w, lanes)`` array, lanes being n or more; no copy if it is so."""
     images = images.detach()
     stored = _stored_images_last(images)
     if stored is None:
-        count, height, width = images.shape
-        stored = images.new_zeros((height, width, lane_count(count)))
+        count = len(images)
+        stored = side_by_side_room(images)
         stored[..., :count] = images.permute(1, 2, 0)
     return stored.numpy()
 
@@ -254,11 +272,11 @@ def spline_prefilter(images: torch.Tensor) -> torch.Tensor:
     stored = _stored_images_last(images.detach())
     if stored is not None:
         flat = stored.reshape(1, stored.shape[0], -1).numpy()
-        out = np.empty_like(flat)
+        out = aligned_empty(flat.shape, flat.dtype)
         _convolve(flat, taps, stored.shape[2], out)
         return torch.from_numpy(out).reshape(stored.shape).permute(2, 0, 1)[: images.shape[0]]
     flat = images.detach().contiguous().numpy()
-    out = np.empty_like(flat)
+    out = aligned_empty(flat.shape, flat.dtype)
     _convolve(flat, taps, 1, out)
     return torch.from_numpy(out)
 
@@ -287,7 +305,7 @@ def resample_spline(
     count = coefficients.shape[0]
     if len(maps) == 1 and count > 1:
         images = _images_last(coefficients)
-        out = np.empty((*out_shape, images.shape[2]), images.dtype)
+        out = aligned_empty((*out_shape, images.shape[2]), images.dtype)
         _resample_shared(images, maps[0], few_lanes(images.shape[2]), out)
         return torch.from_numpy(out).permute(2, 0, 1)[:count]
     images = coefficients.detach().contiguous().numpy()
@@ -304,7 +322,7 @@ def resample_spline_adjoint(
     count = images.shape[0]
     if len(maps) == 1 and count > 1:
         source = _images_last(images)
-        out = np.empty((*in_shape, source.shape[2]), source.dtype)
+        out = aligned_empty((*in_shape, source.shape[2]), source.dtype)
         inverse = np.linalg.inv(maps[0, :, :2])
         _resample_shared_adjoint(source, maps[0], inverse, few_lanes(source.shape[2]), out)
         return torch.from_numpy(out).permute(2, 0, 1)[:count]

@@ -9,14 +9,18 @@ they are: `zeros` and `load` make sixteen, `few_zeros` what is asked for.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils, extending
 from numba.core.extending import models, register_model
+from numpy.typing import DTypeLike, NDArray
 
 WIDTH = 16
+_LINE_BYTES = 64
 _FEW = (4, 8)  # widths for fewer images than sixteen
 
 # Numba's own annotation describes the function before it is made into an intrinsic.
@@ -39,6 +43,17 @@ def few_lanes(lanes: int) -> tuple[int, ...]:
     Numba compiles a kernel for each length of a tuple.
     """
     return (0,) * min(lanes, WIDTH)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array of any content, at an address that lanes are loaded from in one go: NumPy's lie across.
+
+    Sums of rows of 64 elements run at two thirds of the speed from where each load meets two lines of cache.
+    """
+    count = math.prod(shape)
+    room: NDArray[Any] = np.empty(count + WIDTH, dtype)
+    skip = -room.ctypes.data % _LINE_BYTES // room.itemsize
+    return room[skip : skip + count].reshape(shape)
 
 
 class Lanes(types.Type):

@@ -32,14 +32,14 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from manyviews.kernels.inner import inner
-from manyviews.kernels.lanes import add_scaled, load, store, sum_of, zeros
+from manyviews.kernels.lanes import add_scaled, aligned_empty, load, store, sum_of, zeros
 from manyviews.kernels.stream_shares_cpu import PARKED, BinShares, PlaceShares, float64
 
 PIECE = 64
 PAD = 3
 PACKED_PIECES = 4  # of detectors that are packed at a time, so that the packed copy stays small
 TABLE_VIEWS = 128  # whose tables are made together, alike
-_SWEEP_VIEWS = 8
+_SWEEP_VIEWS = 16  # as many as lie side by side in a line of the cache
 _COLUMN_BLOCK = 64
 _SLICE_BLOCK = 4
 _LINE = 16  # neighbours that are copied together where rows lie across: a line of the cache
@@ -54,58 +54,64 @@ def _aligned(count, like):  # type: ignore[no-untyped-def]
 
 
 @inner(nogil=True)
-def _copy_columns(rows, start, steps, low, high, count, packed):  # type: ignore[no-untyped-def]
-    """Copy some columns of ``(z, s, w)``, from element ``start`` on, to ``packed (z, s, PIECE)``.
+def _read(rows, start, steps, shape, out, first):  # type: ignore[no-untyped-def]
+    """``out[i, first + j, q]`` for a block ``(i, j, q)`` of a shape, from element ``start`` of ``rows`` on.
 
     Neighbours in memory go first.
     """
-    step_z, step_s, step_w = steps
-    depth = len(packed)
-    if step_z < step_w:
-        for s in range(low, high):
-            for q in range(count):
-                for z in range(depth):
-                    packed[z, s, q] = rows[start + z * step_z + s * step_s + q * step_w]
-    elif step_s < step_w:
-        for z in range(depth):
-            for q in range(count):
-                for s in range(low, high):
-                    packed[z, s, q] = rows[start + z * step_z + s * step_s + q * step_w]
+    step_i, step_j, step_q = steps
+    if step_i < min(step_j, step_q):
+        for j in range(shape[1]):
+            for q in range(shape[2]):
+                for i in range(shape[0]):
+                    out[i, first + j, q] = rows[start + i * step_i + j * step_j + q * step_q]
+    elif step_j < step_q:
+        for i in range(shape[0]):
+            for q in range(shape[2]):
+                for j in range(shape[1]):
+                    out[i, first + j, q] = rows[start + i * step_i + j * step_j + q * step_q]
     else:
-        for z in range(depth):
-            for s in range(low, high):
-                for q in range(count):
-                    packed[z, s, q] = rows[start + z * step_z + s * step_s + q * step_w]
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                for q in range(shape[2]):
+                    out[i, first + j, q] = rows[start + i * step_i + j * step_j + q * step_q]
+
+
+@inner(nogil=True)
+def _write(values, shape, rows, start, steps):  # type: ignore[no-untyped-def]
+    """The way back of `_read`, for ``first`` of 0."""
+    step_i, step_j, step_q = steps
+    if step_i < min(step_j, step_q):
+        for j in range(shape[1]):
+            for q in range(shape[2]):
+                for i in range(shape[0]):
+                    rows[start + i * step_i + j * step_j + q * step_q] = values[i, j, q]
+    elif step_j < step_q:
+        for i in range(shape[0]):
+            for q in range(shape[2]):
+                for j in range(shape[1]):
+                    rows[start + i * step_i + j * step_j + q * step_q] = values[i, j, q]
+    else:
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                for q in range(shape[2]):
+                    rows[start + i * step_i + j * step_j + q * step_q] = values[i, j, q]
 
 
 @njit(parallel=True, nogil=True, cache=True)
 def _pack_volume(rows, steps, width, packed):  # type: ignore[no-untyped-def]
     """Copy ``(z, s, w)``, of `_in_a_row`, into ``packed (piece, z, s, PIECE)``, zeros behind the last w."""
-    pieces, _, columns = packed.shape[:3]
+    pieces, depth, columns = packed.shape[:3]
     blocks = (columns + _LINE - 1) // _LINE
     for task in prange(pieces * blocks):
         piece = task // blocks
         low = (task % blocks) * _LINE
         high = min(columns, low + _LINE)
         count = min(PIECE, width - piece * PIECE)
-        _copy_columns(rows, piece * PIECE * steps[2], steps, low, high, count, packed[piece])
+        start = low * steps[1] + piece * PIECE * steps[2]
+        _read(rows, start, steps, (depth, high - low, count), packed[piece], low)
         if count < PIECE:
             packed[piece, :, low:high, count:] = 0
-
-
-@inner(nogil=True)
-def _copy_rows(rows, start, step_t, step_w, count, plain):  # type: ignore[no-untyped-def]
-    """Copy ``(t, w)`` from element ``start`` of ``rows`` on to ``plain (t + 1, PIECE)``."""
-    bins = len(plain) - 2
-    if step_t < step_w:
-        for low in range(0, bins, _LINE):
-            for q in range(count):
-                for t in range(low, min(bins, low + _LINE)):
-                    plain[t + 1, q] = rows[start + t * step_t + q * step_w]
-    else:
-        for t in range(bins):
-            for q in range(count):
-                plain[t + 1, q] = rows[start + t * step_t + q * step_w]
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -113,22 +119,27 @@ def _pack_detector(rows, steps, width, sharpening, packed):  # type: ignore[no-u
     """Copy ``(view, t, w)``, of `_in_a_row`, sharpened along t, to ``packed (piece, view, t + 6, PIECE)``."""
     pieces, views = packed.shape[:2]
     bins = packed.shape[2] - 2 * PAD
-    step_view, step_t, step_w = steps
-    for task in prange(views * pieces):
-        view = task // pieces
+    blocks = (views + _SWEEP_VIEWS - 1) // _SWEEP_VIEWS
+    for task in prange(blocks * pieces):
         piece = task % pieces
-        plain = np.zeros((bins + 2, PIECE), packed.dtype)
-        start = view * step_view + piece * PIECE * step_w
-        _copy_rows(rows, start, step_t, step_w, min(PIECE, width - piece * PIECE), plain)
-        middle = packed.dtype.type(1.0 + sharpening[view])
-        side = packed.dtype.type(-0.5 * sharpening[view])
-        packed[piece, view, :PAD] = 0
-        packed[piece, view, bins + PAD :] = 0
-        for t in range(bins):
-            for q in range(PIECE):
-                packed[piece, view, t + PAD, q] = middle * plain[t + 1, q] + side * (
-                    plain[t, q] + plain[t + 2, q]
-                )
+        first = task // pieces * _SWEEP_VIEWS
+        together = min(_SWEEP_VIEWS, views - first)
+        plain = np.zeros((together, bins + 2, PIECE), packed.dtype)
+        start = first * steps[0] + piece * PIECE * steps[2]
+        count = min(PIECE, width - piece * PIECE)
+        for low in range(0, bins, _LINE):
+            shape = together, min(_LINE, bins - low), count
+            _read(rows, start + low * steps[1], steps, shape, plain, low + 1)
+        for v in range(together):
+            middle = packed.dtype.type(1.0 + sharpening[first + v])
+            side = packed.dtype.type(-0.5 * sharpening[first + v])
+            packed[piece, first + v, :PAD] = 0
+            packed[piece, first + v, bins + PAD :] = 0
+            for t in range(bins):
+                for q in range(PIECE):
+                    packed[piece, first + v, t + PAD, q] = middle * plain[v, t + 1, q] + side * (
+                        plain[v, t, q] + plain[v, t + 2, q]
+                    )
 
 
 @njit(inline="always")
@@ -187,17 +198,23 @@ def _sum_voxels(packed, start, voxels, lower, upper, first, last, plain, place):
 
 
 @inner(nogil=True)
-def _unpack_image(rows, count, images, start, step_t, step_w):  # type: ignore[no-untyped-def]
-    """Copy one piece ``rows (t, PIECE)`` to an image ``(t, w)``, from its element ``start`` on."""
-    if step_t < step_w:
-        for low in range(0, len(rows), _LINE):
-            for q in range(count):
-                for t in range(low, min(len(rows), low + _LINE)):
-                    images[start + t * step_t + q * step_w] = rows[t, q]
-    else:
-        for t in range(len(rows)):
-            for q in range(count):
-                images[start + t * step_t + q * step_w] = rows[t, q]
+def _unpack_images(plain, sharpening, views, bins, count, images, start, steps):  # type: ignore[no-untyped-def]
+    """Sharpen ``plain (view, t + PAD, PIECE)`` along t and copy it to images ``(view, t, w)``."""
+    # what missed the detector is in the padding: it must not leak back in
+    plain[:, :PAD] = 0
+    plain[:, bins + PAD :] = 0
+    lines = np.empty((views, _LINE, PIECE), plain.dtype)
+    for low in range(0, bins, _LINE):
+        high = min(bins, low + _LINE)
+        for v in range(views):
+            middle = plain.dtype.type(1.0 + sharpening[v])
+            side = plain.dtype.type(-0.5 * sharpening[v])
+            for t in range(low, high):
+                for q in range(PIECE):
+                    lines[v, t - low, q] = middle * plain[v, t + PAD, q] + side * (
+                        plain[v, t + PAD - 1, q] + plain[v, t + PAD + 1, q]
+                    )
+        _write(lines, (views, high - low, count), images, start + low * steps[1], steps)
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -206,7 +223,6 @@ def _project(  # type: ignore[no-untyped-def]
 ):
     pieces, depth, columns = packed.shape[:3]
     views = len(sharpening)
-    step_view, step_t, step_w = steps
     blocks = (views + _SWEEP_VIEWS - 1) // _SWEEP_VIEWS
     rows = bins + 2 * PAD
     for task in prange(pieces * blocks):
@@ -223,21 +239,11 @@ def _project(  # type: ignore[no-untyped-def]
                         packed, start, voxels[view], lower[view], upper[view], ends[view, bin_],
                         ends[view, bin_ + 1], plain, ((view - view_low) * rows + bin_ - PARKED + PAD) * PIECE,
                     )  # fmt: skip
-        count = min(PIECE, width - piece * PIECE)
-        row = np.empty((bins, PIECE), packed.dtype)
-        for view in range(view_low, view_high):
-            middle = packed.dtype.type(1.0 + sharpening[view])
-            side = packed.dtype.type(-0.5 * sharpening[view])
-            image = plain[view - view_low]
-            # what missed the detector is in the padding: it must not leak back in
-            image[:PAD] = 0
-            image[bins + PAD :] = 0
-            for t in range(bins):
-                for q in range(PIECE):
-                    row[t, q] = middle * image[t + PAD, q] + side * (
-                        image[t + PAD - 1, q] + image[t + PAD + 1, q]
-                    )
-            _unpack_image(row, count, images, view * step_view + piece * PIECE * step_w, step_t, step_w)
+        at = view_low * steps[0] + piece * PIECE * steps[2]
+        _unpack_images(
+            plain, sharpening[view_low:view_high], view_high - view_low, bins,
+            min(PIECE, width - piece * PIECE), images, at, steps,
+        )  # fmt: skip
 
 
 @inner(nogil=True)
@@ -309,12 +315,6 @@ def _in_a_row(tensor: torch.Tensor) -> tuple[NDArray[Any], tuple[int, int, int]]
     return tensor.detach().as_strided((size if tensor.numel() else 0,), (1,)).numpy(), (a, b, c)
 
 
-def _empty(like: torch.Tensor, *shape: int) -> NDArray[Any]:
-    """An array of any content, at an address that whole registers are loaded from."""
-    made: NDArray[Any] = torch.empty(shape, dtype=like.dtype).numpy()
-    return made
-
-
 def _column_ranges(
     support: NDArray[np.int64] | None, columns: int, width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -340,7 +340,7 @@ def pack_frame(volume: torch.Tensor) -> PackedFrame:
     """Pack a volume ``(z, s, w)`` of any strides for `project_streams`."""
     depth, columns, width = volume.shape
     rows, steps = _in_a_row(volume)
-    packed = _empty(volume, -(-width // PIECE), depth, columns, PIECE)
+    packed = aligned_empty((-(-width // PIECE), depth, columns, PIECE), rows.dtype)
     _pack_volume(rows, steps, width, packed)
     return PackedFrame(packed, width)
 
@@ -396,7 +396,8 @@ def back_project_streams(
     count, bins, width = detector.shape
     first, last = _column_ranges(support, out.shape[1], width)
     pieces, together = len(first), min(len(first), PACKED_PIECES)
-    packed = _empty(detector, together * min(count, TABLE_VIEWS) * (bins + 2 * PAD) * PIECE)
+    most = together * min(count, TABLE_VIEWS) * (bins + 2 * PAD) * PIECE
+    packed = aligned_empty((most,), _in_a_row(detector)[0].dtype)
     frame = out.shape[0], out.shape[1]
     for views in _view_groups(count):
         shares = PlaceShares.of((cosines[views], sines[views], offsets[views]), bins, frame, packed.dtype)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.views import TiltGeometry, rotation_x
-from manyviews.kernels import select
+from manyviews.kernels import affine_cpu, select
 from manyviews.kernels.lanes import WIDTH, lane_count
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
@@ -171,7 +171,10 @@ class AxisProjector:
             images = like.new_empty((_length(part), *self.image_shape)) if out is None else out
             self.stream(frame, part, images.transpose(1, 2) if self.group.camera_transposed else images)
             return images
-        images = self.to_images(self.stream(frame, part, self.new_detector(part, like)), part)
+        detector = self.new_detector(part, like)
+        if self.group.camera_maps is not None and len(self.group.camera_maps) == 1:
+            detector = _room_side_by_side(detector)  # as they are resampled
+        images = self.to_images(self.stream(frame, part, detector), part)
         return images if out is None else out.copy_(images)
 
     def new_detector(self, part: slice, like: torch.Tensor) -> torch.Tensor:
@@ -274,14 +277,22 @@ def _camera_maps(maps: NDArray[np.float64], part: slice) -> torch.Tensor:
 def _side_by_side(x: torch.Tensor) -> torch.Tensor:
     """The same tensor ``(n, h, w)``, n padded to whole lanes, stored with the images side by side.
 
-    One is left as it is.
+    One is left as it is, and so are those that are stored so already.
     """
-    count, height, width = x.shape
-    if x.is_cuda or count == 1:
+    count, _, width = x.shape
+    lanes = lane_count(count)
+    if x.is_cuda or count == 1 or x.stride() == (1, width * lanes, lanes):
         return x
-    out = torch.zeros((height, width, lane_count(count)), dtype=x.dtype)
-    out[..., :count] = x.permute(1, 2, 0)
-    return out.permute(2, 0, 1)
+    out = _room_side_by_side(x)
+    out.copy_(x)
+    return out
+
+
+def _room_side_by_side(x: torch.Tensor) -> torch.Tensor:
+    """A tensor like ``x (n, h, w)``, of any content, whose images, if there are several, lie side by side."""
+    if x.is_cuda or len(x) == 1:
+        return torch.empty_like(x)
+    return affine_cpu.side_by_side_room(x).permute(2, 0, 1)[: len(x)]
 
 
 def _centre_window(x: torch.Tensor, axis: int, size: int, shift: int) -> torch.Tensor:

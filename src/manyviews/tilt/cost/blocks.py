@@ -22,9 +22,9 @@ FLOAT = 4
 # Bytes of the tables of a projection for each view, slice and column: one int32 and two float32.
 _SHARE_BYTES = 12
 # Rates of two cores, nanoseconds.
-_UPRIGHT_PAIR_NS = 0.25  # a voxel and view, there and back
-_OBLIQUE_PAIR_NS = 0.6
-_RESAMPLING_NS = 30.0  # a pixel of an image that is resampled, there and back
+_UPRIGHT_PAIR_NS = 0.15  # a voxel and view, there and back
+_OBLIQUE_PAIR_NS = 0.4
+_RESAMPLING_NS = 25.0  # a pixel of an image that is resampled, there and back
 _TURN_NS = 11.0  # a voxel of a frame, slices turned into it and back
 _BLOCK_NS = 2.2  # a voxel and block of views, the block's back-projection added to the frame
 

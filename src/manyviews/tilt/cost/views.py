@@ -26,7 +26,7 @@ _COMPLEX = 8
 _kernel_bytes = lru_cache(4096)(kernel_bytes)
 _work_bytes = lru_cache(4096)(work_bytes)
 # Rates of two cores, nanoseconds.
-_CONVOLUTION_NS = 7.0  # a point of the padded grid
+_CONVOLUTION_NS = 5.5  # a point of the padded grid
 _ROD_NS = 400.0  # a view and slice, drawing the kernel of an oblique group
 _TRANSFER_ROD_NS = 6.0  # a view, slice and frequency, drawing rods with a transfer
 
