@@ -32,7 +32,7 @@ def _side_weight(distance, half):  # type: ignore[no-untyped-def]
 @njit(inline="always")
 def _nearest(t, bins):  # type: ignore[no-untyped-def]
     """The nearest bin as a float, and how far from it ``t`` is."""
-    place = min(max(np.floor(t + 0.5), -2.0), bins + 1.0)
+    place = min(max(np.floor(t + 0.5), -1.0 * PARKED), bins + PARKED - 1.0)
     return place, min(max(t - place, -0.5), 0.5)
 
 

@@ -39,7 +39,8 @@ PIECE = 64
 PAD = 3
 PACKED_PIECES = 4  # of detectors that are packed at a time, so that the packed copy stays small
 TABLE_VIEWS = 128  # whose tables are made together, alike
-_SWEEP_VIEWS = 16  # as many as lie side by side in a line of the cache
+_SWEEP_VIEWS = 16  # that take turns: as many as lie side by side in a line of the cache
+_SWEEP_BYTES = 2**23  # of their detectors in a thread, at most
 _COLUMN_BLOCK = 64
 _SLICE_BLOCK = 4
 _LINE = 16  # neighbours that are copied together where rows lie across: a line of the cache
@@ -98,6 +99,12 @@ def _write(values, shape, rows, start, steps):  # type: ignore[no-untyped-def]
                     rows[start + i * step_i + j * step_j + q * step_q] = values[i, j, q]
 
 
+@njit(inline="always")
+def _views_together(bins, like):  # type: ignore[no-untyped-def]
+    """How many views of so many bins take turns."""
+    return max(1, min(_SWEEP_VIEWS, _SWEEP_BYTES // (bins * PIECE * like.itemsize)))
+
+
 @njit(parallel=True, nogil=True, cache=True)
 def _pack_volume(rows, steps, width, packed):  # type: ignore[no-untyped-def]
     """Copy ``(z, s, w)``, of `_in_a_row`, into ``packed (piece, z, s, PIECE)``, zeros behind the last w."""
@@ -119,11 +126,12 @@ def _pack_detector(rows, steps, width, sharpening, packed):  # type: ignore[no-u
     """Copy ``(view, t, w)``, of `_in_a_row`, sharpened along t, to ``packed (piece, view, t + 6, PIECE)``."""
     pieces, views = packed.shape[:2]
     bins = packed.shape[2] - 2 * PAD
-    blocks = (views + _SWEEP_VIEWS - 1) // _SWEEP_VIEWS
+    most = _views_together(bins, packed)
+    blocks = (views + most - 1) // most
     for task in prange(blocks * pieces):
         piece = task % pieces
-        first = task // pieces * _SWEEP_VIEWS
-        together = min(_SWEEP_VIEWS, views - first)
+        first = task // pieces * most
+        together = min(most, views - first)
         plain = np.zeros((together, bins + 2, PIECE), packed.dtype)
         start = first * steps[0] + piece * PIECE * steps[2]
         count = min(PIECE, width - piece * PIECE)
@@ -223,13 +231,14 @@ def _project(  # type: ignore[no-untyped-def]
 ):
     pieces, depth, columns = packed.shape[:3]
     views = len(sharpening)
-    blocks = (views + _SWEEP_VIEWS - 1) // _SWEEP_VIEWS
+    most = _views_together(bins, packed)
+    blocks = (views + most - 1) // most
     rows = bins + 2 * PAD
     for task in prange(pieces * blocks):
         piece = task // blocks
-        view_low = (task % blocks) * _SWEEP_VIEWS
-        view_high = min(views, view_low + _SWEEP_VIEWS)
-        plain = _aligned(_SWEEP_VIEWS * rows * PIECE, packed).reshape((_SWEEP_VIEWS, rows, PIECE))
+        view_low = (task % blocks) * most
+        view_high = min(views, view_low + most)
+        plain = _aligned(most * rows * PIECE, packed).reshape((most, rows, PIECE))
         start = piece * depth * columns * PIECE
         # views side by side: their rays through the same bin meet nearly the same voxels
         for bin_ in range(PARKED - 1, bins + PARKED + 1):

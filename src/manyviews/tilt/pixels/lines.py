@@ -109,11 +109,18 @@ def _offsets(lines: Float32, least: float) -> Float64:
     """`_offset` of all lines, none of which is known to be bad: what nearly every image ends with."""
     found = np.zeros(len(lines))
     differences = lines[1:-1] - np.float32(0.5) * (lines[:-2] + lines[2:])
-    middle = np.median(differences, axis=1)
+    middle = _row_medians(differences)
     np.abs(differences - middle[:, None], out=differences)
-    scale = np.maximum(_SIGMA_OF_MAD * np.median(differences, axis=1).astype(np.float64), least)
+    scale = np.maximum(_SIGMA_OF_MAD * _row_medians(differences).astype(np.float64), least)
     np.divide(middle, scale, out=found[1:-1], where=scale > 0.0)
     return found
+
+
+def _row_medians(values: Float32) -> Float32:
+    """Median of every row, to the bit: NumPy sorts rows in a fifth of the time that its median takes."""
+    ordered, length = np.sort(values, axis=1), values.shape[1]
+    medians: Float32 = ordered[:, (length - 1) // 2 : length // 2 + 1].mean(axis=1)
+    return medians
 
 
 def _offset(lines: Float32, line: int, bad: set[int], least: float) -> float:
@@ -133,7 +140,7 @@ def _offset(lines: Float32, line: int, bad: set[int], least: float) -> float:
 def _odd_texture(lines: Float32, step: int, noise: float) -> Int64:
     """Lines with much more scatter than those beside them, or with none, by every ``step``-th pixel."""
     differences = lines[:, 1::step] - lines[:, :-1:step]
-    scatter = np.median(np.abs(differences), axis=1).astype(np.float64)
+    scatter = _row_medians(np.abs(differences)).astype(np.float64)
     usual = scipy.ndimage.median_filter(scatter, _NEIGHBOURS, mode="nearest")
     textured = usual > 0.5 * noise
     return np.flatnonzero(textured & ((scatter > _NOISY * usual) | (scatter < _DEAD * usual)))
