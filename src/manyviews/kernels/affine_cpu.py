@@ -10,7 +10,6 @@ instead of scattering, so that threads never write to the same place and sums ke
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -251,15 +250,15 @@ def side_by_side_room(images: torch.Tensor) -> torch.Tensor:
     return room
 
 
-def _images_last(images: torch.Tensor) -> NDArray[Any]:
-    """``(n, h, w)`` as a contiguous ``(h, w, lanes)`` array, lanes being n or more; no copy if it is so."""
+def side_by_side(images: torch.Tensor) -> torch.Tensor:
+    """``(n, h, w)`` as a contiguous ``(h, w, lanes)`` tensor, lanes being n or more; no copy if it is so."""
     images = images.detach()
     stored = _stored_images_last(images)
     if stored is None:
         count = len(images)
         stored = side_by_side_room(images)
         stored[..., :count] = images.permute(1, 2, 0)
-    return stored.numpy()
+    return stored
 
 
 def _matrices(matrices: torch.Tensor) -> NDArray[np.float64]:
@@ -304,7 +303,7 @@ def resample_spline(
     maps = _matrices(matrices)
     count = coefficients.shape[0]
     if len(maps) == 1 and count > 1:
-        images = _images_last(coefficients)
+        images = side_by_side(coefficients).numpy()
         out = aligned_empty((*out_shape, images.shape[2]), images.dtype)
         _resample_shared(images, maps[0], few_lanes(images.shape[2]), out)
         return torch.from_numpy(out).permute(2, 0, 1)[:count]
@@ -321,7 +320,7 @@ def resample_spline_adjoint(
     maps = _matrices(matrices)
     count = images.shape[0]
     if len(maps) == 1 and count > 1:
-        source = _images_last(images)
+        source = side_by_side(images).numpy()
         out = aligned_empty((*in_shape, source.shape[2]), source.dtype)
         inverse = np.linalg.inv(maps[0, :, :2])
         _resample_shared_adjoint(source, maps[0], inverse, few_lanes(source.shape[2]), out)

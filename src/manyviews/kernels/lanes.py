@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
+from numba import njit, types
 from numba.core import cgutils, extending
 from numba.core.extending import models, register_model
 from numpy.typing import DTypeLike, NDArray
@@ -54,6 +54,14 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     room: NDArray[Any] = np.empty(count + WIDTH, dtype)
     skip = -room.ctypes.data % _LINE_BYTES // room.itemsize
     return room[skip : skip + count].reshape(shape)
+
+
+@njit(inline="always")
+def aligned_zeros(count, like):  # type: ignore[no-untyped-def]
+    """For kernels: so many zeros ``(count,)`` of the type of an array, aligned as `aligned_empty`."""
+    room = np.zeros(count + WIDTH, like.dtype)
+    skip = -room.ctypes.data % _LINE_BYTES // room.itemsize
+    return room[skip : skip + count]
 
 
 class Lanes(types.Type):

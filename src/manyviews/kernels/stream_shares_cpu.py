@@ -30,10 +30,11 @@ def _side_weight(distance, half):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _nearest(t, bins):  # type: ignore[no-untyped-def]
-    """The nearest bin as a float, and how far from it ``t`` is."""
+def _share(t, half, bins):  # type: ignore[no-untyped-def]
+    """The nearest bin of a place on a detector of ``bins``, and the weights of the bins below and above."""
     place = min(max(np.floor(t + 0.5), -1.0 * PARKED), bins + PARKED - 1.0)
-    return place, min(max(t - place, -0.5), 0.5)
+    difference = min(max(t - place, -0.5), 0.5)
+    return np.int32(place), _side_weight(1.0 + difference, half), _side_weight(1.0 - difference, half)
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -53,10 +54,8 @@ def _share_places(cosines, sines, offsets, bins, nearest, lower, upper):  # type
             base[v] = offsets[first + v] + sine * (z - depth // 2) - cosine * (columns // 2)
         for s in range(columns):
             for v in range(count):
-                place, difference = _nearest(base[v] + step[v] * s, bins)
-                nearest[block, z, s, v] = np.int32(place)
-                lower[block, z, s, v] = _side_weight(1.0 + difference, half[v])
-                upper[block, z, s, v] = _side_weight(1.0 - difference, half[v])
+                place, low, high = _share(base[v] + step[v] * s, half[v], bins)
+                nearest[block, z, s, v], lower[block, z, s, v], upper[block, z, s, v] = place, low, high
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -71,10 +70,7 @@ def _list_voxels(cosines, sines, offsets, depth, columns, ends, reach, voxels, l
         for z in range(depth):
             base = offsets[view] + sine * (z - depth // 2) - cosine * (columns // 2)
             for s in range(columns):
-                place, difference = _nearest(base + cosine * s, bins)
-                places[z, s] = np.int32(place)
-                low[z, s] = _side_weight(1.0 + difference, half)
-                high[z, s] = _side_weight(1.0 - difference, half)
+                places[z, s], low[z, s], high[z, s] = _share(base + cosine * s, half, bins)
         end = ends[view]
         end[:] = 0
         for z in range(depth):

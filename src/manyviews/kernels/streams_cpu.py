@@ -32,7 +32,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from manyviews.kernels.inner import inner
-from manyviews.kernels.lanes import add_scaled, aligned_empty, load, store, sum_of, zeros
+from manyviews.kernels.lanes import add_scaled, aligned_empty, aligned_zeros, load, store, sum_of, zeros
 from manyviews.kernels.stream_shares_cpu import PARKED, BinShares, PlaceShares, float64
 
 PIECE = 64
@@ -44,14 +44,6 @@ _SWEEP_BYTES = 2**23  # of their detectors in a thread, at most
 _COLUMN_BLOCK = 64
 _SLICE_BLOCK = 4
 _LINE = 16  # neighbours that are copied together where rows lie across: a line of the cache
-
-
-@njit(inline="always")
-def _aligned(count, like):  # type: ignore[no-untyped-def]
-    """So many zeros, from an address on that whole registers are loaded from."""
-    room = np.zeros(count + 16, like.dtype)
-    skip = (-room.ctypes.data % 64) // room.itemsize
-    return room[skip : skip + count]
 
 
 @inner(nogil=True)
@@ -99,6 +91,18 @@ def _write(values, shape, rows, start, steps):  # type: ignore[no-untyped-def]
                     rows[start + i * step_i + j * step_j + q * step_q] = values[i, j, q]
 
 
+@inner(nogil=True)
+def _sharpen(rows, first, strength, out, place, count):  # type: ignore[no-untyped-def]
+    """``rows (t, PIECE)`` from ``first`` on, filtered along t, to ``count`` rows from ``place`` on."""
+    middle = out.dtype.type(1.0 + strength)
+    side = out.dtype.type(-0.5 * strength)
+    for t in range(count):
+        for q in range(PIECE):
+            out[place + t, q] = middle * rows[first + t, q] + side * (
+                rows[first + t - 1, q] + rows[first + t + 1, q]
+            )
+
+
 @njit(inline="always")
 def _views_together(bins, like):  # type: ignore[no-untyped-def]
     """How many views of so many bins take turns."""
@@ -139,15 +143,10 @@ def _pack_detector(rows, steps, width, sharpening, packed):  # type: ignore[no-u
             shape = together, min(_LINE, bins - low), count
             _read(rows, start + low * steps[1], steps, shape, plain, low + 1)
         for v in range(together):
-            middle = packed.dtype.type(1.0 + sharpening[first + v])
-            side = packed.dtype.type(-0.5 * sharpening[first + v])
-            packed[piece, first + v, :PAD] = 0
-            packed[piece, first + v, bins + PAD :] = 0
-            for t in range(bins):
-                for q in range(PIECE):
-                    packed[piece, first + v, t + PAD, q] = middle * plain[v, t + 1, q] + side * (
-                        plain[v, t, q] + plain[v, t + 2, q]
-                    )
+            detector = packed[piece, first + v]
+            detector[:PAD] = 0
+            detector[bins + PAD :] = 0
+            _sharpen(plain[v], 1, sharpening[first + v], detector, PAD, bins)
 
 
 @njit(inline="always")
@@ -215,13 +214,7 @@ def _unpack_images(plain, sharpening, views, bins, count, images, start, steps):
     for low in range(0, bins, _LINE):
         high = min(bins, low + _LINE)
         for v in range(views):
-            middle = plain.dtype.type(1.0 + sharpening[v])
-            side = plain.dtype.type(-0.5 * sharpening[v])
-            for t in range(low, high):
-                for q in range(PIECE):
-                    lines[v, t - low, q] = middle * plain[v, t + PAD, q] + side * (
-                        plain[v, t + PAD - 1, q] + plain[v, t + PAD + 1, q]
-                    )
+            _sharpen(plain[v], low + PAD, sharpening[v], lines[v], 0, high - low)
         _write(lines, (views, high - low, count), images, start + low * steps[1], steps)
 
 
@@ -238,7 +231,7 @@ def _project(  # type: ignore[no-untyped-def]
         piece = task // blocks
         view_low = (task % blocks) * most
         view_high = min(views, view_low + most)
-        plain = _aligned(most * rows * PIECE, packed).reshape((most, rows, PIECE))
+        plain = aligned_zeros(most * rows * PIECE, packed).reshape((most, rows, PIECE))
         start = piece * depth * columns * PIECE
         # views side by side: their rays through the same bin meet nearly the same voxels
         for bin_ in range(PARKED - 1, bins + PARKED + 1):
@@ -297,7 +290,7 @@ def _back_project(packed, frame, nearest, lower, upper, together, first, last, w
         high = min((block + 1) * _COLUMN_BLOCK, last[piece])
         if low >= high:
             continue
-        tile = _aligned(depth * _COLUMN_BLOCK * PIECE, packed).reshape((depth, _COLUMN_BLOCK, PIECE))
+        tile = aligned_zeros(depth * _COLUMN_BLOCK * PIECE, packed).reshape((depth, _COLUMN_BLOCK, PIECE))
         for view in range(0, views, together):
             count = min(together, views - view)
             start = (piece * views + view) * step

@@ -148,7 +148,7 @@ class Convolution(LinearOperator):
         for block, stored in zip(self.rows.blocks, self.rows.stored(self.rank), strict=True):
             lines = self._gather(torch.from_numpy(planes), block)
             self._filter(_flat(lines), self._factors(stored))
-            if not self._is_view(lines):
+            if not self._shares_planes:
                 back = lines, torch.from_numpy(planes)
                 scatter_rows(*back, block, self.slabs, self.rows, self.exchange)
             del lines
@@ -190,9 +190,10 @@ class Convolution(LinearOperator):
     def _gather(self, planes: torch.Tensor, block: slice) -> torch.Tensor:
         """All slices of own rows of a block, to be changed in place; of transforms in files a copy."""
         lines = gather_rows(planes, block, self.slabs, self.rows, self.exchange)
-        return lines.clone() if self.exchange is None and not self._is_view(lines) else lines
+        return lines.clone() if self.exchange is None and not self._shares_planes else lines
 
-    def _is_view(self, lines: torch.Tensor) -> bool:
+    @property
+    def _shares_planes(self) -> bool:
         """Whether `_gather` gives a part of the transforms themselves, so that nothing has to be put back."""
         return self.exchange is None and self.make is np.empty
 

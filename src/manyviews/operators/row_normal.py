@@ -64,10 +64,9 @@ class RowNormal:
 
     def _there_and_back(self, axis: AxisProjector, rows: torch.Tensor) -> torch.Tensor:
         """``W' L W`` of some rows ``(all slices, y, x)`` by all views of an axis."""
-        turned = axis.group.axis_degrees == 0.0
-        frame = rows.transpose(1, 2) if turned else rows
+        frame = axis.turned(rows)
         found = torch.zeros_like(rows)
-        target = found.transpose(1, 2) if turned else found
+        target = axis.turned(found)
         if not rows.numel():
             return found
         packed = axis.pack_frame(frame)

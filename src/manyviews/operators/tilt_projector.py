@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from manyviews.geometry.views import TiltGeometry, rotation_x
 from manyviews.kernels import affine_cpu, select
-from manyviews.kernels.lanes import WIDTH, lane_count
+from manyviews.kernels.lanes import WIDTH
 from manyviews.kernels.streams_cpu import PackedFrame
 from manyviews.operators.axis_groups import AxisGroup, frame_support, group_by_axis
 from manyviews.operators.linear import LinearOperator, register, require_shape
@@ -77,9 +77,8 @@ class TiltProjector(LinearOperator):
         require_shape(y, self.range, "back-projecting")
         volume = y.new_zeros(self.domain)
         for axis in self.axes:
-            # an upright frame is the volume itself, seen along the axis
             upright = axis.group.volume_map is None and not y.is_cuda
-            frame = axis.from_frame(volume) if upright else axis.blank_frame(y, self.domain[0])
+            frame = axis.turned(volume) if upright else axis.blank_frame(y, self.domain[0])
             for part in axis.blocks(BLOCK_BYTES):
                 images = y[pick(axis.group.views[part], y.device)]
                 axis.back_project(axis.to_detector(images, part), part, frame)
@@ -134,7 +133,7 @@ class AxisProjector:
     def _to_frame(self, slices: torch.Tensor, coefficients: torch.Tensor | None, height: int) -> torch.Tensor:
         group = self.group
         if group.volume_map is None:
-            frame = slices.transpose(1, 2) if group.axis_degrees == 0.0 else slices
+            frame = self.turned(slices)
             return frame.contiguous() if slices.is_cuda else frame
         assert coefficients is not None
         count = slices.shape[0]
@@ -144,6 +143,10 @@ class AxisProjector:
         rotated: torch.Tensor = kernels.resample_spline(coefficients, matrices, shape)
         return rotated[:count]
 
+    def turned(self, slices: torch.Tensor) -> torch.Tensor:
+        """Slices as the frame of an upright axis, and a frame as slices: the same memory, other strides."""
+        return slices.transpose(1, 2) if self.group.axis_degrees == 0.0 else slices
+
     def blank_frame(self, like: torch.Tensor, slices: int) -> torch.Tensor:
         """A frame of so many slices to back-project into."""
         return like.new_zeros((slices, self.group.columns, self.group.width))
@@ -152,7 +155,7 @@ class AxisProjector:
         """Slices ``(z, y, x)`` from a frame: the adjoint of `pack`."""
         group = self.group
         if group.volume_map is None:
-            return frame.transpose(1, 2) if group.axis_degrees == 0.0 else frame
+            return self.turned(frame)
         kernels = select.affine(frame.device)
         matrices = torch.from_numpy(group.volume_maps(frame.shape[0], height))
         sliced = kernels.resample_spline_adjoint(frame, matrices, self.plane_shape)
@@ -275,17 +278,10 @@ def _camera_maps(maps: NDArray[np.float64], part: slice) -> torch.Tensor:
 
 
 def _side_by_side(x: torch.Tensor) -> torch.Tensor:
-    """The same tensor ``(n, h, w)``, n padded to whole lanes, stored with the images side by side.
-
-    One is left as it is, and so are those that are stored so already.
-    """
-    count, _, width = x.shape
-    lanes = lane_count(count)
-    if x.is_cuda or count == 1 or x.stride() == (1, width * lanes, lanes):
+    """The same ``(n, h, w)``, stored with the images side by side in whole lanes; one is left as it is."""
+    if x.is_cuda or len(x) == 1:
         return x
-    out = _room_side_by_side(x)
-    out.copy_(x)
-    return out
+    return affine_cpu.side_by_side(x).permute(2, 0, 1)[: len(x)]
 
 
 def _room_side_by_side(x: torch.Tensor) -> torch.Tensor:
